@@ -1,0 +1,336 @@
+"""The run file as one frozen typed tree.
+
+A run is one TOML file. Every key is a field below, unknown keys are refused with the nearest name, and any key can be overridden as
+`--set train.experts.lr=1e-4`. Nothing here imports torch, ray, vllm or faiss, so plans and checks start at once.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from thinkrec.errors import ConfigError, MissingFileError
+
+Count = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+
+
+class Section(BaseModel):
+    """A table of the run file: frozen, and closed to unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class RunSection(Section):
+    dir: str = "runs/default"  # a folder or an s3:// or gs:// address; all artefacts live below it
+    seed: int = 42
+
+
+class WorldSection(Section):
+    """The planted world (anchors_rec.md 7): what is known about it is the point of it."""
+
+    num_users: Count = 600
+    num_items: Count = 300
+    num_facets: Count = 24
+    facets_per_item: Count = 3
+    num_logics: Count = 2
+    interactions_per_user: Count = 40
+    mixed_share: Share = 0.3  # users who follow a mixture of logics
+    label_flip: Share = 0.03
+    cold_item_share: Share = 0.1  # items that appear only after the test cut
+    cold_user_share: Share = 0.05
+    annotated_share: Share = 0.4  # items whose categories an editor has written down; the teacher learns keywords from them
+    taste_scale: Positive = 2.5
+    keywords: Literal["true", "shuffled"] = "true"  # "shuffled" is the control that must fail: texts swapped between items
+
+
+class DataSection(Section):
+    source: Literal["world", "movielens1m", "prepared", "canonical"] = "world"
+    path: str = ""
+    like_threshold: float = 4.0  # a rating at or above it is a like
+    num_buckets: Count = 8
+    max_bad_share: Share = 0.01  # more bad rows than this stop the run
+    world: WorldSection = WorldSection()
+
+    @model_validator(mode="after")
+    def _path_is_named(self) -> Self:
+        if self.source != "world" and not self.path:
+            raise ValueError(f"data.path is empty, but data.source = {self.source!r} reads files: name a folder or file")
+        return self
+
+
+class SplitSection(Section):
+    """Global time split: everything before `valid_from` is train, everything from `test_from` on is test."""
+
+    mode: Literal["time", "given"] = "time"
+    valid_from: str = ""  # ISO date (UTC); empty = the quantile below
+    test_from: str = ""
+    valid_quantile: Share = 0.7
+    test_quantile: Share = 0.85
+    allow_leaks: bool = False  # report the audit's findings instead of stopping
+
+
+class EncoderSection(Section):
+    source: Literal["mf", "given"] = "mf"
+    users_path: str = ""  # source = "given": parquet with (id, vector)
+    items_path: str = ""
+    dim: Count = 32
+    num_epochs: Count = 20
+    batch_size: Count = 1024
+    lr: Positive = 0.02
+    weight_decay: float = Field(default=0.05, ge=0)
+
+    @model_validator(mode="after")
+    def _paths_are_named(self) -> Self:
+        if self.source == "given" and not (self.users_path and self.items_path):
+            raise ValueError('encoder.source = "given" needs encoder.users_path and encoder.items_path')
+        return self
+
+
+class ClusterSection(Section):
+    num_clusters: int = Field(default=2, ge=0)  # 0: chosen between 2 and max_clusters by the silhouette on train users
+    max_clusters: int = Field(default=6, ge=2)
+    num_iterations: Count = 25
+    max_points_per_centroid: Count = 256
+    temperature: Positive = 0.1
+    expert_threshold: float = 0.5  # one expert alone when max gate > expert_threshold + expert_slope / K
+    expert_slope: float = 0.6
+    entropy_share: Share = 0.95  # global when the entropy of the gates reaches this share of ln K
+
+
+class EngineSection(Section):
+    """Where generated text comes from. The vLLM and HTTP engines arrive behind the same protocol."""
+
+    kind: Literal["hf"] = "hf"
+    batch_size: Count = 64
+    num_actors: Count = 1
+
+
+class KeywordsSection(Section):
+    source: Literal["engine", "categories", "none"] = "engine"
+    max_per_item: Count = 10
+    max_tokens: Count = 32
+    stop_words: tuple[str, ...] = ()
+
+
+class TracesSection(Section):
+    enabled: bool = True
+    num_instances: Count = 400  # train rows the teacher is asked about, balanced over clusters and labels
+    max_attempts: Count = 3
+    allow_hint: bool = False  # after the unhinted attempts, tell the teacher the answer once; kept apart in the table
+    temperature: float = Field(default=0.7, ge=0)
+    max_tokens: Count = 64
+    teacher: str = "nano"  # "nano" trains a small teacher on the run's own train text; else a Hugging Face folder
+    num_lessons: Count = 2000  # texts the nano teacher learns from
+    num_epochs: Count = 4
+    lr: Positive = 2e-3
+
+
+class NanoSection(Section):
+    """A small Llama and its tokenizer, trained here on train text; head_dim 32 is one that vLLM has kernels for."""
+
+    hidden_size: int = Field(default=64, ge=32, multiple_of=32)
+    num_layers: Count = 2
+    vocab_size: Count = 1024  # word pieces, before titles are added
+    title_tokens: bool = True  # one token for each title seen in train
+    window: Count = 24  # interactions in one line of train text
+    num_epochs: Count = 10
+    batch_size: Count = 32
+    lr: Positive = 2e-3
+    weight_decay: float = Field(default=0.05, ge=0)
+    dropout: Share = 0.0
+    mark_weight: Positive = 1.0  # weight of the like/dislike tokens in the language-model loss
+
+
+class BaseSection(Section):
+    source: Literal["nano", "folder"] = "nano"
+    path: str = ""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    nano: NanoSection = NanoSection()
+
+    @model_validator(mode="after")
+    def _path_is_named(self) -> Self:
+        if self.source == "folder" and not self.path:
+            raise ValueError('base.source = "folder" needs base.path, a Hugging Face folder with safetensors')
+        return self
+
+
+class PromptSection(Section):
+    history_length: Count = 10
+    history_policy: Literal["rolling", "train_only"] = "rolling"
+    domain: str = "item"  # the noun of the question: movie, book, business
+    keywords_in_history: bool = True
+    slots: Literal["none", "target", "all"] = "none"  # where projected encoder vectors stand: nowhere, user + target, or history too
+    answer: Literal["first", "after"] = "first"  # verdict before or after the reasoning (D11)
+    max_tokens: Count = 1024
+    max_answer_tokens: Count = 128
+
+
+class AdapterSection(Section):
+    rank: Count = 8
+    alpha: Positive = 16.0
+    dropout: Share = 0.0
+    target_modules: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+    last_layers: int = Field(default=0, ge=0)  # experts train only the last n layers; 0 = all (the paper: 8)
+
+
+class LossSection(Section):
+    """Eqs. of method.md 7; the weights are columns of each row, so batches mix freely (D22)."""
+
+    score: Literal["yes", "yes_no"] = "yes_no"
+    trace_rec: float = 0.1
+    trace_think: float = 0.9
+    plain_rec: float = 0.9
+    plain_think: float = 0.1
+    rank: float = Field(default=0.0, ge=0)  # weight of the within-user pairwise term; 0 is the paper
+    rows_per_user: Count = 4  # rows of one user that stand together in a batch when rank > 0
+
+
+class PhaseSection(Section):
+    """One training phase: an adapter, the projector, or every expert."""
+
+    num_epochs: Positive = 1.0
+    batch_size: Count = 64  # global batch, over all workers and accumulation steps
+    lr: Positive = 1e-3
+    min_lr: float = Field(default=0.0, ge=0)
+    warmup_share: Share = 0.05
+    weight_decay: float = Field(default=0.0, ge=0)
+    max_steps: int = Field(default=0, ge=0)  # 0 = as many as num_epochs asks for
+
+    @model_validator(mode="after")
+    def _lr_falls(self) -> Self:
+        if self.min_lr > self.lr:
+            raise ValueError(f"min_lr {self.min_lr} is above lr {self.lr}: the rate would rise while training (D14)")
+        return self
+
+
+class TrainSection(Section):
+    ds_config: str = "cpu"  # a name in ds_configs/ or the path of a DeepSpeed JSON file
+    micro_batch_size: Count = 32  # rows one worker takes through the model at once
+    num_groups: Count = 2  # worker groups that train experts side by side
+    workers_per_group: Count = 1
+    num_workers: Count = 2  # workers of the phases that train one thing
+    use_gpu: bool = False
+    trace_share: Share = 0.2  # share of trace rows in a batch
+    checkpoint_every: Count = 200  # optimizer steps
+    max_failures: int = Field(default=2, ge=0)
+    loss: LossSection = LossSection()
+    global_adapter: PhaseSection = PhaseSection()
+    projector: PhaseSection = PhaseSection()
+    experts: PhaseSection = PhaseSection(lr=5e-4)
+
+
+class EvaluateSection(Section):
+    fusion: Literal["exact", "peft_linear"] = "exact"
+    num_bootstrap: Count = 1000
+    num_explanations: Count = 10
+    max_rows: int = Field(default=0, ge=0)  # 0 = every test row
+    batch_size: Count = 256
+
+
+class ClusterResources(Section):
+    """How the run meets Ray. Only a loopback address, or one with token auth, is taken (DESIGN 9)."""
+
+    address: str = ""  # "" starts a local cluster unless RAY_ADDRESS names one
+    num_cpus: int = Field(default=0, ge=0)  # logical CPUs of a local cluster; 0 = what training needs + 2 spare for Ray Data
+    object_store_bytes: Count = 256 * 2**20
+
+
+class Config(Section):
+    """One run. `digest()` names it; each stage depends only on the sections it lists."""
+
+    run: RunSection = RunSection()
+    data: DataSection = DataSection()
+    split: SplitSection = SplitSection()
+    encoder: EncoderSection = EncoderSection()
+    cluster: ClusterSection = ClusterSection()
+    engine: EngineSection = EngineSection()
+    keywords: KeywordsSection = KeywordsSection()
+    traces: TracesSection = TracesSection()
+    base: BaseSection = BaseSection()
+    prompt: PromptSection = PromptSection()
+    adapter: AdapterSection = AdapterSection()
+    train: TrainSection = TrainSection()
+    evaluate: EvaluateSection = EvaluateSection()
+    ray: ClusterResources = ClusterResources()
+
+    @model_validator(mode="after")
+    def _parts_agree(self) -> Self:
+        train = self.train
+        run_length = train.loss.rows_per_user if train.loss.rank > 0 else 1
+        for name in ("global_adapter", "projector", "experts"):
+            size = getattr(train, name).batch_size
+            workers = train.workers_per_group if name == "experts" else train.num_workers
+            if size % (workers * run_length):
+                raise ValueError(
+                    f"train.{name}.batch_size {size} does not divide by {workers} workers x {run_length} rows that must stay together"
+                )
+        return self
+
+
+def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
+    """Read a run file and apply `a.b=value` overrides; raises ConfigError or MissingFileError."""
+    file = Path(path)
+    if not file.is_file():
+        raise MissingFileError("the run file is not there", str(file), "name an existing .toml file; ray_jobs/recipes/ has some")
+    try:
+        tree = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"this is not TOML: {error}", str(file), "mend the line named above") from None
+    for override in overrides:
+        _apply(tree, override)
+    return parse(tree, str(file))
+
+
+def parse(tree: dict[str, Any], where: str = "config") -> Config:
+    """Check a plain tree of tables against the fields above; raises ConfigError that names every wrong key."""
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        problems = [_explain(dict(item)) for item in error.errors()]
+    raise ConfigError("\n".join(problems), where, "thinkrec config show prints every key with its value")
+
+
+def dump(config: Config) -> str:
+    """The resolved tree as JSON, stable in order."""
+    return json.dumps(config.model_dump(), indent=2, sort_keys=False)
+
+
+def _apply(tree: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key.strip():
+        raise ConfigError(f"override {override!r} is not of the form a.b=value", "--set", "write for example --set train.experts.lr=1e-4")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text  # a bare word is a string: --set data.path=../folder
+    *tables, last = key.strip().split(".")
+    for table in tables:
+        tree = tree.setdefault(table, {})
+        if not isinstance(tree, dict):
+            raise ConfigError(f"{table!r} in {key!r} is a value, not a table", "--set", "thinkrec config show prints the tree")
+    tree[last] = value
+
+
+def _explain(problem: dict[str, Any]) -> str:
+    path = [str(part) for part in problem["loc"]]
+    key = ".".join(path) or "run file"
+    if problem["type"] != "extra_forbidden":
+        return (
+            f"{key}: {problem['msg']} (given: {problem['input']!r})"
+            if path and problem["type"] != "value_error"
+            else f"{key}: {problem['msg']}"
+        )
+    section: Any = Config
+    for part in path[:-1]:
+        section = section.model_fields[part].annotation
+    near = difflib.get_close_matches(path[-1], section.model_fields, n=1, cutoff=0.5)
+    hint = f"did you mean {'.'.join([*path[:-1], near[0]])!r}?" if near else f"known keys: {', '.join(section.model_fields)}"
+    return f"{key}: unknown key; {hint}"

@@ -1,0 +1,105 @@
+"""The tables every room agrees on (DESIGN 3). Ids are strings; dense integers exist only beside the vocabulary of a model artefact.
+
+An ingest artefact holds:
+  interactions/bucket=NNN/part-0.parquet   INTERACTIONS, one bucket a hash of the user, sorted by (user_id, ts, row)
+  items.parquet                            ITEMS
+  users.parquet                            USERS
+  quarantine/*.parquet                     rows that were refused, with the reason
+  audit.json, fingerprint.json             what the leak audit found; counts, like rates and time cuts
+  truth.parquet                            planted world only: TRUTH
+"""
+
+from __future__ import annotations
+
+import zlib
+
+import pyarrow as pa
+
+SPLITS = ("train", "valid", "test")
+
+INTERACTIONS = pa.schema(
+    [
+        pa.field("user_id", pa.string(), nullable=False),
+        pa.field("item_id", pa.string(), nullable=False),
+        pa.field("ts", pa.int64(), nullable=False),  # milliseconds, UTC
+        pa.field("rating", pa.float32()),
+        pa.field("label", pa.int8(), nullable=False),  # 1 = like
+        pa.field("split", pa.string(), nullable=False),
+        pa.field("row", pa.int64(), nullable=False),  # unique over the data set, in input order; breaks ties of ts
+    ]
+)
+ITEMS = pa.schema(
+    [
+        pa.field("item_id", pa.string(), nullable=False),
+        pa.field("title", pa.string(), nullable=False),
+        pa.field("text", pa.string()),
+        pa.field("categories", pa.list_(pa.string())),  # null where nobody has written any down
+    ]
+)
+USERS = pa.schema([pa.field("user_id", pa.string(), nullable=False)])
+TRUTH = pa.schema(
+    [
+        pa.field("row", pa.int64(), nullable=False),
+        pa.field("p_like", pa.float32(), nullable=False),  # before the label was drawn: its AUC is the Bayes AUC
+        pa.field("logic", pa.int8(), nullable=False),  # the user's dominant logic
+        pa.field("mixed", pa.bool_(), nullable=False),
+        pa.field("reason", pa.list_(pa.string()), nullable=False),  # the facets that decided, strongest first
+    ]
+)
+KEYWORDS = pa.schema(
+    [
+        pa.field("item_id", pa.string(), nullable=False),
+        pa.field("keywords", pa.list_(pa.string()), nullable=False),
+        pa.field("source", pa.string(), nullable=False),  # engine | categories | none
+    ]
+)
+TRACES = pa.schema(
+    [
+        pa.field("row", pa.int64(), nullable=False),  # the train row the teacher was asked about
+        pa.field("user_id", pa.string(), nullable=False),
+        pa.field("attempt", pa.int8(), nullable=False),
+        pa.field("hinted", pa.bool_(), nullable=False),
+        pa.field("verdict", pa.int8(), nullable=False),
+        pa.field("text", pa.string(), nullable=False),  # the reasoning, without the verdict word
+        pa.field("finish_reason", pa.string(), nullable=False),
+        pa.field("num_tokens", pa.int32(), nullable=False),
+        pa.field("teacher", pa.string(), nullable=False),
+        pa.field("seed", pa.int64(), nullable=False),
+    ]
+)
+
+
+def vectors(dim: int) -> pa.Schema:
+    """(id, vector): one float32 row of `dim` numbers a user or item."""
+    return pa.schema([pa.field("id", pa.string(), nullable=False), pa.field("vector", pa.list_(pa.float32(), dim), nullable=False)])
+
+
+def assignment(num_clusters: int) -> pa.Schema:
+    """user -> cluster and gates; gates[k] weighs expert k, gates[K] the global adapter, and a row sums to 1."""
+    return pa.schema(
+        [
+            pa.field("user_id", pa.string(), nullable=False),
+            pa.field("cluster", pa.int16(), nullable=False),
+            pa.field("gates", pa.list_(pa.float16(), num_clusters + 1), nullable=False),
+        ]
+    )
+
+
+def scores() -> pa.Schema:
+    """What `evaluate` judges: one row a scored interaction; `row` ties it back to INTERACTIONS."""
+    return pa.schema(
+        [
+            pa.field("row", pa.int64(), nullable=False),
+            pa.field("user_id", pa.string(), nullable=False),
+            pa.field("item_id", pa.string(), nullable=False),
+            pa.field("label", pa.int8()),
+            pa.field("score", pa.float32(), nullable=False),
+            pa.field("p_like", pa.float32(), nullable=False),
+            pa.field("route", pa.string(), nullable=False),  # expert | global | mixture
+        ]
+    )
+
+
+def bucket_of(user_id: str, num_buckets: int) -> int:
+    """The bucket of a user: a CRC, because Python's own hash changes between processes."""
+    return zlib.crc32(user_id.encode()) % num_buckets

@@ -1,0 +1,72 @@
+"""Meeting a Ray cluster: use the one that is there, or start a local one that leaves with the run."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from urllib.parse import urlsplit
+
+from thinkrec.config import Config
+from thinkrec.errors import EnvironmentFault
+
+SPARE_CPUS = 2  # Ray Data hangs in silence when trainers hold every logical CPU
+
+
+@contextmanager
+def ray_session(config: Config) -> Iterator[None]:
+    """Connect to `ray.address` or RAY_ADDRESS, else start a local cluster with enough logical CPUs for the run's groups."""
+    import ray
+    from ray.data import DataContext
+
+    address = config.ray.address or os.environ.get("RAY_ADDRESS", "")
+    if address:
+        check_address(address)
+        ray.init(address=address, runtime_env={"env_vars": worker_environment(config)}, log_to_driver=False, logging_level="warning")
+    else:
+        ray.init(
+            num_cpus=config.ray.num_cpus or num_cpus_needed(config),
+            object_store_memory=config.ray.object_store_bytes,
+            runtime_env={"env_vars": worker_environment(config)},
+            log_to_driver=False,
+            logging_level="error",
+        )
+    context = DataContext.get_current()
+    context.enable_progress_bars = False
+    context.use_datasource_v2 = False  # its 32 footer readers a read cost seconds each time; our files are few and large
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def num_cpus_needed(config: Config) -> int:
+    """Logical CPUs for the widest training stage, with room for Ray Data beside it."""
+    train = config.train
+    return max(train.num_workers, train.num_groups * train.workers_per_group, config.engine.num_actors) + SPARE_CPUS
+
+
+def worker_environment(config: Config) -> dict[str, str]:
+    """What workers must find in their environment; README lists it, and a job's own runtime env may set more."""
+    environment = {"PYTHONWARNINGS": "ignore::FutureWarning", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+    if not config.train.use_gpu:
+        environment |= {"DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": "1"}
+    return environment
+
+
+def check_address(address: str) -> None:
+    """Refuse a cluster that others could reach without a token: an open Ray dashboard is remote code execution (CVE-2023-48022)."""
+    if address in ("auto", "local") or os.environ.get("RAY_AUTH_MODE") == "token":
+        return
+    host = urlsplit(address if "://" in address else f"ray://{address}").hostname or ""
+    try:
+        loopback = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        loopback = host == "localhost"
+    if not loopback:
+        raise EnvironmentFault(
+            f"the Ray cluster at {host!r} is not on this machine and no token protects it",
+            "ray.address",
+            "start it with RAY_AUTH_MODE=token",
+        )

@@ -1,0 +1,208 @@
+"""Artefacts: content key, atomic commit, manifest with SHA-256, on any file system pyarrow knows (local path, s3://, gs://).
+
+An artefact is the folder `<root>/<stage>/<key>/`. Its `manifest.json` is written last, so a folder without one does not exist for the
+program: whatever a killed writer left there is swept away before the next try. Nothing is pickled and nothing loads a pickle.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from pyarrow import fs
+
+from thinkrec.errors import ArtefactError, ConfigError
+
+MANIFEST = "manifest.json"
+SCHEMA_VERSION = 1
+RECORDED_PACKAGES = ("thinkrec", "torch", "ray", "deepspeed", "transformers", "peft", "faiss-cpu", "faiss-gpu", "pyarrow")
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """A committed folder: where it is and what its manifest says."""
+
+    uri: str
+    manifest: Mapping[str, Any]
+
+    @property
+    def key(self) -> str:
+        return str(self.manifest["key"])
+
+    @property
+    def figures(self) -> Mapping[str, Any]:
+        """Numbers the stage wants the report to show."""
+        return dict(self.manifest["figures"])
+
+    def path(self, name: str = "") -> Path:
+        """A local path of the folder or of one file in it; remote folders are copied to the local cache once."""
+        local = Path(self.uri) if "://" not in self.uri else _cached(self.uri, self.key)
+        return local / name if name else local
+
+    def verify(self) -> None:
+        """Hash every file again; raises ArtefactError that names the first one that differs."""
+        system, base = open_root(self.uri)
+        for name, entry in self.manifest["files"].items():
+            if system.get_file_info(f"{base}/{name}").type != fs.FileType.File:
+                raise ArtefactError("a file of a committed artefact is gone", f"{self.uri}/{name}", "delete that folder and run again")
+            if _sha256(system, f"{base}/{name}")[0] != entry["sha256"]:
+                raise ArtefactError("a file of a committed artefact has changed", f"{self.uri}/{name}", "delete that folder and run again")
+
+
+@dataclass
+class Draft:
+    """An artefact being written: fill `folder`, or let distributed writers fill `uri`; both end in the same place."""
+
+    uri: str
+    folder: Path
+    figures: dict[str, Any] = field(default_factory=dict)
+
+
+class Store:
+    """All artefacts of one root. Cheap to make; holds no state but the address."""
+
+    def __init__(self, root: str) -> None:
+        self.root = root if "://" in root else str(Path(root).absolute())
+
+    def find(self, stage: str, key: str) -> Artefact | None:
+        """The committed artefact of this stage and key, or None."""
+        uri = f"{self.root}/{check_name(stage)}/{check_name(key)}"
+        manifest = read_json(f"{uri}/{MANIFEST}")
+        if manifest is None:
+            return None
+        if manifest.get("schema_version") != SCHEMA_VERSION:
+            raise ArtefactError(
+                f"manifest of schema {manifest.get('schema_version')}, this program reads {SCHEMA_VERSION}", uri, "use another run.dir"
+            )
+        return Artefact(uri, manifest)
+
+    @contextmanager
+    def create(self, stage: str, key: str, inputs: Mapping[str, Artefact], settings: Mapping[str, Any]) -> Iterator[Draft]:
+        """Write one artefact; it exists only if the block ends without an error."""
+        uri = f"{self.root}/{check_name(stage)}/{check_name(key)}"
+        system, base = open_root(uri)
+        system.create_dir(base, recursive=True)
+        system.delete_dir_contents(base, missing_dir_ok=True)
+        remote = "://" in uri
+        folder = Path(tempfile.mkdtemp(prefix="thinkrec-")) if remote else Path(uri)
+        draft = Draft(uri, folder)
+        try:
+            yield draft
+            if remote:
+                fs.copy_files(str(folder), base, source_filesystem=fs.LocalFileSystem(), destination_filesystem=system)
+            manifest = {
+                "schema_version": SCHEMA_VERSION,
+                "stage": stage,
+                "key": key,
+                "inputs": {name: {"stage": a.manifest["stage"], "key": a.key, "sha256": digest(a.manifest)} for name, a in inputs.items()},
+                "settings": settings,
+                "files": _inventory(system, base),
+                "figures": draft.figures,
+                "versions": installed_versions(),
+                "written_at": datetime.now(UTC).isoformat(timespec="seconds"),
+            }
+            write_json(f"{uri}/{MANIFEST}", manifest)
+        finally:
+            if remote:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def digest(value: object) -> str:
+    """SHA-256 of a value's canonical JSON."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":"), default=str).encode()).hexdigest()
+
+
+def fingerprint(path: str | Path) -> str:
+    """Digest of a user's file or folder: names and contents, for files above 64 MiB size and modification time instead of contents."""
+    root = Path(path)
+    files = [root] if root.is_file() else sorted(p for p in root.rglob("*") if p.is_file())
+    seen = []
+    for file in files:
+        stat = file.stat()
+        content = _sha256(fs.LocalFileSystem(), str(file))[0] if stat.st_size <= 64 * 2**20 else str(stat.st_mtime_ns)
+        seen.append([file.name if file == root else str(file.relative_to(root)), stat.st_size, content])
+    return digest(seen)
+
+
+def open_root(uri: str) -> tuple[Any, str]:
+    """The pyarrow file system of an address and the path inside it."""
+    if "://" not in uri:
+        return fs.LocalFileSystem(), uri
+    try:
+        system, path = fs.FileSystem.from_uri(uri)
+    except (ValueError, OSError) as error:
+        raise ConfigError(f"this address cannot be opened: {error}", uri, "use a local folder, s3:// or gs://") from None
+    return system, path
+
+
+def read_json(uri: str) -> dict[str, Any] | None:
+    """A JSON file, or None when it is not there."""
+    system, path = open_root(uri)
+    if system.get_file_info(path).type != fs.FileType.File:
+        return None
+    with system.open_input_stream(path) as stream:
+        value: dict[str, Any] = json.loads(stream.read())
+    return value
+
+
+def write_json(uri: str, value: object) -> None:
+    """Write JSON under a temporary name and move it into place."""
+    system, path = open_root(uri)
+    with system.open_output_stream(f"{path}.tmp") as stream:
+        stream.write(json.dumps(value, indent=1, default=str).encode())
+    system.move(f"{path}.tmp", path)
+
+
+def check_name(name: str) -> str:
+    """Refuse any name that could leave the run folder; ids from data must pass here before they name a file."""
+    plain = name.replace("-", "").replace("_", "").replace(".", "")
+    if not name or len(name) > 128 or name.startswith(".") or not (plain.isascii() and plain.isalnum()):
+        raise ConfigError(f"{name[:140]!r} cannot name a file", "run folder", "use letters, digits, '-', '_' and '.' only")
+    return name
+
+
+def installed_versions() -> dict[str, str]:
+    """Versions of the packages that decide what a stage computes."""
+    found = {}
+    for package in RECORDED_PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _cached(uri: str, key: str) -> Path:
+    target = Path.home() / ".cache" / "thinkrec" / digest(uri)[:16] / key
+    if not (target / MANIFEST).is_file():
+        system, base = open_root(uri)
+        target.mkdir(parents=True, exist_ok=True)
+        fs.copy_files(base, str(target), source_filesystem=system, destination_filesystem=fs.LocalFileSystem())
+    return target
+
+
+def _inventory(system: Any, base: str) -> dict[str, dict[str, Any]]:
+    infos = system.get_file_info(fs.FileSelector(base, recursive=True))
+    files = {}
+    for info in sorted((i for i in infos if i.type == fs.FileType.File), key=lambda i: i.path):
+        sha256, num_bytes = _sha256(system, info.path)
+        files[info.path[len(base) :].lstrip("/")] = {"sha256": sha256, "bytes": num_bytes}
+    return files
+
+
+def _sha256(system: Any, path: str) -> tuple[str, int]:
+    hasher, num_bytes = hashlib.sha256(), 0
+    with system.open_input_stream(path) as stream:
+        while block := stream.read(1 << 20):
+            hasher.update(block)
+            num_bytes += len(block)
+    return hasher.hexdigest(), num_bytes
