@@ -81,10 +81,10 @@ class EncoderSection(Section):
     source: Literal["mf", "given"] = "mf"
     users_path: str = ""  # source = "given": parquet with (id, vector)
     items_path: str = ""
-    dim: Count = 32
+    dim: Count = 16
     num_epochs: Count = 20
     batch_size: Count = 1024
-    lr: Positive = 0.02
+    lr: Positive = 0.01
     weight_decay: float = Field(default=0.05, ge=0)
 
     @model_validator(mode="after")
@@ -117,7 +117,10 @@ class KeywordsSection(Section):
     source: Literal["engine", "categories", "none"] = "engine"
     max_per_item: Count = 10
     max_tokens: Count = 32
+    max_words: Count = 100  # of an item's text that the engine reads
     stop_words: tuple[str, ...] = ()
+    num_lessons: Count = 16000  # texts the nano extractor learns from: annotated items and variations of them
+    lr: Positive = 5e-3
 
 
 class TracesSection(Section):
@@ -127,6 +130,9 @@ class TracesSection(Section):
     allow_hint: bool = False  # after the unhinted attempts, tell the teacher the answer once; kept apart in the table
     temperature: float = Field(default=0.7, ge=0)
     max_tokens: Count = 64
+    min_words: Count = 4  # a shorter reasoning is refused
+    min_right_share: Share = 0.0  # of its claims, or the trace is refused
+    max_same_text: Count = 3  # traces that may share one text, word for word
     teacher: str = "nano"  # "nano" trains a small teacher on the run's own train text; else a Hugging Face folder
     num_lessons: Count = 2000  # texts the nano teacher learns from
     num_epochs: Count = 4
@@ -322,12 +328,10 @@ def _apply(tree: dict[str, Any], override: str) -> None:
 def _explain(problem: dict[str, Any]) -> str:
     path = [str(part) for part in problem["loc"]]
     key = ".".join(path) or "run file"
+    if problem["type"] == "value_error":
+        return f"{key}: {problem['ctx']['error']}"
     if problem["type"] != "extra_forbidden":
-        return (
-            f"{key}: {problem['msg']} (given: {problem['input']!r})"
-            if path and problem["type"] != "value_error"
-            else f"{key}: {problem['msg']}"
-        )
+        return f"{key}: {problem['msg']} (given: {problem['input']!r})"
     section: Any = Config
     for part in path[:-1]:
         section = section.model_fields[part].annotation

@@ -26,3 +26,7 @@ class Job:
     store: Store
     key: str
     say: Voice
+
+    def places(self) -> dict[str, str]:
+        """The addresses of the inputs, for workers that load them themselves."""
+        return {name: artefact.uri for name, artefact in self.inputs.items()}

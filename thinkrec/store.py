@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -92,28 +91,34 @@ class Store:
         system, base = open_root(uri)
         system.create_dir(base, recursive=True)
         system.delete_dir_contents(base, missing_dir_ok=True)
-        remote = "://" in uri
-        folder = Path(tempfile.mkdtemp(prefix="thinkrec-")) if remote else Path(uri)
-        draft = Draft(uri, folder)
-        try:
+        with writable(uri) as folder:
+            draft = Draft(uri, folder)
             yield draft
-            if remote:
-                fs.copy_files(str(folder), base, source_filesystem=fs.LocalFileSystem(), destination_filesystem=system)
-            manifest = {
-                "schema_version": SCHEMA_VERSION,
-                "stage": stage,
-                "key": key,
-                "inputs": {name: {"stage": a.manifest["stage"], "key": a.key, "sha256": digest(a.manifest)} for name, a in inputs.items()},
-                "settings": settings,
-                "files": _inventory(system, base),
-                "figures": draft.figures,
-                "versions": installed_versions(),
-                "written_at": datetime.now(UTC).isoformat(timespec="seconds"),
-            }
-            write_json(f"{uri}/{MANIFEST}", manifest)
-        finally:
-            if remote:
-                shutil.rmtree(folder, ignore_errors=True)
+        manifest = {
+            "schema_version": SCHEMA_VERSION,
+            "stage": stage,
+            "key": key,
+            "inputs": {name: {"stage": a.manifest["stage"], "key": a.key, "sha256": digest(a.manifest)} for name, a in inputs.items()},
+            "settings": settings,
+            "files": _inventory(system, base),
+            "figures": draft.figures,
+            "versions": installed_versions(),
+            "written_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        write_json(f"{uri}/{MANIFEST}", manifest)
+
+
+@contextmanager
+def writable(uri: str) -> Iterator[Path]:
+    """A local folder whose files stand at `uri` after the block; for a local address it is the place itself."""
+    if "://" not in uri:
+        Path(uri).mkdir(parents=True, exist_ok=True)
+        yield Path(uri)
+        return
+    system, base = open_root(uri)
+    with tempfile.TemporaryDirectory(prefix="thinkrec-") as folder:
+        yield Path(folder)
+        fs.copy_files(folder, base, source_filesystem=fs.LocalFileSystem(), destination_filesystem=system)
 
 
 def digest(value: object) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,6 +33,7 @@ def ray_session(config: Config) -> Iterator[None]:
             log_to_driver=False,
             logging_level="error",
         )
+    logging.getLogger("ray.data").setLevel(logging.WARNING)  # its own progress lines would drown ours
     context = DataContext.get_current()
     context.enable_progress_bars = False
     context.use_datasource_v2 = False  # its 32 footer readers a read cost seconds each time; our files are few and large

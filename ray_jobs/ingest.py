@@ -1,0 +1,7 @@
+"""Ray job: make the "ingest" artefact and what it needs. `python ray_jobs/ingest.py run.toml [--set a.b=value ...]`"""
+
+import sys
+
+from thinkrec.cli import main
+
+main(["run", *sys.argv[1:], "--until", "ingest"])

@@ -1,0 +1,136 @@
+"""The stages encode and cluster on a real Ray cluster, from an ingest artefact to everybody's gates."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from sklearn.metrics import adjusted_rand_score
+
+from thinkrec.cluster import assign
+from thinkrec.cluster.router import Router
+from thinkrec.config import Config
+from thinkrec.data import schema
+from thinkrec.encoder import fit
+from thinkrec.job import Job
+from thinkrec.store import Artefact, Store
+
+pytestmark = pytest.mark.cluster
+NUM_USERS, NUM_ITEMS, NUM_NEW = 160, 50, 7
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return Store(str(tmp_path_factory.mktemp("run")))
+
+
+@pytest.fixture(scope="module")
+def config():
+    return Config.model_validate({"encoder": {"dim": 4, "lr": 0.03}, "train": {"use_gpu": False}})
+
+
+@pytest.fixture(scope="module")
+def tastes():
+    return np.random.default_rng(0).choice([-1, 1], NUM_USERS + NUM_NEW)
+
+
+@pytest.fixture(scope="module")
+def ingest(store, tastes):
+    """Users of two opposite tastes; the last NUM_NEW of them appear only in test."""
+    rng = np.random.default_rng(1)
+    kind = rng.normal(size=NUM_ITEMS)
+    user = np.repeat(np.arange(NUM_USERS + NUM_NEW), 30)
+    item = np.concatenate([rng.permutation(NUM_ITEMS)[:30] for _ in range(NUM_USERS + NUM_NEW)])
+    place = np.tile(np.arange(30), NUM_USERS + NUM_NEW)
+    split = np.where((user >= NUM_USERS) | (place >= 26), "test", np.where(place >= 22, "valid", "train"))
+    label = rng.random(len(user)) < 1 / (1 + np.exp(-4 * tastes[user] * kind[item]))
+    rows = {
+        "user_id": [f"u{n}" for n in user],
+        "item_id": [f"i{n}" for n in item],
+        "ts": place,
+        "rating": pa.nulls(len(user), pa.float32()),
+        "label": label.astype(np.int8),
+        "split": split.tolist(),
+        "row": np.arange(len(user)),
+    }
+    with store.create("ingest", "k0", {}, {}) as draft:
+        folder = draft.folder / "interactions/bucket=000"
+        folder.mkdir(parents=True)
+        pq.write_table(pa.table(rows, schema=schema.INTERACTIONS), folder / "part-0.parquet")
+        for name, column in (("users", "user_id"), ("items", "item_id")):
+            pq.write_table(pa.table({column: sorted(set(rows[column]))}), draft.folder / f"{name}.parquet")
+    return found(store, "ingest", "k0")
+
+
+@pytest.fixture(scope="module")
+def run(store, config, ray_cluster):
+    """run(stage, key, module, inputs) commits one artefact."""
+
+    def stage(name: str, key: str, module, inputs: dict[str, Artefact]) -> Artefact:
+        with store.create(name, key, inputs, {}) as draft:
+            module.run(Job(config, inputs, draft, store, key, lambda event, **fields: None))
+        return found(store, name, key)
+
+    return stage
+
+
+@pytest.fixture(scope="module")
+def encode(run, ingest):
+    return run("encode", "k1", fit, {"ingest": ingest})
+
+
+@pytest.fixture(scope="module")
+def cluster(run, ingest, encode):
+    return run("cluster", "k2", assign, {"ingest": ingest, "encode": encode})
+
+
+def found(store: Store, stage: str, key: str) -> Artefact:
+    artefact = store.find(stage, key)
+    assert artefact is not None
+    return artefact
+
+
+def test_encode_covers_train_and_nobody_else(encode):
+    users = pq.read_table(encode.path("users.parquet"))
+    assert users.schema.equals(schema.vectors(5))
+    assert set(users["id"].to_pylist()) == {f"u{n}" for n in range(NUM_USERS)}
+    assert encode.figures["num_vectors_missing"] == {"users": NUM_NEW, "items": 0}
+    assert encode.figures["valid_auc"] > 0.75
+    assert set(encode.manifest["files"]) == {"users.parquet", "items.parquet", "encoder.json"}
+
+
+def test_everybody_is_assigned_as_the_router_says(cluster, encode, tastes):
+    assignment = assign.load_assignment(cluster.uri)
+    assert assignment["user_id"].to_list() == sorted(f"u{n}" for n in range(NUM_USERS + NUM_NEW))
+    known = assignment.filter(pl.col("cluster") >= 0)
+    vectors = known.join(pl.read_parquet(encode.path("users.parquet")), left_on="user_id", right_on="id", maintain_order="left")
+    router = Router.load(cluster.path())
+    values = vectors["vector"].to_numpy()
+    np.testing.assert_array_equal(known["cluster"], router.hard(values))
+    np.testing.assert_allclose(known["gates"].to_numpy(), router.gates(values), atol=5e-4)
+    planted = tastes[[int(user[1:]) for user in known["user_id"]]]
+    assert adjusted_rand_score(planted, known["cluster"]) > 0.9
+    assert router.vectors_key == encode.key
+
+
+def test_new_users_fall_back_to_the_global_adapter(cluster):
+    new = assign.load_assignment(cluster.uri).filter(pl.col("cluster") == -1)
+    assert set(new["user_id"]) == {f"u{n}" for n in range(NUM_USERS, NUM_USERS + NUM_NEW)}
+    assert new["gates"].to_list() == [[0, 0, 1]] * NUM_NEW
+
+
+def test_cluster_figures_add_up(cluster):
+    figures = cluster.figures
+    assert sum(figures["sizes"]) == NUM_USERS
+    assert figures["num_users_without_vector"] == NUM_NEW
+    assert sum(figures["routes_all_users"].values()) == pytest.approx(1)
+    assert figures["faiss_device"] in ("cpu", "gpu")
+
+
+def test_cluster_twice_gives_the_same_rows(run, ingest, encode, cluster):
+    again = run("cluster", "k3", assign, {"ingest": ingest, "encode": encode})
+    assert assign.load_assignment(again.uri).equals(assign.load_assignment(cluster.uri))
+    assert again.manifest["files"]["router.safetensors"] == cluster.manifest["files"]["router.safetensors"]
+    assert again.figures == cluster.figures

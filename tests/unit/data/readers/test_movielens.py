@@ -1,0 +1,81 @@
+"""MovieLens-1M files as GroupLens writes them, in a folder and in a zip archive."""
+
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from thinkrec.config import DataSection
+from thinkrec.data.readers.movielens import read
+from thinkrec.errors import DataError, MissingFileError
+
+RATINGS = "1::1193::5::978300760\n1::661::3::978302109\n2::1193::4::978298413\n"
+MOVIES = "661::James and the Giant Peach (1996)::Animation|Children's|Musical\n1193::Mis\xe9rables: The \x85 Film, Les (1975)::Drama\n"
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    (tmp_path / "ratings.dat").write_bytes(RATINGS.encode("latin-1"))
+    (tmp_path / "movies.dat").write_bytes(MOVIES.encode("latin-1"))
+    (tmp_path / "users.dat").write_bytes(b"1::F::1::10::48067\n")
+    return tmp_path
+
+
+def settings(path: Path) -> DataSection:
+    return DataSection(source="movielens1m", path=str(path))
+
+
+def test_reads_rows_in_milliseconds_and_titles_in_latin_1(folder):
+    tables = read(settings(folder))
+    first = {"row": 1, "user_id": "1", "item_id": "1193", "rating": 5.0, "ts": 978300760000}
+    assert tables.interactions.to_pylist()[0] == first
+    assert tables.interactions.num_rows == 3
+    assert tables.items.to_pylist() == [
+        {"item_id": "661", "title": "James and the Giant Peach (1996)", "text": None, "categories": ["Animation", "Children's", "Musical"]},
+        {"item_id": "1193", "title": "Mis\xe9rables: The \x85 Film, Les (1975)", "text": None, "categories": ["Drama"]},
+    ]
+    assert tables.quarantine.num_rows == 0
+
+
+def test_the_archive_reads_like_the_folder(folder):
+    archive = folder / "ml-1m.zip"
+    with zipfile.ZipFile(archive, "w") as target:
+        for name in ("ratings.dat", "movies.dat"):
+            target.write(folder / name, f"ml-1m/{name}")
+    zipped, unzipped = read(settings(archive)), read(settings(folder))
+    assert zipped.interactions == unzipped.interactions
+    assert zipped.items == unzipped.items
+
+
+def test_windows_line_ends_change_nothing(folder):
+    before = read(settings(folder)).interactions
+    (folder / "ratings.dat").write_bytes(RATINGS.replace("\n", "\r\n").encode("latin-1"))
+    assert read(settings(folder)).interactions == before
+
+
+@pytest.mark.parametrize(
+    "line", ["1,661,3,978302109", "1::661::6::978302109", "1::661::3", "", "1::661::3::yesterday", "x::661::3::978302109"]
+)
+def test_a_line_of_another_form_is_refused_with_its_number(folder, line):
+    (folder / "ratings.dat").write_bytes(f"{line}\n{RATINGS}".encode("latin-1"))
+    tables = read(settings(folder))
+    assert tables.interactions["row"].to_pylist() == [2, 3, 4]
+    reason = "not UserID::MovieID::Rating::Timestamp"
+    assert tables.quarantine.to_pylist() == [{"source": "ratings.dat", "row": 1, "reason": reason, "content": line}]
+
+
+def test_missing_files_are_named(folder, tmp_path):
+    with pytest.raises(MissingFileError, match="no such file"):
+        read(settings(tmp_path / "nowhere"))
+    (folder / "movies.dat").unlink()
+    with pytest.raises(MissingFileError, match=r"movies\.dat"):
+        read(settings(folder))
+    with zipfile.ZipFile(folder / "half.zip", "w") as target:
+        target.writestr("ml-1m/ratings.dat", RATINGS)
+    with pytest.raises(MissingFileError, match=r"movies\.dat"):
+        read(settings(folder / "half.zip"))
+
+
+def test_a_file_that_is_no_archive_is_refused(folder):
+    with pytest.raises(DataError, match="no zip archive"):
+        read(settings(folder / "ratings.dat"))

@@ -1,0 +1,65 @@
+"""The prepared layout: four Parquet files with integer ids and seconds."""
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from thinkrec.config import DataSection
+from thinkrec.data.readers.prepared import read
+from thinkrec.errors import DataError, MissingFileError
+
+SPLIT_ROWS = {"train": [2, 0], "valid": [3], "test": [1]}  # row ids, out of order on purpose
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    for name, rows in SPLIT_ROWS.items():
+        n = len(rows)
+        columns = {
+            "row_id": pa.array(rows, pa.int32()),
+            "uid": pa.array([7] * n, pa.int16()),
+            "iid": pa.array([row + 1 for row in rows], pa.int16()),
+            "label": pa.array([row % 2 for row in rows], pa.int8()),
+            "timestamp": pa.array([1000 + row for row in rows], pa.int64()),
+            "his_all": pa.array([[]] * n, pa.list_(pa.int16())),
+        }
+        pq.write_table(pa.table(columns), tmp_path / f"{name}.parquet")
+    items = {
+        "iid": pa.array([1, 2], pa.int16()),
+        "title": ["A (1990)", "B (1991)"],
+        "genres": ["Drama|War", None],
+        "plot": ["A plot.", None],
+    }
+    pq.write_table(pa.table(items), tmp_path / "items.parquet")
+    return tmp_path
+
+
+def settings(path: Path) -> DataSection:
+    return DataSection(source="prepared", path=str(path))
+
+
+def test_rows_come_in_order_of_row_id_with_their_split(folder):
+    rows = read(settings(folder)).interactions.to_pylist()
+    assert rows[1] == {"row": 1, "user_id": "7", "item_id": "2", "ts": 1_001_000, "label": 1, "split": "test"}
+    assert [(row["row"], row["split"]) for row in rows] == [(0, "train"), (1, "test"), (2, "train"), (3, "valid")]
+
+
+def test_genres_become_categories_and_the_plot_the_text(folder):
+    assert read(settings(folder)).items.to_pylist() == [
+        {"item_id": "1", "title": "A (1990)", "text": "A plot.", "categories": ["Drama", "War"]},
+        {"item_id": "2", "title": "B (1991)", "text": None, "categories": None},
+    ]
+
+
+def test_a_missing_file_and_a_missing_column_are_named(folder):
+    table = pq.read_table(folder / "valid.parquet")
+    pq.write_table(table.drop_columns(["timestamp"]), folder / "valid.parquet")
+    with pytest.raises(DataError, match="'timestamp' is missing; there are row_id, uid, iid, label, his_all") as caught:
+        read(settings(folder))
+    assert caught.value.where.endswith("valid.parquet")
+    (folder / "valid.parquet").unlink()
+    with pytest.raises(MissingFileError) as missing:
+        read(settings(folder))
+    assert missing.value.where.endswith("valid.parquet")

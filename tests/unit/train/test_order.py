@@ -1,0 +1,63 @@
+"""Batch order: every row every epoch, runs of one user, the same rows whatever the number of workers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from thinkrec.errors import DataError
+from thinkrec.train.order import Order, accumulation
+
+
+def users_of(counts):
+    return np.repeat(np.arange(len(counts)), counts)
+
+
+def test_an_epoch_of_single_rows_shows_each_row_once():
+    order = Order(users_of([5, 3, 4]), 0, 4, 1, 0.0, seed=1)
+    shown = np.concatenate([order.batch(step) for step in range(order.num_steps(1))])
+    assert sorted(shown) == list(range(12))
+
+
+def test_epochs_differ_and_seeds_differ():
+    first = Order(users_of([30]), 0, 30, 1, 0.0, seed=1)
+    assert not np.array_equal(first.batch(0), first.batch(1))
+    assert not np.array_equal(first.batch(0), Order(users_of([30]), 0, 30, 1, 0.0, seed=2).batch(0))
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=6), st.integers(0, 20))
+def test_runs_hold_one_user_and_no_row_is_left_out(counts, step):
+    users = users_of(counts)
+    order = Order(users, 0, 8, 4, 0.0, seed=3)
+    assert all(len(set(users[run])) == 1 for run in order.batch(step).reshape(-1, 4))
+    shown = np.concatenate([order.batch(at) for at in range(2 * len(users))])
+    assert set(shown) == set(range(len(users)))
+
+
+def test_a_step_is_a_pure_function_of_its_number():
+    order = Order(users_of([9, 9]), 3, 8, 1, 0.25, seed=5)
+    later = order.batch(7).copy()
+    order.batch(2)
+    assert np.array_equal(order.batch(7), later)
+
+
+def test_traces_take_their_share_of_every_batch():
+    order = Order(users_of([50]), 5, 20, 1, 0.2, seed=1)
+    assert all((order.batch(step) >= 50).sum() == 4 for step in range(10))
+    assert all((Order(users_of([50]), 5, 20, 1, 0.0, seed=1).batch(step) < 50).all() for step in range(10))
+
+
+def test_no_rows_is_a_named_error():
+    with pytest.raises(DataError, match="no train row"):
+        Order(np.array([], dtype=np.int64), 0, 8, 1, 0.0, seed=1)
+
+
+@pytest.mark.parametrize(("rank_rows", "micro", "run", "expected"), [(32, 32, 1, 1), (32, 10, 4, 4), (24, 10, 1, 3), (8, 1, 4, 2)])
+def test_accumulation_cuts_evenly_and_keeps_runs_whole(rank_rows, micro, run, expected):
+    parts = accumulation(rank_rows, micro, run)
+    assert parts == expected
+    assert rank_rows % parts == 0
+    assert (rank_rows // parts) % run == 0

@@ -1,0 +1,5 @@
+"""`python -m thinkrec` is the `thinkrec` command."""
+
+from thinkrec.cli import main
+
+main()

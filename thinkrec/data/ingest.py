@@ -1,0 +1,123 @@
+"""The stage `ingest`: reader, validation, split and leak audit, then the one shuffle of the whole system.
+
+`prepare` is a pure function of the source. The shuffle hash-partitions its rows by user and sorts each bucket by (user_id, ts, row), so
+that every history is a slice of one bucket and every later stage is a streaming map. The files of schema.py come out, byte for byte the
+same for the same source and settings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from thinkrec.config import DataSection, SplitSection
+from thinkrec.data import fingerprint
+from thinkrec.data.audit import Finding, audit, enforce
+from thinkrec.data.readers import canonical, movielens, prepared, world
+from thinkrec.data.readers.tables import Tables
+from thinkrec.data.schema import INTERACTIONS, TRUTH, USERS, bucket_of
+from thinkrec.data.split import assign
+from thinkrec.data.validate import validate
+from thinkrec.errors import StageFailed
+from thinkrec.job import Job
+from thinkrec.store import open_root, write_json
+
+MAX_LIKE_RATE_MOVE = 0.05  # between train and a later split; more is worth a warning
+BLOCK_ROWS = 1_000_000
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Everything the artefact will hold, in memory: the tables of schema.py and what the audit found."""
+
+    interactions: pl.DataFrame
+    items: pa.Table
+    users: pa.Table
+    quarantine: pa.Table
+    truth: pa.Table | None
+    findings: Sequence[Finding]
+
+
+def run(job: Job) -> None:
+    """Fill the draft with the files listed in schema.py."""
+    data, split = job.config.data, job.config.split
+    ready = prepare(read(data, job.config.run.seed), data, split)
+    enforce(ready.findings, split.allow_leaks)
+    shuffle(ready.interactions, data.num_buckets, job.draft.uri)
+    for name, table in (("items", ready.items), ("users", ready.users), ("truth", ready.truth), ("quarantine/part-0", ready.quarantine)):
+        if table is not None:
+            (job.draft.folder / name).parent.mkdir(parents=True, exist_ok=True)
+            pq.write_table(table, job.draft.folder / f"{name}.parquet", compression="zstd")
+    facts = fingerprint.take(ready.interactions, ready.items, ready.quarantine) | {"num_buckets": data.num_buckets}
+    write_json(str(job.draft.folder / "audit.json"), {"findings": [asdict(finding) for finding in ready.findings]})
+    write_json(str(job.draft.folder / "fingerprint.json"), facts)
+    job.draft.figures |= fingerprint.headline(facts) | {"num_leaks": sum(finding.num_rows for finding in ready.findings)}
+    for text in warnings(facts, ready.findings):
+        job.say("warning", text=text)
+    job.say("ingested", **job.draft.figures)
+
+
+def read(data: DataSection, seed: int) -> Tables:
+    """What the source of the run file holds."""
+    match data.source:
+        case "world":
+            return world.read(data, seed)
+        case "movielens1m":
+            return movielens.read(data)
+        case "prepared":
+            return prepared.read(data)
+        case "canonical":
+            return canonical.read(data)
+
+
+def prepare(tables: Tables, data: DataSection, split: SplitSection) -> Prepared:
+    """Validate, label, split and audit; raises DataError or ConfigError. Rows come out in order of `row`."""
+    valid = validate(tables, data)
+    rows = pl.DataFrame(valid.interactions).sort("row")
+    if "rating" not in rows.columns:
+        rows = rows.with_columns(rating=pl.lit(None, pl.Float32))
+    rows = assign(rows, split).select(INTERACTIONS.names)
+    users = rows.select(pl.col("user_id").unique().sort()).to_arrow().cast(USERS)
+    truth = None if tables.truth is None else pl.DataFrame(tables.truth).join(rows, on="row", how="semi").to_arrow().cast(TRUTH)
+    return Prepared(rows, valid.items, users, valid.quarantine, truth, audit(rows))
+
+
+def shuffle(interactions: pl.DataFrame, num_buckets: int, uri: str) -> None:
+    """Write `interactions` into `uri` by bucket, through Ray Data; raises StageFailed if a row were lost or doubled."""
+    import ray
+
+    users = interactions["user_id"].unique()
+    buckets = pl.DataFrame({"user_id": users, "bucket": [bucket_of(user, num_buckets) for user in users]})
+    table = interactions.join(buckets, on="user_id", how="left", maintain_order="left").to_arrow()
+    blocks = [table.slice(start, BLOCK_ROWS) for start in range(0, len(table), BLOCK_ROWS)]
+    by_bucket = ray.data.from_arrow(blocks).groupby("bucket", num_partitions=num_buckets)
+    parts = by_bucket.map_groups(write_bucket, fn_kwargs={"uri": uri}, batch_format="pyarrow").take_all()
+    written = sum(part["num_rows"] for part in parts)
+    if written != len(table):
+        raise StageFailed(f"{len(table)} rows went into the shuffle, {written} came out", uri, "run the same command again")
+
+
+def write_bucket(rows: pa.Table, uri: str) -> pa.Table:
+    """Write the rows of one bucket, sorted by (user_id, ts, row), under its name; returns how many there were."""
+    bucket = rows["bucket"][0].as_py()
+    ordered = pl.DataFrame(rows.select(INTERACTIONS.names)).sort("user_id", "ts", "row").to_arrow().cast(INTERACTIONS)
+    system, base = open_root(f"{uri}/interactions/bucket={bucket:03d}")
+    system.create_dir(base, recursive=True)
+    pq.write_table(ordered, f"{base}/part-0.parquet", filesystem=system, compression="zstd")
+    return pa.table({"num_rows": [len(ordered)]})
+
+
+def warnings(facts: dict[str, Any], findings: Sequence[Finding]) -> list[str]:
+    """What the user should know although the run goes on."""
+    rates = {name: split["like_rate"] for name, split in facts["splits"].items()}
+    moved = [name for name, rate in rates.items() if abs(rate - rates["train"]) > MAX_LIKE_RATE_MOVE]
+    return [
+        *(f"the like rate moves from {rates['train']:.3f} in train to {rates[name]:.3f} in {name}" for name in moved),
+        *(f"leak allowed: {finding.num_rows} rows. {finding.meaning}" for finding in findings if finding.num_rows),
+        *(f"quarantined: {count} rows, {reason}" for reason, count in facts["quarantined"].items()),
+    ]

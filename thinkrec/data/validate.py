@@ -1,0 +1,137 @@
+"""Judging a reader's tables: rows that cannot be used go to quarantine with the reason, and too many of them stop the run.
+
+An error (not a quarantined row) is what a whole source gets wrong: empty tables, doubled items, labels that are no labels, ids that try
+to leave a folder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import polars as pl
+import pyarrow as pa
+
+from thinkrec.config import DataSection
+from thinkrec.data.readers.tables import Tables, refused
+from thinkrec.data.schema import ITEMS
+from thinkrec.errors import DataError
+
+MAX_ID_CHARS = 200
+LATEST_MS = 4_102_444_800_000  # the year 2100
+OLDEST_MS = 10**11  # March 1973: a data set that ends before it counts seconds, not milliseconds
+ESCAPES = r"\.\.[/\\]|[/\\]\.\.|\x00"
+CONTROLS = r"[\x00-\x1f\x7f-\x9f]"
+
+Reasons = Mapping[str, pl.Expr]
+
+
+def validate(tables: Tables, settings: DataSection) -> Tables:
+    """The tables with every usable row, a `label` int8 column, ITEMS types, and the other rows in quarantine.
+
+    Raises DataError that names the source, the row or the counts per reason.
+    """
+    interactions, items = pl.DataFrame(tables.interactions), pl.DataFrame(tables.items).with_row_index("row").cast({"row": pl.Int64})
+    _refuse_escapes(tables.source, interactions, ("user_id", "item_id"))
+    _refuse_escapes(tables.source, items, ("item_id",))
+    _refuse_wrong_values(tables.source, interactions)
+    items, bad_items = _part(items, {**_bad_id("item_id"), "title is null": pl.col("title").is_null()}, "items")
+    _refuse_doubled(f"{tables.source}: items", items["item_id"], "item_id")
+
+    interactions = interactions.with_columns(label=_label(interactions, settings.like_threshold))
+    known = pl.col("item_id").is_in(items["item_id"].implode())
+    reasons = {
+        **_bad_id("user_id"),
+        **_bad_id("item_id"),
+        "item_id is not among the items": ~known,
+        "ts is not in milliseconds of 1970 to 2100": ~pl.col("ts").is_between(0, LATEST_MS, closed="left").fill_null(False),
+        "neither label nor rating": pl.col("label").is_null(),
+    }
+    interactions, bad_interactions = _part(interactions, reasons, "interactions")
+    quarantine = pa.concat_tables([tables.quarantine, bad_interactions, bad_items])
+    _refuse_many(tables.source, quarantine, len(interactions) + len(items), settings.max_bad_share)
+    _refuse_empty(tables.source, items=items, interactions=interactions)
+    return replace(tables, interactions=interactions.to_arrow(), items=_arrow(items, ITEMS), quarantine=quarantine)
+
+
+def _label(interactions: pl.DataFrame, like_threshold: float) -> pl.Expr:
+    """The given label; where there is none, whether the rating reaches the threshold; null where there is neither."""
+    columns = interactions.columns
+    rated = pl.when(pl.col("rating").is_not_nan()).then(pl.col("rating") >= like_threshold) if "rating" in columns else pl.lit(None)
+    given = pl.col("label") if "label" in columns else pl.lit(None)
+    return pl.coalesce(given.cast(pl.Int8), rated.cast(pl.Int8))
+
+
+def _bad_id(name: str) -> Reasons:
+    column = pl.col(name)
+    return {
+        f"{name} is null or empty": column.is_null() | (column == ""),
+        f"{name} is longer than {MAX_ID_CHARS} characters": column.str.len_chars() > MAX_ID_CHARS,
+        f"{name} has control characters": column.str.contains(CONTROLS),
+    }
+
+
+def _part(frame: pl.DataFrame, reasons: Reasons, source: str) -> tuple[pl.DataFrame, pa.Table]:
+    """Rows without any of the reasons, and the others, refused with the first that holds."""
+    first = pl.coalesce(pl.when(holds.fill_null(False)).then(pl.lit(reason)) for reason, holds in reasons.items())
+    judged = frame.with_columns(reason=first)
+    bad = judged.filter(pl.col("reason").is_not_null())
+    content = bad.select(pl.struct(pl.exclude("row", "reason")).struct.json_encode()).to_series()
+    good = judged.filter(pl.col("reason").is_null()).drop("reason")
+    return good, refused(source, bad["row"].to_list(), bad["reason"].to_list(), content.to_list())
+
+
+def _refuse_empty(source: str, **frames: pl.DataFrame) -> None:
+    for name, frame in frames.items():
+        if frame.is_empty():
+            raise DataError(f"{name} has no usable row", source, "check data.path, or read the quarantine of an earlier run")
+
+
+def _refuse_escapes(source: str, frame: pl.DataFrame, names: Sequence[str]) -> None:
+    """An id like ../x is no accident that may be set aside in silence."""
+    for name in names:
+        bad = frame.filter(pl.col(name).str.contains(ESCAPES))
+        if len(bad):
+            where = f"{source}: {name} of row {bad['row'][0]}"
+            raise DataError(
+                f"{len(bad)} ids climb out of a folder or hold NUL; the first is {bad[name][0][:80]!r}", where, "rename these ids"
+            )
+
+
+def _refuse_wrong_values(source: str, interactions: pl.DataFrame) -> None:
+    _refuse_doubled(f"{source}: interactions", interactions["row"], "row number")
+    if "label" in interactions.columns:
+        bad = interactions.filter(~pl.col("label").is_in([0, 1]))
+        if len(bad):
+            where = f"{source}: label of row {bad['row'][0]}"
+            raise DataError(
+                f"{len(bad)} labels are neither 0 nor 1; the first is {bad['label'][0]}", where, "bring ratings as column 'rating'"
+            )
+    newest = interactions.select(pl.col("ts").max()).item()
+    if newest is not None and newest < OLDEST_MS:
+        raise DataError(f"the newest ts is {newest}: this looks like seconds", f"{source}: ts", "multiply it by 1000")
+
+
+def _refuse_doubled(where: str, values: pl.Series, name: str) -> None:
+    doubled = values.filter(values.is_duplicated()).unique().sort()
+    if len(doubled) or values.null_count():
+        raise DataError(
+            f"{len(doubled)} values of {name} are doubled or null: {', '.join(map(str, doubled.head(3)))}", where, "keep one row of each"
+        )
+
+
+def _refuse_many(source: str, quarantine: pa.Table, num_good: int, max_bad_share: float) -> None:
+    total = len(quarantine) + num_good
+    if len(quarantine) > max_bad_share * total:
+        counts = pl.DataFrame(quarantine)["reason"].value_counts(sort=True)
+        listed = "; ".join(f"{reason}: {count}" for reason, count in counts.iter_rows())
+        example = quarantine.slice(0, 1).to_pylist()[0]
+        raise DataError(
+            f"{len(quarantine)} rows cannot be used ({len(quarantine) / total:.1%}, allowed {max_bad_share:.1%}): {listed}",
+            f"{source}; first {example['source']} row {example['row']}: {example['content'][:120]}",
+            "mend the rows, or raise data.max_bad_share",
+        )
+
+
+def _arrow(frame: pl.DataFrame, schema: pa.Schema) -> pa.Table:
+    return frame.select(schema.names).to_arrow().cast(schema)

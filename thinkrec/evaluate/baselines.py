@@ -1,0 +1,86 @@
+"""The trivial baselines every report shows: fitted on train rows, with the history labels the model sees (D39).
+
+On MovieLens two counted numbers reach the published AUC of an LLM, so a model is judged against them, never alone (method.md 14).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from thinkrec.errors import DataError
+from thinkrec.evaluate.counts import Array, Log, category_affinity, history_counts, item_counts, rate, user_counts
+from thinkrec.store import read_json
+
+MEANING = {
+    "item_rate": "like-rate of the item in train",
+    "user_item_rate": "like-rate of the user plus that of the item, two numbers counted in train",
+    "history_rate": "likes among the rows in the prompt's history, nothing about the item",
+    "logistic": "logistic regression on six counted features",
+    "mf": "matrix factorisation with biases, the encoder of this run",
+}
+
+
+def counted(log: Log, history_length: int) -> dict[str, Array]:
+    """Scores of every counted baseline for each row of the log; only those outside train are fair to judge.
+
+    Raises DataError when train holds one class only.
+    """
+    prior = log.like_rate
+    if not 0 < prior < 1:
+        raise DataError("all train rows have the same label: nothing can be learnt", "train split", "check data.like_threshold")
+    item = logit(rate(*item_counts(log), prior))
+    user = logit(rate(*user_counts(log), prior))
+    return {
+        "item_rate": item,
+        "user_item_rate": user + item,
+        "history_rate": rate(*history_counts(log, history_length), prior, 1.0),
+        "logistic": logistic(log, history_length),
+    }
+
+
+def logistic(log: Log, history_length: int) -> Array:
+    """Log-odds of a logistic regression on counted features, fitted on train rows.
+
+    Six: item rate, log item count, like-rates of the prompt's history, of the last 50 rows and of all earlier rows, category affinity.
+    """
+    prior = log.like_rate
+    likes, rows = item_counts(log)
+    histories = [rate(*history_counts(log, last), prior, 1.0) for last in (history_length, 50, None)]
+    features = np.column_stack([logit(rate(likes, rows, prior)), np.log1p(rows), *histories, category_affinity(log)])
+    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+    scores: Array = model.fit(features[log.train], log.label[log.train]).decision_function(features)
+    return scores
+
+
+def factorised(pairs: pl.DataFrame, encode: Path) -> Array | None:
+    """Scores of the MF encoder for (user_id, item_id) rows; a missing user or item counts as zeros. None for vectors without a mean.
+
+    `encode` holds users.parquet and items.parquet (id, vector = latent numbers, then the bias) and encoder.json with the mean.
+    """
+    settings = read_json(str(encode / "encoder.json")) or {}
+    if "mean" not in settings:
+        return None
+    user = _vectors(encode / "users.parquet", pairs["user_id"])
+    item = _vectors(encode / "items.parquet", pairs["item_id"])
+    scores: Array = (user[:, :-1] * item[:, :-1]).sum(axis=1) + user[:, -1] + item[:, -1] + float(settings["mean"])
+    return scores
+
+
+def logit(p: Array) -> Array:
+    """Log-odds."""
+    return np.asarray(np.log(p) - np.log1p(-p))
+
+
+def _vectors(path: Path, ids: pl.Series) -> Array:
+    """The vectors of `ids` in their order, zeros where there is none."""
+    table = pl.read_parquet(path)
+    known = table["vector"].to_numpy()
+    vectors = np.vstack([known, np.zeros_like(known[:1])]).astype(np.float64)
+    found = ids.to_frame("id").join(table.select("id").with_row_index("place"), on="id", how="left", maintain_order="left")["place"]
+    return np.asarray(vectors[found.fill_null(table.height).to_numpy()])

@@ -1,0 +1,116 @@
+"""The stage "evaluate": every score variant against the trivial baselines on the same test rows, and the report of the whole run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from thinkrec.evaluate import baselines, evidence
+from thinkrec.evaluate.calibration import calibration
+from thinkrec.evaluate.cells import auc_by
+from thinkrec.evaluate.portraits import portraits
+from thinkrec.evaluate.ranking import pooled_auc
+from thinkrec.evaluate.report.page import page
+from thinkrec.evaluate.rows import judged_rows
+from thinkrec.evaluate.scoreboard import HEADLINE, difference_rows, measure, metric_rows
+from thinkrec.job import Job
+from thinkrec.store import Artefact, installed_versions, write_json
+
+VARIANTS = {
+    "fusion": "each user's own mixture of experts",
+    "experts": "each user's nearest expert alone",
+    "global": "one adapter for all users",
+}
+
+
+def run(job: Job) -> None:
+    """Judge the score artefact; writes report.json, metrics.csv and report.html. Figures: the headline metrics of every row."""
+    table = judged_rows(job.inputs["ingest"], job.inputs["score"], job.inputs.get("encode"), job.config.prompt, list(VARIANTS))
+    names = [name for name in (*VARIANTS, *baselines.MEANING) if name in table.columns]
+    best = names[0]
+    measured = measure(table, names, job.config.evaluate.num_bootstrap, job.config.run.seed)
+    job.say("judged", num_rows=table.height, scorers=names)
+    rows = [row | {"kind": _kind(row["name"]), "meaning": _meaning(row["name"])} for row in metric_rows(measured)]
+    rivals = [name for name in (*VARIANTS, "user_item_rate", "logistic") if name != best]
+    report: dict[str, Any] = {
+        "run": {"dir": job.config.run.dir, "seed": job.config.run.seed, "key": job.key},
+        "num_rows": table.height,
+        "num_users": table["user_id"].n_unique(),
+        "like_rate": table["label"].mean(),
+        "best": best,
+        "metrics": rows,
+        "differences": difference_rows(measured, [(best, rival) for rival in rivals]),
+        "planted": _planted(table, rows) if "p_true" in table.columns else None,
+        **_parts(job, table, names),
+        **_stages(job.inputs),
+        "settings": job.config.model_dump(mode="json"),
+        "versions": installed_versions(),
+    }
+    _write(job.draft.folder, report)
+    job.draft.figures |= {row["name"]: {metric: row["metrics"][metric]["value"] for metric in HEADLINE} for row in rows}
+    job.draft.figures |= {"num_rows": table.height, "num_users": report["num_users"]}
+    job.say("reported", path=f"{job.draft.uri}/report.html")
+
+
+def _parts(job: Job, table: pl.DataFrame, names: list[str]) -> dict[str, Any]:
+    """The test rows seen from several sides: what train has seen, routes, clusters, calibration."""
+    seed, num_bootstrap = job.config.run.seed, job.config.evaluate.num_bootstrap
+    variants = [name for name in names if name in VARIANTS]
+    assigned = evidence.assignment(job.inputs)
+    clustered = None if assigned is None else table.join(assigned.select("user_id", "cluster"), on="user_id", how="inner")
+    routed = table.rename({f"{variants[0]}:route": "route"})
+    return {
+        "cells": auc_by(table, ["user_seen", "item_seen"], names, num_bootstrap, seed),
+        "routes": auc_by(routed, ["route"], variants, num_bootstrap, seed),
+        "clusters": [] if clustered is None else auc_by(clustered, ["cluster"], variants, num_bootstrap, seed),
+        "portraits": [] if assigned is None else _portraits(job, assigned),
+        "calibration": {name: calibration(table.select("label", p_like=f"{name}:p_like")) for name in variants},
+    }
+
+
+def _portraits(job: Job, assigned: pl.DataFrame) -> list[dict[str, Any]]:
+    words = evidence.keywords(job.inputs)
+    if words is None:
+        words = pl.DataFrame(schema={"item_id": pl.String, "keywords": pl.List(pl.String)})
+    log = pl.scan_parquet(job.inputs["ingest"].path("interactions") / "*/*.parquet", hive_partitioning=False)
+    liked = log.filter((pl.col("split") == "train") & (pl.col("label") == 1)).select("user_id", "item_id").collect()
+    return portraits(assigned, liked, words)
+
+
+def _stages(inputs: Mapping[str, Artefact]) -> dict[str, Any]:
+    return {
+        "figures": evidence.figures(inputs),
+        "fingerprint": evidence.document(inputs, "ingest", "fingerprint.json"),
+        "audit": evidence.document(inputs, "ingest", "audit.json"),
+        "training": evidence.training(inputs),
+        "timeline": evidence.timeline(inputs),
+        "traces": evidence.traces(inputs),
+        "explanations": evidence.explanations(inputs),
+    }
+
+
+def _planted(table: pl.DataFrame, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """In the planted world the best possible AUC is known: the share of the way from chance to it that each scorer has gone."""
+    bayes = pooled_auc(table.select("user_id", "label", score="p_true")).at(np.ones(table["user_id"].n_unique()))
+    areas = {row["name"]: row["metrics"]["auc"]["value"] for row in rows}
+    shares = {name: None if area is None else (area - 0.5) / (bayes - 0.5) for name, area in areas.items()}
+    return {"bayes_auc": bayes, "recovered_share": shares}
+
+
+def _kind(name: str) -> str:
+    return "model" if name in VARIANTS else "baseline"
+
+
+def _meaning(name: str) -> str:
+    return (VARIANTS | baselines.MEANING)[name]
+
+
+def _write(folder: Path, report: dict[str, Any]) -> None:
+    write_json(str(folder / "report.json"), report)
+    flat = [{"name": row["name"], "metric": metric} | found for row in report["metrics"] for metric, found in row["metrics"].items()]
+    pl.DataFrame(flat, infer_schema_length=None).write_csv(folder / "metrics.csv")
+    (folder / "report.html").write_text(page(report), encoding="utf-8")

@@ -1,0 +1,71 @@
+"""Keywords out of an item's text: the prompt, the strict reading of an answer, and the grounding check (D28)."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Iterable, Sequence
+
+from thinkrec.config import KeywordsSection
+from thinkrec.generate.phrases import normal, occurs, words
+
+SWAP_SHARE = 0.2  # of the words that are no keywords
+
+
+def write_prompt(text: str, max_words: int) -> str:
+    """The question about one text; the answer goes on with the keywords, separated by commas."""
+    return f"Text: {' '.join(text.split()[:max_words])}\nKeywords:"
+
+
+def write_answer(keywords: Sequence[str]) -> str:
+    return f" {', '.join(keywords)}"
+
+
+def parse(answer: str, complete: bool, stop_words: Iterable[str] = ()) -> list[str]:
+    """The keywords of the first line, lower-cased, in order, each once. An answer cut short loses its last one, which may be half a word."""
+    lines = answer.strip().splitlines()
+    parts = lines[0].split(",") if lines else []
+    if not complete:
+        parts = parts[:-1]
+    cleaned = (" ".join(part.split()).strip(" .;:\"'").lower() for part in parts)
+    refused = {word.lower() for word in stop_words}
+    return list(dict.fromkeys(keyword for keyword in cleaned if keyword and keyword not in refused))
+
+
+def ground(keywords: Iterable[str], text: str) -> tuple[list[str], list[str]]:
+    """(those that occur in `text` as whole words, the others)."""
+    found: tuple[list[str], list[str]] = ([], [])
+    for keyword in keywords:
+        found[not occurs(keyword, text)].append(keyword)
+    return found
+
+
+def lesson(text: str, categories: Sequence[str], settings: KeywordsSection) -> list[str]:
+    """What an annotated item teaches: its grounded categories in the order of the alphabet, the one a small model learns best."""
+    shown = " ".join(text.split()[: settings.max_words])
+    kept, _ = ground(parse(", ".join(categories), True, settings.stop_words), shown)
+    return sorted(kept)[: settings.max_per_item]
+
+
+class Variations:
+    """Endless lessons from few: other keywords in the same places, and some other words, so that no text can be learned by heart."""
+
+    def __init__(self, lessons: Sequence[tuple[str, Sequence[str]]], seed: int) -> None:
+        self._random = random.Random(seed)
+        self._keywords = sorted({keyword for _, keywords in lessons for keyword in keywords})
+        inside = {word for keyword in self._keywords for word in words(keyword)}
+        self._others = sorted({word for text, _ in lessons for word in words(text)} - inside)
+
+    def draw(self, text: str, keywords: Sequence[str]) -> tuple[str, list[str]]:
+        """A variation of one lesson (text, keywords)."""
+        new = dict(zip(map(normal, keywords), self._random.sample(self._keywords, len(keywords)), strict=True))
+        phrases = sorted((r"\W+".join(map(re.escape, key.split())) for key in new), key=len, reverse=True)
+
+        def swap(match: re.Match[str]) -> str:
+            word = match.group()
+            if normal(word) in new:
+                return new[normal(word)]
+            return self._random.choice(self._others) if self._others and self._random.random() < SWAP_SHARE else word
+
+        pattern = "|".join([*(rf"\b{phrase}\b" for phrase in phrases), r"\w+"])
+        return re.sub(pattern, swap, text, flags=re.IGNORECASE), sorted(new.values())

@@ -1,0 +1,98 @@
+"""Stage "extractor": a small model that learns to read keywords out of texts from the items whose categories an editor wrote down."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from typing import Any
+
+import polars as pl
+import torch
+
+from thinkrec.config import KeywordsSection, NanoSection
+from thinkrec.errors import DataError
+from thinkrec.generate import extraction
+from thinkrec.generate.engine import GenParams, GenRequest, open_engine
+from thinkrec.generate.school import lesson_row, teach
+from thinkrec.job import Job
+from thinkrec.model import nano
+
+Lesson = tuple[str, list[str]]  # an item's text and its keywords
+
+NANO = NanoSection(title_tokens=False, hidden_size=64, num_layers=2, vocab_size=2048)
+MAX_TOKENS = 2048
+EMBEDDING_STD = 0.1  # transformers starts at 0.02, from where a model this small needs twice the steps
+HELD_OUT_SHARE = 0.1
+MAX_HELD_OUT = 200
+UNVARIED_SHARE = 0.1
+
+
+def run(job: Job) -> None:
+    """Write `model/` and its precision and recall on held-out items; inputs ingest. Does nothing unless keywords.source = "engine"."""
+    settings = job.config.keywords
+    job.draft.figures["used"] = settings.source == "engine"
+    if settings.source != "engine":
+        return
+    items = pl.read_parquet(job.inputs["ingest"].path("items.parquet")).drop_nulls(["text", "categories"])
+    lessons = [(text, extraction.lesson(text, names, settings)) for text, names in zip(items["text"], items["categories"], strict=True)]
+    lessons = [lesson for lesson in lessons if lesson[1]]
+    if not lessons:
+        raise DataError(
+            f"the keyword extractor has nothing to learn from: {len(items)} items have text and categories, "
+            "and none of them names a category in its text",
+            str(job.inputs["ingest"].path("items.parquet")),
+            'set keywords.source = "categories" or "none"',
+        )
+    random.Random(job.config.run.seed).shuffle(lessons)
+    num_held_out = min(int(len(lessons) * HELD_OUT_SHARE), MAX_HELD_OUT)
+    held_out, lessons = lessons[:num_held_out], lessons[num_held_out:]
+    job.say("extractor lessons", num_annotated=len(items), num_lessons=len(lessons), num_held_out=num_held_out)
+    folder = _teach(job, lessons)
+    job.draft.figures.update(num_annotated=len(items), num_lessons=len(lessons), num_held_out=num_held_out)
+    if held_out:
+        engine = open_engine(job.config.engine, folder)
+        requests = [
+            GenRequest(str(at), extraction.write_prompt(text, settings.max_words), GenParams(settings.max_tokens))
+            for at, (text, _) in enumerate(held_out)
+        ]
+        answers = [(result.text, result.finish_reason == "stop") for result in engine.generate(requests)]
+        engine.close()
+        job.draft.figures.update(judge(answers, held_out, settings))
+
+
+def judge(answers: Sequence[tuple[str, bool]], lessons: Sequence[Lesson], settings: KeywordsSection) -> dict[str, float]:
+    """Precision and recall over all keywords of (text, complete) answers, as the keywords stage would read them."""
+    num_right = num_found = num_wanted = 0
+    for (answer, complete), (text, wanted) in zip(answers, lessons, strict=True):
+        found, _ = extraction.ground(extraction.parse(answer, complete, settings.stop_words), text)
+        num_right += len(set(found[: settings.max_per_item]) & set(wanted))
+        num_found += len(found[: settings.max_per_item])
+        num_wanted += len(wanted)
+    return {"precision": num_right / max(1, num_found), "recall": num_right / max(1, num_wanted)}
+
+
+def _teach(job: Job, lessons: list[Lesson]) -> Any:
+    settings, seed = job.config.keywords, job.config.run.seed
+    texts = pl.read_parquet(job.inputs["ingest"].path("items.parquet"), columns=["text"])["text"].drop_nulls()
+    answers = (extraction.write_answer(keywords) for _, keywords in lessons)
+    prompts = (extraction.write_prompt(text, settings.max_words) for text in texts)
+    tokenizer = nano.make_tokenizer(chain(prompts, answers), [], NANO)
+    model = nano.make_model(len(tokenizer), MAX_TOKENS, NANO, seed)
+    with torch.no_grad():
+        for table in (model.model.embed_tokens, model.lm_head):
+            table.weight.mul_(EMBEDDING_STD / model.config.initializer_range)
+    rows = _rows(tokenizer, lessons, settings, seed)
+    return teach(job, model, tokenizer, rows, num_epochs=1, lr=settings.lr)
+
+
+def _rows(tokenizer: Any, lessons: list[Lesson], settings: KeywordsSection, seed: int) -> Iterator[tuple[list[int], list[float]]]:
+    """settings.num_lessons token rows: each lesson in turn, mostly as a variation."""
+    variations, chance = extraction.Variations(lessons, seed), random.Random(seed)
+    for number in range(settings.num_lessons):
+        text, keywords = lessons[number % len(lessons)]
+        if chance.random() >= UNVARIED_SHARE:
+            text, keywords = variations.draw(text, keywords)
+        prompt = tokenizer.encode(extraction.write_prompt(text, settings.max_words), add_special_tokens=False)
+        answer = tokenizer.encode(extraction.write_answer(keywords), add_special_tokens=False)
+        yield lesson_row(prompt, [*answer, tokenizer.eos_token_id])

@@ -1,0 +1,134 @@
+"""The adapter bank: E LoRA adapters over one frozen base, mixed per row by gates.
+
+One formula trains and fuses (DESIGN 5). For a row with gates g and adapters (A_k, B_k, s_k)
+
+    y = base(x) + sum_k g_k s_k B_k A_k x  =  base(x) + (((x A^T) * repeat(g s, r)) B^T)     with the A's and B's stacked,
+
+so training one adapter is E = 1 with gate 1, training a pack is one-hot gates (other experts get exactly zero gradient), and serving is
+soft gates: the exact weighted sum, for a different mixture in every row of a batch. `peft_linear` keeps the arithmetic of the published
+code, which sums the B's unweighted and so counts what experts share once per expert (D1); it is there for parity only.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from thinkrec.errors import ModelError
+
+Fusion = Literal["exact", "peft_linear"]
+
+
+@dataclass
+class Gates:
+    """The mixture of the batch in flight, shared by all bank layers of one model; `rows` is (R, E)."""
+
+    rows: Tensor | None = None
+    fusion: Fusion = "exact"
+
+
+class BankLinear(nn.Module):
+    """A frozen linear layer with E low-rank updates beside it: A (E, r, d_in), B (E, d_out, r), scales (E,)."""
+
+    def __init__(self, base: nn.Linear, num_adapters: int, rank: int, scale: float, dropout: float, gates: Gates) -> None:
+        super().__init__()
+        self.base = base
+        self.gates = gates
+        self.scale = scale
+        self.dropout = nn.Dropout(dropout)
+        self.lora_A = nn.Parameter(torch.empty(num_adapters, rank, base.in_features))
+        self.lora_B = nn.Parameter(torch.zeros(num_adapters, base.out_features, rank))
+        for adapter in self.lora_A.data:
+            nn.init.kaiming_uniform_(adapter, a=math.sqrt(5))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.base(x)
+        gates = self.gates.rows
+        if gates is None:
+            return y
+        num_adapters, rank, _ = self.lora_A.shape
+        low = F.linear(self.dropout(x), self.lora_A.flatten(0, 1)).view(*x.shape[:-1], num_adapters, rank)
+        weights = (gates.to(low.dtype) * self.scale).view(-1, *[1] * (x.dim() - 2), num_adapters, 1)
+        if self.gates.fusion == "exact":
+            low = low * weights
+        else:
+            low = (low * weights).sum(-2, keepdim=True) * (weights > 0)
+        return y + F.linear(low.flatten(-2), self.lora_B.transpose(0, 1).flatten(1))
+
+
+class AdapterBank(nn.Module):
+    """All bank layers of one model, by the dotted name of the layer they wrap."""
+
+    def __init__(self, layers: dict[str, BankLinear], gates: Gates) -> None:
+        super().__init__()
+        # The layers live inside the base model; a second registration would make every parameter appear twice.
+        self.__dict__["layers"] = layers
+        self.gates = gates
+
+    layers: dict[str, BankLinear]
+
+    @property
+    def num_adapters(self) -> int:
+        return int(_full_shape(next(iter(self.layers.values())).lora_A)[0])
+
+    def parameters_of(self, last_layers: int = 0) -> Iterable[nn.Parameter]:
+        """The trainable tensors, all or those of the last n transformer layers (the paper trains experts on the last 8)."""
+        depth = 1 + max(_layer_index(name) for name in self.layers)
+        for name, layer in self.layers.items():
+            if not last_layers or _layer_index(name) >= depth - last_layers:
+                yield layer.lora_A
+                yield layer.lora_B
+
+    def load(self, slot: int, tensors: dict[str, Tensor]) -> None:
+        """Fill one slot from PEFT-named tensors; raises ModelError on a missing name or a wrong shape."""
+        for name, layer in self.layers.items():
+            for matrix, parameter in (("lora_A", layer.lora_A), ("lora_B", layer.lora_B)):
+                key = peft_key(name, matrix)
+                tensor = tensors.get(key)
+                if tensor is None or tensor.shape != parameter.shape[1:]:
+                    found = "missing" if tensor is None else f"of shape {tuple(tensor.shape)}"
+                    raise ModelError(
+                        f"adapter tensor {key} is {found}, expected {tuple(parameter.shape[1:])}", f"slot {slot}", "rebuild it"
+                    )
+                with torch.no_grad():
+                    parameter[slot].copy_(tensor)
+
+
+def install(
+    model: nn.Module, target_modules: Iterable[str], num_adapters: int, rank: int, alpha: float, dropout: float = 0.0
+) -> AdapterBank:
+    """Freeze `model`, wrap every linear layer whose last name is a target, and return the bank; raises ModelError if none is found."""
+    targets, gates = set(target_modules), Gates()
+    model.requires_grad_(False)
+    found = [(name, module) for name, module in model.named_modules() if isinstance(module, nn.Linear) and name.split(".")[-1] in targets]
+    missing = targets - {name.split(".")[-1] for name, _ in found}
+    if missing:
+        raise ModelError(
+            f"the base has no linear layer called {', '.join(sorted(missing))}", "adapter.target_modules", "name layers of this base"
+        )
+    layers = {}
+    for name, linear in found:
+        layer = BankLinear(linear, num_adapters, rank, alpha / rank, dropout, gates)
+        parent, _, child = name.rpartition(".")
+        setattr(model.get_submodule(parent), child, layer)
+        layers[name] = layer
+    return AdapterBank(layers, gates)
+
+
+def peft_key(layer: str, matrix: str) -> str:
+    """The tensor name PEFT gives a LoRA matrix of a causal language model."""
+    return f"base_model.model.{layer}.{matrix}.weight"
+
+
+def _layer_index(name: str) -> int:
+    return next((int(part) for part in name.split(".") if part.isdigit()), 0)
+
+
+def _full_shape(parameter: nn.Parameter) -> torch.Size:
+    return getattr(parameter, "ds_shape", parameter.shape)  # under ZeRO-3 the visible tensor is empty

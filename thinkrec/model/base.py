@@ -1,0 +1,51 @@
+"""Loading a base model: a local Hugging Face folder, safetensors only, nothing fetched and no code of the folder's run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from thinkrec.errors import MissingFileError, ModelError
+from thinkrec.model.prompt import SLOT
+
+
+def check_folder(path: str | Path) -> Path:
+    """The folder if it can be a base; raises MissingFileError or ModelError. Needs neither torch nor transformers."""
+    folder = Path(path)
+    if not folder.is_dir():
+        raise MissingFileError("the base folder is not there", str(folder), "base.path must name a local Hugging Face folder")
+    if not (folder / "config.json").is_file():
+        raise ModelError("the base folder has no config.json", str(folder), "point base.path at the folder that from_pretrained would take")
+    if not any(folder.glob("*.safetensors")):
+        others = sorted(p.name for p in folder.glob("*.bin")) or "no weights at all"
+        raise ModelError(f"the base folder has no safetensors file ({others})", str(folder), "convert the weights; pickles are not loaded")
+    return folder
+
+
+def load_tokenizer(folder: str | Path) -> Any:
+    """The tokenizer of a base, with the soft-slot token added and a padding token set."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
+    if SLOT not in tokenizer.get_added_vocab():
+        tokenizer.add_tokens([SLOT], special_tokens=True)
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def load_model(folder: str | Path, dtype: str, ds_config: dict[str, Any] | None = None) -> Any:
+    """The frozen causal language model; with a ZeRO-3 `ds_config` its weights arrive already partitioned."""
+    import torch
+    from transformers import AutoModelForCausalLM
+    from transformers.integrations import HfDeepSpeedConfig
+
+    stage = (ds_config or {}).get("zero_optimization", {}).get("stage", 0)
+    # transformers looks for this object while it loads; the batch size only has to be there.
+    keep_alive = HfDeepSpeedConfig({**(ds_config or {}), "train_micro_batch_size_per_gpu": 1}) if stage == 3 else None
+    model = AutoModelForCausalLM.from_pretrained(
+        str(folder), dtype=getattr(torch, dtype), local_files_only=True, use_safetensors=True, trust_remote_code=False
+    )
+    del keep_alive
+    model.requires_grad_(False)
+    return model

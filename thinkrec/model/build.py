@@ -1,0 +1,42 @@
+"""Putting a recommender together: base, adapter bank, projector."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from thinkrec.config import Config
+from thinkrec.model import adapters
+from thinkrec.model.base import load_model
+from thinkrec.model.export import read_adapter
+from thinkrec.model.projector import Projector
+from thinkrec.model.recommender import Recommender
+from thinkrec.model.tables import Places, Tables, base_folder
+
+
+def build(config: Config, places: Places, tables: Tables, ds_config: dict[str, Any] | None = None, num_adapters: int = 1) -> Recommender:
+    """The recommender over the run's base with a fresh bank; the same weights on every rank for the same seed."""
+    llm = load_model(base_folder(places), config.base.dtype, ds_config)
+    torch.manual_seed(config.run.seed)
+    settings = config.adapter
+    bank = adapters.install(llm, settings.target_modules, num_adapters, settings.rank, settings.alpha, settings.dropout)
+    projector = None
+    if tables.item_vectors is not None:
+        projector = Projector(tables.item_vectors.shape[1], llm.config.hidden_size)
+        projector.standardise(tables.item_vectors[(tables.item_vectors != 0).any(1)])
+    return Recommender(llm, bank, tables.template.verdict_ids, config.train.loss.score, projector)
+
+
+def load_adapter(recommender: Recommender, folder: Path, slot: int = 0) -> None:
+    """Fill one slot of the bank from a PEFT folder."""
+    recommender.bank.load(slot, read_adapter(folder))
+
+
+def load_projector(recommender: Recommender, file: Path) -> None:
+    """Fill the projector; a recommender without soft slots has none and needs none."""
+    from safetensors.torch import load_file
+
+    if recommender.projector is not None:
+        recommender.projector.load_state_dict(load_file(file))

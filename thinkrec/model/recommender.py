@@ -1,0 +1,97 @@
+"""The recommender: a frozen language model, an adapter bank, optionally a projector, and the two outputs that are needed.
+
+Only what is needed meets the vocabulary (DESIGN 5): the verdict takes two rows of the head at one position of each row, the text loss
+takes the answer tokens alone.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from thinkrec.errors import ModelError
+from thinkrec.model import loss as losses
+from thinkrec.model.adapters import AdapterBank, Fusion
+from thinkrec.model.batch import Batch
+from thinkrec.model.projector import Projector
+
+
+class Vocabulary(nn.Module):
+    """The output head; it owns the weight, so that ZeRO-3 gathers it around `forward` also when only a few rows are read."""
+
+    def __init__(self, head: nn.Linear) -> None:
+        super().__init__()
+        self.weight = head.weight
+
+    def forward(self, hidden: Tensor, rows: Tensor | None = None) -> Tensor:
+        return F.linear(hidden, self.weight if rows is None else self.weight[rows])
+
+
+class Recommender(nn.Module):
+    """Scores and loss of a batch. `verdict_ids` are the token ids of No and Yes."""
+
+    def __init__(
+        self,
+        llm: Any,
+        bank: AdapterBank,
+        verdict_ids: tuple[int, int],
+        score: Literal["yes", "yes_no"] = "yes_no",
+        projector: Projector | None = None,
+    ) -> None:
+        super().__init__()
+        self.llm = llm
+        if not isinstance(llm.lm_head, Vocabulary):
+            llm.lm_head = Vocabulary(llm.lm_head)
+        self.bank = bank
+        self.projector = projector
+        self.score_kind = score
+        self.verdict_ids: Tensor
+        self.register_buffer("verdict_ids", torch.tensor(verdict_ids), persistent=False)
+
+    @property
+    def device(self) -> torch.device:
+        return self.verdict_ids.device
+
+    def embed(self, batch: Batch) -> Tensor:
+        """Input embeddings (R, T, hidden) with projected vectors in the soft slots."""
+        if self.projector is None:
+            embedded: Tensor = self.llm.get_input_embeddings()(batch.input_ids)
+            return embedded
+        if len(batch.slot_rows) != len(batch.slot_vectors):
+            raise ModelError(f"{len(batch.slot_rows)} soft slots for {len(batch.slot_vectors)} vectors", "batch", "one vector a slot (D23)")
+        # The slot token may lie outside the base's own table: its row is overwritten, so any valid id stands in for it.
+        embedded = self.llm.get_input_embeddings()(batch.input_ids.index_put((batch.slot_rows, batch.slot_at), batch.slot_rows * 0))
+        return embedded.index_put((batch.slot_rows, batch.slot_at), self.projector(batch.slot_vectors).to(embedded.dtype))
+
+    def hidden(self, batch: Batch, fusion: Fusion = "exact") -> Tensor:
+        """Last hidden states (R, T, hidden). Rows are padded on the right, so causal attention needs no mask."""
+        self.bank.gates.rows, self.bank.gates.fusion = batch.gates, fusion
+        result: Tensor = self.llm.model(inputs_embeds=self.embed(batch), use_cache=False).last_hidden_state
+        return result
+
+    def scores(self, hidden: Tensor, batch: Batch) -> Tensor:
+        """The ranking score of each row, (R,) float32."""
+        rows = torch.arange(len(hidden), device=hidden.device)
+        logits = self.llm.lm_head(hidden[rows, batch.verdict_at], self.verdict_ids).float()
+        score: Tensor = logits[:, 1] if self.score_kind == "yes" else logits[:, 1] - logits[:, 0]
+        return score
+
+    def forward(self, batch: Batch, rank: float = 0.0, rows_per_user: int = 1) -> tuple[Tensor, dict[str, Tensor]]:
+        """Mean loss over the rows, and its parts."""
+        hidden = self.hidden(batch)
+        score = self.scores(hidden, batch)
+        rec = losses.recommendation_loss(score, batch.label)
+        per_row = batch.w_rec * rec
+        parts = {"rec": rec.mean().detach()}
+        if len(batch.answer_ids):
+            logits = self.llm.lm_head(hidden[batch.answer_rows, batch.answer_at]).float()
+            token_losses = F.cross_entropy(logits, batch.answer_ids, reduction="none")
+            think = losses.thinking_loss(token_losses, batch.answer_rows, len(score))
+            per_row = per_row + batch.w_think * think
+            parts["think"] = think.mean().detach()
+        if rank > 0:
+            per_row = per_row + rank * losses.ranking_loss(score, batch.label, batch.user, rows_per_user)
+        return per_row.mean(), parts

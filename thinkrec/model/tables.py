@@ -1,0 +1,86 @@
+"""What prompts are written from: interactions, item texts and encoder vectors, loaded from artefact folders by any worker."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pyarrow.parquet as pq
+import torch
+from torch import Tensor
+
+from thinkrec.config import Config
+from thinkrec.data.history import Interactions
+from thinkrec.model.base import load_tokenizer
+from thinkrec.model.prompt import ItemText, Prompt, Template
+from thinkrec.store import Artefact, read_json
+
+
+@dataclass(frozen=True)
+class Places:
+    """Addresses of the artefacts a worker reads; plain text, so it travels anywhere."""
+
+    uris: Mapping[str, str]
+
+    def path(self, stage: str, name: str = "") -> Path:
+        manifest = read_json(f"{self.uris[stage]}/manifest.json") or {}
+        return Artefact(self.uris[stage], manifest).path(name)
+
+
+@dataclass
+class Tables:
+    """Interactions with their texts and vectors: everything a prompt is written from."""
+
+    interactions: Interactions
+    template: Template
+    item_vectors: Tensor | None  # (num_items, d); zeros where the encoder has none
+    user_vectors: Tensor | None  # (num_users, d)
+
+    def history(self, position: int) -> list[tuple[int, int]]:
+        """(item, label) pairs the prompt of the row at `position` shows, oldest first."""
+        data, settings = self.interactions, self.template.settings
+        before = data.history(position, settings.history_length, settings.history_policy)
+        return list(zip(data.item[before].tolist(), data.label[before].tolist(), strict=True))
+
+    def prompt(self, position: int) -> Prompt:
+        """The prompt of the row at `position`."""
+        return self.template.write(self.history(position), int(self.interactions.item[position]))
+
+
+def base_folder(places: Places) -> Path:
+    """The Hugging Face folder of the run's base: made here, or the user's own."""
+    pointer = read_json(str(places.path("base", "base.json"))) or {}
+    return Path(pointer["path"]) if pointer.get("path") else places.path("base", "model")
+
+
+def load_tables(
+    config: Config, places: Places, users: Collection[str] | None = None, buckets: Collection[int] | None = None, slots: bool = True
+) -> Tables:
+    """Read the tables of all users, of `users` or of `buckets`; with `slots=False` prompts have no soft slots whatever the config says."""
+    interactions = Interactions.load(places.path("ingest"), users=users, buckets=buckets)
+    prompt = config.prompt if slots else config.prompt.model_copy(update={"slots": "none"})
+    template = Template(load_tokenizer(base_folder(places)), item_texts(places), prompt)
+    if prompt.slots == "none":
+        return Tables(interactions, template, None, None)
+    item_vectors = _vectors(places.path("encode", "items.parquet"), interactions.item_ids)
+    user_vectors = _vectors(places.path("encode", "users.parquet"), interactions.user_ids)
+    return Tables(interactions, template, item_vectors, user_vectors)
+
+
+def item_texts(places: Places) -> list[ItemText]:
+    """Title and keywords of every item, in the order of items.parquet."""
+    items = pl.read_parquet(places.path("ingest", "items.parquet"), columns=["item_id", "title"])
+    keywords = pl.read_parquet(places.path("keywords", "keywords.parquet"), columns=["item_id", "keywords"])
+    joined = items.join(keywords, on="item_id", how="left", maintain_order="left")
+    return [ItemText(title, tuple(words or ())) for title, words in zip(joined["title"], joined["keywords"].to_list(), strict=True)]
+
+
+def _vectors(path: Path, ids: list[str]) -> Tensor:
+    table = pq.read_table(path)
+    found = {identity: at for at, identity in enumerate(table["id"].to_pylist())}
+    values = np.stack(table["vector"].to_numpy()).astype(np.float32)
+    rows = [found.get(identity, -1) for identity in ids]
+    return torch.from_numpy(np.where(np.array(rows)[:, None] >= 0, values[rows], 0).astype(np.float32))

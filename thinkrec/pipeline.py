@@ -1,0 +1,170 @@
+"""The stages of a run: key each one, skip what is committed, run the rest.
+
+The table below is the whole graph. A stage's key is a digest of its version, the sections of the run file it reads, the user's files it
+reads and the keys of the stages it needs; so a changed setting reruns exactly the stages that depend on it.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from thinkrec.config import Config
+from thinkrec.errors import ConfigError, MissingFileError, ThinkrecError
+from thinkrec.job import Job, Voice
+from thinkrec.store import Artefact, Store, digest, fingerprint
+
+KEY_LENGTH = 16
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One row of the table: the module whose `run(job)` does it, what it needs, and which settings and files decide its result."""
+
+    name: str
+    module: str
+    needs: tuple[str, ...]
+    reads: tuple[str, ...]  # dotted sections or keys of the run file
+    files: tuple[str, ...] = ()  # keys of the run file that name the user's own files
+    version: int = 1  # raise it when the stage's code starts to compute something else
+
+    def settings(self, config: Config) -> dict[str, Any]:
+        tree = config.model_dump(mode="json")
+        return {key: _lookup(tree, key) for key in self.reads}
+
+
+PROMPTED = ("prompt", "base.dtype", "run.seed")
+LEARNING = (*PROMPTED, "adapter", "traces.enabled", "train.ds_config", "train.trace_share", "train.loss")
+TEXTS = ("ingest", "encode", "keywords", "traces", "base")
+ADAPTERS = ("global", "projector", "experts")
+DS_FILE = ("train.ds_config",)
+
+STAGES = (
+    Stage("ingest", "thinkrec.data.ingest", (), ("data", "split", "run.seed"), files=("data.path",)),
+    Stage("encode", "thinkrec.encoder.fit", ("ingest",), ("encoder", "run.seed"), files=("encoder.users_path", "encoder.items_path")),
+    Stage("cluster", "thinkrec.cluster.assign", ("ingest", "encode"), ("cluster", "run.seed")),
+    Stage("extractor", "thinkrec.generate.extractor", ("ingest",), ("keywords", "base.nano", "run.seed")),
+    Stage("keywords", "thinkrec.generate.keywords", ("ingest", "extractor"), ("keywords", "engine.kind", "run.seed")),
+    Stage("base", "thinkrec.train.base", ("ingest", "keywords"), ("base", "prompt", "run.seed"), files=("base.path",)),
+    Stage("teacher", "thinkrec.generate.teacher", ("ingest", "keywords", "base"), ("traces", "prompt", "run.seed")),
+    Stage(
+        "traces",
+        "thinkrec.generate.traces",
+        ("ingest", "keywords", "cluster", "base", "teacher"),
+        ("traces", "prompt", "engine.kind", "run.seed"),
+    ),
+    Stage("global", "thinkrec.train.global_adapter", TEXTS, (*LEARNING, "train.global_adapter"), DS_FILE),
+    Stage("projector", "thinkrec.train.projector", (*TEXTS, "global"), (*LEARNING, "train.projector"), DS_FILE),
+    Stage("experts", "thinkrec.train.experts", (*TEXTS, "cluster", "global", "projector"), (*LEARNING, "train.experts"), DS_FILE),
+    Stage(
+        "score",
+        "thinkrec.score.batch",
+        ("ingest", "encode", "cluster", "keywords", "base", *ADAPTERS),
+        (*PROMPTED, "adapter", "train.loss.score", "evaluate.fusion", "evaluate.max_rows", "evaluate.num_explanations"),
+    ),
+    Stage(
+        "evaluate",
+        "thinkrec.evaluate.judge",
+        (*TEXTS, "cluster", *ADAPTERS, "score"),
+        ("evaluate", "prompt.history_length", "prompt.history_policy", "run.seed"),
+    ),
+)
+
+
+def select(until: str | None = None) -> list[Stage]:
+    """The stages in order, up to and including what `until` needs; raises ConfigError for an unknown name."""
+    by_name = {stage.name: stage for stage in STAGES}
+    if until is None:
+        return list(STAGES)
+    if until not in by_name:
+        raise ConfigError(f"there is no stage {until!r}", "--until", f"stages: {', '.join(by_name)}")
+    wanted, frontier = set[str](), [until]
+    while frontier:
+        wanted.add(name := frontier.pop())
+        frontier += [need for need in by_name[name].needs if need not in wanted]
+    return [stage for stage in STAGES if stage.name in wanted]
+
+
+def keys(config: Config) -> dict[str, str]:
+    """The artefact key of every stage; raises MissingFileError for a named file that is not there."""
+    found: dict[str, str] = {}
+    for stage in STAGES:
+        files = [_fingerprint(config, key) for key in stage.files]
+        inputs = [found[need] for need in stage.needs]
+        found[stage.name] = digest([stage.name, stage.version, stage.settings(config), files, inputs])[:KEY_LENGTH]
+    return found
+
+
+def run(
+    config: Config, say: Voice, until: str | None = None, session: Callable[[Config], AbstractContextManager[None]] | None = None
+) -> dict[str, Artefact]:
+    """Make every stage's artefact, reusing what is committed; returns them by name. `session` is entered only if there is work."""
+    check(config)
+    store, named = Store(config.run.dir), keys(config)
+    stages = select(until)
+    waiting = [stage for stage in stages if store.find(stage.name, named[stage.name]) is None]
+    say("run", dir=store.root, stages=len(stages), to_do=[stage.name for stage in waiting])
+    artefacts: dict[str, Artefact] = {}
+    with session(config) if waiting and session else nullcontext():
+        for stage in stages:
+            cached = store.find(stage.name, named[stage.name])
+            artefacts[stage.name] = cached or _make(stage, named[stage.name], config, store, artefacts, say)
+            if cached:
+                say("stage cached", stage=stage.name, key=named[stage.name])
+    if not waiting:
+        say("nothing to do", dir=store.root)
+    return artefacts
+
+
+def check(config: Config) -> None:
+    """Look at everything a run would trip over late: the base folder, the DeepSpeed file, the user's vectors."""
+    from thinkrec.model.base import check_folder
+    from thinkrec.train import zero
+
+    zero.read_config(config.train.ds_config)
+    if config.base.source == "folder":
+        check_folder(config.base.path)
+
+
+def _make(stage: Stage, key: str, config: Config, store: Store, artefacts: dict[str, Artefact], say: Voice) -> Artefact:
+    inputs = {need: artefacts[need] for need in stage.needs}
+    say("stage started", stage=stage.name, key=key)
+    try:
+        with store.create(stage.name, key, inputs, stage.settings(config)) as draft:
+            importlib.import_module(stage.module).run(Job(config, inputs, draft, store, key, say))
+    except ThinkrecError as error:
+        say("stage failed", stage=stage.name, error=str(error))
+        raise
+    made = store.find(stage.name, key)
+    assert made is not None
+    say("stage done", stage=stage.name, key=key, figures=_brief(made.figures))
+    return made
+
+
+def _lookup(tree: dict[str, Any], dotted: str) -> Any:
+    value: Any = tree
+    for part in dotted.split("."):
+        value = value[part]
+    return value
+
+
+def _fingerprint(config: Config, key: str) -> str:
+    named = str(_lookup(config.model_dump(), key))
+    if not named:
+        return ""
+    if key == "train.ds_config":
+        from thinkrec.train.zero import find_config
+
+        return fingerprint(find_config(named))
+    if not Path(named).exists():
+        raise MissingFileError(f"{key} names something that is not there", named, f"mend {key} in the run file, or give --set {key}=...")
+    return fingerprint(named)
+
+
+def _brief(figures: Any) -> dict[str, Any]:
+    """The figures that fit on a line."""
+    return {name: value for name, value in dict(figures).items() if not isinstance(value, list | dict)}

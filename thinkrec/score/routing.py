@@ -1,0 +1,58 @@
+"""Which mixture serves which user, and the recommender that holds every adapter: slots 0 .. K-1 the experts, slot K the global one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import polars as pl
+import torch
+from numpy.typing import NDArray
+
+from thinkrec.config import Config
+from thinkrec.model.build import build, load_adapter, load_projector
+from thinkrec.model.recommender import Recommender
+from thinkrec.model.tables import Places, Tables
+
+Variant = Literal["global", "experts", "fusion"]
+VARIANTS: tuple[Variant, ...] = ("global", "experts", "fusion")
+
+
+class Routing:
+    """The gates of every user, from the cluster artefact; a user it does not know is served by the global adapter."""
+
+    def __init__(self, places: Places) -> None:
+        assignment = pl.read_parquet(f"{places.path('cluster', 'assignment')}/*.parquet")
+        self._at = {user: at for at, user in enumerate(assignment["user_id"])}
+        self._cluster = assignment["cluster"].to_numpy()
+        self._gates = np.array(assignment["gates"].to_list(), dtype=np.float32)
+        self.num_clusters = self._gates.shape[1] - 1
+
+    def gates(self, variant: Variant, users: Sequence[str]) -> NDArray[np.float32]:
+        """(n, K + 1) gates: all global, hard routing to the nearest expert, or the router's own rule."""
+        rows = np.array([self._at.get(user, -1) for user in users], dtype=np.int64)
+        result = np.zeros((len(rows), self.num_clusters + 1), np.float32)
+        if variant == "fusion":
+            result[rows >= 0] = self._gates[rows[rows >= 0]]
+            result[rows < 0, -1] = 1
+            return result
+        cluster = np.where(rows >= 0, self._cluster[rows], -1) if variant == "experts" else np.full(len(rows), -1)
+        result[np.arange(len(rows)), cluster] = 1  # -1 is the last slot, the global adapter
+        return result
+
+
+def routes(gates: NDArray[np.float32]) -> list[str]:
+    """The name of each row's route: expert, global or mixture."""
+    names = np.where(gates[:, -1] == 1, "global", np.where(gates.max(1, initial=0) == 1, "expert", "mixture"))
+    return [str(name) for name in names]
+
+
+def serving_model(config: Config, places: Places, tables: Tables, num_experts: int) -> Recommender:
+    """The recommender with all experts and the global adapter in one bank, ready to score."""
+    recommender = build(config, places, tables, num_adapters=num_experts + 1)
+    for expert in range(num_experts):
+        load_adapter(recommender, places.path("experts", f"experts/{expert}"), expert)
+    load_adapter(recommender, places.path("global", "adapter"), num_experts)
+    load_projector(recommender, places.path("projector", "projector.safetensors"))
+    return recommender.to("cuda" if config.train.use_gpu and torch.cuda.is_available() else "cpu").eval()

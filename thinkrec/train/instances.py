@@ -1,0 +1,76 @@
+"""Training instances: a plain row answers Yes or No, a trace row goes on to explain; kind and weights are columns (D22)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+import torch
+
+from thinkrec.config import Config
+from thinkrec.model.batch import Batch, Row, collate
+from thinkrec.model.tables import Places, Tables
+from thinkrec.train.order import Indices, Order
+
+
+@dataclass(frozen=True)
+class Trace:
+    """A teacher's reasoning for one train row, by its position in Interactions."""
+
+    position: int
+    text: str
+
+
+class Instances:
+    """Rows of one training set by number: train positions first, then traces."""
+
+    def __init__(self, config: Config, tables: Tables, positions: Indices, traces: Sequence[Trace]) -> None:
+        self.config, self.tables, self.positions, self.traces = config, tables, positions, traces
+        loss = config.train.loss
+        self._text_loss = bool(loss.plain_think or (traces and loss.trace_think))
+
+    def order(self, batch_size: int, seed: int) -> Order:
+        loss = self.config.train.loss
+        run_length = loss.rows_per_user if loss.rank > 0 else 1
+        users = self.tables.interactions.user[self.positions].astype(np.int64)
+        return Order(users, len(self.traces), batch_size, run_length, self.config.train.trace_share, seed)
+
+    def batch(self, numbers: Indices) -> Batch:
+        """The rows of these numbers as one batch of an E = 1 bank."""
+        rows = [self._row(int(number)) for number in numbers]
+        tables = self.tables
+        pad_id = tables.template.tokenizer.pad_token_id
+        return collate(rows, torch.ones(len(rows), 1), tables.item_vectors, tables.user_vectors, pad_id, self._text_loss)
+
+    def _row(self, number: int) -> Row:
+        loss, template, data = self.config.train.loss, self.tables.template, self.tables.interactions
+        trace = self.traces[number - len(self.positions)] if number >= len(self.positions) else None
+        position = trace.position if trace else int(self.positions[number])
+        answer = template.answer(bool(data.label[position]), trace.text if trace else "")
+        return Row(
+            prompt=self.tables.prompt(position),
+            answer=answer,
+            verdict_index=0 if self.config.prompt.answer == "first" else len(answer) - 2,
+            user=int(data.user[position]),
+            label=float(data.label[position]),
+            w_rec=loss.trace_rec if trace else loss.plain_rec,
+            w_think=loss.trace_think if trace else loss.plain_think,
+        )
+
+
+def train_positions(tables: Tables) -> Indices:
+    """Positions of the train rows."""
+    return np.flatnonzero(tables.interactions.split == 0)
+
+
+def load_traces(config: Config, places: Places, tables: Tables) -> list[Trace]:
+    """The accepted traces whose users are among the loaded interactions."""
+    path = places.path("traces", "traces.parquet")
+    if not config.traces.enabled or not path.is_file():
+        return []
+    data = tables.interactions
+    position_of = pl.DataFrame({"row": data.row, "position": np.arange(len(data.row))})
+    found = pl.read_parquet(path, columns=["row", "text"]).join(position_of, on="row", how="inner", maintain_order="left")
+    return [Trace(position, text) for position, text in zip(found["position"], found["text"], strict=True)]

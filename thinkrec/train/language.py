@@ -1,0 +1,129 @@
+"""Training a whole small language model (`nano` bases and teachers) on token rows, through the same loop and engine as the adapters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from thinkrec.config import Config
+from thinkrec.launch import fit
+from thinkrec.model.loss import thinking_loss
+from thinkrec.store import Artefact, writable
+from thinkrec.train import loop, zero
+from thinkrec.train.checkpoint import Checkpoints
+from thinkrec.train.order import Order, accumulation
+
+ROWS = pa.schema([pa.field("ids", pa.list_(pa.int32()), nullable=False), pa.field("weights", pa.list_(pa.float32()), nullable=False)])
+
+
+def write_rows(path: Path, rows: Iterable[tuple[list[int], list[float]]]) -> int:
+    """Write (ids, weights) rows, weights[i] being the weight of predicting ids[i]; returns how many."""
+    pairs = list(rows)
+    table = pa.table({"ids": [ids for ids, _ in pairs], "weights": [weights for _, weights in pairs]}, schema=ROWS)
+    pq.write_table(table, path, compression="zstd")
+    return len(pairs)
+
+
+def fit_language_model(
+    config: Config, name: str, folder: str, *, num_epochs: float, batch_size: int, lr: float, weight_decay: float, root: str
+) -> None:
+    """Train the model in `<folder>/model` on `<folder>/text.parquet`, all of its parameters, and save it in place.
+
+    `name` carries the artefact key, so checkpoints of other settings are not taken up.
+    """
+    fit(
+        train_language_model,
+        {
+            "name": name,
+            "folder": folder,
+            "root": root,
+            "num_epochs": num_epochs,
+            "batch_size": batch_size,
+            "lr": lr,
+            "weight_decay": weight_decay,
+            "micro_batch_size": config.train.micro_batch_size,
+            "checkpoint_every": config.train.checkpoint_every,
+            "ds_config": zero.read_config(config.train.ds_config),
+            "seed": config.run.seed,
+        },
+        name=name,
+        folder=f"{root}/ray",
+        num_workers=config.train.num_workers,
+        use_gpu=config.train.use_gpu,
+        max_failures=config.train.max_failures,
+    )
+
+
+class LanguageModel(nn.Module):
+    """Weighted next-token loss of a causal model; only places that count meet the vocabulary."""
+
+    def __init__(self, llm: Any) -> None:
+        super().__init__()
+        self.llm = llm
+
+    def forward(self, input_ids: Tensor, rows: Tensor, at: Tensor, targets: Tensor, weights: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        hidden = self.llm.model(input_ids=input_ids, use_cache=False).last_hidden_state
+        losses = F.cross_entropy(self.llm.lm_head(hidden[rows, at]).float(), targets, reduction="none")
+        per_row = thinking_loss(losses * weights, rows, len(input_ids))
+        return per_row.mean(), {}
+
+
+def train_language_model(settings: dict[str, Any]) -> None:
+    """The train function of one worker."""
+    import torch.distributed as dist
+
+    from thinkrec.model.base import load_model
+
+    folder = Artefact(settings["folder"], {"key": settings["name"]}).path()
+    table = pq.read_table(folder / "text.parquet")
+    ids, weights = table["ids"].to_pylist(), table["weights"].to_pylist()
+    order = Order(np.arange(len(ids)), 0, settings["batch_size"], 1, 0.0, settings["seed"])
+    world, rank = dist.get_world_size(), dist.get_rank()
+    rank_rows = settings["batch_size"] // world
+    num_micro = accumulation(rank_rows, settings["micro_batch_size"], 1)
+    num_steps = order.num_steps(settings["num_epochs"])
+    module = LanguageModel(load_model(folder / "model", "float32"))
+    start = loop.fresh({name: parameter.detach().clone() for name, parameter in module.named_parameters()})
+    engine = zero.initialise(
+        module, module.parameters(), settings["ds_config"], rank_rows // num_micro, num_micro, settings["weight_decay"]
+    )
+
+    def feed(step: int, micro: int) -> tuple[Tensor, ...]:
+        mine = order.batch(step)[rank * rank_rows :][:rank_rows].reshape(num_micro, -1)[micro]
+        return tuple(part.to(engine.device) for part in _collate([ids[i] for i in mine], [weights[i] for i in mine]))
+
+    phase = loop.Phase(
+        settings["name"],
+        num_steps,
+        settings["lr"],
+        warmup_steps=num_steps // 20,
+        accumulation=num_micro,
+        seed=settings["seed"],
+        checkpoint_every=settings["checkpoint_every"],
+    )
+    checkpoints = Checkpoints(settings["root"], settings["name"])
+    with writable(settings["folder"]) as target:
+        state = loop.run(engine, feed, phase, start, checkpoints, target / "log.jsonl" if rank == 0 else None)
+        if rank == 0:
+            plain = load_model(folder / "model", "float32")
+            plain.load_state_dict({name.removeprefix("llm."): parts[0] for name, parts in state.items()})
+            plain.save_pretrained(str(target / "model"), safe_serialization=True)
+    if rank == 0:
+        checkpoints.clear()
+
+
+def _collate(ids: list[list[int]], weights: list[list[float]]) -> tuple[Tensor, ...]:
+    padded = torch.zeros(len(ids), max(map(len, ids)) - 1, dtype=torch.int64)
+    for number, row in enumerate(ids):
+        padded[number, : len(row) - 1] = torch.tensor(row[:-1])
+    places = [(r, t - 1, ids[r][t]) for r, line in enumerate(weights) for t, w in enumerate(line) if t and w > 0]
+    rows, at, targets = torch.tensor(places, dtype=torch.int64).reshape(-1, 3).unbind(1)
+    return padded, rows, at, targets, torch.tensor([w for line in weights for t, w in enumerate(line) if t and w > 0])

@@ -1,0 +1,170 @@
+"""DeepSpeed: the user's JSON, the engine, and the adapter's state gathered from or dealt to its ZeRO partitions.
+
+The JSON in ds_configs/ is plain DeepSpeed and belongs to the user; thinkrec owns the batch arithmetic and the optimizer and fills them in.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from thinkrec.errors import ConfigError, MissingFileError, NonFiniteLoss
+
+# What a file may set: DeepSpeed itself ignores most misspelt keys without a word.
+KNOWN_KEYS = (
+    "zero_optimization",
+    "zero_force_ds_cpu_optimizer",
+    "zero_allow_untested_optimizer",
+    "bf16",
+    "gradient_clipping",
+    "communication_data_type",
+    "prescale_gradients",
+    "gradient_predivide_factor",
+    "activation_checkpointing",
+    "comms_logger",
+    "flops_profiler",
+    "wall_clock_breakdown",
+    "steps_per_print",
+    "memory_breakdown",
+    "aio",
+)
+OWNED_KEYS = {
+    "train_batch_size": "train.<phase>.batch_size",
+    "train_micro_batch_size_per_gpu": "train.micro_batch_size",
+    "gradient_accumulation_steps": "train.micro_batch_size",
+    "optimizer": "train.<phase>.lr and weight_decay",
+    "scheduler": "train.<phase>.lr, min_lr and warmup_share",
+    "fp16": "bf16",
+}
+
+
+def find_config(name: str) -> Path:
+    """The file a `train.ds_config` value means: a path, or a name in the ds_configs/ folder shipped beside the package."""
+    if name.endswith(".json"):
+        path = Path(name)
+    else:
+        path = Path(__file__).resolve().parents[2] / "ds_configs" / f"{name}.json"
+    if not path.is_file():
+        raise MissingFileError("the DeepSpeed file is not there", str(path), "train.ds_config takes a name in ds_configs/ or a .json path")
+    return path
+
+
+def read_config(name: str) -> dict[str, Any]:
+    """Read and check a DeepSpeed JSON; raises ConfigError on an unknown key (nearest name given) or one that thinkrec owns."""
+    path = find_config(name)
+    try:
+        settings: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"this is not JSON: {error}", str(path), "mend the line named above") from None
+    for key in settings:
+        if key in OWNED_KEYS:
+            raise ConfigError(f"{key} is set by thinkrec", str(path), f"remove it here and set {OWNED_KEYS[key]} in the run file")
+        if key not in KNOWN_KEYS:
+            near = difflib.get_close_matches(key, KNOWN_KEYS, n=1)
+            raise ConfigError(f"unknown DeepSpeed key {key!r}", str(path), f"did you mean {near[0]!r}?" if near else "remove it")
+    return settings
+
+
+def initialise(
+    module: Any, parameters: Iterable[Any], settings: dict[str, Any], micro_batch_size: int, accumulation: int, weight_decay: float
+) -> Any:
+    """A DeepSpeed engine over `module` that trains `parameters` with AdamW."""
+    import deepspeed
+    import deepspeed.ops
+    import torch
+
+    if not torch.cuda.is_available():
+        # A 30 s compile of an op that only inference uses; leaving it out also frees the host from needing ninja and gcc.
+        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    trained = list(parameters)
+    for parameter in module.parameters():
+        parameter.requires_grad_(False)
+    for parameter in trained:
+        parameter.requires_grad_(True)
+    optimizer = guarded_adamw(trained, weight_decay)
+    config = {
+        "steps_per_print": 10**9,
+        "zero_allow_untested_optimizer": True,
+        **settings,
+        "train_micro_batch_size_per_gpu": micro_batch_size,
+        "gradient_accumulation_steps": accumulation,
+    }
+    engine, *_ = deepspeed.initialize(model=module, model_parameters=trained, optimizer=optimizer, config=config)
+    return engine
+
+
+def guarded_adamw(parameters: list[Any], weight_decay: float) -> Any:
+    """AdamW in one parameter group (an empty second one breaks DeepSpeed's schedulers) that will not step on a non-finite gradient."""
+    import torch
+
+    class GuardedAdamW(torch.optim.AdamW):
+        def step(self, closure: Any = None) -> Any:
+            for group in self.param_groups:
+                for parameter in group["params"]:
+                    if parameter.grad is not None and not bool(parameter.grad.isfinite().all()):
+                        raise NonFiniteLoss("a gradient is NaN or infinite", "optimizer step", "lower the lr or set gradient_clipping")
+            return super().step(closure)
+
+    return GuardedAdamW(parameters, lr=0.0, weight_decay=weight_decay)
+
+
+def gather_state(engine: Any) -> dict[str, Any]:
+    """Full fp32 weights and Adam moments of the trained parameters, {name: (weight, exp_avg, exp_avg_sq)}; every rank must call it."""
+    from deepspeed.utils import safe_get_full_fp32_param, safe_get_full_optimizer_state
+
+    state = {}
+    for name, parameter in engine.module.named_parameters():
+        if parameter.requires_grad:
+            parts = [safe_get_full_fp32_param(parameter)]
+            parts += [safe_get_full_optimizer_state(parameter, moment) for moment in ("exp_avg", "exp_avg_sq")]
+            state[name] = tuple(part.detach().to("cpu", copy=True) for part in parts)
+    return state
+
+
+def deal_state(engine: Any, state: dict[str, Any], step: int) -> None:
+    """Set weights, moments and step count of the trained parameters; the way back from `gather_state`, for any world size."""
+    import torch
+
+    zero_optimizer, adam = engine.optimizer, engine.optimizer.optimizer
+    stage_3 = hasattr(zero_optimizer, "fp32_partitioned_groups_flat")
+    for flat in zero_optimizer.fp32_partitioned_groups_flat if stage_3 else zero_optimizer.single_partition_of_fp32_groups:
+        # Adam makes its moments at the first step; there is nowhere to put saved ones before that.
+        adam.state[flat] = {"step": torch.tensor(float(step)), "exp_avg": torch.zeros_like(flat), "exp_avg_sq": torch.zeros_like(flat)}
+    for name, parameter in engine.module.named_parameters():
+        if parameter.requires_grad:
+            _deal(parameter, *state[name])
+
+
+def _deal(parameter: Any, weight: Any, exp_avg: Any, exp_avg_sq: Any) -> None:
+    from deepspeed.utils import (
+        safe_set_full_fp32_param,
+        safe_set_full_optimizer_state,
+        safe_set_local_fp32_param,
+        safe_set_local_optimizer_state,
+    )
+
+    if not hasattr(parameter, "ds_id"):  # ZeRO-1 and 2 keep the working copy whole
+        safe_set_full_fp32_param(parameter, weight)
+        safe_set_full_optimizer_state(parameter, exp_avg, "exp_avg")
+        safe_set_full_optimizer_state(parameter, exp_avg_sq, "exp_avg_sq")
+        parameter.data.copy_(weight)
+        return
+    safe_set_local_fp32_param(parameter, _shard(parameter, weight))
+    safe_set_local_optimizer_state(parameter, _shard(parameter, exp_avg), "exp_avg")
+    safe_set_local_optimizer_state(parameter, _shard(parameter, exp_avg_sq), "exp_avg_sq")
+    # ZeRO-3 copies master weights to the working shard only after a step; a small parameter is also kept whole.
+    parameter.ds_tensor.data.copy_(_shard(parameter, weight))
+    if parameter.data.numel() == parameter.ds_numel:
+        parameter.data.copy_(weight.view(parameter.ds_shape))
+
+
+def _shard(parameter: Any, full: Any) -> Any:
+    import torch
+
+    size = parameter.ds_tensor.numel()
+    rank = torch.distributed.get_rank()
+    flat = torch.nn.functional.pad(full.reshape(-1), (0, size * torch.distributed.get_world_size() - full.numel()))
+    return flat[size * rank : size * (rank + 1)].to(parameter.ds_tensor.device)
