@@ -1,9 +1,37 @@
 # Everything a person or CI does. Needs Python 3.11 and make; the rest is set up in .venv.
-PYTHON ?= python3.11
-VENV := .venv
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-# Without a GPU the CPU builds are installed: torch first, or pip would bring several GB of CUDA libraries.
-GPU := $(shell command -v nvidia-smi >/dev/null 2>&1 && echo gpu || echo cpu)
-# CPU torch for machines without a GPU; empty where pip's own settings already find one.
-TORCH_INDEX ?= $(if $(filter cpu,$(GPU)),$(shell $(PYTHON) -m pip config list 2>/dev/null | grep -q find-links || echo "--extra-index-url https://download.pytorch.org/whl/cpu"))
+# faiss-gpu and vLLM with a GPU, faiss-cpu without: both packages are called faiss, so it is one or the other.
+HARDWARE ?= $(shell command -v nvidia-smi >/dev/null 2>&1 && echo gpu || echo cpu)
+RECIPE ?= ray_jobs/recipes/world_nano.toml
+
+.PHONY: run test test-long checks bench clean
+
+run: $(READY)  ## the main job on the embedded planted world
+	$(BIN)/thinkrec run $(RECIPE)
+
+test: $(READY)  ## everything but the long tests
+	$(BIN)/python -m pytest
+
+test-long: $(READY)  ## the claims that take minutes of training each
+	$(BIN)/python -m pytest -m long
+
+checks: $(READY)  ## style, lint, types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+bench: $(READY)  ## ratios measured side by side; --store keeps them in benchmarks/baselines/
+	for file in benchmarks/*.py; do $(BIN)/python $$file || exit 1; done
+
+# torch goes first and alone: with it in place nothing below brings another build of it.
+$(READY): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet torch==2.13.0
+	$(BIN)/python -m pip install --quiet --editable '.[$(HARDWARE),test]'
+	touch $(READY)
+
+clean:
+	rm -rf $(VENV) runs

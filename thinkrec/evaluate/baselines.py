@@ -21,7 +21,7 @@ MEANING = {
     "item_rate": "like-rate of the item in train",
     "user_item_rate": "like-rate of the user plus that of the item, two numbers counted in train",
     "history_rate": "likes among the rows in the prompt's history, nothing about the item",
-    "logistic": "logistic regression on six counted features",
+    "logistic": "logistic regression on six counted features, some from longer histories than the prompt's",
     "mf": "matrix factorisation with biases, the encoder of this run",
 }
 

@@ -15,8 +15,9 @@ from thinkrec.evaluate.cells import auc_by
 from thinkrec.evaluate.portraits import portraits
 from thinkrec.evaluate.ranking import pooled_auc
 from thinkrec.evaluate.report.page import page
+from thinkrec.evaluate.report.words import COLUMNS
 from thinkrec.evaluate.rows import judged_rows
-from thinkrec.evaluate.scoreboard import HEADLINE, difference_rows, measure, metric_rows
+from thinkrec.evaluate.scoreboard import difference_rows, measure, metric_rows
 from thinkrec.job import Job
 from thinkrec.store import Artefact, installed_versions, write_json
 
@@ -44,14 +45,14 @@ def run(job: Job) -> None:
         "best": best,
         "metrics": rows,
         "differences": difference_rows(measured, [(best, rival) for rival in rivals]),
-        "planted": _planted(table, rows) if "p_true" in table.columns else None,
+        "planted": _planted(table, rows),
         **_parts(job, table, names),
         **_stages(job.inputs),
         "settings": job.config.model_dump(mode="json"),
         "versions": installed_versions(),
     }
     _write(job.draft.folder, report)
-    job.draft.figures |= {row["name"]: {metric: row["metrics"][metric]["value"] for metric in HEADLINE} for row in rows}
+    job.draft.figures |= {row["name"]: {metric: row["metrics"][metric]["value"] for metric in COLUMNS} for row in rows}
     job.draft.figures |= {"num_rows": table.height, "num_users": report["num_users"]}
     job.say("reported", path=f"{job.draft.uri}/report.html")
 
@@ -93,9 +94,13 @@ def _stages(inputs: Mapping[str, Artefact]) -> dict[str, Any]:
     }
 
 
-def _planted(table: pl.DataFrame, rows: list[dict[str, Any]]) -> dict[str, Any]:
+def _planted(table: pl.DataFrame, rows: list[dict[str, Any]]) -> dict[str, Any] | None:
     """In the planted world the best possible AUC is known: the share of the way from chance to it that each scorer has gone."""
+    if "p_true" not in table.columns:
+        return None
     bayes = pooled_auc(table.select("user_id", "label", score="p_true")).at(np.ones(table["user_id"].n_unique()))
+    if not bayes > 0.5:  # one class only, or a world without anything to know
+        return None
     areas = {row["name"]: row["metrics"]["auc"]["value"] for row in rows}
     shares = {name: None if area is None else (area - 0.5) / (bayes - 0.5) for name, area in areas.items()}
     return {"bayes_auc": bayes, "recovered_share": shares}

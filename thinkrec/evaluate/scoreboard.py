@@ -11,7 +11,7 @@ import polars as pl
 from thinkrec.evaluate.intervals import Resampled, resample
 from thinkrec.evaluate.ranking import Profile, statistics
 
-HEADLINE = ("auc", "uauc", "ndcg@5", "map@5")
+KS = (1, 5, 10)
 
 
 def measure(
@@ -20,7 +20,7 @@ def measure(
     """Every metric of every score column of a wide table (user_id, label, one column a scorer), resampled over the same users."""
     num_users = table["user_id"].n_unique()
     return {
-        name: resample(statistics(table.select("user_id", "label", score=name), (1, 5, 10), profile), num_users, num_bootstrap, seed)
+        name: resample(statistics(table.select("user_id", "label", score=name), KS, profile), num_users, num_bootstrap, seed)
         for name in names
     }
 

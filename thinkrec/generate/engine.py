@@ -33,7 +33,9 @@ class GenParams:
         if bool(self.schema) + bool(self.regex) + bool(self.choice) > 1:
             raise ConfigError("a request has more than one of schema, regex and choice", "GenParams", "give one")
         if self.max_tokens < 1 or self.temperature < 0 or not 0 < self.top_p <= 1 or self.n < 1:
-            raise ConfigError(f"decoding parameters out of range: {self}", "GenParams", "max_tokens, n >= 1; temperature >= 0; 0 < top_p <= 1")
+            raise ConfigError(
+                f"decoding parameters out of range: {self}", "GenParams", "max_tokens, n >= 1; temperature >= 0; 0 < top_p <= 1"
+            )
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from thinkrec.config import KeywordsSection
 from thinkrec.generate.phrases import normal, occurs, words
 
+MAX_KEYWORD_WORDS = 4
 SWAP_SHARE = 0.2  # of the words that are no keywords
 
 
@@ -22,28 +23,36 @@ def write_answer(keywords: Sequence[str]) -> str:
 
 
 def parse(answer: str, complete: bool, stop_words: Iterable[str] = ()) -> list[str]:
-    """The keywords of the first line, lower-cased, in order, each once. An answer cut short loses its last one, which may be half a word."""
+    """The cleaned keywords of the first line; an answer that was cut short loses its last one, which may be half a word."""
     lines = answer.strip().splitlines()
     parts = lines[0].split(",") if lines else []
-    if not complete:
-        parts = parts[:-1]
-    cleaned = (" ".join(part.split()).strip(" .;:\"'").lower() for part in parts)
+    return clean(parts if complete else parts[:-1], stop_words)
+
+
+def clean(keywords: Iterable[str], stop_words: Iterable[str] = ()) -> list[str]:
+    """Lower case, single blanks, no quotes or full stops around, no stop words; each once, in order."""
+    cleaned = (" ".join(keyword.split()).strip(" .;:\"'").lower() for keyword in keywords)
     refused = {word.lower() for word in stop_words}
     return list(dict.fromkeys(keyword for keyword in cleaned if keyword and keyword not in refused))
 
 
-def ground(keywords: Iterable[str], text: str) -> tuple[list[str], list[str]]:
-    """(those that occur in `text` as whole words, the others)."""
-    found: tuple[list[str], list[str]] = ([], [])
-    for keyword in keywords:
-        found[not occurs(keyword, text)].append(keyword)
-    return found
+def ground(keywords: Iterable[str], text: str) -> tuple[list[str], dict[str, str]]:
+    """The keywords that may stay, and for each of the others the reason why not."""
+    reasons = {keyword: refusal(keyword, text) for keyword in keywords}
+    return [keyword for keyword, why in reasons.items() if not why], {keyword: why for keyword, why in reasons.items() if why}
+
+
+def refusal(keyword: str, text: str) -> str:
+    """Why this is no keyword of an item with this text; empty if it is one."""
+    if len(keyword.split()) > MAX_KEYWORD_WORDS:
+        return f"more than {MAX_KEYWORD_WORDS} words"
+    return "" if occurs(keyword, text) else "not in the text"
 
 
 def lesson(text: str, categories: Sequence[str], settings: KeywordsSection) -> list[str]:
     """What an annotated item teaches: its grounded categories in the order of the alphabet, the one a small model learns best."""
     shown = " ".join(text.split()[: settings.max_words])
-    kept, _ = ground(parse(", ".join(categories), True, settings.stop_words), shown)
+    kept, _ = ground(clean(categories, settings.stop_words), shown)
     return sorted(kept)[: settings.max_per_item]
 
 

@@ -83,9 +83,7 @@ class HfEngine:
             logits_processor=LogitsProcessorList([_Sampler([request.params for request in requests])]),
             stopping_criteria=StoppingCriteriaList([_Limits(self.tokenizer, width, limits, [r.params.stop for r in requests])]),
         )
-        return [
-            self._result(request, row, limit) for request, row, limit in zip(requests, output[:, width:].tolist(), limits, strict=True)
-        ]
+        return [self._result(request, row, limit) for request, row, limit in zip(requests, output[:, width:].tolist(), limits, strict=True)]
 
     def _result(self, request: GenRequest, row: list[int], limit: int) -> GenResult:
         """Cut the row where it ended: at its end token, its stop text or its limit; what follows is padding."""

@@ -71,7 +71,9 @@ def check_complete(asked: pa.Table, answers: pa.Table, where: str) -> pa.Table:
     wanted, found = set(asked["id"].to_pylist()), set(answers["id"].to_pylist())
     if wanted != found or len(wanted) != asked.num_rows:
         missing, foreign = len(wanted - found), len(found - wanted)
-        raise StageFailed(f"{missing} of {asked.num_rows} rows have no answer, {foreign} answers no row", where, "run the same command again")
+        raise StageFailed(
+            f"{missing} of {asked.num_rows} rows have no answer, {foreign} answers no row", where, "run the same command again"
+        )
     keys = [name for name in ("id", "attempt") if name in answers.column_names]
     if answers.group_by(keys).aggregate([]).num_rows != answers.num_rows:
         raise StageFailed("an answer was written twice", where, "run the same command again")

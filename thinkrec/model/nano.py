@@ -19,7 +19,7 @@ WORDS = r""": \w+\n|[ ,("]*[\w'-]+|\s|."""
 
 
 def make_tokenizer(texts: Iterable[str], titles: Sequence[str], settings: NanoSection) -> Any:
-    """A transformers tokenizer learned from `texts`, with one token for each of `titles` (with its quotes)."""
+    """A transformers tokenizer learned from `texts`, with one token for each of `titles`."""
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -35,7 +35,7 @@ def make_tokenizer(texts: Iterable[str], titles: Sequence[str], settings: NanoSe
     )
     tokenizer.train_from_iterator(texts, trainer)
     if settings.title_tokens:
-        tokenizer.add_tokens([AddedToken(f'"{title}"', normalized=False) for title in dict.fromkeys(titles)])
+        tokenizer.add_tokens([AddedToken(title, normalized=False) for title in dict.fromkeys(titles)])
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", bos_token="<bos>", eos_token="<eos>")
     fast.add_tokens([SLOT], special_tokens=True)
     return fast

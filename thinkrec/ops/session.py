@@ -54,6 +54,8 @@ def worker_environment(config: Config) -> dict[str, str]:
     environment = {"PYTHONWARNINGS": "ignore::FutureWarning", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
     if not config.train.use_gpu:
         environment |= {"DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": "1"}
+        # glibc would hand every large tensor back to the kernel and fault its pages in again at the next step.
+        environment |= {"MALLOC_MMAP_THRESHOLD_": "4000000000", "MALLOC_TRIM_THRESHOLD_": "8000000000", "MALLOC_TOP_PAD_": "200000000"}
     return environment
 
 

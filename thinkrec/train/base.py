@@ -49,10 +49,12 @@ def write_lessons(config: Config, folder: Path, data: Interactions, items: list[
     """Write the untrained model, its tokenizer and the train text as token rows; returns how many rows."""
     small = config.base.nano
     seen = np.unique(data.item[data.split == 0])
-    sample = [describe(items[item]) for item in seen]
+    titles = [f'"{items[item].title}"' for item in seen]
+    # Word pieces are learned from what stands between titles: in a prompt each known title is a token of its own.
+    sample = [describe(items[item]).removeprefix(title) for item, title in zip(seen, titles, strict=True)]
     question = f"A user rated these {config.prompt.domain}s, oldest first.\nWould the user like ?\nAnswer:"
     frames = [question, *MARKS, *(f" {verdict}" for verdict in VERDICTS)]
-    tokenizer = nano.make_tokenizer(chain(sample, frames * max(1, len(sample) // 4)), [items[item].title for item in seen], small)
+    tokenizer = nano.make_tokenizer(chain(titles, sample * 2, frames * len(sample)), titles, small)
     nano.save(folder / "model", nano.make_model(len(tokenizer), config.prompt.max_tokens, small, config.run.seed), tokenizer)
     settings = config.prompt.model_copy(update={"history_length": small.window, "slots": "none"})
     return write_rows(folder / "text.parquet", _windows(Template(tokenizer, items, settings), data, small.window, small.mark_weight))

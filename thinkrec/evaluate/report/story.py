@@ -131,10 +131,9 @@ def _fingerprint(facts: Report | None) -> str:
     rows = []
     for name, part in facts["splits"].items():
         counts = [f"{part[key]:,}" for key in ("num_rows", "num_users", "num_items")]
-        days = [escape((part[key] or "\u2013")[:10]) for key in ("from", "to")]
-        rows.append(("", [escape(name), *counts, percent(part["like_rate"]), *days]))
-    head = ["", "rows", "users", "items", "likes", "from", "to"]
-    return table(head, rows) + folded("Everything the fingerprint holds", tree(facts))
+        first, last = (escape((part[key] or "\u2013")[:10]) for key in ("from", "to"))
+        rows.append(("", [f"{escape(name)}<small>{first} to {last}</small>", *counts, percent(part["like_rate"])]))
+    return table(["", "rows", "users", "items", "likes"], rows) + folded("Everything the fingerprint holds", tree(facts))
 
 
 def _cards(cards: Sequence[str]) -> str:

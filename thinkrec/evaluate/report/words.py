@@ -38,7 +38,7 @@ def percent(value: float | None) -> str:
 
 
 def span(found: Mapping[str, Any], signed: bool = False) -> str:
-    """ "low to high" of an estimate or difference."""
+    """The interval of an estimate or difference, as `low to high`."""
     return "" if found["low"] is None else f"{number(found['low'], signed)} to {number(found['high'], signed)}"
 
 

@@ -1,0 +1,67 @@
+"""Run by test_zero3.py under torchrun: one short training on a tiny base, and what each rank held. Not a test itself."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+
+
+def main(folder: str) -> None:
+    import deepspeed
+    import numpy as np
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    from thinkrec.model.adapters import install
+    from thinkrec.model.batch import Row, collate
+    from thinkrec.model.prompt import Prompt
+    from thinkrec.model.recommender import Recommender
+    from thinkrec.train import loop, zero
+    from thinkrec.train.checkpoint import Checkpoints
+    from thinkrec.train.order import Order, accumulation
+
+    torch.set_num_threads(1)
+    deepspeed.init_distributed("gloo", verbose=False)
+    rank, world = torch.distributed.get_rank(), torch.distributed.get_world_size()
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=61, hidden_size=64, intermediate_size=96, num_hidden_layers=2, num_attention_heads=2, max_position_embeddings=64
+    )
+    llm = LlamaForCausalLM(config)
+    recommender = Recommender(llm, install(llm, ("q_proj", "v_proj", "up_proj"), 1, rank=5, alpha=10.0), verdict_ids=(3, 4))
+    num_weights = sum(parameter.numel() for parameter in recommender.parameters())
+    trained = list(recommender.bank.parameters_of())
+    initial = {name: one.detach().clone() for name, one in recommender.named_parameters() if any(one is other for other in trained)}
+    settings = zero.read_config(sys.argv[2])
+    rank_rows = 8 // world
+    num_micro = accumulation(rank_rows, 4, 2)
+    engine = zero.initialise(recommender, trained, settings, rank_rows // num_micro, num_micro, weight_decay=0.01)
+    held = sum(parameter.ds_tensor.numel() for parameter in recommender.parameters() if hasattr(parameter, "ds_tensor"))
+
+    generator = np.random.default_rng(0)
+    users = np.repeat(np.arange(6), 5)
+    texts = [[int(t) for t in generator.integers(5, 61, generator.integers(4, 12))] for _ in users]
+    labels = [float(text[0] > 30) for text in texts]
+    order = Order(users, 0, 8, 2, 0.0, seed=1)
+
+    def feed(step: int, micro: int) -> tuple[object, ...]:
+        mine = order.batch(step)[rank * rank_rows :][:rank_rows].reshape(num_micro, -1)[micro]
+        rows = [Row(Prompt(texts[i], []), [3 + int(labels[i]), 1], 0, int(users[i]), labels[i], 0.9, 0.1) for i in mine]
+        return collate(rows, torch.ones(len(rows), 1), None, None, 0), 0.5, 2
+
+    phase = loop.Phase("test", int(sys.argv[3]), 1e-2, warmup_steps=2, accumulation=num_micro, seed=1, checkpoint_every=5)
+    checkpoints = Checkpoints(folder, "test")
+    state = loop.run(engine, feed, phase, loop.fresh(initial), checkpoints, Path(folder) / "log.jsonl" if rank == 0 else None)
+    if rank == 0:
+        from safetensors.torch import save_file
+
+        save_file({name: parts[0].contiguous() for name, parts in state.items()}, f"{folder}/weights.safetensors")
+    Path(folder, f"rank{rank}.json").write_text(json.dumps({"held": held, "num_weights": num_weights}), encoding="utf-8")
+    torch.distributed.barrier()
+    torch.distributed.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

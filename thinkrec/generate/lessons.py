@@ -1,0 +1,68 @@
+"""The school book of the nano teacher: short analyses written by rule from what a prompt shows, and the check of such claims.
+
+Nothing else is consulted: no later rows, and never the truth table of the planted world. So a reader of the prompt can check every number.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from thinkrec.generate.phrases import named, normal, occurs
+from thinkrec.model.prompt import Prompt, Template
+
+MAX_KEYWORDS = 4  # of the target, spoken of in one lesson
+CLAIM = re.compile(r"(\d+) of (\d+) (?:with ([^,.;]+)|overall)")
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a prompt shows: (keywords, liked) of each interaction in it, the target's keywords, and its whole text."""
+
+    history: tuple[tuple[tuple[str, ...], bool], ...]
+    keywords: tuple[str, ...]
+    shown: str
+
+    def count(self, keyword: str | None) -> tuple[int, int]:
+        """(liked, shown) among the interactions with this keyword, or among all for None."""
+        wanted = keyword and normal(keyword)
+        likes = [liked for keywords, liked in self.history if wanted is None or wanted in map(normal, keywords)]
+        return sum(likes), len(likes)
+
+
+@dataclass(frozen=True)
+class Claims:
+    """How many numbers a text gives, how many are right, and the keywords it names that its prompt does not."""
+
+    num_claims: int
+    num_right: int
+    unknown_keywords: tuple[str, ...]
+
+
+def facts_of(template: Template, history: list[tuple[int, int]], target: int, prompt: Prompt) -> Facts:
+    """The facts of `prompt`, which `template` wrote for `target` after `history`; what did not fit into it is no fact."""
+    items, in_history = template.items, template.settings.keywords_in_history
+    fitting = history[len(history) - prompt.num_history :]
+    lines = tuple((items[item].keywords if in_history else (), bool(liked)) for item, liked in fitting)
+    return Facts(lines, items[target].keywords, template.text(prompt))
+
+
+def write_lesson(facts: Facts) -> str:
+    """For example "liked 3 of 4 with noir, 0 of 2 with heist, 6 of 10 overall."."""
+    claims = [f"{liked} of {shown} with {keyword}" for keyword in facts.keywords[:MAX_KEYWORDS] for liked, shown in [facts.count(keyword)]]
+    liked, shown = facts.count(None)
+    return f"liked {', '.join([*claims, f'{liked} of {shown} overall'])}."
+
+
+def check_claims(text: str, facts: Facts, vocabulary: Collection[str] = ()) -> Claims:
+    """Check every "n of m with keyword" and "n of m overall" in `text`, and that no keyword of `vocabulary` is named that is not shown."""
+    num_right, unknown = 0, [phrase for phrase in named(text, vocabulary) if not occurs(phrase, facts.shown)]
+    claims = CLAIM.findall(text)
+    for liked, shown, phrase in claims:
+        keyword = normal(phrase) if phrase else None
+        if keyword is not None and not occurs(keyword, facts.shown):
+            unknown.append(keyword)
+        else:
+            num_right += (int(liked), int(shown)) == facts.count(keyword)
+    return Claims(len(claims), num_right, tuple(dict.fromkeys(unknown)))
