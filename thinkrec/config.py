@@ -131,12 +131,12 @@ class TracesSection(Section):
     temperature: float = Field(default=0.7, ge=0)
     max_tokens: Count = 64
     min_words: Count = 4  # a shorter reasoning is refused
-    min_right_share: Share = 0.0  # of its claims, or the trace is refused
+    min_right_share: Share = 0.75  # of its claims, or the trace is refused
     max_same_text: Count = 3  # traces that may share one text, word for word
     teacher: str = "nano"  # "nano" trains a small teacher on the run's own train text; else a Hugging Face folder
-    num_lessons: Count = 2000  # texts the nano teacher learns from
-    num_epochs: Count = 4
-    lr: Positive = 2e-3
+    num_lessons: Count = 8000  # texts the nano teacher learns from, from at most half of the train rows
+    num_epochs: Count = 6
+    lr: Positive = 3e-3
 
 
 class NanoSection(Section):
@@ -152,7 +152,8 @@ class NanoSection(Section):
     lr: Positive = 2e-3
     weight_decay: float = Field(default=0.05, ge=0)
     dropout: Share = 0.0
-    mark_weight: Positive = 1.0  # weight of the like/dislike tokens in the language-model loss
+    question_share: Share = 0.4  # share of lines asked as the prompt's question instead of told with a mark
+    text_weight: float = Field(default=0.1, ge=0)  # loss weight of tokens that are neither a mark nor a verdict, whose weight is 1
 
 
 class BaseSection(Section):
@@ -173,6 +174,7 @@ class PromptSection(Section):
     history_policy: Literal["rolling", "train_only"] = "rolling"
     domain: str = "item"  # the noun of the question: movie, book, business
     keywords_in_history: bool = True
+    priors: bool = True  # counted like rates of items and user as words (method.md 14); the paper's prompt has none
     slots: Literal["none", "target", "all"] = "none"  # where projected encoder vectors stand: nowhere, user + target, or history too
     answer: Literal["first", "after"] = "first"  # verdict before or after the reasoning (D11)
     max_tokens: Count = 1024

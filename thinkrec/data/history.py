@@ -57,7 +57,7 @@ class Interactions:
             offsets=np.searchsorted(user, np.arange(len(found) + 1)),
             user_ids=everybody.gather(found).to_list(),
             item_ids=items.to_list(),
-            item_in_train=_in_train(folder, items),
+            item_in_train=items.is_in(pl.read_parquet(folder / "counts.parquet", columns=["item_id"])["item_id"].implode()).to_numpy(),
         )
 
     def __len__(self) -> int:
@@ -96,9 +96,3 @@ def _coded(file: Path, users: Collection[str] | None, kinds: Mapping[str, pl.Enu
     if users is not None:
         rows = rows.filter(pl.col("user_id").is_in(list(users)))
     return rows.with_columns(pl.col(name).cast(kind).to_physical() for name, kind in kinds.items()).cast(CODED)
-
-
-def _in_train(folder: Path, items: pl.Series) -> NDArray[np.bool_]:
-    rows = pl.scan_parquet(_files(folder, None), hive_partitioning=False).filter(pl.col("split") == "train")
-    found: NDArray[np.bool_] = items.is_in(rows.select(pl.col("item_id").unique()).collect()["item_id"].implode()).to_numpy()
-    return found

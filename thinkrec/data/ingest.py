@@ -20,7 +20,7 @@ from thinkrec.data import fingerprint
 from thinkrec.data.audit import Finding, audit, enforce
 from thinkrec.data.readers import canonical, movielens, prepared, world
 from thinkrec.data.readers.tables import Tables
-from thinkrec.data.schema import INTERACTIONS, TRUTH, USERS, bucket_of
+from thinkrec.data.schema import COUNTS, INTERACTIONS, TRUTH, USERS, bucket_of
 from thinkrec.data.split import assign
 from thinkrec.data.validate import validate
 from thinkrec.errors import StageFailed
@@ -48,8 +48,16 @@ def run(job: Job) -> None:
     data, split = job.config.data, job.config.split
     ready = prepare(read(data, job.config.run.seed), data, split)
     enforce(ready.findings, split.allow_leaks)
-    shuffle(ready.interactions, data.num_buckets, job.draft.uri)
-    for name, table in (("items", ready.items), ("users", ready.users), ("truth", ready.truth), ("quarantine/part-0", ready.quarantine)):
+    rows = with_bucket(ready.interactions, data.num_buckets)
+    shuffle(rows, data.num_buckets, job.draft.uri)
+    tables = {
+        "items": ready.items,
+        "users": ready.users,
+        "counts": count(rows),
+        "truth": ready.truth,
+        "quarantine/part-0": ready.quarantine,
+    }
+    for name, table in tables.items():
         if table is not None:
             (job.draft.folder / name).parent.mkdir(parents=True, exist_ok=True)
             pq.write_table(table, job.draft.folder / f"{name}.parquet", compression="zstd")
@@ -87,13 +95,25 @@ def prepare(tables: Tables, data: DataSection, split: SplitSection) -> Prepared:
     return Prepared(rows, valid.items, users, valid.quarantine, truth, audit(rows))
 
 
-def shuffle(interactions: pl.DataFrame, num_buckets: int, uri: str) -> None:
-    """Write `interactions` into `uri` by bucket, through Ray Data; raises StageFailed if a row were lost or doubled."""
-    import ray
-
+def with_bucket(interactions: pl.DataFrame, num_buckets: int) -> pl.DataFrame:
+    """The rows with the bucket of their user."""
     users = interactions["user_id"].unique()
     buckets = pl.DataFrame({"user_id": users, "bucket": [bucket_of(user, num_buckets) for user in users]})
-    table = interactions.join(buckets, on="user_id", how="left", maintain_order="left").to_arrow()
+    return interactions.join(buckets, on="user_id", how="left", maintain_order="left")
+
+
+def count(rows: pl.DataFrame) -> pa.Table:
+    """Train rows and likes of each item in each bucket, so that any stage can tell an item's rate without one bucket's users."""
+    train = rows.filter(pl.col("split") == "train").group_by("item_id", "bucket")
+    counted = train.agg(num_rows=pl.len(), num_likes=pl.col("label").sum().cast(pl.Int32)).sort("item_id", "bucket")
+    return counted.to_arrow().cast(COUNTS)
+
+
+def shuffle(rows: pl.DataFrame, num_buckets: int, uri: str) -> None:
+    """Write `rows` into `uri` by bucket, through Ray Data; raises StageFailed if a row were lost or doubled."""
+    import ray
+
+    table = rows.to_arrow()
     blocks = [table.slice(start, BLOCK_ROWS) for start in range(0, len(table), BLOCK_ROWS)]
     by_bucket = ray.data.from_arrow(blocks).groupby("bucket", num_partitions=num_buckets)
     parts = by_bucket.map_groups(write_bucket, fn_kwargs={"uri": uri}, batch_format="pyarrow").take_all()

@@ -4,6 +4,7 @@ An ingest artefact holds:
   interactions/bucket=NNN/part-0.parquet   INTERACTIONS, one bucket a hash of the user, sorted by (user_id, ts, row)
   items.parquet                            ITEMS
   users.parquet                            USERS
+  counts.parquet                           COUNTS, how often and how well each item was rated in each bucket's train rows
   quarantine/*.parquet                     rows that were refused, with the reason
   audit.json, fingerprint.json             what the leak audit found; counts, like rates and time cuts
   truth.parquet                            planted world only: TRUTH
@@ -34,6 +35,14 @@ ITEMS = pa.schema(
         pa.field("title", pa.string(), nullable=False),
         pa.field("text", pa.string()),
         pa.field("categories", pa.list_(pa.string())),  # null where nobody has written any down
+    ]
+)
+COUNTS = pa.schema(  # train rows alone
+    [
+        pa.field("item_id", pa.string(), nullable=False),
+        pa.field("bucket", pa.int16(), nullable=False),
+        pa.field("num_rows", pa.int32(), nullable=False),
+        pa.field("num_likes", pa.int32(), nullable=False),
     ]
 )
 USERS = pa.schema([pa.field("user_id", pa.string(), nullable=False)])

@@ -13,7 +13,8 @@ from thinkrec.generate.phrases import named, normal, occurs
 from thinkrec.model.prompt import Prompt, Template
 
 MAX_KEYWORDS = 4  # of the target, spoken of in one lesson
-CLAIM = re.compile(r"(\d+) of (\d+) (?:with ([^,.;]+)|overall)")
+CLAIM = r"([^,.;]+?) (\d+) of (\d+)"
+CLAIMS = re.compile(rf"\bliked (?:with )?({CLAIM}(?:, {CLAIM})*)")
 
 
 @dataclass(frozen=True)
@@ -49,18 +50,19 @@ def facts_of(template: Template, history: list[tuple[int, int]], target: int, pr
 
 
 def write_lesson(facts: Facts) -> str:
-    """For example "liked 3 of 4 with noir, 0 of 2 with heist, 6 of 10 overall."."""
-    claims = [f"{liked} of {shown} with {keyword}" for keyword in facts.keywords[:MAX_KEYWORDS] for liked, shown in [facts.count(keyword)]]
-    liked, shown = facts.count(None)
-    return f"liked {', '.join([*claims, f'{liked} of {shown} overall'])}."
+    """For example "liked with noir 3 of 4, heist 0 of 2, overall 6 of 10."; the name comes first, so that what to count is known."""
+    claims = [("overall", None), *((keyword, keyword) for keyword in facts.keywords[:MAX_KEYWORDS])]
+    spoken = [f"{name} {liked} of {shown}" for name, keyword in claims for liked, shown in [facts.count(keyword)]]
+    return f"liked {'with ' if facts.keywords else ''}{', '.join([*spoken[1:], spoken[0]])}."
 
 
 def check_claims(text: str, facts: Facts, vocabulary: Collection[str] = ()) -> Claims:
-    """Check every "n of m with keyword" and "n of m overall" in `text`, and that no keyword of `vocabulary` is named that is not shown."""
-    num_right, unknown = 0, [phrase for phrase in named(text, vocabulary) if not occurs(phrase, facts.shown)]
-    claims = CLAIM.findall(text)
-    for liked, shown, phrase in claims:
-        keyword = normal(phrase) if phrase else None
+    """Check every "noir 3 of 4" after a "liked", and that no keyword of `vocabulary` is named that is not shown."""
+    claims = [claim for group in CLAIMS.finditer(text) for claim in re.findall(CLAIM, group[1])]
+    unknown = [phrase for phrase in named(text, vocabulary) if not occurs(phrase, facts.shown)]
+    num_right = 0
+    for name, liked, shown in claims:
+        keyword = None if name.strip() == "overall" else normal(name)
         if keyword is not None and not occurs(keyword, facts.shown):
             unknown.append(keyword)
         else:

@@ -20,7 +20,7 @@ from thinkrec.generate.stream import write_table
 from thinkrec.job import Job
 from thinkrec.model.base import check_folder, load_model, load_tokenizer
 from thinkrec.model.prompt import Prompt, Template
-from thinkrec.model.tables import Places, Tables, item_texts
+from thinkrec.model.tables import Places, Tables, item_texts, load_priors
 from thinkrec.store import fingerprint, read_json, write_json
 
 LESSONS = pa.schema([pa.field("row", pa.int64(), nullable=False), pa.field("text", pa.string(), nullable=False)])
@@ -76,14 +76,16 @@ def teacher_folder(places: Places) -> Path:
 def teacher_tables(job: Job, folder: Path) -> Tables:
     """Interactions and a template that asks to think first, written with the teacher's own tokenizer."""
     places = Places(job.places())
+    data = Interactions.load(places.path("ingest"))
     prompt = job.config.prompt.model_copy(update={"slots": "none", "answer": "after"})
-    return Tables(Interactions.load(places.path("ingest")), Template(load_tokenizer(folder), item_texts(places), prompt), None, None)
+    template = Template(load_tokenizer(folder), item_texts(places), prompt, load_priors(job.config, places, data))
+    return Tables(data, template, None, None)
 
 
 def read_prompt(tables: Tables, position: int) -> tuple[Prompt, Facts]:
     """The prompt of a row and what it shows."""
     history, target = tables.history(position), int(tables.interactions.item[position])
-    prompt = tables.template.write(history, target)
+    prompt = tables.prompt(position)
     return prompt, facts_of(tables.template, history, target, prompt)
 
 

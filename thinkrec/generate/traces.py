@@ -157,7 +157,7 @@ def _sample(job: Job, tables: Tables) -> list[int]:
     """Random positions that were no lessons, as evenly as they allow from every cluster and label."""
     data = tables.interactions
     lessons = pl.read_parquet(job.inputs["teacher"].path("lessons.parquet"))["row"]
-    clusters = pl.read_parquet(job.inputs["cluster"].path("assignment.parquet"), columns=["user_id", "cluster"])
+    clusters = pl.read_parquet(f"{job.inputs['cluster'].path('assignment')}/*.parquet", columns=["user_id", "cluster"])
     positions = askable(data)
     shuffled = np.random.default_rng((job.config.run.seed, 2)).permutation(positions[~np.isin(data.row[positions], lessons.to_numpy())])
     rows = pl.DataFrame({"position": shuffled, "user_id": np.array(data.user_ids)[data.user[shuffled]], "label": data.label[shuffled]})

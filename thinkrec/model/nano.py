@@ -18,8 +18,8 @@ SPECIAL_TOKENS = ("<pad>", "<bos>", "<eos>")
 WORDS = r""": \w+\n|[ ,("]*[\w'-]+|\s|."""
 
 
-def make_tokenizer(texts: Iterable[str], titles: Sequence[str], settings: NanoSection) -> Any:
-    """A transformers tokenizer learned from `texts`, with one token for each of `titles`."""
+def make_tokenizer(texts: Iterable[str], whole: Sequence[str], settings: NanoSection) -> Any:
+    """A transformers tokenizer learned from `texts`, with one token for each of the phrases in `whole`."""
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -34,8 +34,7 @@ def make_tokenizer(texts: Iterable[str], titles: Sequence[str], settings: NanoSe
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
-    if settings.title_tokens:
-        tokenizer.add_tokens([AddedToken(title, normalized=False) for title in dict.fromkeys(titles)])
+    tokenizer.add_tokens([AddedToken(phrase, normalized=False) for phrase in dict.fromkeys(whole)])
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", bos_token="<bos>", eos_token="<eos>")
     fast.add_tokens([SLOT], special_tokens=True)
     return fast

@@ -13,11 +13,14 @@ from typing import Any
 
 from thinkrec.config import PromptSection
 from thinkrec.errors import ModelError
+from thinkrec.model.priors import STEPS, Priors, phrases
 
 TEMPLATE_VERSION = 1
 MARKS = (": disliked\n", ": liked\n")
 VERDICTS = ("No", "Yes")
 SLOT = "<|vector|>"
+QUESTION = "Would the user like "
+ANSWER = "\nAnswer:"
 
 
 @dataclass(frozen=True)
@@ -43,38 +46,57 @@ class Prompt:
 
 
 class Template:
-    """Writes prompts and answers with one tokenizer; items are named by their index in `items`."""
+    """Writes prompts and answers with one tokenizer; items are named by their index in `items`.
 
-    def __init__(self, tokenizer: Any, items: Sequence[ItemText], settings: PromptSection) -> None:
-        self.tokenizer, self.items, self.settings = tokenizer, items, settings
-        head, tail = _frame(tokenizer, settings.answer)
-        user_slot = SLOT + " " if settings.slots != "none" else ""
-        self._head = self._encode(f"{head}A user {user_slot}rated these {settings.domain}s, oldest first.\n")
-        self._question = self._encode("Would the user like ")
-        self._tail = self._encode(f"?{tail}")
+    With `priors`, a prompt for a user of some bucket also tells the counted rates (see priors.py).
+    """
+
+    def __init__(self, tokenizer: Any, items: Sequence[ItemText], settings: PromptSection, priors: Priors | None = None) -> None:
+        self.tokenizer, self.items, self.settings, self.priors = tokenizer, items, settings, priors
+        self._frame = _frame(tokenizer, settings.answer)
+        self._question = self._encode(QUESTION)
+        self._tail = self._encode(f"?{self._frame[1]}")
         self.marks = [self._encode(mark) for mark in MARKS]
         self._slot_id = tokenizer.convert_tokens_to_ids(SLOT)
         self.verdict_ids = verdict_ids(tokenizer)
-        self._history_pieces: dict[int, list[int]] = {}
-        self._target_pieces: dict[int, list[int]] = {}
+        self._pieces: dict[tuple[int, int | None, bool], list[int]] = {}
+        self._heads: dict[int | None, list[int]] = {}
 
-    def write(self, history: Sequence[tuple[int, int]], target: int) -> Prompt:
-        """The prompt for `target` after `history`, (item, label) pairs oldest first; raises ModelError if the target alone is too long."""
-        suffix = self._question + self._target(target) + self._tail
-        room = self.settings.max_tokens - len(self._head) - len(suffix)
+    def write(self, history: Sequence[tuple[int, int]], target: int, bucket: int | None = None, user_rate: int | None = None) -> Prompt:
+        """The prompt for `target` after `history`, (item, label) pairs oldest first; raises ModelError if the target alone is too long.
+
+        `bucket` and `user_rate` (twentieths) say whose counted rates to tell; None tells none.
+        """
+        head, suffix = self.head(user_rate), self.question(target, bucket)
+        room = self.settings.max_tokens - len(head) - len(suffix)
         if room < 0:
             title = self.items[target].title[:60]
-            raise ModelError(f"the prompt of {title!r} alone has {len(self._head) + len(suffix)} tokens", "prompt.max_tokens", "raise it")
+            raise ModelError(f"the prompt of {title!r} alone has {len(head) + len(suffix)} tokens", "prompt.max_tokens", "raise it")
         lines: list[tuple[int, list[int]]] = []
         for item, label in reversed(history[-self.settings.history_length :]):
-            line = self._line(item, label)
+            line = self.line(item, label, bucket)
             room -= len(line)
             if room < 0:
                 break
             lines.append((item, line))
         lines.reverse()
-        prefix = self._head + [token for _, line in lines for token in line]
+        prefix = head + [token for _, line in lines for token in line]
         return Prompt(prefix, suffix, self._slots(prefix + suffix, [item for item, _ in lines], target), len(lines))
+
+    def head(self, user_rate: int | None = None) -> list[int]:
+        """Who rated."""
+        if user_rate not in self._heads:
+            slot = SLOT if self.settings.slots != "none" else ""
+            self._heads[user_rate] = self._encode(f"{self._frame[0]}A user{slot}{_rated(self.settings.domain, user_rate)}")
+        return self._heads[user_rate]
+
+    def line(self, item: int, label: int, bucket: int | None = None) -> list[int]:
+        """One interaction of the history, with its mark."""
+        return self._describe(item, bucket, asked=False) + self.marks[label]
+
+    def question(self, item: int, bucket: int | None = None) -> list[int]:
+        """The target and what is asked about it, up to where the answer begins."""
+        return self._question + self._describe(item, bucket, asked=True) + self._tail
 
     def answer(self, liked: bool, reasoning: str = "") -> list[int]:
         """The answer ids, ended by the end token (D9): the verdict, then the reasoning, or the other way round."""
@@ -86,18 +108,15 @@ class Template:
     def text(self, prompt: Prompt) -> str:
         return str(self.tokenizer.decode(prompt.ids, skip_special_tokens=True))
 
-    def _line(self, item: int, label: int) -> list[int]:
-        if item not in self._history_pieces:
-            keywords = self.items[item].keywords if self.settings.keywords_in_history else ()
-            slot = f" {SLOT}" if self.settings.slots == "all" else ""
-            self._history_pieces[item] = self._encode(describe(ItemText(self.items[item].title, keywords), slot))
-        return self._history_pieces[item] + self.marks[label]
-
-    def _target(self, item: int) -> list[int]:
-        if item not in self._target_pieces:
-            slot = f" {SLOT}" if self.settings.slots != "none" else ""
-            self._target_pieces[item] = self._encode(describe(self.items[item], slot))
-        return self._target_pieces[item]
+    def _describe(self, item: int, bucket: int | None, asked: bool) -> list[int]:
+        if (item, bucket, asked) not in self._pieces:
+            text, slots = self.items[item], self.settings.slots
+            words = text.keywords if asked or self.settings.keywords_in_history else ()
+            if self.priors and bucket is not None:
+                words += (self.priors.rate_words(item, bucket), *([self.priors.count_words(item, bucket)] if asked else []))
+            slot = SLOT if slots == "all" or (asked and slots == "target") else ""
+            self._pieces[item, bucket, asked] = self._encode(describe(ItemText(text.title, words), slot))
+        return self._pieces[item, bucket, asked]
 
     def _slots(self, ids: list[int], history: list[int], target: int) -> list[tuple[int, int]]:
         kind = self.settings.slots
@@ -113,6 +132,20 @@ class Template:
 
     def _encode(self, text: str) -> list[int]:
         return list(self.tokenizer.encode(text, add_special_tokens=False))
+
+
+def fixed_phrases(settings: PromptSection) -> list[str]:
+    """The texts that stand in prompts unchanged; a tokenizer made here gives each a token of its own."""
+    rates = range(STEPS + 1) if settings.priors else ()
+    heads = ["A user", *(_rated(settings.domain, rate) for rate in (None, *rates))]
+    priors = [opening + phrase for phrase in (phrases() if settings.priors else []) for opening in (", ", " (")]
+    counts = [f" {liked} of {shown}" for shown in range(settings.history_length + 1) for liked in range(shown + 1)]  # nano traces argue so
+    return [*heads, QUESTION, f"?{ANSWER}", *MARKS, *(f" {verdict}" for verdict in VERDICTS), *priors, *counts]
+
+
+def _rated(domain: str, user_rate: int | None) -> str:
+    share = "" if user_rate is None else f" who likes {user_rate} of {STEPS} {domain}s"
+    return f"{share} rated these {domain}s, oldest first.\n"
 
 
 def describe(item: ItemText, slot: str = "") -> str:
@@ -141,4 +174,4 @@ def _frame(tokenizer: Any, answer: str) -> tuple[str, str]:
         head, _, tail = str(whole).partition(marker)
         order = "Answer Yes or No first." if answer == "first" else "Think it over, then end with one word, Yes or No."
         return head, f" {order}{tail}"
-    return tokenizer.bos_token or "", "\nAnswer:"
+    return tokenizer.bos_token or "", ANSWER

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
-from thinkrec.config import Config
-from thinkrec.data.history import Interactions
+from thinkrec.config import Config, NanoSection
+from thinkrec.data.history import TRAIN, Interactions
 from thinkrec.job import Job
 from thinkrec.model import nano
 from thinkrec.model.base import check_folder
-from thinkrec.model.prompt import MARKS, VERDICTS, ItemText, Template, describe
-from thinkrec.model.tables import Places, item_texts
+from thinkrec.model.prompt import ItemText, Template, describe, fixed_phrases
+from thinkrec.model.tables import Places, Tables, item_texts, load_priors
 from thinkrec.store import fingerprint, write_json
 from thinkrec.train.language import fit_language_model, write_rows
 
@@ -29,7 +28,7 @@ def run(job: Job) -> None:
     write_json(f"{job.draft.folder}/base.json", {"path": ""})
     places = Places(job.places())
     data = Interactions.load(places.path("ingest"))
-    num_rows = write_lessons(job.config, job.draft.folder, data, item_texts(places))
+    num_rows = write_lessons(job.config, job.draft.folder, data, places)
     job.say("nano base", num_rows=num_rows)
     small = settings.nano
     fit_language_model(
@@ -45,29 +44,38 @@ def run(job: Job) -> None:
     job.draft.figures.update(num_rows=num_rows)
 
 
-def write_lessons(config: Config, folder: Path, data: Interactions, items: list[ItemText]) -> int:
+def write_lessons(config: Config, folder: Path, data: Interactions, places: Places) -> int:
     """Write the untrained model, its tokenizer and the train text as token rows; returns how many rows."""
-    small = config.base.nano
-    seen = np.unique(data.item[data.split == 0])
-    titles = [f'"{items[item].title}"' for item in seen]
-    # Word pieces are learned from what stands between titles: in a prompt each known title is a token of its own.
-    sample = [describe(items[item]).removeprefix(title) for item, title in zip(seen, titles, strict=True)]
-    question = f"A user rated these {config.prompt.domain}s, oldest first.\nWould the user like ?\nAnswer:"
-    frames = [question, *MARKS, *(f" {verdict}" for verdict in VERDICTS)]
-    tokenizer = nano.make_tokenizer(chain(titles, sample * 2, frames * len(sample)), titles, small)
+    small, items = config.base.nano, item_texts(places)
+    seen = np.unique(data.item[data.split == TRAIN])
+    titles = [describe(ItemText(items[item].title)) for item in seen]
+    # Word pieces are learned from what stands between titles and fixed phrases, which are tokens of their own in a prompt.
+    between = [describe(items[item]).removeprefix(title) for item, title in zip(seen, titles, strict=True)]
+    whole = [*fixed_phrases(config.prompt), *(titles if small.title_tokens else [])]
+    tokenizer = nano.make_tokenizer([*titles, *between], whole, small)
     nano.save(folder / "model", nano.make_model(len(tokenizer), config.prompt.max_tokens, small, config.run.seed), tokenizer)
-    settings = config.prompt.model_copy(update={"history_length": small.window, "slots": "none"})
-    return write_rows(folder / "text.parquet", _windows(Template(tokenizer, items, settings), data, small.window, small.mark_weight))
+    settings = config.prompt.model_copy(update={"slots": "none", "answer": "first"})
+    tables = Tables(data, Template(tokenizer, items, settings, load_priors(config, places, data)), None, None)
+    return write_rows(folder / "text.parquet", _windows(tables, small, config.run.seed))
 
 
-def _windows(template: Template, data: Interactions, window: int, mark_weight: float) -> Iterator[tuple[list[int], list[float]]]:
-    """Each user's train rows, cut into windows: all but the last as history, the last as the question with its answer."""
-    marks = {token for mark in template.marks for token in mark} | set(template.verdict_ids)
-    train = np.flatnonzero(data.split == 0)
+def _windows(tables: Tables, small: NanoSection, seed: int) -> Iterator[tuple[list[int], list[float]]]:
+    """Each user's train rows as lines of text, some of them asked as questions, cut into windows."""
+    data, template, generator = tables.interactions, tables.template, np.random.default_rng((seed, 7))
+    verdicts = {token for mark in template.marks for token in mark} | set(template.verdict_ids)
+    end_of_line = template.tokenizer.encode("\n", add_special_tokens=False)
+    train = np.flatnonzero(data.split == TRAIN)
     starts = np.flatnonzero(np.diff(data.user[train], prepend=-1))
     for rows in np.split(train, starts[1:]):
-        for begin in range(0, len(rows), window):
-            *history, target = rows[begin : begin + window]
-            prompt = template.write([(int(data.item[row]), int(data.label[row])) for row in history], int(data.item[target]))
-            ids = prompt.ids + template.answer(bool(data.label[target]))
-            yield ids, [mark_weight if token in marks else 1.0 for token in ids]
+        for begin in range(0, len(rows), small.window):
+            window = rows[begin : begin + small.window]
+            bucket, user_rate = tables.counted(int(window[0]))
+            ids = list(template.head(user_rate))
+            for row, asked in zip(window, generator.random(len(window)) < small.question_share, strict=True):
+                item, label = int(data.item[row]), int(data.label[row])
+                if asked:
+                    ids += [*template.question(item, bucket), template.verdict_ids[label], *end_of_line]
+                else:
+                    ids += template.line(item, label, bucket)
+            ids.append(template.tokenizer.eos_token_id)
+            yield ids, [1.0 if token in verdicts else small.text_weight for token in ids]

@@ -72,7 +72,7 @@ class LanguageModel(nn.Module):
     def forward(self, input_ids: Tensor, rows: Tensor, at: Tensor, targets: Tensor, weights: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         hidden = self.llm.model(input_ids=input_ids, use_cache=False).last_hidden_state
         losses = F.cross_entropy(self.llm.lm_head(hidden[rows, at]).float(), targets, reduction="none")
-        per_row = thinking_loss(losses * weights, rows, len(input_ids))
+        per_row = thinking_loss(losses * weights, rows, len(input_ids)) / thinking_loss(weights, rows, len(input_ids)).clamp_min(1e-9)
         return per_row.mean(), {}
 
 

@@ -1,0 +1,209 @@
+"""The generate room on a real Ray cluster: extractor to keywords on the planted world, teacher to traces on a small log."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from thinkrec.config import Config, WorldSection
+from thinkrec.data import schema
+from thinkrec.data.history import Interactions
+from thinkrec.data.ingest import count
+from thinkrec.data.prose import FACETS
+from thinkrec.data.world import make_world
+from thinkrec.errors import DataError
+from thinkrec.generate import extractor, keywords, quality, teacher, traces
+from thinkrec.generate.phrases import words
+from thinkrec.job import Job
+from thinkrec.model.tables import Places
+from thinkrec.store import Artefact, Store, write_json
+from thinkrec.train import base
+
+pytestmark = pytest.mark.cluster
+NUM_USERS, ROWS_PER_USER, NUM_TRAIN = 30, 12, 9
+ODD_ITEMS = [
+    {
+        "item_id": "x-huge",
+        "title": "Huge",
+        "text": " ".join("".join(chr(0x4E00 + (n * 37 + k * 911) % 20000) for k in range(30)) for n in range(99)),
+        "categories": None,
+    },
+    {"item_id": "x-mute", "title": "Mute", "text": None, "categories": ["Noir", "noir"]},
+    {"item_id": "x-void", "title": "Void", "text": "  ", "categories": None},
+]
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return Store(str(tmp_path_factory.mktemp("run")))
+
+
+@pytest.fixture(scope="module")
+def config():
+    return Config.model_validate(
+        {
+            "train": {"num_workers": 1},
+            "engine": {"batch_size": 16},
+            "data": {"num_buckets": 1},
+            "traces": {"num_lessons": 110, "num_epochs": 40, "lr": 5e-3, "num_instances": 20, "max_attempts": 2, "allow_hint": True},
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def ingest(store):
+    """The items of a planted world and three odd ones; a random log over them."""
+    items = make_world(WorldSection(num_users=50), seed=1).items
+    items = pa.concat_tables([items, pa.Table.from_pylist(ODD_ITEMS, schema=schema.ITEMS)])
+    rng = np.random.default_rng(0)
+    place = np.tile(np.arange(ROWS_PER_USER), NUM_USERS)
+    user = np.repeat([f"u{n:02d}" for n in range(NUM_USERS)], ROWS_PER_USER)
+    log = {
+        "user_id": user,
+        "item_id": np.concatenate([rng.permutation(items["item_id"].to_numpy())[:ROWS_PER_USER] for _ in range(NUM_USERS)]),
+        "ts": place,
+        "rating": pa.nulls(len(user), pa.float32()),
+        "label": rng.integers(0, 2, len(user)).astype(np.int8),
+        "split": np.where(place < NUM_TRAIN, "train", "test"),
+        "row": np.arange(len(user)),
+    }
+    with store.create("ingest", "k0", {}, {}) as draft:
+        folder = draft.folder / "interactions/bucket=000"
+        folder.mkdir(parents=True)
+        pq.write_table(pa.table(log, schema=schema.INTERACTIONS), folder / "part-0.parquet")
+        pq.write_table(items, draft.folder / "items.parquet")
+        pq.write_table(count(pl.DataFrame(log).with_columns(bucket=pl.lit(0, pl.Int16))), draft.folder / "counts.parquet")
+        pq.write_table(pa.table({"user_id": np.unique(user)}, schema=schema.USERS), draft.folder / "users.parquet")
+    return store.find("ingest", "k0")
+
+
+def make(stage, name: str, config: Config, store: Store, key: str = "k1", **inputs: Artefact) -> Artefact:
+    with store.create(name, key, inputs, {}) as draft:
+        stage.run(Job(config, inputs, draft, store, key, lambda event, **fields: None))
+    return store.find(name, key)
+
+
+@pytest.fixture(scope="module")
+def keyword_artefacts(ray_cluster, config, store, ingest):
+    school = make(extractor, "extractor", config, store, ingest=ingest)
+    return school, make(keywords, "keywords", config, store, ingest=ingest, extractor=school)
+
+
+def test_the_extractor_finds_what_was_planted(keyword_artefacts, ingest):
+    school, found = keyword_artefacts
+    assert school.figures["precision"] > 0.9
+    assert school.figures["recall"] > 0.75  # of 12 items; all 300 are judged below
+    table = pl.read_parquet(found.path("keywords.parquet"))
+    items = pl.read_parquet(ingest.path("items.parquet"))
+    assert table["item_id"].to_list() == items["item_id"].to_list()
+    asked = items.join(table, on="item_id", maintain_order="left").filter(pl.col("source") == "engine")
+    assert len(asked) == 300
+    num_right = num_found = num_planted = num_unseen_right = num_unseen = 0
+    for text, categories, listed in asked.select("text", "categories", "keywords").iter_rows():
+        planted = set(words(text)) & set(FACETS)
+        assert set(listed) <= set(words(text))
+        num_right, num_found, num_planted = num_right + len(planted & set(listed)), num_found + len(listed), num_planted + len(planted)
+        if categories is None:
+            num_unseen_right, num_unseen = num_unseen_right + len(planted & set(listed)), num_unseen + len(planted)
+    assert num_right / num_found > 0.95
+    assert num_right / num_planted > 0.9
+    assert num_unseen_right / num_unseen > 0.9  # items without a category: nothing to learn by heart
+
+
+def test_odd_items_cost_nobody_else(keyword_artefacts):
+    _, found = keyword_artefacts
+    rows = {row["item_id"]: row for row in pl.read_parquet(found.path("keywords.parquet")).iter_rows(named=True)}
+    assert (rows["x-mute"]["keywords"], rows["x-mute"]["source"]) == (["noir"], "categories")
+    assert (rows["x-void"]["keywords"], rows["x-void"]["source"]) == ([], "none")
+    assert (rows["x-huge"]["keywords"], rows["x-huge"]["source"]) == ([], "none")
+    quarantine = pl.read_parquet(found.path("quarantine/keywords.parquet"))
+    huge = quarantine.row(by_predicate=pl.col("item_id") == "x-huge", named=True)
+    assert huge["keyword"] is None
+    assert "tokens" in huge["reason"]
+    assert found.figures["num_errors"] == 1
+    assert found.figures["num_without_text"] == 2
+    assert found.figures["num_refused"] == quarantine["keyword"].drop_nulls().len()
+
+
+def test_without_an_annotated_item_the_way_out_is_named(config, store, ingest):
+    bare = pq.read_table(ingest.path("items.parquet"))
+    bare = bare.set_column(3, schema.ITEMS.field("categories"), pa.nulls(len(bare), schema.ITEMS.field("categories").type))
+    with store.create("ingest", "bare", {}, {}) as draft:
+        pq.write_table(bare, draft.folder / "items.parquet")
+    with pytest.raises(DataError, match="nothing to learn from") as refused:
+        make(extractor, "extractor", config, store, "k2", ingest=store.find("ingest", "bare"))
+    assert 'keywords.source = "categories"' in refused.value.mend
+
+
+@pytest.mark.parametrize(("source", "num_with"), [("categories", 121), ("none", 0)])
+def test_the_other_sources_need_no_engine(config, store, ingest, source, num_with):
+    config = config.model_copy(update={"keywords": config.keywords.model_copy(update={"source": source})})
+    idle = make(extractor, "extractor", config, store, source, ingest=ingest)
+    assert idle.figures == {"used": False}
+    found = make(keywords, "keywords", config, store, source, ingest=ingest, extractor=idle)
+    table = pl.read_parquet(found.path("keywords.parquet"))
+    assert table.filter(pl.col("keywords").list.len() > 0).height == num_with
+    assert set(table["source"]) <= {source, "none"}
+
+
+@pytest.fixture(scope="module")
+def trace_artefacts(keyword_artefacts, config, store, ingest):
+    """A teacher that has learned the manner and little else, so that some of what it says must be refused."""
+    _, found = keyword_artefacts
+    with store.create("base", "k1", {}, {}) as draft:
+        places = Places({"ingest": ingest.uri, "keywords": found.uri})
+        base.write_lessons(config, draft.folder, Interactions.load(ingest.path()), places)
+        write_json(f"{draft.folder}/base.json", {"path": ""})
+    with store.create("cluster", "k1", {}, {}) as draft:
+        (draft.folder / "assignment").mkdir()
+        users = pq.read_table(ingest.path("users.parquet"))["user_id"].to_pylist()
+        rows = [{"user_id": user, "cluster": at % 3 - 1, "gates": np.array([0, 0, 1], np.float16)} for at, user in enumerate(users)]
+        pq.write_table(pa.Table.from_pylist(rows, schema=schema.assignment(2)), draft.folder / "assignment/part-0.parquet")
+    inputs = {"ingest": ingest, "keywords": found, "base": store.find("base", "k1")}
+    school = make(teacher, "teacher", config, store, **inputs)
+    inputs |= {"teacher": school, "cluster": store.find("cluster", "k1")}
+    return school, [make(traces, "traces", config, store, key, **inputs) for key in ("k1", "k2")]
+
+
+def test_every_question_is_answered_and_every_answer_is_kept(trace_artefacts, config, ingest):
+    school, (made, _) = trace_artefacts
+    accepted = pl.read_parquet(made.path("traces.parquet"))
+    refused = pl.read_parquet(made.path("quarantine/traces.parquet"))
+    assert accepted.columns == schema.TRACES.names
+    assert accepted["row"].is_sorted()
+    assert 0 < len(accepted) < made.figures["num_attempts"]
+    asked = set(accepted["row"]) | set(refused["row"])
+    assert len(asked) == made.figures["num_asked"] == 20
+    assert len(accepted) + len(refused) == made.figures["num_attempts"]
+    assert sum(made.figures["refused"].values()) == len(refused)
+    assert set(refused["reason"]) <= {value for name, value in vars(quality).items() if name.isupper() and isinstance(value, str)}
+    attempts = pl.concat([accepted.select("row", "attempt", "hinted"), refused.select("row", "attempt", "hinted")])
+    assert attempts.select("row", "attempt").is_unique().all()
+    assert attempts.filter(pl.col("hinted"))["attempt"].unique().to_list() in ([], [config.traces.max_attempts])
+
+    data = Interactions.load(ingest.path())
+    taught = set(pl.read_parquet(school.path("lessons.parquet"))["row"])
+    train = set(data.row[data.split == 0].tolist())
+    assert len(taught) == 110
+    assert not asked & taught
+    assert asked | taught <= train
+
+
+def test_questions_are_balanced_over_clusters_and_labels(trace_artefacts, ingest):
+    _, (made, _) = trace_artefacts
+    tables = [pl.read_parquet(made.path(name)) for name in ("traces.parquet", "quarantine/traces.parquet")]
+    rows = pl.concat([table.select("row", "user_id") for table in tables])
+    data = Interactions.load(ingest.path())
+    label = pl.DataFrame({"row": data.row, "label": data.label})
+    cluster = pl.col("user_id").str.slice(1).cast(pl.Int32) % 3 - 1
+    sizes = rows.unique().join(label, on="row").group_by(cluster.alias("cluster"), "label").len()["len"]
+    assert sorted(sizes) == [3, 3, 3, 3, 4, 4]
+
+
+def test_the_same_seed_gives_the_same_traces(trace_artefacts):
+    _, (first, second) = trace_artefacts
+    for name in ("traces.parquet", "quarantine/traces.parquet"):
+        assert pl.read_parquet(first.path(name)).equals(pl.read_parquet(second.path(name)))

@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import pytest
+
+from thinkrec.config import KeywordsSection
+from thinkrec.generate import extraction
+from thinkrec.generate.extractor import judge
+from thinkrec.generate.phrases import named, occurs
+
+TEXT = "A Sci-Fi heist among NOIR alleys.  Later come parties and an art thief."
+
+
+@pytest.mark.parametrize(
+    ("phrase", "found"),
+    [
+        ("noir", True),
+        ("sci fi", True),
+        ("SCI-FI", True),
+        ("art thief", True),
+        ("art", True),
+        ("part", False),
+        ("heist noir", False),
+        ("", False),
+    ],
+)
+def test_a_phrase_occurs_as_whole_words_side_by_side(phrase, found):
+    assert occurs(phrase, TEXT) is found
+
+
+def test_named_finds_phrases_of_the_vocabulary_only():
+    assert list(named(TEXT, {"sci fi", "art", "romance"})) == ["sci fi", "art"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "complete", "keywords"),
+    [
+        (" noir, heist", True, ["noir", "heist"]),
+        (' "Noir" ,heist., NOIR,, the', True, ["noir", "heist"]),
+        (" heist, noir, art thi", False, ["heist", "noir"]),  # cut short: the last one may be half a word
+        (" noir\nText: another item", True, ["noir"]),
+        ("", True, []),
+        ("\n", True, []),
+    ],
+)
+def test_answers_are_read_strictly_and_in_order(answer, complete, keywords):
+    assert extraction.parse(answer, complete, stop_words=("The",)) == keywords
+
+
+def test_keywords_that_the_text_does_not_bear_are_dropped_with_the_reason():
+    kept, refused = extraction.ground(["noir", "romance", "part", "a sci fi heist among noir"], TEXT)
+    assert kept == ["noir"]
+    assert refused == {"romance": "not in the text", "part": "not in the text", "a sci fi heist among noir": "more than 4 words"}
+
+
+def test_a_lesson_has_only_categories_that_the_reader_can_see():
+    settings = KeywordsSection(max_words=6, max_per_item=10)
+    assert extraction.lesson(TEXT, ["Noir", "heist", "art thief", "romance"], settings) == ["heist", "noir"]
+
+
+def test_variations_stay_lessons():
+    lessons = [(TEXT, ["heist", "noir", "sci-fi"]), ("Pirates in the desert.", ["desert", "pirates"])]
+    variations = extraction.Variations(lessons, seed=0)
+    seen = set()
+    for _ in range(50):
+        text, keywords = variations.draw(*lessons[0])
+        assert len(set(keywords)) == 3
+        assert keywords == sorted(keywords)
+        assert extraction.ground(keywords, text) == (keywords, {})
+        seen |= {text, *keywords}
+    assert {"desert", "pirates"} < seen  # keywords of another item have moved in
+    assert len(seen) > 40
+    again = extraction.Variations(lessons, seed=0)
+    assert again.draw(*lessons[0]) == extraction.Variations(lessons, seed=0).draw(*lessons[0])
+
+
+def test_precision_and_recall_are_counted_over_keywords():
+    lessons = [(TEXT, ["heist", "noir"]), ("Pirates in the desert.", ["desert", "pirates"])]
+    answers = [(" heist, romance", True), (" desert, pirates, the", True)]
+    figures = judge(answers, lessons, KeywordsSection())
+    assert figures == {"precision": 3 / 4, "recall": 3 / 4}  # romance is not grounded, so it is not found either
