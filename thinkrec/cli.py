@@ -80,8 +80,8 @@ def evaluate(
     scores: Annotated[Path, typer.Argument(help="Scores with user_id, score and label: parquet or CSV.")],
     labels: Annotated[Path | None, typer.Option(help="Labels in a file of their own.")] = None,
     reference: Annotated[Path | None, typer.Option(help="Another score file to compare with, paired by user.")] = None,
-    num_bootstrap: Annotated[int, typer.Option(help="User resamples behind each interval.")] = 1000,
-    seed: int = 42,
+    num_bootstrap: Annotated[int, typer.Option(min=1, help="User resamples behind each interval.")] = 1000,
+    seed: Annotated[int, typer.Option(min=0)] = 42,
 ) -> None:
     """Judge any score file; needs no model."""
     from thinkrec.evaluate.external import judge_file

@@ -10,6 +10,7 @@ import difflib
 import json
 import tomllib
 from collections.abc import Sequence
+from datetime import date, time
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -25,12 +26,12 @@ Positive = Annotated[float, Field(gt=0)]
 class Section(BaseModel):
     """A table of the run file: frozen, and closed to unknown keys."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class RunSection(Section):
-    dir: str = "runs/default"  # a folder or an s3:// or gs:// address; all artefacts live below it
-    seed: int = 42
+    dir: str = Field(default="runs/default", min_length=1)  # a folder or an s3:// or gs:// address; all artefacts live below it
+    seed: int = Field(default=42, ge=0, lt=2**31)  # what numpy, torch, faiss and scikit-learn all take
 
 
 class WorldSection(Section):
@@ -152,6 +153,7 @@ class NanoSection(Section):
     lr: Positive = 2e-3
     weight_decay: float = Field(default=0.05, ge=0)
     dropout: Share = 0.0
+    title_dropout: Share = 0.8  # lines that withhold the title: few rows a title invite learning it by heart, and new items have none
     question_share: Share = 0.4  # share of lines asked as the prompt's question instead of told with a mark
     text_weight: float = Field(default=0.1, ge=0)  # loss weight of tokens that are neither a mark nor a verdict, whose weight is 1
 
@@ -174,6 +176,7 @@ class PromptSection(Section):
     history_policy: Literal["rolling", "train_only"] = "rolling"
     domain: str = "item"  # the noun of the question: movie, book, business
     keywords_in_history: bool = True
+    titles: bool = True  # false: items are told by keywords and counts alone, for logs with few rows a title
     priors: bool = True  # counted like rates of items and user as words (method.md 14); the paper's prompt has none
     slots: Literal["none", "target", "all"] = "none"  # where projected encoder vectors stand: nowhere, user + target, or history too
     answer: Literal["first", "after"] = "first"  # verdict before or after the reasoning (D11)
@@ -319,6 +322,8 @@ def _apply(tree: dict[str, Any], override: str) -> None:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         value = text  # a bare word is a string: --set data.path=../folder
+    if isinstance(value, date | time):
+        value = text  # TOML knows dates, the run file writes them as strings: --set split.test_from=2002-04-01
     *tables, last = key.strip().split(".")
     for table in tables:
         tree = tree.setdefault(table, {})

@@ -121,13 +121,15 @@ def run(
 
 
 def check(config: Config) -> None:
-    """Look at everything a run would trip over late: the base folder, the DeepSpeed file, the user's vectors."""
+    """Look at everything a run would trip over late: the DeepSpeed file, the folders of base and teacher."""
+    from thinkrec.generate import teacher
     from thinkrec.model.base import check_folder
     from thinkrec.train import zero
 
     zero.read_config(config.train.ds_config)
     if config.base.source == "folder":
         check_folder(config.base.path)
+    teacher.check(config)
 
 
 def _make(stage: Stage, key: str, config: Config, store: Store, artefacts: dict[str, Artefact], say: Voice) -> Artefact:

@@ -150,12 +150,16 @@ def open_root(uri: str) -> tuple[Any, str]:
 
 
 def read_json(uri: str) -> dict[str, Any] | None:
-    """A JSON file, or None when it is not there."""
+    """A JSON file, or None when it is not there; raises ArtefactError when it is not whole."""
     system, path = open_root(uri)
     if system.get_file_info(path).type != fs.FileType.File:
         return None
     with system.open_input_stream(path) as stream:
-        value: dict[str, Any] = json.loads(stream.read())
+        text = stream.read()
+    try:
+        value: dict[str, Any] = json.loads(text)
+    except ValueError as error:
+        raise ArtefactError(f"a stored JSON file is not whole: {error}", uri, "delete that folder and run again") from None
     return value
 
 

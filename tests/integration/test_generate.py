@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import polars as pl
 import pyarrow as pa
@@ -14,9 +16,11 @@ from thinkrec.data.history import Interactions
 from thinkrec.data.ingest import count
 from thinkrec.data.prose import FACETS
 from thinkrec.data.world import make_world
-from thinkrec.errors import DataError
+from thinkrec.errors import ConfigError, DataError, EnvironmentFault, StageFailed
 from thinkrec.generate import extractor, keywords, quality, teacher, traces
+from thinkrec.generate.engine import GenParams, GenRequest
 from thinkrec.generate.phrases import words
+from thinkrec.generate.stream import stream
 from thinkrec.job import Job
 from thinkrec.model.tables import Places
 from thinkrec.store import Artefact, Store, write_json
@@ -48,7 +52,15 @@ def config():
             "train": {"num_workers": 1},
             "engine": {"batch_size": 16},
             "data": {"num_buckets": 1},
-            "traces": {"num_lessons": 110, "num_epochs": 40, "lr": 5e-3, "num_instances": 20, "max_attempts": 2, "allow_hint": True},
+            "traces": {
+                "num_lessons": 110,
+                "num_epochs": 40,
+                "lr": 5e-3,
+                "num_instances": 20,
+                "max_attempts": 2,
+                "min_right_share": 0.2,
+                "allow_hint": True,
+            },
         }
     )
 
@@ -136,6 +148,42 @@ def test_without_an_annotated_item_the_way_out_is_named(config, store, ingest):
     with pytest.raises(DataError, match="nothing to learn from") as refused:
         make(extractor, "extractor", config, store, "k2", ingest=store.find("ingest", "bare"))
     assert 'keywords.source = "categories"' in refused.value.mend
+
+
+ECHO = pa.schema([("id", pa.string())])
+
+
+@pytest.fixture
+def ask_through_ray(keyword_artefacts, config, store):
+    """ask_through_ray(function, num_actors) sends seven rows through the real engine and Ray Data."""
+    school, _ = keyword_artefacts
+
+    def through(function, num_actors: int = 1):
+        engine = config.engine.model_copy(update={"batch_size": 1, "num_actors": num_actors})
+        with store.create("echo", "k1", {}, {}) as draft:
+            job = Job(config.model_copy(update={"engine": engine}), {}, draft, store, "k1", lambda event, **fields: None)
+            return stream(job, pa.table({"id": [f"r{n}" for n in range(7)]}), function, ECHO, partial(school.path, "model"))
+
+    return through
+
+
+def test_a_user_error_in_an_actor_comes_back_as_itself(ask_through_ray):
+    wants_schema = GenRequest("r", "text", GenParams(4, schema="{}"))
+    with pytest.raises(ConfigError, match="cannot do schema"):
+        ask_through_ray(lambda engine, rows: engine.generate([wants_schema]))
+    with pytest.raises(StageFailed, match="ZeroDivisionError"):
+        ask_through_ray(lambda engine, rows: 1 / 0)
+
+
+def test_a_row_lost_on_the_way_fails_the_stage(ask_through_ray):
+    assert ask_through_ray(lambda engine, rows: rows, num_actors=2)["id"].to_pylist() == [f"r{n}" for n in range(7)]
+    with pytest.raises(StageFailed, match="1 of 7 rows have no answer"):
+        ask_through_ray(lambda engine, rows: [row for row in rows if row["id"] != "r5"])
+
+
+def test_more_actors_than_the_cluster_can_feed_are_refused(ask_through_ray):
+    with pytest.raises(EnvironmentFault, match="leave none"):
+        ask_through_ray(lambda engine, rows: rows, num_actors=8)
 
 
 @pytest.mark.parametrize(("source", "num_with"), [("categories", 121), ("none", 0)])

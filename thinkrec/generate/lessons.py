@@ -51,9 +51,9 @@ def facts_of(template: Template, history: list[tuple[int, int]], target: int, pr
 
 def write_lesson(facts: Facts) -> str:
     """For example "liked with noir 3 of 4, heist 0 of 2, overall 6 of 10."; the name comes first, so that what to count is known."""
-    claims = [("overall", None), *((keyword, keyword) for keyword in facts.keywords[:MAX_KEYWORDS])]
-    spoken = [f"{name} {liked} of {shown}" for name, keyword in claims for liked, shown in [facts.count(keyword)]]
-    return f"liked {'with ' if facts.keywords else ''}{', '.join([*spoken[1:], spoken[0]])}."
+    names = [*facts.keywords[:MAX_KEYWORDS], None]
+    claims = [f"{name or 'overall'} {liked} of {shown}" for name in names for liked, shown in [facts.count(name)]]
+    return f"liked {'with ' if facts.keywords else ''}{', '.join(claims)}."
 
 
 def check_claims(text: str, facts: Facts, vocabulary: Collection[str] = ()) -> Claims:

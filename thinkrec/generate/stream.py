@@ -49,10 +49,13 @@ def stream(job: Job, rows: pa.Table, ask: Ask, schema: pa.Schema, model: Callabl
             num_cpus=1,
             num_gpus=1 if use_gpu else 0,
         )
+        answers.context.raise_original_map_exception = True  # else our errors arrive as the text of Ray's own
         try:
             answers.write_parquet(out)
-        except ray.exceptions.RayError as error:
-            raise _cause(error) or StageFailed(f"the engine failed: {error}", out, "run the same command again") from error
+        except ray.exceptions.RayTaskError as error:
+            if isinstance(error.cause, ThinkrecError):
+                raise error.cause from None
+            raise StageFailed(f"the engine failed: {error.cause!r}", out, "run the same command again") from error
     return check_complete(rows, _read(out, schema), out)
 
 
@@ -105,13 +108,3 @@ def _check_cpus(settings: EngineSection) -> None:
             "engine.num_actors",
             "lower it, or raise ray.num_cpus (logical CPUs may exceed the cores)",
         )
-
-
-def _cause(error: BaseException) -> ThinkrecError | None:
-    """The error of ours that Ray has wrapped, if there is one."""
-    link: BaseException | None = error
-    while link is not None:
-        if isinstance(link, ThinkrecError):
-            return link
-        link = getattr(link, "cause", None) or link.__cause__
-    return None

@@ -61,32 +61,41 @@ def run(job: Job) -> None:
     if not job.config.traces.enabled:
         write_table(job, "traces.parquet", [], TRACES)
         return
-    places = Places(job.places())
-    model = partial(teacher_folder, places)
-    questions = _questions(job, teacher_tables(job, model()))
-    pointer = read_json(str(places.path("teacher", "teacher.json"))) or {}
-    job.say("traces", teacher=pointer["name"], num_asked=len(questions))
-    keywords = pl.read_parquet(places.path("keywords", "keywords.parquet"), columns=["keywords"])["keywords"].explode().drop_nulls()
-    ask = AskTeacher(job.config.traces, job.config.run.seed, pointer["name"], frozenset(map(normal, keywords.unique())))
-    answers = stream(job, pa.Table.from_pylist(questions, schema=QUESTIONS), ask, ATTEMPTS, model)
-    attempts = sorted(({"row": int(answer["id"]), **answer} for answer in answers.to_pylist()), key=lambda a: (a["row"], a["attempt"]))
+    pointer = read_json(str(job.inputs["teacher"].path("teacher.json"))) or {}
+    attempts = _ask(job, str(pointer["name"]))
+    refuse_repeated(attempts, job.config.traces.max_same_text)
     accepted = [attempt for attempt in attempts if not attempt["reason"]]
-    texts = [attempt["text"] for attempt in accepted]
-    for attempt, repeated in zip(accepted, quality.repeated(texts, job.config.traces.max_same_text), strict=True):
-        attempt["reason"] = quality.SAME_TEXT if repeated else ""
-    accepted = [attempt for attempt in accepted if not attempt["reason"]]
     refused = [attempt for attempt in attempts if attempt["reason"]]
     write_table(job, "traces.parquet", accepted, TRACES)
     write_table(job, "quarantine/traces.parquet", refused, QUARANTINE)
     job.draft.figures.update(
         teacher=pointer["name"],
-        num_asked=len(questions),
+        num_asked=len({attempt["row"] for attempt in attempts}),
         num_attempts=len(attempts),
         num_accepted=len(accepted),
         num_hinted=sum(attempt["hinted"] for attempt in accepted),
         claim_rate=sum(a["num_right"] for a in accepted) / max(1, sum(a["num_claims"] for a in accepted)),
         refused=dict(Counter(attempt["reason"] for attempt in refused)),
     )
+
+
+def refuse_repeated(attempts: list[Row], max_same_text: int) -> None:
+    """Refuse accepted attempts whose text stood `max_same_text` times before: a teacher that says one thing to all has said nothing."""
+    accepted = [attempt for attempt in attempts if not attempt["reason"]]
+    for attempt, repeated in zip(accepted, quality.repeated([a["text"] for a in accepted], max_same_text), strict=True):
+        attempt["reason"] = quality.SAME_TEXT if repeated else ""
+
+
+def _ask(job: Job, teacher: str) -> list[Row]:
+    """Every attempt, by row and number."""
+    places = Places(job.places())
+    model = partial(teacher_folder, places)
+    questions = _questions(job, teacher_tables(job, model()))
+    job.say("traces", teacher=teacher, num_asked=len(questions))
+    keywords = pl.read_parquet(places.path("keywords", "keywords.parquet"), columns=["keywords"])["keywords"].explode().drop_nulls()
+    ask = AskTeacher(job.config.traces, job.config.run.seed, teacher, frozenset(map(normal, keywords.unique())))
+    answers = stream(job, pa.Table.from_pylist(questions, schema=QUESTIONS), ask, ATTEMPTS, model)
+    return sorted(({"row": int(answer["id"]), **answer} for answer in answers.to_pylist()), key=lambda a: (a["row"], a["attempt"]))
 
 
 @dataclass(frozen=True)

@@ -37,10 +37,12 @@ class Priors:
         item = counts["item_id"].replace_strict(pl.Series(data.item_ids), pl.Series(np.arange(len(data.item_ids)))).to_numpy()
         rows, likes = np.zeros((2, len(data.item_ids), num_buckets))
         rows[item, counts["bucket"]], likes[item, counts["bucket"]] = counts["num_rows"], counts["num_likes"]
-        mean = likes.sum() / max(1.0, rows.sum())
         other_rows, other_likes = rows.sum(1, keepdims=True) - rows, likes.sum(1, keepdims=True) - likes
+        mean = other_likes.sum(0) / np.maximum(1, other_rows.sum(0))  # of the other buckets: the smoothing must not tell the label either
         buckets = np.array([bucket_of(user, num_buckets) for user in data.user_ids], dtype=np.int64)
-        return cls(_twentieths(other_likes, other_rows, mean), other_rows.astype(np.int64), buckets, _user_rates(data, mean, rolling))
+        return cls(
+            _twentieths(other_likes, other_rows, mean), other_rows.astype(np.int64), buckets, _user_rates(data, mean[buckets], rolling)
+        )
 
     def rate_words(self, item: int, bucket: int) -> str:
         return f"{self.rate[item, bucket]} of {STEPS} like it"
@@ -56,13 +58,13 @@ def phrases() -> list[str]:
     return [*(f"{step} of {STEPS} like it" for step in range(STEPS + 1)), *(f"known to {word}" for word in words)]
 
 
-def _user_rates(data: Interactions, mean: float, rolling: bool) -> NDArray[np.int8]:
+def _user_rates(data: Interactions, mean: NDArray[np.float64], rolling: bool) -> NDArray[np.int8]:
     counted = np.ones(len(data)) if rolling else (data.split == TRAIN).astype(float)
     starts = data.offsets[data.user]
     rows, likes = (np.concatenate([[0.0], np.cumsum(column)]) for column in (counted, counted * data.label))
     at = np.arange(len(data))
-    return _twentieths(likes[at] - likes[starts], rows[at] - rows[starts], mean)
+    return _twentieths(likes[at] - likes[starts], rows[at] - rows[starts], mean[data.user])
 
 
-def _twentieths(likes: NDArray[np.float64], rows: NDArray[np.float64], mean: float) -> NDArray[np.int8]:
+def _twentieths(likes: NDArray[np.float64], rows: NDArray[np.float64], mean: NDArray[np.float64]) -> NDArray[np.int8]:
     return np.rint(STEPS * (likes + STRENGTH * mean) / (rows + STRENGTH)).astype(np.int8)

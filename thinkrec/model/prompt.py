@@ -59,7 +59,7 @@ class Template:
         self.marks = [self._encode(mark) for mark in MARKS]
         self._slot_id = tokenizer.convert_tokens_to_ids(SLOT)
         self.verdict_ids = verdict_ids(tokenizer)
-        self._pieces: dict[tuple[int, int | None, bool], list[int]] = {}
+        self._pieces: dict[tuple[int, int | None, bool, bool], list[int]] = {}
         self._heads: dict[int | None, list[int]] = {}
 
     def write(self, history: Sequence[tuple[int, int]], target: int, bucket: int | None = None, user_rate: int | None = None) -> Prompt:
@@ -90,13 +90,13 @@ class Template:
             self._heads[user_rate] = self._encode(f"{self._frame[0]}A user{slot}{_rated(self.settings.domain, user_rate)}")
         return self._heads[user_rate]
 
-    def line(self, item: int, label: int, bucket: int | None = None) -> list[int]:
+    def line(self, item: int, label: int, bucket: int | None = None, named: bool = True) -> list[int]:
         """One interaction of the history, with its mark."""
-        return self._describe(item, bucket, asked=False) + self.marks[label]
+        return self._describe(item, bucket, asked=False, named=named) + self.marks[label]
 
-    def question(self, item: int, bucket: int | None = None) -> list[int]:
+    def question(self, item: int, bucket: int | None = None, named: bool = True) -> list[int]:
         """The target and what is asked about it, up to where the answer begins."""
-        return self._question + self._describe(item, bucket, asked=True) + self._tail
+        return self._question + self._describe(item, bucket, asked=True, named=named) + self._tail
 
     def answer(self, liked: bool, reasoning: str = "") -> list[int]:
         """The answer ids, ended by the end token (D9): the verdict, then the reasoning, or the other way round."""
@@ -108,15 +108,17 @@ class Template:
     def text(self, prompt: Prompt) -> str:
         return str(self.tokenizer.decode(prompt.ids, skip_special_tokens=True))
 
-    def _describe(self, item: int, bucket: int | None, asked: bool) -> list[int]:
-        if (item, bucket, asked) not in self._pieces:
+    def _describe(self, item: int, bucket: int | None, asked: bool, named: bool) -> list[int]:
+        named = named and self.settings.titles
+        key = (item, bucket, asked, named)
+        if key not in self._pieces:
             text, slots = self.items[item], self.settings.slots
             words = text.keywords if asked or self.settings.keywords_in_history else ()
             if self.priors and bucket is not None:
                 words += (self.priors.rate_words(item, bucket), *([self.priors.count_words(item, bucket)] if asked else []))
             slot = SLOT if slots == "all" or (asked and slots == "target") else ""
-            self._pieces[item, bucket, asked] = self._encode(describe(ItemText(text.title, words), slot))
-        return self._pieces[item, bucket, asked]
+            self._pieces[key] = self._encode(describe(ItemText(text.title if named else "", words), slot))
+        return self._pieces[key]
 
     def _slots(self, ids: list[int], history: list[int], target: int) -> list[tuple[int, int]]:
         kind = self.settings.slots
@@ -139,8 +141,9 @@ def fixed_phrases(settings: PromptSection) -> list[str]:
     rates = range(STEPS + 1) if settings.priors else ()
     heads = ["A user", *(_rated(settings.domain, rate) for rate in (None, *rates))]
     priors = [opening + phrase for phrase in (phrases() if settings.priors else []) for opening in (", ", " (")]
-    counts = [f" {liked} of {shown}" for shown in range(settings.history_length + 1) for liked in range(shown + 1)]  # nano traces argue so
-    return [*heads, QUESTION, f"?{ANSWER}", *MARKS, *(f" {verdict}" for verdict in VERDICTS), *priors, *counts]
+    counts = [f" {liked} of {shown}" for shown in range(settings.history_length + 1) for liked in range(shown + 1)]
+    counts += [" liked with", ", overall"]  # so nano traces argue, see generate/lessons.py
+    return [*heads, describe(ItemText("")), QUESTION, f"?{ANSWER}", *MARKS, *(f" {verdict}" for verdict in VERDICTS), *priors, *counts]
 
 
 def _rated(domain: str, user_rate: int | None) -> str:

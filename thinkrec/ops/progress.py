@@ -11,6 +11,8 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
+from thinkrec.errors import ConfigError
+
 STYLES = {"stage started": "bold", "stage done": "green", "stage cached": "dim", "stage failed": "red", "nothing to do": "green"}
 
 
@@ -24,7 +26,10 @@ class Progress:
         self._log: Path | None = None
         if "://" not in run_dir:
             self._log = Path(run_dir) / "run.jsonl"
-            self._log.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                self._log.parent.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise ConfigError(f"the run folder cannot be made: {error.strerror}", run_dir, "name another run.dir") from None
 
     def __call__(self, event: str, **fields: Any) -> None:
         now = time.monotonic()

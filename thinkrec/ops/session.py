@@ -61,6 +61,8 @@ def worker_environment(config: Config) -> dict[str, str]:
 
 def check_address(address: str) -> None:
     """Refuse a cluster that others could reach without a token: an open Ray dashboard is remote code execution (CVE-2023-48022)."""
+    if address == "auto":  # Ray follows its own variable, else it looks on this machine
+        address = os.environ.get("RAY_ADDRESS", "local")
     if address in ("auto", "local") or os.environ.get("RAY_AUTH_MODE") == "token":
         return
     host = urlsplit(address if "://" in address else f"ray://{address}").hostname or ""

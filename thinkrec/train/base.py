@@ -71,11 +71,12 @@ def _windows(tables: Tables, small: NanoSection, seed: int) -> Iterator[tuple[li
             window = rows[begin : begin + small.window]
             bucket, user_rate = tables.counted(int(window[0]))
             ids = list(template.head(user_rate))
-            for row, asked in zip(window, generator.random(len(window)) < small.question_share, strict=True):
+            dice = generator.random((2, len(window)))
+            for row, asked, named in zip(window, dice[0] < small.question_share, dice[1] >= small.title_dropout, strict=True):
                 item, label = int(data.item[row]), int(data.label[row])
                 if asked:
-                    ids += [*template.question(item, bucket), template.verdict_ids[label], *end_of_line]
+                    ids += [*template.question(item, bucket, named), template.verdict_ids[label], *end_of_line]
                 else:
-                    ids += template.line(item, label, bucket)
+                    ids += template.line(item, label, bucket, named)
             ids.append(template.tokenizer.eos_token_id)
             yield ids, [1.0 if token in verdicts else small.text_weight for token in ids]

@@ -42,10 +42,10 @@ class Checkpoints:
         from safetensors.torch import load_file
 
         for step in reversed(self._steps()):
-            artefact = Store(self.root).find(STAGE, self._key(step))
-            if artefact is None:
-                continue  # killed while writing: there is no manifest
             try:
+                artefact = Store(self.root).find(STAGE, self._key(step))
+                if artefact is None:
+                    continue  # killed while writing: there is no manifest
                 artefact.verify()
             except ArtefactError:
                 continue

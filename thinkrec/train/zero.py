@@ -57,8 +57,10 @@ def read_config(name: str) -> dict[str, Any]:
     path = find_config(name)
     try:
         settings: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"this is not JSON: {error}", str(path), "mend the line named above") from None
+    if not isinstance(settings, dict):
+        raise ConfigError(f"this is a {type(settings).__name__}, not an object of settings", str(path), "write {...}")
     for key in settings:
         if key in OWNED_KEYS:
             raise ConfigError(f"{key} is set by thinkrec", str(path), f"remove it here and set {OWNED_KEYS[key]} in the run file")

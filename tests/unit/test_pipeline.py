@@ -1,0 +1,247 @@
+"""The stage graph: what a changed setting reruns, what a second run does not, and what is refused before anything starts."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Callable
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from thinkrec import config as config_room
+from thinkrec import pipeline
+from thinkrec.config import Config
+from thinkrec.errors import ConfigError, MissingFileError, StageFailed
+from thinkrec.pipeline import STAGES, Stage
+
+NAMES = [stage.name for stage in STAGES]
+LEARNED = {"global", "projector", "experts", "score", "evaluate"}
+FROM_CLUSTER = {"cluster", "traces"} | LEARNED
+AFTER_WORDS = {"base", "teacher", "traces"} | LEARNED
+EVERYTHING = set(NAMES)
+
+RERUNS = {
+    "evaluate.num_bootstrap=50": {"evaluate"},
+    "evaluate.max_rows=9": {"score", "evaluate"},
+    "evaluate.fusion='peft_linear'": {"score", "evaluate"},
+    "train.experts.lr=1e-5": {"experts", "score", "evaluate"},
+    "train.projector.batch_size=32": {"projector", "experts", "score", "evaluate"},
+    "train.global_adapter.num_epochs=2": LEARNED,
+    "train.loss.rank=0.5": LEARNED,
+    "train.trace_share=0.1": LEARNED,
+    "adapter.rank=4": LEARNED,
+    "traces.num_instances=10": {"teacher", "traces"} | LEARNED,
+    "cluster.temperature=0.2": FROM_CLUSTER,
+    "cluster.num_clusters=3": FROM_CLUSTER,
+    "encoder.dim=4": {"encode"} | FROM_CLUSTER,
+    "prompt.slots='all'": AFTER_WORDS,
+    "prompt.history_length=3": AFTER_WORDS,
+    "keywords.max_per_item=3": {"extractor", "keywords"} | AFTER_WORDS,
+    "base.nano.num_layers=1": {"extractor", "keywords"} | AFTER_WORDS,
+    "data.world.num_items=50": EVERYTHING,
+    "data.num_buckets=3": EVERYTHING,
+    "split.test_quantile=0.9": EVERYTHING,
+    "run.seed=7": EVERYTHING,
+    # What only says where or how fast, and not what comes out.
+    "run.dir='elsewhere'": set(),
+    "ray.num_cpus=7": set(),
+    "ray.address='auto'": set(),
+    "train.num_groups=1": set(),
+    "train.num_workers=1": set(),
+    "train.workers_per_group=2": set(),
+    "train.micro_batch_size=8": set(),
+    "train.checkpoint_every=5": set(),
+    "train.max_failures=0": set(),
+    "engine.batch_size=2": set(),
+    "engine.num_actors=2": set(),
+}
+
+
+@pytest.fixture
+def configured(tmp_path) -> Callable[..., Config]:
+    """configured(override, ...) is the config of an empty run file in a run folder of the test's own."""
+
+    def load(*overrides: str) -> Config:
+        (tmp_path / "run.toml").write_text("")
+        return config_room.load(tmp_path / "run.toml", [f"run.dir={tmp_path / 'run'}", *overrides])
+
+    return load
+
+
+class House:
+    """Three tiny stages in the place of the real ones: what they did, and which of them must fail."""
+
+    def __init__(self) -> None:
+        self.ran: list[str] = []
+        self.said: list[str] = []
+        self.sessions = 0
+        self.broken: dict[str, Exception] = {}
+
+    def say(self, event: str, **fields: Any) -> None:
+        self.said.append(f"{event} {fields['stage']}" if "stage" in fields else event)
+
+    @contextmanager
+    def session(self, config: Config):
+        self.sessions += 1
+        yield
+
+    def work(self, name: str) -> Callable[[Any], None]:
+        def run(job: Any) -> None:
+            self.ran.append(name)
+            texts = [artefact.path("out.txt").read_text() for artefact in job.inputs.values()]
+            (job.draft.folder / "out.txt").write_text("".join([*texts, name]))
+            if name in self.broken:
+                raise self.broken[name]
+
+        return run
+
+
+@pytest.fixture
+def house(monkeypatch) -> House:
+    found = House()
+    stages = (
+        Stage("one", "fake_one", (), ("run.seed",)),
+        Stage("two", "fake_two", ("one",), ("cluster",)),
+        Stage("aside", "fake_aside", ("one",), ("traces",)),
+        Stage("three", "fake_three", ("one", "two"), ("evaluate",)),
+    )
+    monkeypatch.setattr(pipeline, "STAGES", stages)
+    for stage in stages:
+        monkeypatch.setitem(sys.modules, stage.module, SimpleNamespace(run=found.work(stage.name)))
+    return found
+
+
+def run(house: House, config: Config, until: str | None = None):
+    house.ran.clear()
+    house.said.clear()
+    return pipeline.run(config, house.say, until, house.session)
+
+
+def test_what_a_stage_needs_stands_above_it():
+    for place, stage in enumerate(STAGES):
+        assert set(stage.needs) <= set(NAMES[:place])
+    assert len(set(NAMES)) == len(NAMES)
+
+
+def test_every_row_of_the_table_names_what_is_there():
+    for stage in STAGES:
+        assert importlib.util.find_spec(stage.module)
+        assert set(stage.settings(Config())) == set(stage.reads)
+
+
+@pytest.mark.parametrize("override", RERUNS)
+def test_a_setting_reruns_exactly_what_depends_on_it(configured, override):
+    before, after = pipeline.keys(configured()), pipeline.keys(configured(override))
+    assert {name for name in NAMES if before[name] != after[name]} == RERUNS[override]
+
+
+def test_keys_are_names_and_all_unlike(configured):
+    found = pipeline.keys(configured())
+    assert list(found) == NAMES
+    assert len(set(found.values())) == len(NAMES)
+    assert all(len(key) == pipeline.KEY_LENGTH for key in found.values())
+
+
+def test_the_content_of_the_users_files_counts(configured, tmp_path):
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "items.parquet").write_text("a")
+    config = configured("data.source='canonical'", f"data.path={source}")
+    before = pipeline.keys(config)
+    assert pipeline.keys(config) == before
+    (source / "items.parquet").write_text("b")
+    assert all(pipeline.keys(config)[name] != before[name] for name in NAMES)
+
+
+def test_the_content_of_the_deepspeed_file_counts(configured, tmp_path):
+    file = tmp_path / "mine.json"
+    file.write_text('{"zero_optimization": {"stage": 1}}')
+    before = pipeline.keys(configured(f"train.ds_config={file}"))
+    file.write_text('{"zero_optimization": {"stage": 2}}')
+    after = pipeline.keys(configured(f"train.ds_config={file}"))
+    assert before["ingest"] == after["ingest"]
+    assert all(before[name] != after[name] for name in LEARNED)
+
+
+def test_select_keeps_the_order_and_only_what_is_needed():
+    assert [stage.name for stage in pipeline.select()] == NAMES
+    assert [stage.name for stage in pipeline.select("cluster")] == ["ingest", "encode", "cluster"]
+    assert [stage.name for stage in pipeline.select("base")] == ["ingest", "extractor", "keywords", "base"]
+    with pytest.raises(ConfigError, match="no stage 'evaluat'") as caught:
+        pipeline.select("evaluat")
+    assert "ingest, encode" in caught.value.mend
+
+
+def test_a_run_goes_in_order_and_hands_artefacts_on(house, configured):
+    made = run(house, configured())
+    assert house.ran == ["one", "two", "aside", "three"]
+    assert made["three"].path("out.txt").read_text() == "oneonetwothree"
+    assert made["three"].manifest["settings"] == {"evaluate": Config().evaluate.model_dump(mode="json")}
+    assert set(made["three"].manifest["inputs"]) == {"one", "two"}
+    assert house.said[:3] == ["run", "stage started one", "stage done one"]
+    assert "nothing to do" not in house.said
+
+
+def test_a_second_run_does_nothing_and_says_so(house, configured):
+    first = run(house, configured())
+    second = run(house, configured())
+    assert house.ran == []
+    assert house.sessions == 1
+    assert house.said == ["run", *(f"stage cached {name}" for name in ("one", "two", "aside", "three")), "nothing to do"]
+    assert second == first
+
+
+def test_until_runs_only_what_is_needed(house, configured):
+    assert list(run(house, configured(), "three")) == ["one", "two", "three"]
+    assert house.ran == ["one", "two", "three"]
+
+
+def test_a_changed_setting_reruns_its_stages_and_the_old_artefacts_stay(house, configured):
+    run(house, configured())
+    run(house, configured("cluster.temperature=0.2"))
+    assert house.ran == ["two", "three"]
+    run(house, configured())
+    assert house.ran == []
+
+
+@pytest.mark.parametrize("error", [StageFailed("the group died"), ZeroDivisionError("a bug")], ids=["failure", "bug"])
+def test_a_failing_stage_keeps_the_earlier_ones_and_alone_is_tried_again(house, configured, error):
+    house.broken["two"] = error
+    with pytest.raises(type(error)):
+        run(house, configured())
+    assert house.ran == ["one", "two"]
+    assert ("stage failed two" in house.said) == isinstance(error, StageFailed)
+    house.broken.clear()
+    run(house, configured())
+    assert house.ran == ["two", "aside", "three"]
+    assert "stage cached one" in house.said
+
+
+REFUSED = {
+    "no DeepSpeed file": (["train.ds_config=nowhere.json"], MissingFileError, r"nowhere\.json"),
+    "no base folder": (["base.source='folder'", "base.path='nowhere'"], MissingFileError, "nowhere"),
+    "no data": (["data.source='canonical'", "data.path='nowhere'"], MissingFileError, r"data\.path names something that is not there"),
+    "no vectors": (
+        ["encoder.source='given'", "encoder.users_path='nowhere'", "encoder.items_path='nowhere'"],
+        MissingFileError,
+        r"encoder\.users_path",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_would_trip_a_late_stage_is_refused_before_the_first(monkeypatch, configured, case):
+    overrides, kind, message = REFUSED[case]
+    monkeypatch.setattr(pipeline, "_make", lambda *arguments: pytest.fail("a stage was started"))
+    with pytest.raises(kind, match=message):
+        pipeline.run(configured(*overrides), lambda event, **fields: None, session=lambda config: pytest.fail("a session was opened"))
+
+
+def test_an_unknown_stage_is_refused_before_the_first(house, configured):
+    with pytest.raises(ConfigError, match="no stage 'four'"):
+        run(house, configured(), "four")
+    assert house.ran == []
+    assert house.sessions == 0

@@ -1,0 +1,185 @@
+"""Artefacts: they exist whole or not at all, and any later change of a file is named."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from thinkrec.errors import ArtefactError, ConfigError
+from thinkrec.store import MANIFEST, Artefact, Store, check_name, digest, fingerprint, open_root, read_json
+
+
+@pytest.fixture(params=["path", "address"])
+def root(request, tmp_path) -> str:
+    """The same folder as a local path and as an address, which goes through pyarrow's remote code."""
+    return str(tmp_path) if request.param == "path" else f"file://{tmp_path}"
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path_factory, monkeypatch):
+    """The cache of remote artefacts lives below the home folder."""
+    monkeypatch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
+
+
+def commit(store: Store, stage: str = "ingest", key: str = "k1", text: str = "rows", **inputs: Artefact) -> Artefact:
+    with store.create(stage, key, inputs, {"seed": 1}) as draft:
+        (draft.folder / "deep").mkdir()
+        (draft.folder / "deep/data.txt").write_text(text)
+        draft.figures["num_rows"] = len(text)
+    found = store.find(stage, key)
+    assert found is not None
+    return found
+
+
+def test_a_committed_artefact_says_what_it_is(root):
+    store = Store(root)
+    first = commit(store)
+    second = commit(store, "encode", "k2", ingest=first)
+    first.verify()
+    assert (first.key, first.figures) == ("k1", {"num_rows": 4})
+    assert first.path("deep/data.txt").read_text() == "rows"
+    assert set(first.manifest["files"]) == {"deep/data.txt"}
+    assert first.manifest["files"]["deep/data.txt"]["bytes"] == 4
+    assert first.manifest["settings"] == {"seed": 1}
+    assert second.manifest["inputs"] == {"ingest": {"stage": "ingest", "key": "k1", "sha256": digest(first.manifest)}}
+    assert {"torch", "ray", "pyarrow"} <= set(first.manifest["versions"])
+
+
+def test_an_error_while_writing_leaves_nothing_to_find_and_the_next_try_sweeps(root, tmp_path):
+    store = Store(root)
+
+    def die_halfway() -> None:
+        with store.create("ingest", "k1", {}, {}) as draft:
+            (draft.folder / "leftover.txt").write_text("half")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        die_halfway()
+    assert store.find("ingest", "k1") is None
+    (tmp_path / "ingest/k1/of_a_killed_writer").mkdir(parents=True)
+    (tmp_path / "ingest/k1/of_a_killed_writer/part.parquet").write_text("half")
+    assert set(commit(store).manifest["files"]) == {"deep/data.txt"}
+    assert not (tmp_path / "ingest/k1/of_a_killed_writer").exists()
+
+
+def test_the_manifest_comes_last(tmp_path):
+    store = Store(str(tmp_path))
+    with store.create("ingest", "k1", {}, {}) as draft:
+        (draft.folder / "data.txt").write_text("rows")
+        assert store.find("ingest", "k1") is None
+        assert not (draft.folder / MANIFEST).exists()
+    assert sorted(path.name for path in (tmp_path / "ingest/k1").iterdir()) == ["data.txt", MANIFEST]
+
+
+def test_distributed_writers_fill_the_same_place(tmp_path):
+    store = Store(f"file://{tmp_path}")
+    with store.create("ingest", "k1", {}, {}) as draft:
+        (draft.folder / "by_folder.txt").write_text("a")
+        system, base = open_root(f"{draft.uri}/by_address.txt")
+        with system.open_output_stream(base) as stream:
+            stream.write(b"b")
+    found = store.find("ingest", "k1")
+    assert set(found.manifest["files"]) == {"by_folder.txt", "by_address.txt"}
+    found.verify()
+
+
+@pytest.mark.parametrize("spoil", ["flip", "cut", "remove"])
+def test_a_changed_file_is_named(root, tmp_path, spoil):
+    artefact = commit(Store(root))
+    file = tmp_path / "ingest/k1/deep/data.txt"
+    if spoil == "remove":
+        file.unlink()
+    else:
+        file.write_bytes(bytes([file.read_bytes()[0] ^ 1, *file.read_bytes()[1:]]) if spoil == "flip" else file.read_bytes()[:-1])
+    with pytest.raises(ArtefactError, match="gone" if spoil == "remove" else "changed") as caught:
+        artefact.verify()
+    assert "deep/data.txt" in caught.value.where
+
+
+def test_a_manifest_of_another_schema_is_refused(tmp_path):
+    commit(Store(str(tmp_path)))
+    file = tmp_path / "ingest/k1" / MANIFEST
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"schema_version": 99}))
+    with pytest.raises(ArtefactError, match="schema 99"):
+        Store(str(tmp_path)).find("ingest", "k1")
+
+
+def test_a_manifest_cut_short_is_named(tmp_path):
+    commit(Store(str(tmp_path)))
+    file = tmp_path / "ingest/k1" / MANIFEST
+    file.write_text(file.read_text()[:50])
+    with pytest.raises(ArtefactError) as caught:
+        Store(str(tmp_path)).find("ingest", "k1")
+    assert caught.value.where.endswith(MANIFEST)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        ".",
+        "..",
+        "../x",
+        "a/../b",
+        "/etc/passwd",
+        "a/b",
+        "a\\b",
+        "a\0b",
+        "a\n",
+        "a b",
+        "x" * 300,
+        "\u0430bc",
+        "\uff0e\uff0e",
+        ".hidden",
+        "-",
+        "é",
+    ],
+)
+def test_a_name_that_could_leave_the_run_folder_is_refused(tmp_path, name):
+    with pytest.raises(ConfigError, match="cannot name a file"):
+        check_name(name)
+    with pytest.raises(ConfigError):
+        Store(str(tmp_path)).find("ingest", name)
+    with pytest.raises(ConfigError), Store(str(tmp_path)).create(name, "k1", {}, {}):
+        pytest.fail("the block was entered")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["a", "user-7", "global-3f.00000012", "A_b", "x" * 128])
+def test_a_plain_name_passes(name):
+    assert check_name(name) == name
+
+
+def test_an_address_nobody_can_open_is_named():
+    with pytest.raises(ConfigError, match="cannot be opened"):
+        Store("nosuch://bucket/run").find("ingest", "k1")
+
+
+def test_no_file_is_no_json(root):
+    assert read_json(f"{root}/none.json") is None
+
+
+def test_a_digest_is_stable_and_does_not_look_at_the_order_of_keys():
+    assert digest({"a": 1, "b": [1.5, None, "é"]}) == digest({"b": [1.5, None, "é"], "a": 1})
+    assert digest({"a": 1}) == "015abd7f5cc57a2dd94b7590f04ad8084273905ee33ec5cebeae62276a97f862"
+    assert digest([1, 2]) != digest([2, 1])
+
+
+def test_a_fingerprint_tells_content_names_and_places(tmp_path):
+    def made(name: str, files: dict[str, str]) -> Path:
+        for file, text in files.items():
+            (tmp_path / name / file).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name / file).write_text(text)
+        return tmp_path / name
+
+    one = fingerprint(made("one", {"a.txt": "x", "sub/b.txt": "y"}))
+    assert fingerprint(made("two", {"sub/b.txt": "y", "a.txt": "x"})) == one  # the folder's own name and place do not count
+    shutil.copytree(tmp_path / "one", tmp_path / "copy")
+    assert fingerprint(tmp_path / "copy") == one
+    others = [{"a.txt": "z", "sub/b.txt": "y"}, {"c.txt": "x", "sub/b.txt": "y"}, {"a.txt": "x", "b.txt": "y"}, {"a.txt": "x"}]
+    found = {fingerprint(made(f"other{number}", files)) for number, files in enumerate(others)}
+    assert len(found | {one}) == 5
+    assert fingerprint(tmp_path / "one/a.txt") == fingerprint(tmp_path / "two/a.txt") != fingerprint(tmp_path / "one/sub/b.txt")

@@ -1,0 +1,108 @@
+"""Training rows: kind and weights are columns of each row (D22), the verdict is found, traces go to their own row."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+import pytest
+
+from thinkrec import config as config_room
+from thinkrec.config import NanoSection, PromptSection
+from thinkrec.data.history import Interactions
+from thinkrec.model import nano
+from thinkrec.model.prompt import ItemText, Template, fixed_phrases
+from thinkrec.model.tables import Places, Tables
+from thinkrec.train.instances import Instances, Trace, load_traces, train_positions
+
+TITLES = ["Alpha", "Beta", "Gamma"]
+SPLIT = np.array([0, 0, 1, 0, 0, 2], np.int8)
+LABEL = np.array([1, 0, 1, 0, 1, 1], np.int8)
+LOSS = {"trace_rec": 0.1, "trace_think": 0.9, "plain_rec": 0.8, "plain_think": 0.2}
+
+
+@pytest.fixture
+def make(request):
+    """make(tree, traces) -> (instances, tables) over two users with three rows each; train rows are 0, 1, 3 and 4."""
+
+    def build(tree=None, traces=()):
+        config = config_room.parse({"prompt": {"priors": False}, "train": {"loss": LOSS}} | (tree or {}))
+        texts = [*TITLES, " because of noir"]
+        tokenizer = nano.make_tokenizer(texts, fixed_phrases(PromptSection()), NanoSection(vocab_size=400))
+        data = Interactions(
+            user=np.repeat(np.arange(2, dtype=np.int32), 3),
+            item=np.array([0, 1, 2, 2, 1, 0], np.int32),
+            label=LABEL,
+            ts=np.arange(6),
+            row=np.arange(100, 106),
+            split=SPLIT,
+            offsets=np.array([0, 3, 6]),
+            user_ids=["u", "v"],
+            item_ids=["a", "b", "c"],
+            item_in_train=np.ones(3, bool),
+        )
+        tables = Tables(data, Template(tokenizer, [ItemText(title) for title in TITLES], config.prompt), None, None)
+        return Instances(config, tables, train_positions(tables), traces), tables
+
+    return build
+
+
+def answers(batch):
+    return [batch.answer_ids[batch.answer_rows == row].tolist() for row in range(len(batch.label))]
+
+
+def test_only_train_rows_are_learned_from(make):
+    _, tables = make()
+    assert train_positions(tables).tolist() == [0, 1, 3, 4]
+
+
+def test_kind_and_weights_are_columns_of_the_row(make):
+    instances, tables = make(traces=[Trace(4, "because of noir")])
+    batch = instances.batch(np.array([0, 4, 3]))  # number 4 is the first trace
+    assert batch.label.tolist() == [1.0, 1.0, 1.0]
+    assert batch.user.tolist() == [0, 1, 1]
+    assert batch.w_rec.tolist() == pytest.approx([0.8, 0.1, 0.8])
+    assert batch.w_think.tolist() == pytest.approx([0.2, 0.9, 0.2])
+    plain, trace, other = answers(batch)
+    assert plain == other == tables.template.answer(True)
+    assert trace == tables.template.answer(True, "because of noir")
+    assert batch.gates.tolist() == [[1.0]] * 3
+
+
+@pytest.mark.parametrize("kind", ["first", "after"])
+def test_the_verdict_is_read_one_place_before_it_is_said(make, kind):
+    instances, tables = make({"prompt": {"answer": kind, "priors": False}}, [Trace(1, "because of noir")])
+    batch = instances.batch(np.arange(5))
+    for row in range(5):
+        said = batch.answer_ids[(batch.answer_rows == row) & (batch.answer_at == batch.verdict_at[row])]
+        assert said.tolist() == [tables.template.verdict_ids[int(batch.label[row])]]
+
+
+def test_a_prompt_shows_only_what_came_before(make):
+    instances, tables = make()
+    batch = instances.batch(np.arange(4))
+    shown = [tables.template.tokenizer.decode(ids) for ids in batch.input_ids]
+    assert [text.split("Would")[0].count("liked\n") for text in shown] == [0, 1, 0, 1]
+    assert '"Alpha": liked\n' in shown[1]
+
+
+def test_text_tokens_are_left_out_of_the_whole_run_or_not_at_all(make):
+    silent = {"train": {"loss": LOSS | {"plain_think": 0.0}}}
+    assert len(make(silent)[0].batch(np.arange(4)).answer_ids) == 0
+    # With traces in the run a batch without any still carries answer tokens, or ranks would call different layers.
+    assert len(make(silent, [Trace(0, "because")])[0].batch(np.arange(4)).answer_ids) == 8
+
+
+def test_the_order_counts_plain_rows_and_traces(make):
+    tree = {"train": {"loss": LOSS, "trace_share": 0.5, "global_adapter": {"batch_size": 4}}}
+    order = make(tree, [Trace(0, "because")] * 3)[0].order(4, seed=1)
+    assert all((order.batch(step) >= 4).sum() == 2 for step in range(6))
+    assert set(np.concatenate([order.batch(step) for step in range(6)])) == set(range(7))
+
+
+def test_traces_find_their_row_and_others_stay_out(make, tmp_path):
+    instances, tables = make()
+    (tmp_path / "traces").mkdir()
+    pl.DataFrame({"row": [104, 7, 100], "text": ["second user", "nobody", "first user"]}).write_parquet(tmp_path / "traces/traces.parquet")
+    places = Places({"traces": str(tmp_path / "traces")})
+    assert load_traces(instances.config, places, tables) == [Trace(4, "second user"), Trace(0, "first user")]
+    assert load_traces(config_room.parse({"traces": {"enabled": False}}), places, tables) == []
