@@ -188,7 +188,15 @@ class AdapterSection(Section):
     rank: Count = 8
     alpha: Positive = 16.0
     dropout: Share = 0.0
-    target_modules: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+    target_modules: Annotated[tuple[str, ...], Field(min_length=1)] = (
+        "q_proj",
+        "k_proj",
+        "v_proj",
+        "o_proj",
+        "gate_proj",
+        "up_proj",
+        "down_proj",
+    )
     last_layers: int = Field(default=0, ge=0)  # experts train only the last n layers; 0 = all (the paper: 8)
 
 

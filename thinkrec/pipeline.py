@@ -47,10 +47,18 @@ STAGES = (
     Stage("ingest", "thinkrec.data.ingest", (), ("data", "split", "run.seed"), files=("data.path",)),
     Stage("encode", "thinkrec.encoder.fit", ("ingest",), ("encoder", "run.seed"), files=("encoder.users_path", "encoder.items_path")),
     Stage("cluster", "thinkrec.cluster.assign", ("ingest", "encode"), ("cluster", "run.seed")),
-    Stage("extractor", "thinkrec.generate.extractor", ("ingest",), ("keywords", "base.nano", "run.seed")),
+    Stage("extractor", "thinkrec.generate.extractor", ("ingest",), ("keywords", "base.nano", "train.ds_config", "run.seed"), DS_FILE),
     Stage("keywords", "thinkrec.generate.keywords", ("ingest", "extractor"), ("keywords", "engine.kind", "run.seed")),
-    Stage("base", "thinkrec.train.base", ("ingest", "keywords"), ("base", "prompt", "run.seed"), files=("base.path",)),
-    Stage("teacher", "thinkrec.generate.teacher", ("ingest", "keywords", "base"), ("traces", "prompt", "run.seed")),
+    Stage(
+        "base", "thinkrec.train.base", ("ingest", "keywords"), ("base", "prompt", "train.ds_config", "run.seed"), ("base.path", *DS_FILE)
+    ),
+    Stage(
+        "teacher",
+        "thinkrec.generate.teacher",
+        ("ingest", "keywords", "base"),
+        ("traces", "prompt", "train.ds_config", "run.seed"),
+        ("traces.teacher", *DS_FILE),
+    ),
     Stage(
         "traces",
         "thinkrec.generate.traces",
@@ -122,14 +130,16 @@ def run(
 
 def check(config: Config) -> None:
     """Look at everything a run would trip over late: the DeepSpeed file, the folders of base and teacher."""
-    from thinkrec.generate import teacher
     from thinkrec.model.base import check_folder
     from thinkrec.train import zero
 
     zero.read_config(config.train.ds_config)
     if config.base.source == "folder":
         check_folder(config.base.path)
-    teacher.check(config)
+    if config.traces.enabled and (config.base.source, config.traces.teacher) != ("nano", "nano"):
+        from thinkrec.generate import teacher  # imports torch, which no dry run of a nano line should wait for
+
+        teacher.check(config)
 
 
 def _make(stage: Stage, key: str, config: Config, store: Store, artefacts: dict[str, Artefact], say: Voice) -> Artefact:
@@ -156,7 +166,7 @@ def _lookup(tree: dict[str, Any], dotted: str) -> Any:
 
 def _fingerprint(config: Config, key: str) -> str:
     named = str(_lookup(config.model_dump(), key))
-    if not named:
+    if not named or (key, named) == ("traces.teacher", "nano"):
         return ""
     if key == "train.ds_config":
         from thinkrec.train.zero import find_config

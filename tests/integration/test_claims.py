@@ -61,9 +61,7 @@ def scored(artefacts: dict[str, Artefact]) -> pl.DataFrame:
 
 def difference(rows: pl.DataFrame, name: str, against: str, metric: str = "auc"):
     measured = measure(rows, (name, against), 500, 0)
-    found = measured[name].minus(measured[against])[metric]
-    print(f"{metric} {name} - {against}: {found.value:+.4f} [{found.low:+.4f}, {found.high:+.4f}]")
-    return found
+    return measured[name].minus(measured[against])[metric]
 
 
 def test_experts_beat_the_global_adapter_on_conflicting_logics(run_world):

@@ -53,6 +53,7 @@ class Template:
 
     def __init__(self, tokenizer: Any, items: Sequence[ItemText], settings: PromptSection, priors: Priors | None = None) -> None:
         self.tokenizer, self.items, self.settings, self.priors = tokenizer, items, settings, priors
+        _refuse_slots(items)
         self._frame = _frame(tokenizer, settings.answer)
         self._question = self._encode(QUESTION)
         self._tail = self._encode(f"?{self._frame[1]}")
@@ -134,6 +135,15 @@ class Template:
 
     def _encode(self, text: str) -> list[int]:
         return list(self.tokenizer.encode(text, add_special_tokens=False))
+
+
+def _refuse_slots(items: Sequence[ItemText]) -> None:
+    """A text that spells the slot token would be read as a slot that nobody fills (D23)."""
+    for item in items:
+        if any(SLOT in text for text in (item.title, *item.keywords)):
+            raise ModelError(
+                f"{item.title[:60]!r} holds the soft-slot token {SLOT}", "items", "remove it from the item's title or keywords"
+            )
 
 
 def fixed_phrases(settings: PromptSection) -> list[str]:
