@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Literal, Protocol
 
-from thinkrec.config import EngineSection
 from thinkrec.errors import ConfigError
 
 # What an engine may or may not be able to do; a request that says nothing of it needs nothing of it.
@@ -81,15 +79,6 @@ class Engine(Protocol):
     def generate(self, requests: Sequence[GenRequest]) -> list[GenResult]: ...
 
     def close(self) -> None: ...
-
-
-def open_engine(settings: EngineSection, model_folder: str | Path) -> Engine:
-    """The engine that `settings.kind` names, with this model loaded."""
-    match settings.kind:
-        case "hf":
-            from thinkrec.generate.hf import HfEngine
-
-            return HfEngine(model_folder, settings.batch_size)
 
 
 def check_capabilities(kind: str, capabilities: frozenset[Capability], requests: Sequence[GenRequest]) -> None:

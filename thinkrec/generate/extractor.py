@@ -13,7 +13,8 @@ import torch
 from thinkrec.config import KeywordsSection, NanoSection
 from thinkrec.errors import DataError
 from thinkrec.generate import extraction
-from thinkrec.generate.engine import GenParams, GenRequest, open_engine
+from thinkrec.generate.choose import open_engine
+from thinkrec.generate.engine import GenParams, GenRequest
 from thinkrec.generate.school import lesson_row, teach
 from thinkrec.job import Job
 from thinkrec.model import nano

@@ -16,7 +16,8 @@ from pyarrow import fs
 
 from thinkrec.config import EngineSection
 from thinkrec.errors import EnvironmentFault, StageFailed, ThinkrecError
-from thinkrec.generate.engine import Engine, open_engine
+from thinkrec.generate.choose import open_engine
+from thinkrec.generate.engine import Engine
 from thinkrec.job import Job
 from thinkrec.store import open_root
 

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from thinkrec.config import Config
 from thinkrec.data.history import TRAIN, Interactions
 from thinkrec.errors import ConfigError, DataError
-from thinkrec.generate.engine import GenParams, GenRequest, open_engine
+from thinkrec.generate.choose import open_engine
+from thinkrec.generate.engine import GenParams, GenRequest
 from thinkrec.generate.lessons import Facts, check_claims, facts_of, write_lesson
 from thinkrec.generate.quality import split_verdict
 from thinkrec.generate.school import lesson_row, teach

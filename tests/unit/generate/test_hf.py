@@ -6,7 +6,8 @@ import torch
 
 from thinkrec.config import EngineSection
 from thinkrec.errors import ConfigError
-from thinkrec.generate.engine import GenParams, GenRequest, open_engine
+from thinkrec.generate.choose import open_engine
+from thinkrec.generate.engine import GenParams, GenRequest
 from thinkrec.generate.hf import _Sampler
 from thinkrec.model.base import load_model, load_tokenizer
 

@@ -1,0 +1,102 @@
+"""The whole line on a tiny world: every stage on its real engine, experts side by side, adapters that plain PEFT loads."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from tiny import TINY
+
+from thinkrec import config as config_room
+from thinkrec import pipeline
+from thinkrec.config import Config
+from thinkrec.evaluate.report.table import text_table
+from thinkrec.model.base import load_model
+from thinkrec.model.tables import Places, base_folder, load_tables
+from thinkrec.score.routing import Routing, serving_model
+from thinkrec.store import Artefact
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory) -> Config:
+    return config_room.parse({**TINY, "run": {"dir": str(tmp_path_factory.mktemp("line"))}})
+
+
+@pytest.fixture(scope="module")
+def artefacts(ray_cluster, config) -> dict[str, Artefact]:
+    return pipeline.run(config, lambda event, **fields: None)
+
+
+def places(artefacts: dict[str, Artefact]) -> Places:
+    return Places({name: artefact.uri for name, artefact in artefacts.items()})
+
+
+def test_every_artefact_is_whole(artefacts):
+    assert list(artefacts) == [stage.name for stage in pipeline.STAGES]
+    for artefact in artefacts.values():
+        artefact.verify()
+
+
+def test_experts_trained_at_the_same_time_on_separate_groups(artefacts):
+    first, second = json.loads(artefacts["experts"].path("timeline.json").read_text())
+    assert first["group"] != second["group"]
+    assert max(first["start_s"], second["start_s"]) < min(first["end_s"], second["end_s"])
+
+
+def test_each_adapter_reloads_in_plain_peft_with_equal_logits(artefacts, config):
+    from peft import PeftModel
+
+    where = places(artefacts)
+    tables = load_tables(config, where, slots=False)
+    num_experts = Routing(where).num_clusters
+    bank = serving_model(config.model_copy(update={"prompt": tables.template.settings}), where, tables, num_experts)
+    ids = torch.tensor([tables.prompt(int(np.flatnonzero(tables.interactions.split == 2)[0])).ids])
+    folders = [artefacts["experts"].path(f"experts/{expert}") for expert in range(num_experts)]
+    for slot, folder in enumerate([*folders, artefacts["global"].path("adapter")]):
+        plain = PeftModel.from_pretrained(load_model(base_folder(where), "float32"), str(folder)).eval()
+        bank.bank.gates.rows = torch.nn.functional.one_hot(torch.tensor([slot]), num_experts + 1).float()
+        with torch.no_grad():
+            ours, theirs = bank.llm(input_ids=ids).logits, plain(input_ids=ids).logits
+        assert (ours - theirs).abs().max() <= 1e-5
+        assert not torch.equal(theirs, load_model(base_folder(where), "float32")(input_ids=ids).logits)
+
+
+def test_scores_cover_every_test_row_once_and_explanations_stop_or_say_so(artefacts, config):
+    interactions = pl.read_parquet(f"{artefacts['ingest'].path('interactions')}/**/*.parquet").filter(pl.col("split") == "test")
+    for variant in ("global", "experts", "fusion"):
+        scores = pl.read_parquet(artefacts["score"].path(f"scores/{variant}.parquet"))
+        assert sorted(scores["row"]) == sorted(interactions["row"])
+        assert scores["score"].is_finite().all()
+    explained = pl.read_parquet(artefacts["score"].path("explanations.parquet"))
+    assert explained.height == config.evaluate.num_explanations
+    assert set(explained["finish_reason"]) <= {"stop", "length"}
+    assert (explained["text"].str.len_chars() > 0).all()
+
+
+def test_the_report_names_models_and_baselines(artefacts):
+    report: dict[str, Any] = json.loads(artefacts["evaluate"].path("report.json").read_text())
+    table = text_table(report)
+    for name in ("Global adapter", "Nearest expert", "Expert mixture", "User + item rate", "MF encoder", "Logistic"):
+        assert name in table
+    page = artefacts["evaluate"].path("report.html").read_text()
+    assert "<svg" in page
+    assert "http://" not in page.replace("http://www.w3.org", "")
+    assert "<script src" not in page
+
+
+def test_a_second_run_does_no_work_and_says_so(artefacts, config, said):
+    again = pipeline.run(config, lambda event, **fields: said.append((event, fields)))
+    assert ("nothing to do", {"dir": config.run.dir}) in said
+    assert {name: artefact.key for name, artefact in again.items()} == {name: artefact.key for name, artefact in artefacts.items()}
+
+
+def test_a_changed_setting_runs_only_what_depends_on_it(artefacts, config, said):
+    changed = config.model_copy(update={"evaluate": config.evaluate.model_copy(update={"num_bootstrap": 60})})
+    pipeline.run(changed, lambda event, **fields: said.append((event, fields)))
+    assert [fields["stage"] for event, fields in said if event == "stage started"] == ["evaluate"]
