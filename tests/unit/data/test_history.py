@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from thinkrec.data.history import Interactions
-from thinkrec.data.ingest import write_bucket
+from thinkrec.data.ingest import count, write_bucket
 from thinkrec.data.schema import SPLITS, USERS, bucket_of
 
 NUM_BUCKETS = 4
@@ -47,6 +47,7 @@ def folder(rows, tmp_path_factory) -> Path:
         write_bucket(part.to_arrow(), str(folder))
     pq.write_table(pa.table({"item_id": [f"i{number}" for number in range(29, -1, -1)]}), folder / "items.parquet")
     pq.write_table(rows.select(pl.col("user_id").unique().sort()).to_arrow().cast(USERS), folder / "users.parquet")
+    pq.write_table(count(buckets), folder / "counts.parquet")
     (folder / "fingerprint.json").write_text(json.dumps({"num_buckets": NUM_BUCKETS}))
     return folder
 

@@ -9,11 +9,13 @@ from xml.etree import ElementTree
 
 import numpy as np
 import polars as pl
+import pyarrow.parquet as pq
 import pytest
 from sklearn.metrics import roc_auc_score
 
 from thinkrec.config import PromptSection, parse
 from thinkrec.data import schema
+from thinkrec.data.ingest import count, with_bucket
 from thinkrec.errors import DataError
 from thinkrec.evaluate import judge
 from thinkrec.evaluate.rows import baseline_rows
@@ -188,6 +190,7 @@ def _ingest(world: pl.DataFrame, folder: Path) -> None:
     items.with_columns(title=pl.lit(EVIL), text=pl.lit(None, pl.String), categories=categories).write_parquet(folder / "items.parquet")
     world.select("row", p_like="p_true").write_parquet(folder / "truth.parquet")
     world.select(pl.col("user_id").unique().sort()).write_parquet(folder / "users.parquet")
+    pq.write_table(count(with_bucket(world, 2)), folder / "counts.parquet")
     leak = {"check": "tie_across_a_cut", "meaning": "Rows at the time of a cut.", "num_rows": 3, "examples": [{"item_id": EVIL}]}
     (folder / "audit.json").write_text(json.dumps({"findings": [leak, leak | {"check": "doubled_row", "num_rows": 0}]}))
     split = {"num_rows": 800, "num_users": 39, "num_items": 30, "like_rate": 0.5, "from": "1970-01-01T00:00:00", "to": None}
