@@ -14,7 +14,7 @@ from thinkrec.model import nano
 from thinkrec.model.base import check_folder
 from thinkrec.model.prompt import ItemText, Template, describe, fixed_phrases
 from thinkrec.model.tables import Places, Tables, item_texts, load_priors
-from thinkrec.store import fingerprint, write_json
+from thinkrec.store import fingerprint, writable, write_json
 from thinkrec.train.language import fit_language_model, write_rows
 
 
@@ -28,7 +28,8 @@ def run(job: Job) -> None:
     write_json(f"{job.draft.folder}/base.json", {"path": ""})
     places = Places(job.places())
     data = Interactions.load(places.path("ingest"))
-    num_rows = write_lessons(job.config, job.draft.folder, data, places)
+    with writable(job.draft.uri) as folder:  # workers read it there, also when the store is remote
+        num_rows = write_lessons(job.config, folder, data, places)
     job.say("nano base", num_rows=num_rows)
     small = settings.nano
     fit_language_model(

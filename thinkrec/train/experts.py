@@ -98,6 +98,7 @@ def train_group(settings: dict[str, Any]) -> None:
     """The train function of one worker of a group."""
     import ray
 
+    zero.skip_compiling()
     config: Config = parse(settings["config"])
     places, queue, group = Places(settings["places"]), settings["queue"], settings["group"]
     tables = load_tables(config, places)

@@ -37,6 +37,7 @@ def run(job: Job) -> None:
 
 def train_global(settings: dict[str, Any]) -> None:
     """The train function of one worker."""
+    zero.skip_compiling()
     config: Config = parse(settings["config"])
     places = Places(settings["places"])
     tables = load_tables(config, places, slots=False)

@@ -44,6 +44,7 @@ def train_projector(settings: dict[str, Any]) -> None:
     """The train function of one worker."""
     from safetensors.torch import save_file
 
+    zero.skip_compiling()
     config: Config = parse(settings["config"])
     places = Places(settings["places"])
     tables = load_tables(config, places)

@@ -75,12 +75,8 @@ def initialise(
 ) -> Any:
     """A DeepSpeed engine over `module` that trains `parameters` with AdamW."""
     import deepspeed
-    import deepspeed.ops
-    import torch
 
-    if not torch.cuda.is_available():
-        # A 30 s compile of an op that only inference uses; leaving it out also frees the host from needing ninja and gcc.
-        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    skip_compiling()
     trained = list(parameters)
     for parameter in module.parameters():
         parameter.requires_grad_(False)
@@ -96,6 +92,18 @@ def initialise(
     }
     engine, *_ = deepspeed.initialize(model=module, model_parameters=trained, optimizer=optimizer, config=config)
     return engine
+
+
+def skip_compiling() -> None:
+    """Keep DeepSpeed from compiling, on a CPU, an op that only inference uses: 30 s, and a need for ninja and gcc.
+
+    Call it before anything of DeepSpeed sets up communication, loading a partitioned base included.
+    """
+    import deepspeed.ops
+    import torch
+
+    if not torch.cuda.is_available():
+        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
 
 
 def guarded_adamw(parameters: list[Any], weight_decay: float) -> Any:
