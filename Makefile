@@ -23,7 +23,7 @@ checks: $(READY)  ## style, lint, types
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-bench: $(READY)  ## ratios measured side by side; --store keeps them in benchmarks/baselines/
+bench: $(READY)  ## ratios measured side by side in one run
 	for file in benchmarks/*.py; do $(BIN)/python $$file || exit 1; done
 
 # torch goes first and alone: with it in place nothing below brings another build of it.

@@ -85,7 +85,6 @@ def explanations(report: Report) -> str:
         return section("Explanations", paragraph("No explanations were handed to this report.", "note"))
     facts = [
         ("rows explained", f"{found['num_rows']:,}"),
-        ("verdict agrees with the score", percent(found["consistent_share"])),
         ("cut off", percent(found["truncated_share"])),
     ]
     return section("Explanations", tiles(facts), _cards([_explanation(row) for row in found["rows"]]))
