@@ -8,11 +8,11 @@ import numpy as np
 import polars as pl
 
 from thinkrec.config import PromptSection
+from thinkrec.data.counts import Ints, Log
 from thinkrec.data.history import TRAIN, Interactions
 from thinkrec.data.schema import SPLITS
 from thinkrec.errors import DataError
 from thinkrec.evaluate import baselines
-from thinkrec.evaluate.counts import Ints, Log
 from thinkrec.store import Artefact
 
 TEST = SPLITS.index("test")

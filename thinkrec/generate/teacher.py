@@ -79,7 +79,8 @@ def teacher_tables(job: Job, folder: Path) -> Tables:
     places = Places(job.places())
     data = Interactions.load(places.path("ingest"))
     prompt = job.config.prompt.model_copy(update={"slots": "none", "answer": "after"})
-    template = Template(load_tokenizer(folder), item_texts(places), prompt, load_priors(job.config, places, data))
+    items = item_texts(places)
+    template = Template(load_tokenizer(folder), items, prompt, load_priors(job.config, places, data, items))
     return Tables(data, template, None, None)
 
 
