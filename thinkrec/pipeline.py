@@ -73,12 +73,14 @@ STAGES = (
         "thinkrec.score.batch",
         ("ingest", "encode", "cluster", "keywords", "base", *ADAPTERS),
         (*PROMPTED, "adapter", "train.loss.score", "evaluate.fusion", "evaluate.max_rows", "evaluate.num_explanations"),
+        version=2,
     ),
     Stage(
         "evaluate",
         "thinkrec.evaluate.judge",
-        (*TEXTS, "cluster", *ADAPTERS, "score"),
+        ("ingest", "encode", "cluster", "extractor", "keywords", "base", "teacher", "traces", *ADAPTERS, "score"),
         ("evaluate", "prompt.history_length", "prompt.history_policy", "run.seed"),
+        version=2,
     ),
 )
 
