@@ -8,7 +8,7 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
-from thinkrec.evaluate.report.words import COLUMNS, count, meaning, metric_name, number, percent, span, title
+from thinkrec.evaluate.report.words import BAR, COLUMNS, count, label, meaning, metric_name, number, percent, plain, span
 
 Report = Mapping[str, Any]
 HUB_NAMES = {"auc": "roc_auc"}  # where the Hub has a name of its own for a metric
@@ -17,11 +17,15 @@ USE = """```python
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
-base = AutoModelForCausalLM.from_pretrained("BASE")  # {base}
+base = AutoModelForCausalLM.from_pretrained("BASE")  # the folder of {base}
 model = PeftModel.from_pretrained(base, "{name}")
 ```
 
-Prompts must be written as in training (template of thinkrec, settings below); who is served by which adapter is the router's choice."""
+Prompts must be written as in training, see the settings. Which adapter serves a user is the router's choice."""
+LIMITS = (
+    "Judged offline on the logged ratings of this one data set; nothing is known about other catalogues, languages or users. "
+    "The reasoning is generated text: it may name likes that the history does not hold."
+)
 
 
 def cards(report: Report) -> dict[str, str]:
@@ -31,32 +35,48 @@ def cards(report: Report) -> dict[str, str]:
 
 
 def _global(report: Report) -> str:
-    found: Report = next((row["metrics"] for row in report["metrics"] if row["name"] == "global"), {})
-    metrics = {metric: found[metric] for metric in COLUMNS if metric in found}
-    facts = report["figures"]["global"]
-    about = f"The adapter for all users; it serves those whom no expert fits. Trained on {_rows(facts)}."
-    return _card(report, "global", about, f"all {count(report['num_rows'])} test rows", metrics)
+    facts, found = report["figures"]["global"], {row["name"]: row["metrics"] for row in report["metrics"]}
+    about = f"The adapter for all users; it serves those whom no expert fits. Trained on {_trained(facts)}."
+    rivals = {label(name): found[name]["auc"] for name in (BAR, "logistic") if name in found}
+    metrics = {metric: found["global"][metric] for metric in COLUMNS} if "global" in found else {}
+    return _card(report, "global", about, f"all {count(report['num_rows'])} test rows", metrics, rivals)
 
 
 def _expert(report: Report, facts: Report) -> str:
-    number_of = int(facts["expert"])
-    portrait = next((row for row in report["portraits"] if row["cluster"] == number_of), None)
-    judged = next((row for row in report["clusters"] if row["cluster"] == number_of), None)
-    likes = ", ".join(word["keyword"] for word in portrait["keywords"]) if portrait else ""
-    about = f"The expert of cluster {number_of}, started from the global adapter and trained on {_rows(facts)}."
+    cluster = int(facts["expert"])
+    portrait: Report = next((row for row in report["portraits"] if row["cluster"] == cluster), {})
+    judged: Report = next((row for row in report["clusters"] if row["cluster"] == cluster), {"auc": {}, "num_rows": 0})
+    about = f"The expert of cluster {cluster}, started from the global adapter and trained on {_trained(facts)}."
     if portrait:
-        about += f" The cluster has {count(portrait['num_users'])} users" + (
-            f", who like more often than others: {likes}." if likes else "."
-        )
-    metrics = {"auc": judged["auc"]["experts"]} if judged and "experts" in judged["auc"] else {}
-    rows = f"the {count(judged['num_rows'])} test rows of this cluster's users" if judged else "no test row"
-    return _card(report, f"expert-{number_of}", about, rows, metrics)
+        words = ", ".join(word["keyword"] for word in portrait["keywords"])
+        liked = f", who like more often than others: {words}" if words else ""
+        about += f" The cluster has {count(portrait['num_users'])} users{liked}."
+    rows = f"the {count(judged['num_rows'])} test rows of this cluster's users"
+    own, general = judged["auc"].get("experts"), judged["auc"].get("global")
+    return _card(report, f"expert-{cluster}", about, rows, {"auc": own} if own else {}, {label("global"): general} if general else {})
 
 
-def _card(report: Report, name: str, about: str, rows: str, metrics: Mapping[str, Report]) -> str:
-    """Front matter, then prose."""
+def _card(report: Report, name: str, about: str, rows: str, metrics: Mapping[str, Report], rivals: Mapping[str, Report]) -> str:
+    """Front matter, then prose; `metrics` are the adapter's own on `rows`, `rivals` the AUC of others there."""
     settings = report["settings"]
     base = Path(settings["base"]["path"]).name if settings["base"]["source"] == "folder" else "nano"
+    parts = [
+        f"---\n{_head(settings, name, base, metrics)}\n---",
+        f"# thinkrec {name}",
+        "A LoRA adapter that answers whether a user would like an item, and says why (ThinkRec, arXiv 2505.15091).",
+        about,
+        "## How good it is",
+        _table(rows, metrics, rivals) if metrics else "No figure: none of its users is in the test rows.",
+        f"## Data\n\n{_data(report)}",
+        f"## Use\n\n{USE.format(base=base, name=name)}",
+        f"## Settings\n\n{_settings(settings)}",
+        f"## Limits\n\n{LIMITS}",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _head(settings: Report, name: str, base: str, metrics: Mapping[str, Report]) -> str:
+    """The front matter as YAML; `metrics` become results that the Hub shows beside the card."""
     data = settings["data"]["source"]
     results = [
         EvalResult(
@@ -72,39 +92,27 @@ def _card(report: Report, name: str, about: str, rows: str, metrics: Mapping[str
         if found["value"] is not None
     ]
     head = ModelCardData(
-        model_name=f"thinkrec-{name}",
         base_model=base,
         library_name="peft",
         tags=["recommendation", "lora", "thinkrec"],
         datasets=[data],
-        metrics=sorted(HUB_NAMES.get(metric, metric) for metric in metrics),
+        metrics=[result.metric_type for result in results] or None,
         license=settings["evaluate"]["license"] or None,
-        eval_results=results,
+        model_name=f"thinkrec-{name}",
+        eval_results=results or None,
     )
-    parts = [
-        f"---\n{head.to_yaml()}\n---",
-        f"# thinkrec {name}",
-        "A LoRA adapter that answers whether a user would like an item, and says why (ThinkRec, arXiv 2505.15091).",
-        about,
-        f"## How good it is\n\nOn {rows}, with 95 % intervals over resampled users. The whole run: {title(report)}.",
-        _table(metrics),
-        f"## Data\n\n{_data(report)}",
-        f"## Use\n\n{USE.format(base=base, name=name)}",
-        f"## Settings\n\n{_settings(settings)}",
-        "## Limits\n\nJudged offline on logged ratings of this one data set; nothing is known about other catalogues, languages or users. "
-        "The reasoning is generated text: it may name likes that the history does not hold.",
-    ]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    return head.to_yaml()
 
 
-def _table(metrics: Mapping[str, Report]) -> str:
-    if not metrics:
-        return "No figure: nobody of this adapter's users is in the test rows."
-    rows = [
-        f"| {metric_name(metric)} | {number(found['value'])} | {span(found)} | {count(found['num_users'])} | {meaning(metric)} |"
-        for metric, found in metrics.items()
-    ]
-    return "\n".join(["| metric | value | interval | users | meaning |", "|---|---|---|---|---|", *rows])
+def _table(rows: str, metrics: Mapping[str, Report], rivals: Mapping[str, Report]) -> str:
+    lines = [f"| {metric_name(metric)} | {_estimate(found)} | {meaning(metric)} |" for metric, found in metrics.items()]
+    lines += [f"| AUC of: {name} | {_estimate(found)} | on the same rows |" for name, found in rivals.items()]
+    head = f"On {rows}, with 95 % intervals over resampled users.\n\n| metric | value | interval | users | meaning |\n|---|---|---|---|---|"
+    return "\n".join([head, *lines])
+
+
+def _estimate(found: Report) -> str:
+    return f"{number(found['value'])} | {span(found)} | {count(found['num_users'])}"
 
 
 def _data(report: Report) -> str:
@@ -120,14 +128,14 @@ def _data(report: Report) -> str:
     return "\n".join(lines) or "Nothing was handed to this card."
 
 
-def _rows(facts: Report) -> str:
+def _trained(facts: Report) -> str:
     return f"{count(facts['num_rows'])} train rows and {count(facts['num_traces'])} reasoning traces in {count(facts['num_steps'])} steps"
 
 
 def _settings(settings: Report) -> str:
-    shown = {"adapter": settings["adapter"], "prompt": settings["prompt"], "seed": settings["run"]["seed"]}
-    lines = [
-        f"- {name}: {', '.join(f'{k} {v}' for k, v in found.items()) if isinstance(found, dict) else found}"
-        for name, found in shown.items()
-    ]
-    return "\n".join(lines)
+    parts = {"adapter": settings["adapter"], "prompt": settings["prompt"], "run": {"seed": settings["run"]["seed"]}}
+    return "\n".join(f"- {part}: {', '.join(f'{name} {_said(value)}' for name, value in found.items())}" for part, found in parts.items())
+
+
+def _said(value: Any) -> str:
+    return " ".join(map(plain, value)) if isinstance(value, list) else plain(value)

@@ -16,12 +16,12 @@ NAMES = ("chromium", "chromium-browser", "google-chrome")
 SWITCHES = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--remote-debugging-port=0")
 START_S, ANSWER_S = 60, 60
 
-# Elements that stick out of the window, unless a box around them scrolls by itself.
-WIDER = """[...document.querySelectorAll('body *')].filter(e => {
-  if (e.getBoundingClientRect().right <= innerWidth + 1) return false;
+# Elements that stick out of the given width, unless a box around them scrolls by itself. Not innerWidth: a phone zooms out to fit the page.
+WIDER = """(width => [...document.querySelectorAll('body *')].filter(e => {
+  if (e.getBoundingClientRect().right <= width + 1) return false;
   for (let box = e.parentElement; box; box = box.parentElement) if (getComputedStyle(box).overflowX == 'auto') return false;
   return true;
-}).map(e => e.outerHTML.slice(0, 120))"""
+}).map(e => e.outerHTML.slice(0, 120)))"""
 
 
 @dataclass
@@ -30,6 +30,7 @@ class Look:
 
     requests: list[str] = field(default_factory=list)  # addresses, blocked ones too
     complaints: list[str] = field(default_factory=list)  # console, log and exceptions
+    title: str = ""
     page_width: int = 0  # what would scroll
     wider: list[str] = field(default_factory=list)
     picture: bytes = b""  # PNG
@@ -76,8 +77,9 @@ async def _visit(tab: _Tab, address: str, width: int) -> Look:
     await tab.call("Page.navigate", url=address)
     await tab.until("Page.loadEventFired")
     seen = Look()
+    seen.title = await tab.evaluate("document.title")
     seen.page_width = await tab.evaluate("document.documentElement.scrollWidth")
-    seen.wider = await tab.evaluate(WIDER)
+    seen.wider = await tab.evaluate(f"{WIDER}({width})")
     shot = await tab.call("Page.captureScreenshot", captureBeyondViewport=True, format="png")
     seen.picture = base64.b64decode(shot["data"])
     for event in tab.events:  # asked last: whatever loaded late is in it
