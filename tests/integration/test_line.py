@@ -74,8 +74,7 @@ def test_scores_cover_every_test_row_once_and_explanations_stop_or_say_so(artefa
         assert sorted(scores["row"]) == sorted(interactions["row"])
         assert scores["score"].is_finite().all()
     explained = pl.read_parquet(artefacts["score"].path("explanations.parquet"))
-    assert (explained["drawn"] == "random").sum() == config.evaluate.num_explanations
-    assert set(explained["drawn"]) == {"random", "right", "wrong"}
+    assert explained.height == config.evaluate.num_explanations
     assert set(explained["finish_reason"]) <= {"stop", "length"}
     assert (explained["text"].str.len_chars() > 0).all()
 

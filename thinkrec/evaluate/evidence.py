@@ -9,6 +9,7 @@ from typing import Any
 
 import polars as pl
 
+from thinkrec.evaluate.examples import examples
 from thinkrec.store import Artefact, read_json
 
 MAX_POINTS = 200
@@ -66,20 +67,16 @@ def assignment(inputs: Mapping[str, Artefact]) -> pl.DataFrame | None:
 
 
 def explanations(inputs: Mapping[str, Artefact]) -> dict[str, Any] | None:
-    """Explained rows, the share whose verdict word agrees with p_like > .5 (a word that is neither disagrees), and the share cut off.
-
-    The figures are of the rows drawn at random; `rows` also holds those picked because the model was sure of them.
-    """
+    """Explained rows, the share whose verdict word agrees with p_like > .5 (a word that is neither disagrees), and the share cut off."""
     table = _table(inputs, "score", "explanations.parquet")
     if table is None or table.is_empty():
         return None
-    rows, table = table.to_dicts(), table.filter(pl.col("drawn") == "random")
     agrees = pl.col("verdict") == pl.when(pl.col("p_like") > 0.5).then(pl.lit("Yes")).otherwise(pl.lit("No"))
     return {
         "num_rows": table.height,
         "consistent_share": table.select(agrees.fill_null(False).mean()).item(),
         "truncated_share": (table["finish_reason"] == "length").mean(),
-        "rows": rows,
+        "rows": examples(table),
     }
 
 

@@ -23,7 +23,6 @@ from thinkrec.score.explain import explain_rows
 from thinkrec.score.routing import VARIANTS, Routing, routes, serving_model
 
 TEST = schema.SPLITS.index("test")
-NUM_EXTREMES = 5  # surest right and surest wrong rows that are explained beside the random ones
 
 
 def run(job: Job) -> None:
@@ -55,15 +54,8 @@ def run(job: Job) -> None:
 
 
 def _choose(rows: pl.DataFrame, num_rows: int, seed: int) -> pl.DataFrame:
-    """Rows to explain: in column `drawn` a seeded "random" sample, each user at most once, then the surest "right" and "wrong" ones.
-
-    Only the random ones say how the explanations are on the whole. A row may be drawn twice.
-    """
-    drawn = rows.sample(fraction=1.0, shuffle=True, seed=seed).unique("user_id", keep="first", maintain_order=True).head(num_rows)
-    right = (pl.col("score") > 0) == (pl.col("label") == 1)
-    surest = rows.sort(pl.col("score").abs(), "row", descending=[True, False])
-    parts = {"random": drawn, "right": surest.filter(right).head(NUM_EXTREMES), "wrong": surest.filter(~right).head(NUM_EXTREMES)}
-    return pl.concat([part.with_columns(drawn=pl.lit(name)) for name, part in parts.items()])
+    """Rows to explain: a seeded sample, one user at most once while there are enough users."""
+    return rows.sample(fraction=1.0, shuffle=True, seed=seed).unique("user_id", keep="first", maintain_order=True).head(num_rows)
 
 
 class BucketScorer:

@@ -17,7 +17,7 @@ MIN_TOKENS = 4  # a model that mostly saw bare verdicts would end at once
 
 
 def explain_rows(config: dict[str, Any], places: dict[str, str], rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Explanations of scored rows (row, user_id, item_id, label, score, p_like, route, drawn), as columns of explanations.parquet."""
+    """Explanations of scored rows (row, user_id, item_id, label, score, p_like, route), as columns of explanations.parquet."""
     settings, where = parse(config), Places(places)
     tables = load_tables(settings, where, users={row["user_id"] for row in rows})
     routing = Routing(where)
@@ -30,7 +30,7 @@ def explain_rows(config: dict[str, Any], places: dict[str, str], rows: list[dict
         text, finished = explain(settings, recommender, tables, position, gates, liked=row["score"] > 0)
         explained.append(
             {
-                **{name: row[name] for name in ("row", "user_id", "item_id", "label", "score", "p_like", "route", "drawn")},
+                **{name: row[name] for name in ("row", "user_id", "item_id", "label", "score", "p_like", "route")},
                 "title": tables.template.items[int(tables.interactions.item[position])].title,
                 "verdict": VERDICTS[int(row["score"] > 0)],
                 "text": text,

@@ -24,7 +24,7 @@ def test_report_holds_models_baselines_and_honest_figures(inputs, world, judged)
     bayes = roc_auc_score(test["label"], test["p_true"])
     assert report["planted"]["bayes_auc"] == pytest.approx(bayes, abs=1e-12)
     assert report["planted"]["recovered_share"]["fusion"] == pytest.approx((figures["fusion"]["auc"] - 0.5) / (bayes - 0.5))
-    assert report["explanations"]["consistent_share"] == 0.5
+    assert report["explanations"]["consistent_share"] == pytest.approx(4 / 6)
     assert {(row["name"], row["against"]) for row in report["differences"]} >= {("fusion", "global"), ("fusion", "user_item_rate")}
 
 

@@ -7,8 +7,8 @@ from html import escape
 from typing import Any
 
 from thinkrec.evaluate.report import svg
-from thinkrec.evaluate.report.html import folded, paragraph, plots, table, tiles
-from thinkrec.evaluate.report.words import BAR, COLUMNS, count, label, meaning, metric_name, metric_of, number, span, verdict
+from thinkrec.evaluate.report.html import folded, paragraph, plots, table
+from thinkrec.evaluate.report.words import BAR, COLUMNS, count, label, meaning, metric_name, metric_of, number, span, spoken, verdict
 
 Report = Mapping[str, Any]
 
@@ -68,10 +68,11 @@ def calibration(report: Report) -> str:
     """Predicted against observed like-rates."""
     found = report["calibration"]
     curves = {label(name): [(bin_["predicted"], bin_["observed"]) for bin_ in curve["bins"]] for name, curve in found.items()}
-    errors = [(f"{label(name)}: calibration error", number(curve["expected_error"])) for name, curve in found.items()]
+    measures = [name for name, value in next(iter(found.values())).items() if not isinstance(value, list)]
+    rows = [("", [escape(label(name)), *(number(curve[measure]) for measure in measures)]) for name, curve in found.items()]
     note = "When the model says 70 %, do 70 % like it? Ten bins of equally many rows; on the diagonal the answer is yes."
     drawn = plots(("Predicted against observed", svg.calibration("calibration", curves)))
-    return "".join([paragraph(note, "note"), drawn, tiles(errors)])
+    return "".join([paragraph(note, "note"), drawn, table(["", *map(spoken, measures)], rows)])
 
 
 def estimate(found: Report) -> str:

@@ -8,15 +8,15 @@ from typing import Any
 
 from thinkrec.evaluate.report import svg
 from thinkrec.evaluate.report.html import cards, chips, folded, paragraph, plots, table, tiles, tree
-from thinkrec.evaluate.report.words import count, percent, plain
+from thinkrec.evaluate.report.words import count, percent, plain, spoken
 
 Report = Mapping[str, Any]
 
 LABELS = {1: "liked it", 0: "did not like it"}
 DRAWN = {
-    "wrong": ("Sure and wrong", "The rows on which the model was surest among those it got wrong: look here first."),
-    "right": ("Sure and right", "The rows on which it was surest among those it got right."),
-    "random": ("Drawn at random", "What explanations are like on the whole; the figures above are of these."),
+    "wrong": ("Sure and wrong", "Where the model was surest and yet wrong, among the rows explained: look here first."),
+    "right": ("Sure and right", "Where it was surest and right."),
+    "random": ("Drawn at random", "What the others are like."),
 }
 
 
@@ -85,7 +85,7 @@ def _quality(found: Report) -> str:
     """Every figure about the explanations: shares as tiles, whatever is nested as a table."""
     flat = {name: value for name, value in found.items() if name != "num_rows" and not isinstance(value, Mapping | list)}
     nested = {name: value for name, value in found.items() if isinstance(value, Mapping)}
-    shown = [(_spoken(name), percent(value) if name.endswith("_share") else plain(value)) for name, value in flat.items()]
+    shown = [(spoken(name), percent(value) if name.endswith("_share") else plain(value)) for name, value in flat.items()]
     return tiles([("rows explained", count(found["num_rows"])), *shown]) + (tree(nested) if nested else "")
 
 
@@ -103,7 +103,7 @@ def _audit(audit: Report | None) -> str:
     for found in audit["findings"]:
         num_rows = found["num_rows"]
         answer = f'<span class="worse">{count(num_rows)} rows</span>' if num_rows else '<span class="better">none</span>'
-        rows.append(("", [f"{escape(_spoken(found['check']))}<small>{escape(found['meaning'])}</small>", answer]))
+        rows.append(("", [f"{escape(spoken(found['check']))}<small>{escape(found['meaning'])}</small>", answer]))
     return table(["Looked for", "Found"], rows)
 
 
@@ -118,10 +118,6 @@ def _fingerprint(facts: Report | None) -> str:
     drawn = table(["", "rows", "users", "items", "likes"], rows)
     digest = paragraph(f"Content digest (SHA-256): {facts['sha256']}", "note digest") if "sha256" in facts else ""
     return drawn + digest + folded("Everything the fingerprint holds", tree(facts))
-
-
-def _spoken(name: str) -> str:
-    return name.removeprefix("num_").replace("_", " ")
 
 
 def _curve(points: Sequence[Report], part: str) -> list[tuple[float, float]]:

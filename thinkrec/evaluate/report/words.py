@@ -48,6 +48,11 @@ def meaning(metric: str) -> str:
     return MEANINGS.get(name, "").format(k=k)
 
 
+def spoken(name: str) -> str:
+    """A key of report.json as words."""
+    return name.removeprefix("num_").replace("_", " ")
+
+
 def count(value: float | None) -> str:
     """A whole number with thousands set apart, or a dash."""
     return "\u2013" if value is None else f"{value:,.0f}"
