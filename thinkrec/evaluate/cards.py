@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ def _expert(report: Report, facts: Report) -> str:
     judged: Report = next((row for row in report["clusters"] if row["cluster"] == cluster), {"auc": {}, "num_rows": 0})
     about = f"The expert of cluster {cluster}, started from the global adapter and trained on {_trained(facts)}."
     if portrait:
-        words = ", ".join(word["keyword"] for word in portrait["keywords"])
+        words = ", ".join(escape(word["keyword"]) for word in portrait["keywords"])
         liked = f", who like more often than others: {words}" if words else ""
         about += f" The cluster has {count(portrait['num_users'])} users{liked}."
     rows = f"the {count(judged['num_rows'])} test rows of this cluster's users"
@@ -124,7 +125,7 @@ def _data(report: Report) -> str:
         lines.append(f"- content digest: `{facts['sha256']}`")
     if traces:
         asked = f"{count(traces['num_traces'])} reasoning traces, {percent(traces['hinted_share'])} of them written with the answer known"
-        lines.append(f"- {asked}; teacher: {report['settings']['traces']['teacher']}")
+        lines.append(f"- {asked}; teacher: {Path(report['settings']['traces']['teacher']).name}")
     return "\n".join(lines) or "Nothing was handed to this card."
 
 

@@ -18,7 +18,7 @@ def costs(inputs: Mapping[str, Artefact], config: Config) -> dict[str, Any]:
     """{"stages": rows in the order of the inputs, "total": sums}; None stands where a stage recorded nothing.
 
     wall_s is that of the try which committed the stage; gpu_hours = wall time x GPUs reserved; num_tokens were generated; peak_bytes is the
-    largest of any worker that logged it; num_bytes lie on disk.
+    largest that a training log tells; num_bytes lie on disk.
     """
     stages = [_stage(name, artefact, config) for name, artefact in inputs.items()]
     return {"stages": stages, "total": {name: _sum([row[name] for row in stages]) for name in MEASURES}}

@@ -48,10 +48,16 @@ def test_an_expert_without_test_rows_claims_nothing(judged: Artefact):
 def test_a_license_and_a_base_of_ones_own_are_named(judged: Artefact):
     report = report_of(judged)
     report["settings"]["evaluate"]["license"] = "apache-2.0"
+    report["settings"]["traces"]["teacher"] = "/models/Teacher-8B"
     report["settings"]["base"] |= {"source": "folder", "path": "/models/Some-Llama-1B"}
     data = ModelCard(cards(report)["global"]).data
     assert (data.license, data.base_model) == ("apache-2.0", "Some-Llama-1B")
-    assert "/models" not in cards(report)["global"]
+    assert "/models" not in cards(report)["global"]  # a card is published; where files lie on this machine is nobody's business
+
+
+def test_what_comes_from_data_is_escaped(judged: Artefact):
+    assert not any("<script" in card for card in cards(report_of(judged)).values())
+    assert "&lt;script&gt;" in cards(report_of(judged))["expert-0"]
 
 
 @pytest.mark.parametrize("address", ["{}", "file://{}"], ids=["path", "address"])

@@ -26,7 +26,7 @@ def cost(report: Report) -> str:
     rows = [("", _stage(row)) for row in stages]
     note = (
         "Stages up to this report, each as it was when it was last made; a try that was cut off is not counted. GPU-hours are wall time "
-        "times the GPUs reserved. Memory is the largest peak of any worker that trains: on its GPU, or resident where there is none."
+        "times the GPUs reserved. Memory is the peak of the worker that keeps the log: on its GPU, or resident where there is none."
     )
     return "".join(
         [

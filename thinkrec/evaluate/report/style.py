@@ -43,6 +43,7 @@ th, td { padding: 7px 10px 7px 0; text-align: right; vertical-align: top; border
 th { font-weight: 600; border-bottom-color: #b9bfc6; vertical-align: bottom; }
 th small, td small { display: block; color: var(--soft); font-weight: 400; font-size: 12px; }
 th:first-child, td:first-child { text-align: left; white-space: normal; min-width: 7em; }
+table.broad th:first-child, table.broad td:first-child { position: sticky; left: 0; background: #fff; }
 tr.model td { background: var(--tint); }
 tr.model td:first-child { box-shadow: inset 3px 0 var(--accent); padding-left: 10px; font-weight: 600; }
 table.facts { table-layout: fixed; margin: 8px 0 20px; }
