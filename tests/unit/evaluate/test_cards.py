@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import yaml
 from huggingface_hub import ModelCard
-from planted import EXPERTS, report_of, run_stage
+from planted import EVIL, EXPERTS, report_of, run_stage
 
 from thinkrec.evaluate.cards import cards
 from thinkrec.evaluate.publish import publish
@@ -56,8 +56,11 @@ def test_a_license_and_a_base_of_ones_own_are_named(judged: Artefact):
 
 
 def test_what_comes_from_data_is_escaped(judged: Artefact):
-    assert not any("<script" in card for card in cards(report_of(judged)).values())
-    assert "&lt;script&gt;" in cards(report_of(judged))["expert-0"]
+    report = report_of(judged)
+    report["portraits"][0]["keywords"] = [{"keyword": EVIL, "lift": 2.0, "num_likes": 9}]
+    card = cards(report)["expert-0"]
+    assert "<script" not in card
+    assert "&lt;script&gt;" in card
 
 
 @pytest.mark.parametrize("address", ["{}", "file://{}"], ids=["path", "address"])
