@@ -251,6 +251,7 @@ class EvaluateSection(Section):
     num_bootstrap: Count = 1000
     num_explanations: Count = 10
     max_rows: int = Field(default=0, ge=0)  # 0 = every test row
+    license: str = ""  # of the adapters' model cards, in the Hub's spelling (apache-2.0); empty leaves it out
     batch_size: Count = 256
 
 

@@ -77,8 +77,9 @@ STAGES = (
     Stage(
         "evaluate",
         "thinkrec.evaluate.judge",
-        (*TEXTS, "cluster", *ADAPTERS, "score"),
+        ("ingest", "encode", "cluster", "extractor", "keywords", "base", "teacher", "traces", *ADAPTERS, "score"),
         ("evaluate", "prompt.history_length", "prompt.history_policy", "run.seed"),
+        version=2,
     ),
 )
 
