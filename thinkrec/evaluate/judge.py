@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from thinkrec.evaluate import baselines, evidence
+from thinkrec.evaluate import baselines, evidence, reasoning
 from thinkrec.evaluate.calibration import calibration
 from thinkrec.evaluate.cells import auc_by
+from thinkrec.evaluate.intervals import Resampled
 from thinkrec.evaluate.portraits import portraits
 from thinkrec.evaluate.ranking import pooled_auc
 from thinkrec.evaluate.report.page import page
@@ -25,6 +26,7 @@ VARIANTS = {
     "fusion": "each user's own mixture of experts",
     "experts": "each user's nearest expert alone",
     "global": "one adapter for all users",
+    "direct": "the mixture asked for its verdict at once, without the reasoning it was taught to do first",
 }
 
 
@@ -48,6 +50,7 @@ def run(job: Job) -> None:
         "planted": _planted(table, rows),
         **_parts(job, table, names),
         **_stages(job.inputs),
+        "explanations": _explanations(job, measured),
         "settings": job.config.model_dump(mode="json"),
         "versions": installed_versions(),
     }
@@ -90,8 +93,16 @@ def _stages(inputs: Mapping[str, Artefact]) -> dict[str, Any]:
         "training": evidence.training(inputs),
         "timeline": evidence.timeline(inputs),
         "traces": evidence.traces(inputs),
-        "explanations": evidence.explanations(inputs),
     }
+
+
+def _explanations(job: Job, measured: dict[str, Resampled]) -> dict[str, Any] | None:
+    explained, settings = evidence.explanations(job.inputs), job.config.evaluate
+    if explained is None or explained.is_empty():
+        return None
+    rescored, keywords = evidence.counterfactuals(job.inputs), evidence.keywords(job.inputs)
+    found = reasoning.reasoning(explained, rescored, keywords, evidence.references(job.inputs), settings, job.config.run.seed)
+    return found | {"think": reasoning.think(measured, job.config.prompt.answer)}
 
 
 def _planted(table: pl.DataFrame, rows: list[dict[str, Any]]) -> dict[str, Any] | None:

@@ -86,6 +86,9 @@ def explanations(report: Report) -> str:
     facts = [
         ("rows explained", f"{found['num_rows']:,}"),
         ("cut off", percent(found["truncated_share"])),
+        ("numbers right", percent(found["claims"]["right_share"])),
+        ("names in the prompt", percent(found["claims"]["grounded_share"])),
+        ("verdict as scored", percent(found["consistent_share"])),
     ]
     return section("Explanations", tiles(facts), _cards([_explanation(row) for row in found["rows"]]))
 
@@ -108,7 +111,7 @@ def _portrait(row: Report) -> str:
 
 def _explanation(row: Report) -> str:
     truth = LABELS.get(row["label"], "label unknown")
-    chips = _chips([f"user {row['user_id']}", row["route"], f"says {row['verdict']}", f"p {percent(row['p_like'])}", truth])
+    chips = _chips([f"user {row['user_id']}", row["route"], f"says {row['said'] or 'neither'}", f"p {percent(row['p_like'])}", truth])
     prompt = folded("What the model was shown", f"<pre>{escape(row['prompt'])}</pre>")
     return f"<h3>{escape(row['title'])}</h3>{chips}{paragraph(row['text'])}{prompt}"
 
