@@ -70,8 +70,8 @@ def verdicts(explained: pl.DataFrame, claims: Sequence[Claims]) -> dict[str, flo
     leans = np.sign([found.lean for found in claims])
     sides = np.where(explained["verdict"] == "Yes", 1, -1)
     return {
-        "said_share": float(np.mean(explained["said"] != "")),
-        "consistent_share": float(np.mean(explained["said"] == explained["verdict"])),
+        "said_share": float((explained["said"] != "").to_numpy().mean()),
+        "consistent_share": float((explained["said"] == explained["verdict"]).to_numpy().mean()),
         "supported_share": float((leans == sides)[leans != 0].mean()) if leans.any() else None,
     }
 

@@ -273,9 +273,11 @@ def _score(world: pl.DataFrame, folder: Path) -> None:
         title=pl.lit(EVIL),
         score=pl.lit(1.0),
         p_like=pl.lit(0.8, pl.Float32),
-        verdict=pl.Series(["Yes", "Yes", "No", EVIL]),
+        verdict=pl.lit("Yes"),
+        said=pl.Series(["Yes", "Yes", "No", EVIL]),
         finish_reason=pl.Series(["stop", "stop", "stop", "length"]),
         text=pl.lit(f"You liked {EVIL}"),
         route=pl.lit("mixture"),
         prompt=pl.lit(f"history {EVIL}"),
+        facts=pl.lit(json.dumps({"history": [[["space"], True]], "keywords": [], "shown": "space"})),
     ).write_parquet(folder / "explanations.parquet")
