@@ -1,4 +1,4 @@
-"""The whole line with prompt.answer = "after": the model reasons before its verdict is read, and the report says what that is worth (D11)."""
+"""The whole line with prompt.answer = "after": the model reasons before its verdict is read; the report says what that is worth (D11)."""
 
 from __future__ import annotations
 

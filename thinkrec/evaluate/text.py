@@ -1,8 +1,8 @@
 """Overlap of explanations with reference texts, offline: METEOR, BLEU and ROUGE, each with what the same texts reach when shuffled.
 
 METEOR is NLTK's (alpha .9, beta 3, gamma .5), which looks synonyms up by the Porter stem, in the shipped WordNet table; BLEU is sacrebleu's
-over the corpus; ROUGE is rouge-score's F with stems. Words are runs of letters and digits, so "film." is "film"; the published code splits
-at blanks. The table, its versions and these choices stand in every metric's `definition`.
+over the corpus; ROUGE is rouge-score's F with stems. Words of METEOR and ROUGE are runs of letters and digits, so "film." is "film"; the
+published code splits at blanks. Versions and choices stand in every metric's `definition`.
 
 An overlap alone says little: texts that share a form overlap whatever they say. So every metric comes with `shuffled`, its value when each
 explanation is held against the reference of another row. Only what exceeds that is about the row.

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from transformers import GenerationConfig
 
 from thinkrec.config import Config
 from thinkrec.model.batch import Batch, Row, collate
@@ -30,6 +31,9 @@ class Speech:
     reasoning: list[int]
     verdict: int | None
     finished: bool
+
+
+NOTHING = Speech([], None, False)
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,8 @@ class Speaker:
         batch = self._batch(prompts, users, gates, [NOTHING] * len(prompts))
         bank = self.recommender.bank
         bank.gates.rows, bank.gates.fusion = batch.gates, self.config.evaluate.fusion
+        # generate() fills every setting left open from the model's own generation config: give it one that is empty (D32).
+        self.recommender.llm.generation_config = GenerationConfig()
         with torch.inference_mode():
             embedded, mask = _left_padded(self.recommender.embed(batch), [len(prompt.ids) for prompt in prompts])
             output = self.recommender.llm.generate(
@@ -98,9 +104,6 @@ class Speaker:
     def _batches(self, num_rows: int) -> list[slice]:
         size = self.config.evaluate.batch_size
         return [slice(begin, begin + size) for begin in range(0, num_rows, size)]
-
-
-NOTHING = Speech([], None, False)
 
 
 def _left_padded(embedded: torch.Tensor, lengths: list[int]) -> tuple[torch.Tensor, torch.Tensor]:

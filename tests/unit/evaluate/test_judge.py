@@ -118,6 +118,15 @@ def test_page_is_self_contained_and_escapes_data(judged):
     assert "nan" not in page.lower().replace("nano", "")
 
 
+def test_text_metrics_and_what_they_lack_are_reported(judged):
+    found = report_of(judged)["explanations"]
+    assert found["overlap"]["teacher"] is None  # no trace of a test row
+    assert found["overlap"]["planted"]["num_pairs"] == 4
+    assert found["claims"]["num_claims"] == 0
+    assert "Overlap with 4 planted references: meteor 0.000" in judged.path("report.html").read_text()
+    assert "bleurt is left out: evaluate.bleurt_path is empty" in judged.path("report.html").read_text()
+
+
 def test_page_is_well_formed(judged):
     page = judged.path("report.html").read_text().removeprefix("<!doctype html>")
     page = page.replace('<meta charset="utf-8">', "").replace('<meta name="viewport" content="width=device-width, initial-scale=1">', "")
@@ -188,7 +197,7 @@ def _ingest(world: pl.DataFrame, folder: Path) -> None:
     items = world.select(pl.col("item_id").unique().sort())
     categories = pl.when(pl.int_range(pl.len()) % 3 > 0).then(pl.concat_list(pl.lit("c") + (pl.int_range(pl.len()) % 5).cast(pl.String)))
     items.with_columns(title=pl.lit(EVIL), text=pl.lit(None, pl.String), categories=categories).write_parquet(folder / "items.parquet")
-    world.select("row", p_like="p_true").write_parquet(folder / "truth.parquet")
+    world.select("row", p_like="p_true", reason=pl.concat_list(pl.lit("space"), pl.lit("crew"))).write_parquet(folder / "truth.parquet")
     world.select(pl.col("user_id").unique().sort()).write_parquet(folder / "users.parquet")
     pq.write_table(count(with_bucket(world, 2)), folder / "counts.parquet")
     leak = {"check": "tie_across_a_cut", "meaning": "Rows at the time of a cut.", "num_rows": 3, "examples": [{"item_id": EVIL}]}

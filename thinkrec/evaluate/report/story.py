@@ -9,7 +9,7 @@ from typing import Any
 from thinkrec.evaluate.report import svg
 from thinkrec.evaluate.report.html import folded, paragraph, plots, section, table, tiles, tree
 from thinkrec.evaluate.report.quality import estimate
-from thinkrec.evaluate.report.words import label, percent
+from thinkrec.evaluate.report.words import label, number, percent
 
 Report = Mapping[str, Any]
 
@@ -90,7 +90,8 @@ def explanations(report: Report) -> str:
         ("names in the prompt", percent(found["claims"]["grounded_share"])),
         ("verdict as scored", percent(found["consistent_share"])),
     ]
-    return section("Explanations", tiles(facts), _cards([_explanation(row) for row in found["rows"]]))
+    overlaps = [paragraph(_overlap(kind, measured), "note") for kind, measured in found["overlap"].items() if measured]
+    return section("Explanations", tiles(facts), *overlaps, _cards([_explanation(row) for row in found["rows"]]))
 
 
 def settings(report: Report) -> str:
@@ -107,6 +108,12 @@ def _portrait(row: Report) -> str:
     chips = _chips([f"{found['keyword']} \u00d7{found['lift']:.1f}" for found in row["keywords"]])
     facts = paragraph(f"{row['num_users']:,} users, {row['num_likes']:,} likes in train", "note")
     return f"<h3>Cluster {row['cluster']}</h3>{facts}{chips or paragraph('No keyword stands out.', 'note')}"
+
+
+def _overlap(kind: str, found: Report) -> str:
+    values = [f"{name} {number(metric['value'])} (shuffled {number(metric['shuffled'])})" for name, metric in found["metrics"].items()]
+    left_out = [f"{name} is left out: {why}" for name, why in found["left_out"].items()]
+    return f"Overlap with {found['num_pairs']:,} {kind} references: {'; '.join([*values, *left_out])}."
 
 
 def _explanation(row: Report) -> str:
