@@ -9,7 +9,6 @@ from typing import Any
 
 import polars as pl
 
-from thinkrec.evaluate.examples import examples
 from thinkrec.store import Artefact, read_json
 
 MAX_POINTS = 200
@@ -66,18 +65,26 @@ def assignment(inputs: Mapping[str, Artefact]) -> pl.DataFrame | None:
     return pl.concat([pl.read_parquet(part) for part in parts]) if parts else None
 
 
-def explanations(inputs: Mapping[str, Artefact]) -> dict[str, Any] | None:
-    """Explained rows, the share whose verdict word agrees with p_like > .5 (a word that is neither disagrees), and the share cut off."""
-    table = _table(inputs, "score", "explanations.parquet")
-    if table is None or table.is_empty():
-        return None
-    agrees = pl.col("verdict") == pl.when(pl.col("p_like") > 0.5).then(pl.lit("Yes")).otherwise(pl.lit("No"))
-    return {
-        "num_rows": table.height,
-        "consistent_share": table.select(agrees.fill_null(False).mean()).item(),
-        "truncated_share": (table["finish_reason"] == "length").mean(),
-        "rows": examples(table),
-    }
+def explanations(inputs: Mapping[str, Artefact]) -> pl.DataFrame | None:
+    """What the model said about some test rows (schema.EXPLANATIONS)."""
+    return _table(inputs, "score", "explanations.parquet")
+
+
+def counterfactuals(inputs: Mapping[str, Artefact]) -> pl.DataFrame | None:
+    """How the scores of the explained rows respond to a changed history (schema.COUNTERFACTUALS)."""
+    return _table(inputs, "score", "counterfactuals.parquet")
+
+
+def references(inputs: Mapping[str, Artefact]) -> dict[str, pl.DataFrame]:
+    """Texts (row, reference) that an explanation may be held against, by their kind; see reasoning.py for what each is worth."""
+    found = {}
+    accepted = _table(inputs, "traces", "traces.parquet")
+    if accepted is not None:
+        found["teacher"] = accepted.unique("row", keep="first", maintain_order=True).select("row", reference="text")
+    truth = _table(inputs, "ingest", "truth.parquet")
+    if truth is not None and "reason" in truth.columns:
+        found["planted"] = truth.select("row", reference=pl.col("reason").list.join(", "))
+    return found
 
 
 def figures(inputs: Mapping[str, Artefact]) -> dict[str, dict[str, Any]]:

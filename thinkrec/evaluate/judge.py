@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from thinkrec.evaluate import baselines, evidence
+from thinkrec.evaluate import baselines, evidence, reasoning
 from thinkrec.evaluate.calibration import calibration
 from thinkrec.evaluate.cards import cards
 from thinkrec.evaluate.cells import auc_by
 from thinkrec.evaluate.cost import costs
 from thinkrec.evaluate.curves import curves
+from thinkrec.evaluate.examples import examples
+from thinkrec.evaluate.intervals import Resampled
 from thinkrec.evaluate.portraits import portraits
 from thinkrec.evaluate.ranking import pooled_auc
 from thinkrec.evaluate.report.page import page
@@ -29,6 +31,7 @@ VARIANTS = {
     "fusion": "each user's own mixture of experts",
     "experts": "each user's nearest expert alone",
     "global": "one adapter for all users",
+    "direct": "the mixture asked for its verdict at once, without the reasoning it was taught to do first",
 }
 RIVALS = ("user_item_rate", "logistic")  # baselines that the best variant is set against
 
@@ -57,6 +60,7 @@ def run(job: Job) -> None:
         **_parts(job, table, names),
         **_stages(job.inputs),
         "cost": costs(job.inputs, job.config),
+        "explanations": _explanations(job, measured),
         "settings": job.config.model_dump(mode="json"),
         "versions": installed_versions(),
     }
@@ -105,8 +109,17 @@ def _stages(inputs: Mapping[str, Artefact]) -> dict[str, Any]:
         "training": evidence.training(inputs),
         "timeline": evidence.timeline(inputs),
         "traces": evidence.traces(inputs),
-        "explanations": evidence.explanations(inputs),
     }
+
+
+def _explanations(job: Job, measured: dict[str, Resampled]) -> dict[str, Any] | None:
+    explained, settings = evidence.explanations(job.inputs), job.config.evaluate
+    if explained is None or explained.is_empty():
+        return None
+    rescored, keywords = evidence.counterfactuals(job.inputs), evidence.keywords(job.inputs)
+    found = reasoning.reasoning(explained, rescored, keywords, evidence.references(job.inputs), settings, job.config.run.seed)
+    think = reasoning.think(measured, job.config.prompt.answer)
+    return found | {"think": think, "rows": examples(explained.drop("facts"))}
 
 
 def _planted(table: pl.DataFrame, rows: list[dict[str, Any]]) -> dict[str, Any] | None:

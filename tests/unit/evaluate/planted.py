@@ -79,7 +79,7 @@ def _ingest(world: pl.DataFrame, folder: Path) -> None:
     items = world.select(pl.col("item_id").unique().sort())
     categories = pl.when(pl.int_range(pl.len()) % 3 > 0).then(pl.concat_list(pl.lit("c") + (pl.int_range(pl.len()) % 5).cast(pl.String)))
     items.with_columns(title=pl.lit(EVIL), text=pl.lit(None, pl.String), categories=categories).write_parquet(folder / "items.parquet")
-    world.select("row", p_like="p_true").write_parquet(folder / "truth.parquet")
+    world.select("row", p_like="p_true", reason=pl.concat_list(pl.lit("space"), pl.lit("crew"))).write_parquet(folder / "truth.parquet")
     world.select(pl.col("user_id").unique().sort()).write_parquet(folder / "users.parquet")
     pq.write_table(count(with_bucket(world, 2)), folder / "counts.parquet")
     leak = {"check": "tie_across_a_cut", "meaning": "Rows at the time of a cut.", "num_rows": 3, "examples": [{"item_id": EVIL}]}
@@ -172,9 +172,11 @@ def _score(world: pl.DataFrame, folder: Path) -> None:
         title=pl.lit(EVIL),
         score=pl.lit(1.0),
         p_like=pl.Series([0.8, 0.91, 0.3, 0.62, 0.71, 0.05], dtype=pl.Float32),
-        verdict=pl.Series(["Yes", "Yes", "No", EVIL, "Yes", "Yes"]),
+        verdict=pl.lit("Yes"),
+        said=pl.Series(["Yes", "Yes", "No", EVIL, "Yes", "Yes"]),
         finish_reason=pl.Series(["stop", "stop", "stop", "length", "stop", "stop"]),
         text=pl.lit(f"You liked {EVIL}"),
         route=pl.lit("mixture"),
         prompt=pl.lit(f"history {EVIL}"),
+        facts=pl.lit(json.dumps({"history": [[["space"], True]], "keywords": [], "shown": "space"})),
     ).write_parquet(folder / "explanations.parquet")

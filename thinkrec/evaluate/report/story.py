@@ -25,7 +25,8 @@ def explanations(report: Report) -> str:
     found = report["explanations"]
     if not found:
         return paragraph("No explanations were handed to this report.", "note")
-    parts = [_quality(found)]
+    overlaps = [paragraph(_overlap(kind, measured), "note") for kind, measured in found["overlap"].items() if measured]
+    parts = [_quality(found), *overlaps]
     for drawn, (heading, note) in DRAWN.items():
         rows = [row for row in found["rows"] if row["drawn"] == drawn]
         if rows:
@@ -84,14 +85,22 @@ def _attempt(row: Report) -> tuple[str, float, str]:
 def _quality(found: Report) -> str:
     """Every figure about the explanations: shares as tiles, whatever is nested as a table."""
     flat = {name: value for name, value in found.items() if name != "num_rows" and not isinstance(value, Mapping | list)}
-    nested = {name: value for name, value in found.items() if isinstance(value, Mapping)}
+    nested = {name: value for name, value in found.items() if isinstance(value, Mapping) and name != "overlap"}
     shown = [(spoken(name), percent(value) if name.endswith("_share") else plain(value)) for name, value in flat.items()]
     return tiles([("rows explained", count(found["num_rows"])), *shown]) + (tree(nested) if nested else "")
 
 
+def _overlap(kind: str, found: Report) -> str:
+    values = [f"{name} {plain(metric['value'])} (shuffled {plain(metric['shuffled'])})" for name, metric in found["metrics"].items()]
+    left_out = [f"{name} is left out: {why}" for name, why in found["left_out"].items()]
+    return f"Overlap with {found['num_pairs']:,} {kind} references: {'; '.join([*values, *left_out])}."
+
+
 def _explanation(row: Report) -> str:
     truth = LABELS.get(row["label"], "label unknown")
-    facts = chips([f"user {row['user_id']}", row["route"], f"says {row['verdict']}", f"gives a like {percent(row['p_like'])}", truth])
+    facts = chips(
+        [f"user {row['user_id']}", row["route"], f"says {row['said'] or 'neither'}", f"gives a like {percent(row['p_like'])}", truth]
+    )
     prompt = folded("What the model was shown", f"<pre>{escape(row['prompt'])}</pre>")
     return f"<h3>{escape(row['title'])}</h3>{facts}{paragraph(row['text'])}{prompt}"
 

@@ -9,6 +9,7 @@ LABELS = {
     "fusion": "Expert mixture",
     "experts": "Nearest expert",
     "global": "Global adapter",
+    "direct": "Mixture, not thinking",
     "item_rate": "Item rate",
     "user_item_rate": "User + item rate",
     "history_rate": "History rate",
