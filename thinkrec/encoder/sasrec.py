@@ -50,8 +50,8 @@ class SASRec(nn.Module):
 
     def forward(self, item: Tensor, label: Tensor) -> Tensor:
         rows = self.items(item.where(item >= 0, self.num_items))[..., :-1]
-        if self.feedback:
-            rows = rows + self.labels(label)
+        if self.feedback:  # a disliked item enters turned round
+            rows = rows * (2 * label - 1).unsqueeze(-1) + self.labels(label)
         tokens = F.pad(rows, (0, 0, 1, 0)) + self.places.weight[: rows.shape[1] + 1]
         mask = nn.Transformer.generate_square_subsequent_mask(tokens.shape[1], device=tokens.device)
         state = self.blocks(self.dropout(tokens), mask=mask, is_causal=True)

@@ -20,7 +20,7 @@ from thinkrec.model.batch import Row, collate
 from thinkrec.model.recommender import Recommender
 from thinkrec.model.tables import Places, Tables, load_tables
 from thinkrec.score.explain import explain_rows
-from thinkrec.score.routing import VARIANTS, Routing, routes, serving_model
+from thinkrec.score.routing import Routing, routes, serving_model
 
 TEST = schema.SPLITS.index("test")
 
@@ -44,13 +44,14 @@ def run(job: Job) -> None:
     table = pa.concat_tables(ray.get(scored.to_arrow_refs()))
     rows = pl.DataFrame(table).sort("row")
     (job.draft.folder / "scores").mkdir()
-    for variant in VARIANTS:
+    variants = Routing(Places(job.places())).variants  # the last is the one that serves
+    for variant in variants:
         chosen = rows.filter(pl.col("variant") == variant).select(schema.scores().names)
         chosen.write_parquet(job.draft.folder / "scores" / f"{variant}.parquet", compression="zstd")
-    chosen = _choose(rows.filter(pl.col("variant") == "fusion"), config.evaluate.num_explanations, config.run.seed)
+    chosen = _choose(rows.filter(pl.col("variant") == variants[-1]), config.evaluate.num_explanations, config.run.seed)
     explained = ray.remote(explain_rows).options(num_gpus=1 if config.train.use_gpu else 0).remote(**settings, rows=chosen.to_dicts())
     pl.DataFrame(ray.get(explained), infer_schema_length=None).write_parquet(job.draft.folder / "explanations.parquet")
-    job.draft.figures.update(num_rows=rows.height // len(VARIANTS), num_explanations=chosen.height)
+    job.draft.figures.update(num_rows=rows.height // len(variants), num_explanations=chosen.height)
 
 
 def _choose(rows: pl.DataFrame, num_rows: int, seed: int) -> pl.DataFrame:
@@ -72,7 +73,7 @@ class BucketScorer:
     def _score(self, bucket: int) -> pa.Table:
         tables = load_tables(self.config, self.places, buckets=[bucket])
         if self.recommender is None:
-            self.recommender = serving_model(self.config, self.places, tables, self.routing.num_clusters)
+            self.recommender = serving_model(self.config, self.places, tables, self.routing.num_experts)
         data = tables.interactions
         positions = np.flatnonzero(data.split == TEST)
         if self.config.evaluate.max_rows:
@@ -85,7 +86,7 @@ class BucketScorer:
             "label": data.label[positions].astype(np.int8),
         }
         parts = []
-        for variant in VARIANTS:
+        for variant in self.routing.variants:
             gates = self.routing.gates(variant, users)
             scores = score_positions(self.config, self.recommender, tables, positions, gates)
             columns = {"score": scores, "p_like": 1 / (1 + np.exp(-scores)), "route": routes(gates), "variant": [variant] * len(users)}

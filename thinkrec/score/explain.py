@@ -21,7 +21,7 @@ def explain_rows(config: dict[str, Any], places: dict[str, str], rows: list[dict
     settings, where = parse(config), Places(places)
     tables = load_tables(settings, where, users={row["user_id"] for row in rows})
     routing = Routing(where)
-    recommender = serving_model(settings, where, tables, routing.num_clusters)
+    recommender = serving_model(settings, where, tables, routing.num_experts)
     position_of = {int(row): at for at, row in enumerate(tables.interactions.row)}
     explained = []
     for row in rows:

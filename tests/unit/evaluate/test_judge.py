@@ -88,9 +88,11 @@ def test_report_holds_models_baselines_and_honest_figures(inputs, world, judged)
     report, figures = report_of(judged), judged.figures
     test = world.filter(pl.col("split") == "test")
     names = [row["name"] for row in report["metrics"]]
-    assert names == ["fusion", "experts", "global", "item_rate", "user_item_rate", "history_rate", "logistic", "mf"]
+    assert names == ["fusion", "experts", "global", "item_rate", "user_item_rate", "history_rate", "logistic", "sasrec"]
     scores = pl.read_parquet(inputs["score"].path("scores/fusion.parquet")).join(test, on="row")
     assert figures["fusion"]["auc"] == pytest.approx(roc_auc_score(scores["label"], scores["score"]), abs=1e-12)
+    encoded = pl.read_parquet(inputs["encode"].path("scores.parquet")).join(test, on="row")
+    assert figures["sasrec"]["auc"] == pytest.approx(roc_auc_score(encoded["label"], encoded["score"]), abs=1e-12)
     bayes = roc_auc_score(test["label"], test["p_true"])
     assert report["planted"]["bayes_auc"] == pytest.approx(bayes, abs=1e-12)
     assert report["planted"]["recovered_share"]["fusion"] == pytest.approx((figures["fusion"]["auc"] - 0.5) / (bayes - 0.5))
@@ -136,7 +138,7 @@ def test_same_inputs_same_report(inputs, judged, tmp_path):
 
 def test_everything_but_ingest_and_scores_is_optional(inputs, tmp_path):
     judged = run_stage({name: inputs[name] for name in ("ingest", "score")}, tmp_path)
-    assert [row["name"] for row in report_of(judged)["metrics"]][-1] == "logistic"  # no encoder, no MF row
+    assert [row["name"] for row in report_of(judged)["metrics"]][-1] == "logistic"  # no encoder, no row of its own
     page = judged.path("report.html").read_text()
     for missing in ("training logs were", "traces were", "cluster assignment was"):
         assert f"No {missing} handed to this report." in page
@@ -203,7 +205,9 @@ def _encode(world: pl.DataFrame, folder: Path) -> None:
         ids = world.filter(pl.col("split") == "train")[column].unique().sort()
         vectors = pl.Series("vector", rng.normal(size=(len(ids), 5)).astype(np.float32), dtype=pl.Array(pl.Float32, 5))
         pl.DataFrame({"id": ids, "vector": vectors}).write_parquet(folder / f"{name}.parquet")
-    (folder / "encoder.json").write_text(json.dumps({"mean": 0.1, "space": "mf_bias"}))
+    test = world.filter(pl.col("split") == "test").sort("row")
+    test.select("row", score=pl.col("p_true") + pl.Series(rng.normal(size=test.height))).write_parquet(folder / "scores.parquet")
+    (folder / "encoder.json").write_text(json.dumps({"source": "sasrec", "mean": 0.1, "has_bias": True}))
 
 
 def _cluster(world: pl.DataFrame, folder: Path) -> dict[str, float]:
