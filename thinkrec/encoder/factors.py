@@ -65,7 +65,7 @@ def auc(label: NDArray[np.float32], logits: NDArray[np.float32]) -> float | None
 
 
 def log_odds(label: NDArray[np.float32]) -> float:
-    """Log-odds of a like among train rows, half a row added each way: finite even if every label is the same. Raises DataError without rows."""
+    """Log-odds of a like among train rows, half a row added each way so that they are finite; raises DataError without rows."""
     if not len(label):
         raise DataError("there are no train rows to fit", "ingest: interactions", "move split.valid_from or split.valid_quantile later")
     likes = float(label.sum(dtype=np.float64))

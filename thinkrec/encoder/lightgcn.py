@@ -40,8 +40,8 @@ def train(
 
     def tables() -> tuple[Tensor, Tensor]:
         with torch.no_grad():
-            users, items = vectors().split([num_users, num_items])
-        return users, items
+            table = vectors()
+        return table[:num_users], table[num_users:]
 
     return fit_pairs(rows, valid, settings, generator, torch.optim.Adam([start, bias], lr=settings.lr), look_up, tables)
 
@@ -53,7 +53,7 @@ def adjacency(rows: Ratings, num_users: int, num_items: int) -> Tensor:
     ends = torch.stack([torch.cat([user, item]), torch.cat([item, user])])
     degree = torch.bincount(ends[0], minlength=num_users + num_items).double()
     weights = (degree[ends[0]] * degree[ends[1]]).rsqrt().float()
-    return torch.sparse_coo_tensor(ends, weights, (num_users + num_items,) * 2).coalesce()
+    return torch.sparse_coo_tensor(ends, weights, (num_users + num_items,) * 2, check_invariants=True).coalesce()
 
 
 def propagate(graph: Tensor, start: Tensor, num_layers: int) -> Tensor:

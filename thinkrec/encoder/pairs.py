@@ -35,7 +35,7 @@ def fit_pairs(
     user, item, label = (torch.tensor(column, device=device) for column in (rows.user, rows.item, rows.label))
 
     def batches() -> tuple[Tensor, ...]:
-        return torch.randperm(len(label), generator=generator).to(device).split(settings.batch_size)
+        return torch.split(torch.randperm(len(label), generator=generator).to(device), settings.batch_size)
 
     def loss(batch: Tensor) -> Tensor:
         p, q, squares = look_up(user[batch], item[batch])

@@ -133,8 +133,8 @@ def states(model: SASRec, log: Log, visible: Ints, first: Ints, end: Ints) -> ND
         for begin in range(0, len(end), ROWS_AT_ONCE):
             part = slice(begin, begin + ROWS_AT_ONCE)
             rows = windows(visible, first[part], end[part], length)
-            vectors = model(*_rows(log, rows, device))
-            found[part] = vectors[torch.arange(len(rows)), (rows >= 0).sum(1)].cpu().numpy()
+            after = torch.from_numpy((rows >= 0).sum(1))
+            found[part] = model(*_rows(log, rows, device))[torch.arange(len(rows)), after].cpu().numpy()
     return found
 
 

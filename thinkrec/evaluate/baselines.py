@@ -69,4 +69,3 @@ def encoder_scores(encode: Path) -> pl.DataFrame | None:
 def logit(p: Array) -> Array:
     """Log-odds."""
     return np.asarray(np.log(p) - np.log1p(-p))
-

@@ -71,7 +71,9 @@ def test_scores_come_back_from_the_exported_vectors(pairs, factors):
 
 def test_a_stranger_scores_as_zeros(factors):
     rows = Ratings(np.array([-1, -1]), np.array([3, -1]), np.zeros(2, np.float32))
-    np.testing.assert_allclose(predict(factors.users, factors.items, factors.mean, rows), [factors.mean + factors.items[3, -1], factors.mean], rtol=1e-6)
+    np.testing.assert_allclose(
+        predict(factors.users, factors.items, factors.mean, rows), [factors.mean + factors.items[3, -1], factors.mean], rtol=1e-6
+    )
 
 
 def test_refuses_no_rows_and_a_runaway_fit(pairs):
