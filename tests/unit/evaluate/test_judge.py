@@ -144,6 +144,16 @@ def test_everything_but_ingest_and_scores_is_optional(inputs, tmp_path):
         assert f"No {missing} handed to this report." in page
 
 
+def test_a_run_without_experts_is_judged_by_its_global_adapter(world, tmp_path):
+    inputs = artefacts(world, tmp_path / "run")
+    for name in ("fusion", "experts"):
+        inputs["score"].path(f"scores/{name}.parquet").unlink()
+    judged = run_stage({name: inputs[name] for name in ("ingest", "encode", "cluster", "score")}, tmp_path / "judged")
+    report = report_of(judged)
+    assert [row["name"] for row in report["metrics"] if row["kind"] == "model"] == [report["best"]] == ["global"]
+    assert "Expert mixture" not in judged.path("report.html").read_text()
+
+
 def test_logs_are_thinned_and_survive_a_resumed_run(judged):
     curves = report_of(judged)["training"]
     assert list(curves) == ["base", "global", "projector", "expert 0", "expert 1", "expert 10"]
