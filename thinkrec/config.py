@@ -92,7 +92,7 @@ class SASRecSection(Section):
 
 FITS: dict[str, dict[str, float]] = {  # what EncoderSection defaults to where it differs from MF
     "lightgcn": {"dim": 64, "lr": 0.005},
-    "sasrec": {"dim": 64, "num_epochs": 30, "batch_size": 64, "lr": 1e-3, "weight_decay": 0.1},
+    "sasrec": {"dim": 64, "num_epochs": 20, "batch_size": 64, "lr": 1e-3, "weight_decay": 0.1},
 }
 
 
