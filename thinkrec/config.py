@@ -78,20 +78,52 @@ class SplitSection(Section):
     allow_leaks: bool = False  # report the audit's findings instead of stopping
 
 
+class LightGCNSection(Section):
+    num_layers: Count = 2
+
+
+class SASRecSection(Section):
+    length: Count = 25  # rows of a user that a state sees
+    num_blocks: Count = 2
+    num_heads: Count = 1
+    dropout: Share = 0.2
+    feedback: bool = True  # the sequence says which rows were liked; false: it says only which items came, as published
+
+
+FITS: dict[str, dict[str, float]] = {  # what EncoderSection defaults to where it differs from MF
+    "lightgcn": {"dim": 64, "lr": 0.005},
+    "sasrec": {"dim": 64, "num_epochs": 20, "batch_size": 64, "lr": 1e-3, "weight_decay": 0.1},
+}
+
+
 class EncoderSection(Section):
-    source: Literal["mf", "given"] = "mf"
+    source: Literal["mf", "lightgcn", "sasrec", "given"] = "mf"
     users_path: str = ""  # source = "given": parquet with (id, vector)
     items_path: str = ""
+    # Of the encoder that is learned; these defaults are MF's, FITS has the others'.
     dim: Count = 16
     num_epochs: Count = 20
-    batch_size: Count = 1024
+    batch_size: Count = 1024  # rows; SASRec: pieces of sequences
     lr: Positive = 0.01
     weight_decay: float = Field(default=0.05, ge=0)
+    lightgcn: LightGCNSection = LightGCNSection()
+    sasrec: SASRecSection = SASRecSection()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults_of_source(cls, tree: Any) -> Any:
+        return FITS.get(str(tree.get("source")), {}) | tree if isinstance(tree, dict) else tree
 
     @model_validator(mode="after")
     def _paths_are_named(self) -> Self:
         if self.source == "given" and not (self.users_path and self.items_path):
             raise ValueError('encoder.source = "given" needs encoder.users_path and encoder.items_path')
+        return self
+
+    @model_validator(mode="after")
+    def _heads_share_the_width(self) -> Self:
+        if self.source == "sasrec" and self.dim % self.sasrec.num_heads:
+            raise ValueError(f"encoder.dim {self.dim} does not divide by encoder.sasrec.num_heads {self.sasrec.num_heads}")
         return self
 
 

@@ -45,7 +45,13 @@ DS_FILE = ("train.ds_config",)
 
 STAGES = (
     Stage("ingest", "thinkrec.data.ingest", (), ("data", "split", "run.seed"), files=("data.path",)),
-    Stage("encode", "thinkrec.encoder.fit", ("ingest",), ("encoder", "run.seed"), files=("encoder.users_path", "encoder.items_path")),
+    Stage(
+        "encode",
+        "thinkrec.encoder.fit",
+        ("ingest",),
+        ("encoder", "prompt.history_policy", "run.seed"),
+        files=("encoder.users_path", "encoder.items_path"),
+    ),
     Stage("cluster", "thinkrec.cluster.assign", ("ingest", "encode"), ("cluster", "run.seed")),
     Stage("extractor", "thinkrec.generate.extractor", ("ingest",), ("keywords", "base.nano", "train.ds_config", "run.seed"), DS_FILE),
     Stage("keywords", "thinkrec.generate.keywords", ("ingest", "extractor"), ("keywords", "engine.kind", "run.seed")),

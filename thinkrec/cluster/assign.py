@@ -35,7 +35,7 @@ def run(job: Job) -> None:
     activity = train_activity(ingest.path("interactions"))
     most = (settings.num_clusters or settings.max_clusters) * settings.max_points_per_centroid
     sample = sample_vectors(encode.path("users.parquet"), activity, most, seed)
-    has_bias = (read_json(f"{encode.uri}/encoder.json") or {}).get("space") == "mf_bias"
+    has_bias = bool((read_json(f"{encode.uri}/encoder.json") or {}).get("has_bias"))
     router, figures = learn(sample, has_bias, settings, seed, encode.key)
     router.save(job.draft.folder)
     stream(router, f"{encode.uri}/users.parquet", job.draft.uri)

@@ -60,7 +60,7 @@ def run(job: Job) -> None:
         **_parts(job, table, names),
         **_stages(job.inputs),
         "cost": costs(job.inputs, job.config),
-        "explanations": _explanations(job, measured),
+        "explanations": _explanations(job, measured, best),
         "settings": job.config.model_dump(mode="json"),
         "versions": installed_versions(),
     }
@@ -112,13 +112,13 @@ def _stages(inputs: Mapping[str, Artefact]) -> dict[str, Any]:
     }
 
 
-def _explanations(job: Job, measured: dict[str, Resampled]) -> dict[str, Any] | None:
+def _explanations(job: Job, measured: dict[str, Resampled], best: str) -> dict[str, Any] | None:
     explained, settings = evidence.explanations(job.inputs), job.config.evaluate
     if explained is None or explained.is_empty():
         return None
     rescored, keywords = evidence.counterfactuals(job.inputs), evidence.keywords(job.inputs)
     found = reasoning.reasoning(explained, rescored, keywords, evidence.references(job.inputs), settings, job.config.run.seed)
-    think = reasoning.think(measured, job.config.prompt.answer)
+    think = reasoning.think(measured, best, job.config.prompt.answer)
     return found | {"think": think, "rows": examples(explained.drop("facts"))}
 
 

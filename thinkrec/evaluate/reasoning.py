@@ -138,15 +138,15 @@ def _response(rows: pl.DataFrame, change: str, num_bootstrap: int, seed: int) ->
     return found | ({"toward_share": rows["toward"].mean()} if change == "flip" else {})
 
 
-def think(measured: Mapping[str, Resampled], answer: str) -> dict[str, Any]:
-    """AUC of the fusion by where its verdict stands: `first`, `after` the reasoning, or with `none` where it was taught to reason first;
+def think(measured: Mapping[str, Resampled], served: str, answer: str) -> dict[str, Any]:
+    """AUC of the `served` variant by where its verdict stands: `first`, `after` the reasoning, or with `none` where it was taught to reason first;
     `difference` = after - none, paired on the same test rows. The orders of answer are trained apart, so one run has one of them.
     """
     areas = {name: found.estimates()["auc"].value for name, found in measured.items()}
     if answer == "first":
-        return {"first": areas["fusion"], "after": None, "none": None, "difference": None}
-    difference = asdict(measured["fusion"].minus(measured["direct"])["auc"]) if "direct" in measured else None
-    return {"first": None, "after": areas["fusion"], "none": areas.get("direct"), "difference": difference}
+        return {"first": areas[served], "after": None, "none": None, "difference": None}
+    difference = asdict(measured[served].minus(measured["direct"])["auc"]) if "direct" in measured else None
+    return {"first": None, "after": areas[served], "none": areas.get("direct"), "difference": difference}
 
 
 def overlap(explained: pl.DataFrame, references: pl.DataFrame, settings: EvaluateSection, seed: int) -> dict[str, Any] | None:

@@ -26,9 +26,9 @@ def judged_rows(ingest: Artefact, score: Artefact, encode: Artefact | None, prom
     variants also <name>:p_like and <name>:route; in a planted world p_true. Raises DataError for scores that do not fit the test rows.
     """
     table = baseline_rows(ingest.path(), prompt)
-    factorised = baselines.factorised(table, encode.path()) if encode else None
-    if factorised is not None:
-        table = table.with_columns(mf=factorised)
+    encoded = baselines.encoder_scores(encode.path()) if encode else None
+    if encoded is not None:
+        table = table.join(encoded, on="row", maintain_order="left")
     truth = ingest.path("truth.parquet")
     if truth.is_file():
         table = table.join(pl.read_parquet(truth, columns=["row", "p_like"]).rename({"p_like": "p_true"}), on="row", maintain_order="left")

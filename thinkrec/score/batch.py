@@ -20,7 +20,7 @@ from thinkrec.job import Job
 from thinkrec.model.recommender import Recommender
 from thinkrec.model.tables import Places, load_tables
 from thinkrec.score.explain import explain_rows
-from thinkrec.score.routing import VARIANTS, Routing, routes, serving_model
+from thinkrec.score.routing import Routing, routes, serving_model
 from thinkrec.score.speech import Speaker
 
 TEST = schema.SPLITS.index("test")
@@ -53,7 +53,8 @@ def run(job: Job) -> None:
     for variant in variants:
         chosen = rows.filter(pl.col("variant") == variant).select(schema.scores().names)
         chosen.write_parquet(job.draft.folder / "scores" / f"{variant}.parquet", compression="zstd")
-    chosen = _choose(rows.filter(pl.col("variant") == "fusion"), config.evaluate.num_explanations, config.run.seed)
+    serving = Routing(Places(job.places())).variants[-1]
+    chosen = _choose(rows.filter(pl.col("variant") == serving), config.evaluate.num_explanations, config.run.seed)
     explained = ray.remote(explain_rows).options(num_gpus=1 if config.train.use_gpu else 0).remote(**settings, rows=chosen.to_dicts())
     explanations, counterfactuals = ray.get(explained)
     _write(job, "explanations", explanations, schema.EXPLANATIONS)
@@ -84,7 +85,7 @@ class BucketScorer:
     def _score(self, bucket: int) -> pa.Table:
         tables = load_tables(self.config, self.places, buckets=[bucket])
         if self.recommender is None:
-            self.recommender = serving_model(self.config, self.places, tables, self.routing.num_clusters)
+            self.recommender = serving_model(self.config, self.places, tables, self.routing.num_experts)
         data = tables.interactions
         positions = np.flatnonzero(data.split == TEST)
         if self.config.evaluate.max_rows:
@@ -98,9 +99,9 @@ class BucketScorer:
         }
         speaker = Speaker(self.config, self.recommender, tables)
         prompts, owners = [tables.prompt(int(at)) for at in positions], data.user[positions].tolist()
-        variants = [(str(variant), self.routing.gates(variant, users), True) for variant in VARIANTS]
+        variants = [(str(variant), self.routing.gates(variant, users), True) for variant in self.routing.variants]
         if self.config.prompt.answer == "after":
-            variants.append((DIRECT, self.routing.gates("fusion", users), False))
+            variants.append((DIRECT, self.routing.gates(self.routing.variants[-1], users), False))
         parts = []
         for variant, gates, think in variants:
             scores = speaker.scores(prompts, owners, gates, think)

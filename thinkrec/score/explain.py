@@ -25,10 +25,10 @@ def explain_rows(config: dict[str, Any], places: dict[str, str], rows: Explained
     """Scored rows of the fusion (columns of schema.scores()) as rows of schema.EXPLANATIONS and schema.COUNTERFACTUALS."""
     settings, where = parse(config), Places(places)
     tables, routing = load_tables(settings, where, users={row["user_id"] for row in rows}), Routing(where)
-    speaker = Speaker(settings, serving_model(settings, where, tables, routing.num_clusters), tables)
+    speaker = Speaker(settings, serving_model(settings, where, tables, routing.num_experts), tables)
     position_of = {int(row): at for at, row in enumerate(tables.interactions.row)}
     positions = [position_of[row["row"]] for row in rows]
-    gates = routing.gates("fusion", [row["user_id"] for row in rows])
+    gates = routing.gates(routing.variants[-1], [row["user_id"] for row in rows])
     speeches = speaker.speak([tables.prompt(at) for at in positions], tables.interactions.user[positions].tolist(), gates)
     explained, rescored = [], []
     for row, position, speech, own_gates in zip(rows, positions, speeches, gates, strict=True):
@@ -66,7 +66,7 @@ def _responses(speaker: Speaker, position: int, history: History, named: Sequenc
     target, user = int(tables.interactions.item[position]), int(tables.interactions.user[position])
 
     def score(histories: Sequence[History]) -> NDArray[np.float32]:
-        prompts = [tables.template.write(changed, target, *tables.counted(position)) for changed in histories]
+        prompts = [tables.template.write(changed, target, tables.counted(position)) for changed in histories]
         return speaker.scores(prompts, [user] * len(prompts), np.tile(gates, (len(prompts), 1)))
 
     return responses(history, named, score)

@@ -35,7 +35,13 @@ STAGE = "expert"
 
 
 def run(job: Job) -> None:
-    """Train what is not committed yet, then gather all experts and their timeline; inputs as for projector, plus cluster and projector."""
+    """Train what is not committed yet, then gather all experts and their timeline; inputs as for projector, plus cluster and projector.
+
+    One cluster is the run without experts: its router serves everybody by the global adapter, so there is nothing to train.
+    """
+    if job.inputs["cluster"].figures["num_clusters"] == 1:
+        job.draft.figures["used"] = False
+        return
     costs = rows_per_cluster(job)
     keys = {expert: expert_key(job.key, expert) for expert in costs}
     committed = [expert for expert, key in keys.items() if job.store.find(STAGE, key)]

@@ -94,7 +94,9 @@ def _encode(world: pl.DataFrame, folder: Path) -> None:
         ids = world.filter(pl.col("split") == "train")[column].unique().sort()
         vectors = pl.Series("vector", rng.normal(size=(len(ids), 5)).astype(np.float32), dtype=pl.Array(pl.Float32, 5))
         pl.DataFrame({"id": ids, "vector": vectors}).write_parquet(folder / f"{name}.parquet")
-    (folder / "encoder.json").write_text(json.dumps({"mean": 0.1, "space": "mf_bias"}))
+    test = world.filter(pl.col("split") == "test").sort("row")
+    test.select("row", score=pl.col("p_true") + pl.Series(rng.normal(size=test.height))).write_parquet(folder / "scores.parquet")
+    (folder / "encoder.json").write_text(json.dumps({"source": "sasrec", "mean": 0.1, "has_bias": True}))
 
 
 def _cluster(world: pl.DataFrame, folder: Path) -> dict[str, Any]:

@@ -38,14 +38,9 @@ def test_one_class_in_train_is_refused():
         baselines.counted(log, 10)
 
 
-def test_factorised_scores_and_missing_vectors(tmp_path):
-    vector = pl.Array(pl.Float32, 3)
-    pl.DataFrame({"id": ["u1"], "vector": [[1.0, 2.0, 0.5]]}, schema_overrides={"vector": vector}).write_parquet(tmp_path / "users.parquet")
-    pl.DataFrame({"id": ["i1"], "vector": [[3.0, 4.0, 0.25]]}, schema_overrides={"vector": vector}).write_parquet(
-        tmp_path / "items.parquet"
-    )
-    pairs = pl.DataFrame({"user_id": ["new", "u1", "u1", "new"], "item_id": ["i1", "i1", "new", "new"]})
-    (tmp_path / "encoder.json").write_text(json.dumps({"source": "mf", "mean": 0.125}))
-    assert baselines.factorised(pairs, tmp_path).tolist() == [0.375, 11.875, 0.625, 0.125]
-    (tmp_path / "encoder.json").write_text(json.dumps({"source": "given"}))
-    assert baselines.factorised(pairs, tmp_path) is None
+def test_the_encoders_own_scores_bear_its_name_and_given_vectors_have_none(tmp_path):
+    (tmp_path / "encoder.json").write_text(json.dumps({"source": "lightgcn"}))
+    assert baselines.encoder_scores(tmp_path) is None
+    pl.DataFrame({"row": [7, 3], "score": [0.5, -1.0]}).write_parquet(tmp_path / "scores.parquet")
+    assert baselines.encoder_scores(tmp_path).to_dict(as_series=False) == {"row": [7, 3], "lightgcn": [0.5, -1.0]}
+    assert {"mf", "lightgcn", "sasrec"} <= set(baselines.MEANING)

@@ -18,9 +18,11 @@ def test_report_holds_models_baselines_and_honest_figures(inputs, world, judged)
     report, figures = report_of(judged), judged.figures
     test = world.filter(pl.col("split") == "test")
     names = [row["name"] for row in report["metrics"]]
-    assert names == ["fusion", "experts", "global", "item_rate", "user_item_rate", "history_rate", "logistic", "mf"]
+    assert names == ["fusion", "experts", "global", "item_rate", "user_item_rate", "history_rate", "logistic", "sasrec"]
     scores = pl.read_parquet(inputs["score"].path("scores/fusion.parquet")).join(test, on="row")
     assert figures["fusion"]["auc"] == pytest.approx(roc_auc_score(scores["label"], scores["score"]), abs=1e-12)
+    encoded = pl.read_parquet(inputs["encode"].path("scores.parquet")).join(test, on="row")
+    assert figures["sasrec"]["auc"] == pytest.approx(roc_auc_score(encoded["label"], encoded["score"]), abs=1e-12)
     bayes = roc_auc_score(test["label"], test["p_true"])
     assert report["planted"]["bayes_auc"] == pytest.approx(bayes, abs=1e-12)
     assert report["planted"]["recovered_share"]["fusion"] == pytest.approx((figures["fusion"]["auc"] - 0.5) / (bayes - 0.5))
@@ -74,10 +76,20 @@ def test_same_inputs_same_report(inputs, judged, tmp_path):
 
 def test_everything_but_ingest_and_scores_is_optional(inputs, tmp_path):
     judged = run_stage({name: inputs[name] for name in ("ingest", "score")}, tmp_path)
-    assert [row["name"] for row in report_of(judged)["metrics"]][-1] == "logistic"  # no encoder, no MF row
+    assert [row["name"] for row in report_of(judged)["metrics"]][-1] == "logistic"  # no encoder, no row of its own
     page = judged.path("report.html").read_text()
     for missing in ("training logs were", "traces were", "cluster assignment was"):
         assert f"No {missing} handed to this report." in page
+
+
+def test_a_run_without_experts_is_judged_by_its_global_adapter(world, tmp_path):
+    inputs = artefacts(world, tmp_path / "run")
+    for name in ("fusion", "experts"):
+        inputs["score"].path(f"scores/{name}.parquet").unlink()
+    judged = run_stage({name: inputs[name] for name in ("ingest", "encode", "cluster", "score")}, tmp_path / "judged")
+    report = report_of(judged)
+    assert [row["name"] for row in report["metrics"] if row["kind"] == "model"] == [report["best"]] == ["global"]
+    assert "Expert mixture" not in judged.path("report.html").read_text()
 
 
 def test_logs_are_thinned_and_survive_a_resumed_run(judged):

@@ -15,6 +15,8 @@ LABELS = {
     "history_rate": "History rate",
     "logistic": "Logistic",
     "mf": "MF encoder",
+    "lightgcn": "LightGCN encoder",
+    "sasrec": "SASRec encoder",
 }
 BAR = "user_item_rate"  # the two-number baseline every claim is measured against
 JUDGED = ("auc", "uauc")
