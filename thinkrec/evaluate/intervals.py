@@ -54,9 +54,9 @@ class Resampled:
         }
 
     def minus(self, other: Resampled) -> dict[str, Difference]:
-        """Paired differences self - other; both must be of the same rows, metrics and seed."""
+        """Paired differences self - other in the metrics that both have; both must be of the same rows and seed."""
         found = {}
-        for name in self.statistics:
+        for name in (name for name in self.statistics if name in other.statistics):
             draws = self._usable(name) - other._usable(name)
             found[name] = Difference(_number(self.value(name) - other.value(name)), *_bounds(draws), _p_value(draws))
         return found

@@ -1,0 +1,76 @@
+"""How many rows of either class hold each score: what pooled AUC and calibration need to know about all rows at once.
+
+Such counts add up over parts of the rows, in any order and grouping, so billions of rows can be counted apart. They are exact up to
+MAX_CELLS distinct scores. Above that, scores that differ only in their last bits share a cell and count as tied; `auc_error` bounds what
+that can move, and the width of the cells depends on the scores alone, never on how they were parted.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+MAX_CELLS = 2**24  # 400 MB of counts
+MAGNITUDE = 2**63 - 1  # every bit of a float64 but the sign
+
+
+def count_scores(frame: pl.DataFrame) -> pl.DataFrame:
+    """Counts (level, cell, num_pos, num_neg) of a table (score float64, label in {0, 1}), rising by score."""
+    label = frame["label"].cast(pl.Int64)
+    return merge_counts(pl.DataFrame({"level": 0, "cell": _cells(frame["score"].to_numpy()), "num_pos": label, "num_neg": 1 - label}))
+
+
+def merge_counts(counts: pl.DataFrame) -> pl.DataFrame:
+    """The sum of counts of parts that stand below one another; `level` is the number of low bits left out."""
+    while True:
+        top = pl.col("level").max()
+        counts = (
+            counts.with_columns(level=top, cell=pl.col("cell") // pl.lit(2, pl.Int64).pow(top - pl.col("level")))
+            .group_by("level", "cell")
+            .agg(pl.col("num_pos", "num_neg").sum())
+            .sort("cell")
+        )
+        if counts.height <= MAX_CELLS:
+            return counts
+        counts = counts.with_columns(pl.col("level") + 1, pl.col("cell") // 2)
+
+
+def placements(frame: pl.DataFrame, counts: pl.DataFrame) -> Array:
+    """For each row the share of all rows of the other class that it is ordered rightly against, a tie one half; 0 without another class.
+
+    counts: of these rows, or of a larger table that holds them.
+    """
+    pos, neg = counts["num_pos"].to_numpy(), counts["num_neg"].to_numpy()
+    place = np.searchsorted(counts["cell"].to_numpy(), _cells(frame["score"].to_numpy()) >> _level(counts))
+    below = (np.cumsum(neg) - neg / 2) / max(neg.sum(), 1)
+    above = (pos.sum() - np.cumsum(pos) + pos / 2) / max(pos.sum(), 1)
+    found: Array = np.where(frame["label"].to_numpy() == 1, below[place], above[place])
+    return found
+
+
+def auc_error(counts: pl.DataFrame) -> float:
+    """How far pooled AUC from these counts can lie from that of the scores themselves; 0 while every cell is a single score."""
+    if not _level(counts):
+        return 0.0
+    pos, neg = (counts[name].to_numpy().astype(np.float64) for name in ("num_pos", "num_neg"))
+    return float(pos @ neg / (2 * max(pos.sum() * neg.sum(), 1)))
+
+
+def score_values(counts: pl.DataFrame) -> Array:
+    """The score of each cell; the middle of a cell of several."""
+    level = _level(counts)
+    cells = (counts["cell"].to_numpy() << level) + (1 << level) // 2
+    return np.where(cells < 0, cells ^ MAGNITUDE, cells).view(np.float64)
+
+
+def _cells(scores: NDArray[np.floating]) -> NDArray[np.int64]:
+    """Integers in the order of the scores, equal where they are equal: the bits of a float64, those of negative numbers turned about."""
+    bits = (scores.astype(np.float64) + 0.0).view(np.int64)  # + 0.0 makes one zero of two
+    return np.where(bits < 0, bits ^ MAGNITUDE, bits)
+
+
+def _level(counts: pl.DataFrame) -> int:
+    return int(counts["level"][0]) if counts.height else 0
