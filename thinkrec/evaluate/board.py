@@ -11,7 +11,7 @@ from rich.table import Table
 from thinkrec.evaluate.cells import AREAS
 from thinkrec.evaluate.views import SLICINGS
 
-PLAIN_WIDTH = 160  # of a pipe or a file
+PLAIN_WIDTH = 200  # of a pipe or a file
 
 
 def show(report: Mapping[str, Any]) -> None:
@@ -26,8 +26,8 @@ def show(report: Mapping[str, Any]) -> None:
     console.print(_metrics(report, names))
     if report["differences"]:
         console.print(_differences(report["differences"][0]))
+    console.print(_variants(report["uauc_variants"], names))
     for name in names:
-        console.print(_variants(report["uauc_variants"][name], name))
         if report["calibration"][name]:
             console.print(_calibration(report["calibration"][name], name))
     for slicing in SLICINGS:
@@ -53,18 +53,21 @@ def _differences(row: Mapping[str, Any]) -> Table:
     return _table(f"{row['name']} - {row['against']}, paired by user", ["metric", "difference", "p"], rows)
 
 
-def _variants(variants: Iterable[Mapping[str, Any]], name: str) -> Table:
-    keys = ("used_by", "definition")
-    rows = [
-        [row["name"], _number(row["value"]), f"{row['num_users']:,}", f"{row['num_dropped']:,}", *(row[key] for key in keys)] for row in variants
-    ]
-    return _table(f"One name, many meanings: UAUC and GAUC of {name}", ["reading", "value", "users", "dropped", "used by", "definition"], rows)
+def _variants(variants: Mapping[str, Sequence[Mapping[str, Any]]], names: Sequence[str]) -> Table:
+    rows = []
+    for readings in zip(*(variants[name] for name in names), strict=True):
+        first = readings[0]
+        counts = [f"{first['num_users']:,}", f"{first['num_dropped']:,}"]
+        rows.append([first["name"], *(_number(row["value"]) for row in readings), *counts, first["used_by"], first["definition"]])
+    columns = ["reading", *names, "users", "dropped", "used by", "definition"]
+    return _table("One name, many meanings: what others call UAUC or GAUC", columns, rows)
 
 
 def _calibration(found: Mapping[str, Any], name: str) -> Table:
     rows = [[_number(row["predicted"]), _number(row["observed"]), f"{row['num_rows']:,}"] for row in found["bins"]]
     errors = f"ECE {_number(found['expected_error'])} ({_number(found['expected_error_width'])} with bins of equal width)"
-    return _table(f"Calibration of {name}: {errors}, Brier score {_number(found['brier'])}", ["predicted", "observed", "rows"], rows)
+    caption = f"{errors}, Brier score {_number(found['brier'])}"
+    return _table(f"Calibration of {name}", ["predicted", "observed", "rows"], rows, caption)
 
 
 def _slices(groups: Iterable[Mapping[str, Any]], slicing: str, names: Sequence[str]) -> Table:
@@ -76,10 +79,10 @@ def _slices(groups: Iterable[Mapping[str, Any]], slicing: str, names: Sequence[s
     return _table(f"By {slicing.replace('_', ' ')} in train", ["group", "rows", "users", "like rate", *columns], rows)
 
 
-def _table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold")
+def _table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], caption: str | None = None) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", caption=caption, caption_justify="left")
     for column in columns:
-        table.add_column(column, no_wrap=column not in ("definition", "used by"))
+        table.add_column(column, overflow="fold")  # a narrow terminal must not cut numbers off
     for row in rows:
         table.add_row(*row)
     return table

@@ -17,7 +17,9 @@ def probabilities(scores: pl.Series, link: Link) -> pl.Series:
 
 def calibration(frame: pl.DataFrame) -> dict[str, Any]:
     """`calibration_of_counts` of a table (p_like, label)."""
-    return calibration_of_counts(frame.group_by("p_like").agg(num_pos=pl.col("label").cast(pl.Int64).sum(), num_rows=pl.len().cast(pl.Int64)))
+    return calibration_of_counts(
+        frame.group_by("p_like").agg(num_pos=pl.col("label").cast(pl.Int64).sum(), num_rows=pl.len().cast(pl.Int64))
+    )
 
 
 def calibration_of_counts(counts: pl.DataFrame) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from thinkrec.store import write_json
 
 
 def evaluate(
-    scores: Annotated[str, typer.Argument(help="Scores with user_id, score and label: parquet, CSV, TSV, JSON lines, .inter, or a folder.")],
+    scores: Annotated[str, typer.Argument(help="user_id, score and label: parquet, CSV, TSV, JSON lines, .inter, or a folder.")],
     labels: Annotated[str | None, typer.Option(help="Labels in a file of their own.")] = None,
     reference: Annotated[str | None, typer.Option(help="Another score file to compare with, paired by user.")] = None,
     train: Annotated[str | None, typer.Option(help="Train rows (user_id, item_id), for cells and curves.")] = None,

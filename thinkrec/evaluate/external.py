@@ -20,6 +20,7 @@ from thinkrec.evaluate.scoreboard import KS, difference_rows, measure_users, met
 from thinkrec.evaluate.views import ALL, SLICINGS, count_views, merge_views, select, user_views
 
 ScoreIs = Literal["auto", "probability", "logit", "rank"]
+NAMED = ("scores", "labels")  # a name the user gives must be there; other files may use the usual names
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ class InMemory:
     @classmethod
     def of(cls, files: Files) -> InMemory:
         """Read and join the files in this process."""
-        tables = {source: read(path, files.needed(source), files.names) for source, path in files.given().items()}
+        tables = {source: read(path, files.needed(source), files.names, strict=source in NAMED) for source, path in files.given().items()}
         item_rows = tables["train"].group_by("item_id").agg(num_rows=pl.len()) if files.train else None
         return cls(join_sources(tables, files.given(), item_rows))
 

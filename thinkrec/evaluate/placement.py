@@ -19,23 +19,18 @@ MAGNITUDE = 2**63 - 1  # every bit of a float64 but the sign
 
 def count_scores(frame: pl.DataFrame) -> pl.DataFrame:
     """Counts (level, cell, num_pos, num_neg) of a table (score float64, label in {0, 1}), rising by score."""
-    label = frame["label"].cast(pl.Int64)
-    return merge_counts(pl.DataFrame({"level": 0, "cell": _cells(frame["score"].to_numpy()), "num_pos": label, "num_neg": 1 - label}))
+    label, cells = frame["label"].cast(pl.Int64), _cells(frame["score"].to_numpy())
+    return merge_counts(pl.DataFrame({"level": np.zeros_like(cells), "cell": cells, "num_pos": label, "num_neg": 1 - label}))
 
 
 def merge_counts(counts: pl.DataFrame) -> pl.DataFrame:
-    """The sum of counts of parts that stand below one another; `level` is the number of low bits left out."""
-    while True:
-        top = pl.col("level").max()
-        counts = (
-            counts.with_columns(level=top, cell=pl.col("cell") // pl.lit(2, pl.Int64).pow(top - pl.col("level")))
-            .group_by("level", "cell")
-            .agg(pl.col("num_pos", "num_neg").sum())
-            .sort("cell")
-        )
-        if counts.height <= MAX_CELLS:
-            return counts
-        counts = counts.with_columns(pl.col("level") + 1, pl.col("cell") // 2)
+    """The sum of counts of parts that stand below one another; `level` is the number of low bits left out, the least that will do."""
+    counts = _at_level(counts, _level(counts))
+    if counts.height <= MAX_CELLS:
+        return counts
+    cells = counts["cell"].to_numpy()
+    joins_at = _bit_length(cells[1:] ^ cells[:-1])  # the level from which two neighbours share a cell
+    return _at_level(counts, int(np.partition(joins_at, -MAX_CELLS)[-MAX_CELLS]))
 
 
 def placements(frame: pl.DataFrame, counts: pl.DataFrame) -> Array:
@@ -73,4 +68,16 @@ def _cells(scores: NDArray[np.floating]) -> NDArray[np.int64]:
 
 
 def _level(counts: pl.DataFrame) -> int:
-    return int(counts["level"][0]) if counts.height else 0
+    return int(counts["level"].max() or 0)  # type: ignore[arg-type]
+
+
+def _at_level(counts: pl.DataFrame, level: int) -> pl.DataFrame:
+    cells = counts["cell"].to_numpy() >> (level - counts["level"].to_numpy())
+    found = counts.with_columns(level=pl.lit(level, pl.Int64), cell=cells)
+    return found.group_by("level", "cell").agg(pl.col("num_pos", "num_neg").sum()).sort("cell")
+
+
+def _bit_length(numbers: NDArray[np.int64]) -> NDArray[np.int32]:
+    bits = numbers.view(np.uint64)
+    high, low = bits >> np.uint64(32), bits & np.uint64(2**32 - 1)  # a float64 holds 32 bits exactly, but not 64
+    return np.where(high > 0, 32 + np.frexp(high)[1], np.frexp(low)[1])

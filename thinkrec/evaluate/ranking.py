@@ -120,29 +120,35 @@ def user_table(frame: pl.DataFrame, ks: Sequence[int], counts: pl.DataFrame | No
     either class, and for each k the expected dcg, precision sum and chance of no hit. counts: of a table these rows are a part of.
     """
     counts = count_scores(frame) if counts is None else counts
-    placed = frame.lazy().with_columns(placement=pl.Series(placements(frame, counts)))
-    sums = [(pl.col("placement").filter(pl.col("label") == label).sum().alias(f"placed_{name}")) for label, name in ((1, "pos"), (0, "neg"))]
-    sums.append((pl.col("score").min() == pl.col("score").max()).alias("flat"))
+    label, placement = pl.col("label"), pl.col("placement")
     p_like = pl.col("p_like") if "p_like" in frame.columns else pl.lit(None, pl.Float64)
-    right = pl.when(pl.col("label") == 1).then(p_like).otherwise(1 - p_like).clip(SMALLEST_P, 1 - SMALLEST_P)
-    sums.append(pl.when(right.has_nulls().not_()).then(-right.log().sum()).alias("loss"))
-    users = user_auc(frame).join(placed.group_by("user_id").agg(sums).collect(), on="user_id", how="left")
+    right = pl.when(label == 1).then(p_like).otherwise(1 - p_like).clip(SMALLEST_P, 1 - SMALLEST_P)
+    users = user_auc(
+        frame.with_columns(placement=placements(frame, counts)),
+        placed_pos=(placement * label).sum(),
+        placed_neg=(placement * (1 - label)).sum(),
+        flat=pl.col("score").min() == pl.col("score").max(),
+        loss=pl.when(p_like.is_not_null().all()).then(-right.log().sum()),
+    )
     if ks:
         users = users.join(_top(frame, ks), on="user_id", how="left")
     return users.sort("user_id")
 
 
-def user_auc(frame: pl.DataFrame) -> pl.DataFrame:
-    """(user_id, num_rows, num_pos, auc), one pass over (user_id, score, label); auc is null for users with one class."""
-    rank = pl.col("score").rank("average").over("user_id")
+def user_auc(frame: pl.DataFrame, **sums: pl.Expr) -> pl.DataFrame:
+    """(user_id, num_rows, num_pos, auc) and `sums`, one pass over (user_id, score, label); auc is null for users with one class."""
     positives, rows = pl.col("num_pos"), pl.col("num_rows")
     area = (pl.col("rank_sum") - positives * (positives + 1) / 2) / (positives * (rows - positives))
     return (
         frame.lazy()
-        .select("user_id", "label", liked_rank=rank * pl.col("label"))
         .group_by("user_id")
-        .agg(num_rows=pl.len().cast(pl.Int64), num_pos=pl.col("label").cast(pl.Int64).sum(), rank_sum=pl.col("liked_rank").sum())
-        .select("user_id", "num_rows", "num_pos", auc=pl.when(positives.is_between(1, rows - 1)).then(area))
+        .agg(
+            num_rows=pl.len().cast(pl.Int64),
+            num_pos=pl.col("label").cast(pl.Int64).sum(),
+            rank_sum=(pl.col("score").rank("average") * pl.col("label")).sum(),
+            **sums,
+        )
+        .select("user_id", "num_rows", "num_pos", *sums, auc=pl.when(positives.is_between(1, rows - 1)).then(area))
         .collect()
     )
 

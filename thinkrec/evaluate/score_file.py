@@ -30,13 +30,14 @@ class Part:
     row_groups: tuple[int, ...] | None = None
 
 
-def read(path: str, needed: Sequence[str], names: Mapping[str, str]) -> pl.DataFrame:
+def read(path: str, needed: Sequence[str], names: Mapping[str, str], strict: bool = True) -> pl.DataFrame:
     """The known columns of a file, or of all score files in a folder, checked and in the types of COLUMNS.
 
-    needed: columns that must be there. names: what the user calls a column, for those that are not called as in COLUMNS.
+    needed: columns that must be there. names: what the user calls a column, for those that are not called as in COLUMNS; strict: a needed
+    one must then bear that name, else the usual name will do.
     Raises MissingFileError, or DataError with file, column and row.
     """
-    tables = [read_part(part, needed, names) for part in file_parts(path)]
+    tables = [read_part(part, needed, names, strict) for part in file_parts(path)]
     if any(table.columns != tables[0].columns for table in tables):
         raise DataError("the files of this folder do not have the same columns", path, "write all of them alike")
     table = pl.concat(tables)
@@ -60,8 +61,8 @@ def file_parts(path: str) -> list[Part]:
     return [part for file in bases for part in (_row_group_parts(prefix + file) if file.endswith(".parquet") else [Part(prefix + file)])]
 
 
-def read_part(part: Part, needed: Sequence[str], names: Mapping[str, str]) -> pl.DataFrame:
-    """The known columns of one part."""
+def read_part(part: Part, needed: Sequence[str], names: Mapping[str, str], strict: bool = True) -> pl.DataFrame:
+    """`read` of one part."""
     path = part.path
     suffix = PurePosixPath(path).suffix
     if suffix not in SUFFIXES:
@@ -77,7 +78,7 @@ def read_part(part: Part, needed: Sequence[str], names: Mapping[str, str]) -> pl
                 table = pl.read_ndjson(file.read(), infer_schema_length=None)
     except (pl.exceptions.PolarsError, pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
         raise _unreadable(path, error) from None
-    chosen = _choose(table.columns, needed, names, path)
+    chosen = _choose(table.columns, needed, names, strict, path)
     return table.select(_checked(table[given], name, path, part.first_row) for name, given in chosen.items())
 
 
@@ -106,19 +107,19 @@ def _read_parquet(file: pa.NativeFile, part: Part, names: Mapping[str, str]) -> 
     return table if known else pl.DataFrame(schema=dict.fromkeys(parquet.schema_arrow.names, pl.Null))
 
 
-def _choose(columns: Sequence[str], needed: Sequence[str], names: Mapping[str, str], path: str) -> dict[str, str]:
-    """Which column of the file is which of COLUMNS: the one named by the user, else the one of that name."""
-    plain = {_plain(column): column for column in columns}
+def _choose(columns: Sequence[str], needed: Sequence[str], names: Mapping[str, str], strict: bool, path: str) -> dict[str, str]:
+    """Which column of the file is which of COLUMNS."""
+    known = {_plain(column): column for column in columns} | {column: column for column in columns}
     chosen = {}
     for name in COLUMNS:
         given = names.get(name, name)
-        if given in columns:
-            chosen[name] = given
-        elif given in plain or name in plain:
-            chosen[name] = plain[given] if given in plain else plain[name]
-        elif name in needed:
+        if given in known:
+            chosen[name] = known[given]
+        elif name in needed and (strict or name not in known):
             what = f"no column {given!r}; there are {', '.join(columns)}"
             raise DataError(what, path, f"name the column with --{name.removesuffix('_id')}, or call it {name}")
+        elif name in known:
+            chosen[name] = known[name]
     return chosen
 
 

@@ -27,9 +27,7 @@ def measure_users(
     users: Mapping[str, pl.DataFrame], ks: Sequence[int], num_bootstrap: int, seed: int, profile: Profile
 ) -> dict[str, Resampled]:
     """The same from one user table a scorer, all of the same users."""
-    return {
-        name: resample(user_statistics(table, ks, profile), table.height, num_bootstrap, seed) for name, table in users.items()
-    }
+    return {name: resample(user_statistics(table, ks, profile), table.height, num_bootstrap, seed) for name, table in users.items()}
 
 
 def metric_rows(measured: dict[str, Resampled]) -> list[dict[str, Any]]:

@@ -16,7 +16,7 @@ import ray
 import ray.data
 
 from thinkrec.errors import DataError, StageFailed, ThinkrecError
-from thinkrec.evaluate.external import Files
+from thinkrec.evaluate.external import NAMED, Files
 from thinkrec.evaluate.match import join_sources
 from thinkrec.evaluate.score_file import COLUMNS, Part, file_parts, read_part
 
@@ -57,7 +57,7 @@ class OnRay:
 def _read(batch: dict[str, Any], files: Files, num_shards: int) -> pa.Table:
     part = dict(batch["part"][0])
     source = part.pop("source")
-    table = read_part(Part(**part), ["user_id", *files.needed(source)], files.names)
+    table = read_part(Part(**part), ["user_id", *files.needed(source)], files.names, strict=source in NAMED)
     missing = {name: pl.lit(None, kind) for name, kind in COLUMNS.items() if name not in table.columns}
     shard = (pl.col("user_id").hash(seed=0) % num_shards).cast(pl.Int64)
     return table.with_columns(**missing).select(*COLUMNS, source=pl.lit(source), shard=shard).to_arrow()
