@@ -7,6 +7,7 @@ these rows, so intervals, too, are the same however many shards there are.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -36,18 +37,18 @@ class OnRay:
         rows = listed.map_batches(_read, batch_size=1, fn_kwargs={"files": files, "num_shards": num_shards}, batch_format="numpy")
         item_rows = None
         if files.train:
-            rows = rows.materialize()  # read once, used twice
-            counted = _results(rows.map_batches(_count_items, batch_size=None, batch_format="pyarrow"), files.train)
+            rows = _kept(rows)  # read once, used twice
+            counted = _results(rows.map_batches(_count_items, batch_size=None, batch_format="pyarrow"))
             item_rows = pl.concat(counted).group_by("item_id").agg(pl.col("num_rows").sum())
         settings = {"files": files, "item_rows": ray.put([item_rows])}
-        joined = cls(rows, num_shards)._by_shard(_join, settings).materialize()
+        joined = _kept(cls(rows, num_shards)._by_shard(_join, settings))
         if not joined.count():
             raise DataError("there are no rows in this file", files.scores, "write one row a scored interaction")
         return cls(joined, num_shards)
 
     def map(self, function: Callable[..., pl.DataFrame], *arguments: Any) -> Iterator[pl.DataFrame]:
         """`function(shard, *arguments)` of every shard, as they come."""
-        yield from _results(self._by_shard(_apply, {"function": function, "arguments": ray.put(arguments)}), function.__name__)
+        yield from _results(self._by_shard(_apply, {"function": function, "arguments": ray.put(arguments)}))
 
     def _by_shard(self, function: Callable[..., pa.Table], settings: dict[str, Any]) -> ray.data.Dataset:
         shards = self.rows.groupby("shard", num_partitions=self.num_shards)
@@ -84,12 +85,25 @@ def _apply(rows: pa.Table, function: Callable[..., pl.DataFrame], arguments: ray
     return function(pl.DataFrame(rows), *ray.get(arguments)).to_arrow()
 
 
-def _results(done: ray.data.Dataset, what: str) -> Iterator[pl.DataFrame]:
-    """The blocks as they come; an error of ours arrives as itself."""
-    done.context.raise_original_map_exception = True
+def _kept(rows: ray.data.Dataset) -> ray.data.Dataset:
+    """The rows, computed now and kept by Ray."""
+    with _own_errors(rows):
+        return rows.materialize()
+
+
+def _results(rows: ray.data.Dataset) -> Iterator[pl.DataFrame]:
+    """The blocks as they come."""
+    with _own_errors(rows):
+        yield from (pl.DataFrame(block) for block in rows.iter_batches(batch_size=None, batch_format="pyarrow"))
+
+
+@contextmanager
+def _own_errors(rows: ray.data.Dataset) -> Iterator[None]:
+    """An error of ours in a shard arrives as itself."""
+    rows.context.raise_original_map_exception = True
     try:
-        yield from (pl.DataFrame(block) for block in done.iter_batches(batch_size=None, batch_format="pyarrow"))
+        yield
     except ray.exceptions.RayTaskError as error:
         if isinstance(error.cause, ThinkrecError):
             raise error.cause from None
-        raise StageFailed(f"a shard failed: {error.cause!r}", what, "run the same command again") from error
+        raise StageFailed(f"a shard could not be judged: {error.cause!r}", "Ray Data", "run the same command again") from error
