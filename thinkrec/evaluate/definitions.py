@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
+from thinkrec.evaluate.placement import Array
 from thinkrec.evaluate.ranking import Profile, UserMean
 
 TIES = "ties count one half"
@@ -42,7 +44,7 @@ def uauc_variants(users: pl.DataFrame) -> list[dict[str, Any]]:
     area = np.where(mixed, users["auc"].to_numpy(), 0.0)
     everyone, nobody, varied = np.ones_like(mixed), np.zeros_like(mixed), mixed & ~users["flat"].to_numpy()
     strict = everyone if mixed.all() else nobody
-    readings = [
+    readings: list[tuple[str, Array, NDArray[np.bool_], Any, str, str]] = [  # name, values, users, weights, who uses it, definition
         ("uauc", area, mixed, 1, "CoLLM, BinLLM, ThinkRec; FuxiCTR avgAUC", "plain mean over users with both classes"),
         ("gauc_rows", area, mixed, rows, "FuxiCTR gAUC", "weighted by rows"),
         ("gauc_pos", area, mixed, positives, "RecBole GAUC", "weighted by positives"),

@@ -25,12 +25,13 @@ def count_scores(frame: pl.DataFrame) -> pl.DataFrame:
 
 def merge_counts(counts: pl.DataFrame) -> pl.DataFrame:
     """The sum of counts of parts that stand below one another; `level` is the number of low bits left out, the least that will do."""
-    counts = _at_level(counts, _level(counts))
+    level = _level(counts)
+    counts = _at_level(counts, level)
     if counts.height <= MAX_CELLS:
         return counts
     cells = counts["cell"].to_numpy()
-    joins_at = _bit_length(cells[1:] ^ cells[:-1])  # the level from which two neighbours share a cell
-    return _at_level(counts, int(np.partition(joins_at, -MAX_CELLS)[-MAX_CELLS]))
+    joins_after = _bit_length(cells[1:] ^ cells[:-1])  # so many bits fewer, and two neighbours share a cell
+    return _at_level(counts, level + int(np.partition(joins_after, -MAX_CELLS)[-MAX_CELLS]))
 
 
 def placements(frame: pl.DataFrame, counts: pl.DataFrame) -> Array:
@@ -68,12 +69,12 @@ def _cells(scores: NDArray[np.floating]) -> NDArray[np.int64]:
 
 
 def _level(counts: pl.DataFrame) -> int:
-    return int(counts["level"].max() or 0)  # type: ignore[arg-type]
+    return int(counts.select(pl.col("level").max()).item() or 0)
 
 
 def _at_level(counts: pl.DataFrame, level: int) -> pl.DataFrame:
     cells = counts["cell"].to_numpy() >> (level - counts["level"].to_numpy())
-    found = counts.with_columns(level=pl.lit(level, pl.Int64), cell=cells)
+    found = counts.with_columns(level=pl.lit(level, pl.Int64), cell=pl.Series(cells))
     return found.group_by("level", "cell").agg(pl.col("num_pos", "num_neg").sum()).sort("cell")
 
 

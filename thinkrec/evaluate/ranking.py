@@ -188,8 +188,11 @@ def _top(frame: pl.DataFrame, ks: Sequence[int]) -> pl.DataFrame:
 
 def _pooled(users: pl.DataFrame) -> PooledAuc:
     pos = users["num_pos"].to_numpy()
-    classes = (("placed_pos", pos), ("placed_neg", users["num_rows"].to_numpy() - pos))
-    return PooledAuc(*(_mean(users[placed].to_numpy() / np.maximum(number, 1), number) for placed, number in classes))
+    neg = users["num_rows"].to_numpy() - pos
+    return PooledAuc(
+        positives=_mean(users["placed_pos"].to_numpy() / np.maximum(pos, 1), pos),
+        negatives=_mean(users["placed_neg"].to_numpy() / np.maximum(neg, 1), neg),
+    )
 
 
 def _mean(values: Array, weights: NDArray[Any]) -> UserMean:

@@ -89,7 +89,9 @@ def _row_group_parts(path: str) -> list[Part]:
             metadata = pq.ParquetFile(file).metadata
     except (pa.ArrowInvalid, OSError) as error:
         raise _unreadable(path, error) from None
-    parts, groups, first, num_rows = [], [], 0, 0
+    parts: list[Part] = []
+    groups: list[int] = []
+    first = num_rows = 0
     for group in range(metadata.num_row_groups):
         groups.append(group)
         num_rows += metadata.row_group(group).num_rows

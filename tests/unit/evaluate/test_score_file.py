@@ -46,7 +46,7 @@ def test_columns_may_have_any_name(tmp_path):
     named = {"user_id": "who", "score": "model_a", "item_id": "item"}
     assert read(path, NEEDED, named).equals(TABLE)  # item_id is not needed: its usual name will do
     for strict, wrong in ((True, {"score": "model_b"}), (False, {"user_id": "whom"})):
-        with pytest.raises(DataError, match=r"no column '(model_b|whom)'; there are .*model_a.*--(score|user)"):
+        with pytest.raises(DataError, match=r"(?s)no column '(model_b|whom)'; there are .*model_a.*--(score|user)"):
             read(path, NEEDED, named | wrong, strict)
     with pytest.raises(DataError, match="holds 'no number'"):  # the column called score
         read(path, NEEDED, named | {"score": "model_b"}, strict=False)
