@@ -13,10 +13,12 @@ import typer
 from thinkrec import config as config_room
 from thinkrec.config import Config
 from thinkrec.errors import ThinkrecError
+from thinkrec.evaluate.command import evaluate
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
 config_app = typer.Typer(no_args_is_help=True, help="Look at run files.")
 app.add_typer(config_app, name="config")
+app.command()(evaluate)
 
 RunFile = Annotated[Path, typer.Argument(help="The run file, TOML.")]
 Overrides = Annotated[list[str] | None, typer.Option("--set", help="Override a key: a.b=value. May be repeated.")]
@@ -72,27 +74,6 @@ def _print_stages(settings: Config, until: str | None) -> None:
 def show(file: RunFile, overrides: Overrides = None) -> None:
     """Print the resolved run file: every key with its value."""
     typer.echo(config_room.dump(config_room.load(file, overrides or ())))
-
-
-@app.command()
-def evaluate(
-    scores: Annotated[Path, typer.Argument(help="Scores with user_id, score and label: parquet or CSV.")],
-    labels: Annotated[Path | None, typer.Option(help="Labels in a file of their own.")] = None,
-    reference: Annotated[Path | None, typer.Option(help="Another score file to compare with, paired by user.")] = None,
-    num_bootstrap: Annotated[int, typer.Option(min=1, help="User resamples behind each interval.")] = 1000,
-    seed: Annotated[int, typer.Option(min=0)] = 42,
-) -> None:
-    """Judge any score file; needs no model."""
-    from thinkrec.evaluate.external import judge_file
-
-    typer.echo(
-        json.dumps(
-            judge_file(
-                str(scores), str(labels) if labels else None, str(reference) if reference else None, num_bootstrap=num_bootstrap, seed=seed
-            ),
-            indent=2,
-        )
-    )
 
 
 def main(arguments: list[str] | None = None) -> None:

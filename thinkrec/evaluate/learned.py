@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from thinkrec.errors import ModelError
-from thinkrec.evaluate.ranking import Array
+from thinkrec.evaluate.placement import Array
 from thinkrec.model.base import check_folder
 
 BATCH_SIZE = 32

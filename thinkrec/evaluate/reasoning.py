@@ -139,8 +139,8 @@ def _response(rows: pl.DataFrame, change: str, num_bootstrap: int, seed: int) ->
 
 
 def think(measured: Mapping[str, Resampled], served: str, answer: str) -> dict[str, Any]:
-    """AUC of the `served` variant by where its verdict stands: `first`, `after` the reasoning, or with `none` where it was taught to reason first;
-    `difference` = after - none, paired on the same test rows. The orders of answer are trained apart, so one run has one of them.
+    """AUC of the `served` variant by where its verdict stands: `first`, `after` the reasoning, or with `none` where it was taught to reason
+    first; `difference` = after - none, paired on the same test rows. The orders of answer are trained apart, so one run has one of them.
     """
     areas = {name: found.estimates()["auc"].value for name, found in measured.items()}
     if answer == "first":

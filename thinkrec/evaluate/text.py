@@ -21,7 +21,8 @@ import polars as pl
 
 from thinkrec.config import EvaluateSection
 from thinkrec.evaluate.intervals import resample
-from thinkrec.evaluate.ranking import Array, UserMean
+from thinkrec.evaluate.placement import Array
+from thinkrec.evaluate.ranking import UserMean
 from thinkrec.evaluate.wordnet.table import WordNet
 
 LEARNED = {"bert_score": "evaluate.bert_score_path", "bleurt": "evaluate.bleurt_path"}
