@@ -44,7 +44,7 @@ ADAPTERS = ("global", "projector", "experts")
 DS_FILE = ("train.ds_config",)
 
 STAGES = (
-    Stage("ingest", "thinkrec.data.ingest", (), ("data", "split", "run.seed"), files=("data.path",)),
+    Stage("ingest", "thinkrec.data.ingest", (), ("data", "split", "run.seed"), files=("data.path",), version=2),
     Stage("encode", "thinkrec.encoder.fit", ("ingest",), ("encoder", "run.seed"), files=("encoder.users_path", "encoder.items_path")),
     Stage("cluster", "thinkrec.cluster.assign", ("ingest", "encode"), ("cluster", "run.seed")),
     Stage("extractor", "thinkrec.generate.extractor", ("ingest",), ("keywords", "base.nano", "train.ds_config", "run.seed"), DS_FILE),

@@ -27,7 +27,7 @@ Reasons = Mapping[str, pl.Expr]
 
 
 def validate(tables: Tables, settings: DataSection) -> Tables:
-    """The tables with every usable row, a `label` int8 column, ITEMS types, and the other rows in quarantine.
+    """The tables with every usable row, a `label` int8 column, ITEMS types (and `ts` of dated texts), and the other rows in quarantine.
 
     Raises DataError that names the source, the row or the counts per reason.
     """
@@ -51,7 +51,7 @@ def validate(tables: Tables, settings: DataSection) -> Tables:
     quarantine = pa.concat_tables([tables.quarantine, bad_interactions, bad_items])
     _refuse_many(tables.source, quarantine, len(interactions) + len(items), settings.max_bad_share)
     _refuse_empty(tables.source, items=items, interactions=interactions)
-    return replace(tables, interactions=interactions.to_arrow(), items=_arrow(items, ITEMS), quarantine=quarantine)
+    return replace(tables, interactions=interactions.to_arrow(), items=_arrow(items), quarantine=quarantine)
 
 
 def _label(interactions: pl.DataFrame, like_threshold: float) -> pl.Expr:
@@ -133,5 +133,7 @@ def _refuse_many(source: str, quarantine: pa.Table, num_good: int, max_bad_share
         )
 
 
-def _arrow(frame: pl.DataFrame, schema: pa.Schema) -> pa.Table:
-    return frame.select(schema.names).to_arrow().cast(schema)
+def _arrow(items: pl.DataFrame) -> pa.Table:
+    """ITEMS, and the dates of the texts where the source has them: only the audit needs those."""
+    dated = ITEMS.append(pa.field("ts", pa.int64())) if "ts" in items.columns else ITEMS
+    return items.select(dated.names).to_arrow().cast(dated)

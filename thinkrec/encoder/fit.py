@@ -1,7 +1,8 @@
 """The stage `encode`: vectors for the users and items of train, learned here or given.
 
 Writes users.parquet and items.parquet (schema.vectors) and encoder.json: source, space ("mf_bias": the last number is a bias; "given"),
-dim (the width of the vectors) and, for MF, mean. Who is not in train has no vector and is served by the global adapter (D5).
+dim (the width of the vectors) and, for MF, mean and num_rows (train rows fitted). Who is not in train has no vector and is served by the
+global adapter (D5).
 """
 
 from __future__ import annotations
@@ -79,6 +80,7 @@ def train_function(settings: dict[str, Any]) -> None:
         "space": "mf_bias",
         "dim": encoder.dim + 1,
         "mean": factors.mean,
+        "num_rows": len(rows.label),
         "num_users": len(users),
         "num_items": len(items),
         "num_epochs": factors.num_epochs,
