@@ -14,11 +14,10 @@ import pyarrow as pa
 
 from thinkrec.config import DataSection
 from thinkrec.data.readers.tables import Tables, refused
-from thinkrec.data.schema import ITEMS
+from thinkrec.data.schema import ITEMS, LATEST_MS
 from thinkrec.errors import DataError
 
 MAX_ID_CHARS = 200
-LATEST_MS = 4_102_444_800_000  # the year 2100
 OLDEST_MS = 10**11  # March 1973: a data set that ends before it counts seconds, not milliseconds
 ESCAPES = r"\.\.[/\\]|[/\\]\.\.|\x00"
 CONTROLS = r"[\x00-\x1f\x7f-\x9f]"
@@ -57,7 +56,7 @@ def validate(tables: Tables, settings: DataSection) -> Tables:
 def _label(interactions: pl.DataFrame, like_threshold: float) -> pl.Expr:
     """The given label; where there is none, whether the rating reaches the threshold; null where there is neither."""
     columns = interactions.columns
-    rated = pl.when(pl.col("rating").is_not_nan()).then(pl.col("rating") >= like_threshold) if "rating" in columns else pl.lit(None)
+    rated = pl.when(pl.col("rating").is_finite()).then(pl.col("rating") >= like_threshold) if "rating" in columns else pl.lit(None)
     given = pl.col("label") if "label" in columns else pl.lit(None)
     return pl.coalesce(given.cast(pl.Int8), rated.cast(pl.Int8))
 

@@ -43,13 +43,19 @@ def _columns(path: str, key: str) -> pa.Table:
         raise MissingFileError("the table of vectors is not there", f"{path} ({key})", "name a parquet file with columns id and vector")
     try:
         table = pq.read_table(place, filesystem=system)
-    except pa.ArrowInvalid as error:
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OSError) as error:
         raise DataError(f"this cannot be read as parquet: {error}", f"{path} ({key})", "write it with pyarrow or polars") from None
     missing = {"id", "vector"} - set(table.column_names)
     if missing:
         raise DataError(f"no column {', '.join(sorted(missing))}", f"{path} ({key})", "name the columns id and vector")
-    kind = table["vector"].type
-    if not (pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)):
+    for name in ("id", "vector"):
+        if (times := table.column_names.count(name)) > 1:
+            raise DataError(f"column {name!r} is there {times} times", f"{path} ({key})", "keep one of them")
+    ids, kind = table["id"].type, table["vector"].type
+    if not (pa.types.is_string(ids) or pa.types.is_large_string(ids) or pa.types.is_string_view(ids) or pa.types.is_integer(ids)):
+        raise DataError(f"id is of type {ids}", f"{path}: id", "store ids as strings, as in the interactions")
+    lists = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+    if not lists or not (pa.types.is_floating(kind.value_type) or pa.types.is_integer(kind.value_type)):
         raise DataError(f"vector is of type {kind}", f"{path}: vector", "store a list of floats a row")
     return table.select(["id", "vector"]).set_column(0, "id", table["id"].cast(pa.string()))
 

@@ -108,7 +108,7 @@ OWNED = {  # set by thinkrec: the key of the run file that says it
     "gradient_accumulation_steps": "train.micro_batch_size",
     "optimizer": "train.<phase>.lr and weight_decay",
     "scheduler": "train.<phase>.lr, min_lr and warmup_share",
-    "fp16": "bf16",
+    "fp16": 'base.dtype = "bfloat16"',
 }
 WORDS = {bool: "true or false", int: "a whole number from 0 on", float: "a number from 0 on", str: "a string", list: "a list"}
 DEVICES = ("none", "cpu", "nvme")
