@@ -50,6 +50,7 @@ def run_stages(settings: Config, until: str | None = None) -> None:
         return
     from thinkrec.evaluate.report.table import text_table
 
+    judged.verify()
     report = json.loads(judged.path("report.json").read_text(encoding="utf-8"))
     typer.echo(text_table(report))
     if "://" not in settings.run.dir:

@@ -116,10 +116,13 @@ def run(
     stages = select(until)
     waiting = [stage for stage in stages if store.find(stage.name, named[stage.name]) is None]
     say("run", dir=store.root, stages=len(stages), to_do=[stage.name for stage in waiting])
+    needed = {need for stage in waiting for need in stage.needs}
     artefacts: dict[str, Artefact] = {}
     with session(config) if waiting and session else nullcontext():
         for stage in stages:
             cached = store.find(stage.name, named[stage.name])
+            if cached and stage.name in needed:
+                cached.verify()  # no stage builds on what was damaged since
             artefacts[stage.name] = cached or _make(stage, named[stage.name], config, store, artefacts, say)
             if cached:
                 say("stage cached", stage=stage.name, key=named[stage.name])

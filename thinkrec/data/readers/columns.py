@@ -40,8 +40,6 @@ def take(table: pa.Table, name: str, kind: Kind, source: str) -> pa.ChunkedArray
     """Column `name` in the Arrow type of `kind`; raises DataError when it is missing or of another type."""
     if name not in table.column_names:
         raise DataError(f"column {name!r} is missing; there are {', '.join(table.column_names)}", source, f"add {name}: {kind.value}")
-    if (times := table.column_names.count(name)) > 1:
-        raise DataError(f"column {name!r} is there {times} times", source, "keep one of them")
     column = table[name]
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
