@@ -33,7 +33,7 @@ CASES = {
     "a column twice": Case(a_column_twice, ENCODE, "Multiple matches"),
     "numbers that are text": Case(column("user_vectors", vector=pl.Series([["a", "b"]] * 6)), ENCODE, "vector is of type .*string"),
     "one number": Case(column("user_vectors", vector=1.0), ENCODE, "vector is of type double"),
-    "ids that are no text": Case(column("user_vectors", id=b"\xff"), ENCODE, "id is of type .*binary"),
+    "ids that are no text": Case(column("user_vectors", id=b"\xff"), ENCODE, "column 'id' is .*binary"),
     "no rows": Case(table("user_vectors", lambda t: t.head(0)), ENCODE, "at least one row"),
     "an empty id": Case(cell("user_vectors", "id", None), ENCODE, "no empty cell"),
     "an id twice": Case(table("user_vectors", lambda t: pl.concat([t, t.tail(1)])), ENCODE, "id 'u5' stands more than once"),

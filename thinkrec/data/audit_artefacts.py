@@ -95,10 +95,10 @@ def _encoder(encode: Artefact, train: pl.LazyFrame) -> list[Finding]:
 
 
 def _absent(table: pl.LazyFrame, train: pl.LazyFrame, key: str) -> pl.DataFrame:
-    """Rows of a table whose `key` no train row has."""
-    return _collect(table.join(train.select(key), on=key, how="anti").sort(key))
+    """Rows of a table whose `key` no train row has. Memory holds the table's keys; the log streams past them."""
+    known = train.select(key).join(table.select(key), on=key, how="semi").unique()
+    return _collect(table.join(known, on=key, how="anti").sort(key))
 
 
 def _collect(rows: pl.LazyFrame) -> pl.DataFrame:
-    """A bucket at a time: the log need not fit in memory."""
     return rows.collect(engine="streaming")
