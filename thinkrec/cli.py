@@ -52,6 +52,7 @@ def run_stages(settings: Config, until: str | None = None) -> None:
     from thinkrec.evaluate.publish import publish
     from thinkrec.evaluate.report.table import text_table
 
+    judged.verify()
     report = json.loads(judged.path("report.json").read_text(encoding="utf-8"))
     typer.echo(text_table(report))
     publish(artefacts, settings.run.dir)

@@ -14,11 +14,11 @@ from datetime import date, time
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from thinkrec.errors import ConfigError, MissingFileError
 
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, lt=2**31)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 
@@ -27,6 +27,13 @@ class Section(BaseModel):
     """A table of the run file: frozen, and closed to unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @field_validator("*")
+    @classmethod
+    def _no_nul(cls, value: Any) -> Any:
+        if isinstance(value, str) and "\0" in value:
+            raise ValueError("holds NUL, which no path or name may")
+        return value
 
 
 class RunSection(Section):
@@ -56,7 +63,7 @@ class DataSection(Section):
     source: Literal["world", "movielens1m", "prepared", "canonical"] = "world"
     path: str = ""
     like_threshold: float = 4.0  # a rating at or above it is a like
-    num_buckets: Count = 8
+    num_buckets: int = Field(default=8, ge=1, lt=2**15)
     max_bad_share: Share = 0.01  # more bad rows than this stop the run
     world: WorldSection = WorldSection()
 
@@ -295,7 +302,7 @@ class ClusterResources(Section):
 
     address: str = ""  # "" starts a local cluster unless RAY_ADDRESS names one
     num_cpus: int = Field(default=0, ge=0)  # logical CPUs of a local cluster; 0 = what training needs + 2 spare for Ray Data
-    object_store_bytes: Count = 256 * 2**20
+    object_store_bytes: int = Field(default=256 * 2**20, ge=1, lt=2**63)
 
 
 class Config(Section):
@@ -337,7 +344,7 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
         raise MissingFileError("the run file is not there", str(file), "name an existing .toml file; ray_jobs/recipes/ has some")
     try:
         tree = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(f"this is not TOML: {error}", str(file), "mend the line named above") from None
     for override in overrides:
         _apply(tree, override)

@@ -44,7 +44,7 @@ ADAPTERS = ("global", "projector", "experts")
 DS_FILE = ("train.ds_config",)
 
 STAGES = (
-    Stage("ingest", "thinkrec.data.ingest", (), ("data", "split", "run.seed"), files=("data.path",)),
+    Stage("ingest", "thinkrec.data.ingest", (), ("data", "split", "run.seed"), files=("data.path",), version=2),
     Stage(
         "encode",
         "thinkrec.encoder.fit",
@@ -125,10 +125,13 @@ def run(
     stages = select(until)
     waiting = [stage for stage in stages if store.find(stage.name, named[stage.name]) is None]
     say("run", dir=store.root, stages=len(stages), to_do=[stage.name for stage in waiting])
+    needed = {need for stage in waiting for need in stage.needs}
     artefacts: dict[str, Artefact] = {}
     with session(config) if waiting and session else nullcontext():
         for stage in stages:
             cached = store.find(stage.name, named[stage.name])
+            if cached and stage.name in needed:
+                cached.verify()  # no stage builds on what was damaged since
             artefacts[stage.name] = cached or _make(stage, named[stage.name], config, store, artefacts, say)
             if cached:
                 say("stage cached", stage=stage.name, key=named[stage.name])

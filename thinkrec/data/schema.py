@@ -17,6 +17,7 @@ import zlib
 import pyarrow as pa
 
 SPLITS = ("train", "valid", "test")
+LATEST_MS = 4_102_444_800_000  # the year 2100: no row is later
 
 INTERACTIONS = pa.schema(
     [

@@ -83,6 +83,7 @@ def train_function(settings: dict[str, Any]) -> None:
         "has_bias": True,
         "dim": encoder.dim + 1,
         "mean": factors.mean,
+        "num_rows": int((log.split == TRAIN).sum()),  # train rows fitted; the leak audit counts them
         "num_users": len(log.user_ids),
         "num_items": len(log.item_ids),
         "num_epochs": factors.num_epochs,

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
+from thinkrec.data.audit_artefacts import audit_artefacts
 from thinkrec.store import Artefact, read_json
 
 MAX_POINTS = 200
@@ -90,6 +92,12 @@ def references(inputs: Mapping[str, Artefact]) -> dict[str, pl.DataFrame]:
 def figures(inputs: Mapping[str, Artefact]) -> dict[str, dict[str, Any]]:
     """The headline numbers of every stage."""
     return {name: dict(artefact.figures) for name, artefact in inputs.items()}
+
+
+def audit(inputs: Mapping[str, Artefact]) -> list[dict[str, Any]]:
+    """What the leak audit looked for and found: in the log, and in what was fitted on it."""
+    of_the_log = document(inputs, "ingest", "audit.json") or {"findings": []}
+    return [*of_the_log["findings"], *(asdict(finding) for finding in audit_artefacts(inputs))]
 
 
 def document(inputs: Mapping[str, Artefact], stage: str, name: str) -> dict[str, Any] | None:

@@ -105,7 +105,7 @@ def _stages(inputs: Mapping[str, Artefact]) -> dict[str, Any]:
     return {
         "figures": evidence.figures(inputs),
         "fingerprint": evidence.document(inputs, "ingest", "fingerprint.json"),
-        "audit": evidence.document(inputs, "ingest", "audit.json"),
+        "audit": evidence.audit(inputs),
         "training": evidence.training(inputs),
         "timeline": evidence.timeline(inputs),
         "traces": evidence.traces(inputs),

@@ -24,7 +24,10 @@ def ray_session(config: Config) -> Iterator[None]:
     address = config.ray.address or os.environ.get("RAY_ADDRESS", "")
     if address:
         check_address(address)
-        ray.init(address=address, runtime_env={"env_vars": worker_environment(config)}, log_to_driver=False, logging_level="warning")
+        try:
+            ray.init(address=address, runtime_env={"env_vars": worker_environment(config)}, log_to_driver=False, logging_level="warning")
+        except ConnectionError as error:
+            raise EnvironmentFault(f"no Ray cluster answers: {error}", address, "start it, or leave ray.address empty") from None
     else:
         ray.init(
             num_cpus=config.ray.num_cpus or num_cpus_needed(config),

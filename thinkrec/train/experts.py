@@ -17,6 +17,8 @@ import polars as pl
 import torch
 
 from thinkrec.config import Config, parse
+from thinkrec.data.audit import enforce
+from thinkrec.data.audit_artefacts import audit_artefacts
 from thinkrec.errors import StageFailed
 from thinkrec.job import Job
 from thinkrec.launch import check_feasible, fit
@@ -42,6 +44,7 @@ def run(job: Job) -> None:
     if job.inputs["cluster"].figures["num_clusters"] == 1:
         job.draft.figures["used"] = False
         return
+    enforce(audit_artefacts(job.inputs), job.config.split.allow_leaks)
     costs = rows_per_cluster(job)
     keys = {expert: expert_key(job.key, expert) for expert in costs}
     committed = [expert for expert, key in keys.items() if job.store.find(STAGE, key)]

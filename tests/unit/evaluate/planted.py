@@ -82,7 +82,8 @@ def _ingest(world: pl.DataFrame, folder: Path) -> None:
     world.select("row", p_like="p_true", reason=pl.concat_list(pl.lit("space"), pl.lit("crew"))).write_parquet(folder / "truth.parquet")
     world.select(pl.col("user_id").unique().sort()).write_parquet(folder / "users.parquet")
     pq.write_table(count(with_bucket(world, 2)), folder / "counts.parquet")
-    leak = {"check": "tie_across_a_cut", "meaning": "Rows at the time of a cut.", "num_rows": 3, "examples": [{"item_id": EVIL}]}
+    leak = {"check": "tie_across_a_cut", "severity": "stop", "meaning": "Rows at the time of a cut.", "mend": EVIL, "num_rows": 3}
+    leak |= {"examples": [{"item_id": EVIL}]}
     (folder / "audit.json").write_text(json.dumps({"findings": [leak, leak | {"check": "doubled_row", "num_rows": 0}]}))
     split = {"num_rows": 800, "num_users": 39, "num_items": 30, "like_rate": 0.5, "from": "1970-01-01T00:00:00", "to": None}
     (folder / "fingerprint.json").write_text(json.dumps({"num_rows": world.height, "splits": {"train": split, "test": split}}))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -56,7 +56,7 @@ def _header(report: Mapping[str, Any]) -> str:
     return f'<header><div class="kicker">{escape(where)}</div><h1>{escape(title(report))}</h1>{said}{tiles(facts)}</header>'
 
 
-def _audited(audit: Mapping[str, Any] | None) -> str:
-    if audit is None:
+def _audited(findings: Sequence[Mapping[str, Any]]) -> str:
+    if not findings:
         return "not run"
-    return "found rows" if any(found["num_rows"] for found in audit["findings"]) else "clean"
+    return "found rows" if any(found["num_rows"] for found in findings) else "clean"

@@ -105,14 +105,14 @@ def _explanation(row: Report) -> str:
     return f"<h3>{escape(row['title'])}</h3>{facts}{paragraph(row['text'])}{prompt}"
 
 
-def _audit(audit: Report | None) -> str:
-    if audit is None:
-        return paragraph("No audit was handed to this report.", "note")
+def _audit(findings: Sequence[Report]) -> str:
     rows = []
-    for found in audit["findings"]:
+    for found in findings:
         num_rows = found["num_rows"]
-        answer = f'<span class="worse">{count(num_rows)} rows</span>' if num_rows else '<span class="better">none</span>'
-        rows.append(("", [f"{escape(spoken(found['check']))}<small>{escape(found['meaning'])}</small>", answer]))
+        tone = "worse" if found["severity"] == "stop" else "note"
+        answer = f'<span class="{tone}">{count(num_rows)} rows</span>' if num_rows else '<span class="better">none</span>'
+        notes = [found["meaning"], *([f"Example: {found['examples'][0]}. Mend: {found['mend']}"] if num_rows else [])]
+        rows.append(("", [escape(spoken(found["check"])) + "".join(f"<small>{escape(note)}</small>" for note in notes), answer]))
     return table(["Looked for", "Found"], rows)
 
 
