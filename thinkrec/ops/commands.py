@@ -107,5 +107,5 @@ def k8s(
     from thinkrec.ops.k8s import render
 
     settings = load(file, overrides)
-    kind = "RayCluster" if cluster else "RayJob"
-    typer.echo(render(settings, file.read_text(encoding="utf-8"), overrides or (), kind), nl=False)
+    text = file.read_text(encoding="utf-8")
+    typer.echo(render(settings, text, overrides or (), "RayCluster" if cluster else "RayJob"), nl=False)

@@ -16,6 +16,7 @@ import yaml
 from thinkrec.config import Config
 from thinkrec.errors import ConfigError
 
+Kind = Literal["RayJob", "RayCluster"]
 RUN_FOLDER, RUN_FILE = "/etc/thinkrec", "run.toml"
 HEAD_RESOURCES = {"cpu": "8", "memory": "32Gi"}
 PORTS = {"gcs-server": 6379, "dashboard": 8265, "client": 10001}
@@ -23,12 +24,21 @@ NUM_RETRIES = 3  # each makes a new cluster; the run goes on from its artefacts
 KEEP_S = 600  # how long a finished cluster stays, for its logs
 
 
-def render(config: Config, run_file: str, overrides: Sequence[str] = (), kind: Literal["RayJob", "RayCluster"] = "RayJob") -> str:
+def render(config: Config, run_file: str, overrides: Sequence[str] = (), kind: Kind = "RayJob") -> str:
     """The manifests as YAML; `run_file` is the text of the run file."""
-    if kind == "RayCluster":
-        return yaml.safe_dump(_cluster(config), sort_keys=False)
     run_map = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": _metadata(config, "-run"), "data": {RUN_FILE: run_file}}
-    return yaml.safe_dump_all([run_map, _job(config, overrides)], sort_keys=False)
+    documents = [_cluster(config)] if kind == "RayCluster" else [run_map, _job(config, overrides)]
+    return yaml.dump_all(documents, Dumper=_Dumper, sort_keys=False)
+
+
+class _Dumper(yaml.SafeDumper):
+    """No anchors, and texts of several lines as they stand: the files are read by people."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+    def represent_scalar(self, tag: str, value: Any, style: str | None = None) -> yaml.ScalarNode:
+        return super().represent_scalar(tag, value, "|" if "\n" in str(value) else style)
 
 
 def num_nodes(config: Config) -> int:

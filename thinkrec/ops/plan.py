@@ -168,7 +168,8 @@ def lay_out(machines: Machines, experts: Sequence[Work], price: Price) -> Layout
     possible = train.num_groups if machines.source == "the run file" else machines.num_groups(size)
     num_groups = max(1, min(possible, len(experts)))
     costs = {number: price.seconds(work) for number, work in enumerate(experts)}
-    schedule = fleet.simulate(fleet.packs(costs, num_groups, 1), num_groups, price.config.plan.switch_s)
+    max_pack = fleet.pack_limit(train.model_copy(update={"num_groups": num_groups}), len(experts))
+    schedule = fleet.simulate(fleet.packs(costs, num_groups, max_pack), num_groups, price.config.plan.switch_s)
     return Layout(
         num_groups,
         size,

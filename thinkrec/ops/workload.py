@@ -169,7 +169,8 @@ def _typical(config: Config, size: Sizes, tokenizer: Any, counter: str) -> Lengt
     """A prompt of the planted world, whose items have as many keywords as facets."""
     num_words = {"none": 0.0, "categories": config.data.world.annotated_share}.get(config.keywords.source, 1.0)
     words = tuple("word" for _ in range(round(num_words * config.data.world.facets_per_item)))
-    priors = Priors(*(np.ones(shape, np.int64) for shape in ((1, 1), (1, 1), 1, 1))) if config.prompt.priors else None
+    one, many = np.ones((1, 1), np.int8), np.ones((1, 1), np.int64)
+    priors = Priors(one, many, many[0], one[0]) if config.prompt.priors else None
     template = Template(tokenizer, [ItemText("title", words)], config.prompt, priors)
     whose = (0, 1) if priors else ()
     bare, line = len(template.write([], 0, *whose).ids), len(template.line(0, 1, *whose[:1]))
