@@ -21,6 +21,8 @@ from thinkrec.errors import ConfigError, MissingFileError
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
+DnsName = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")]
+VariableName = Annotated[str, Field(pattern=r"^[A-Z_][A-Z0-9_]{0,63}$")]
 
 
 class Section(BaseModel):
@@ -259,10 +261,6 @@ class EvaluateSection(Section):
     num_explanations: Count = 10
     max_rows: int = Field(default=0, ge=0)  # 0 = every test row
     batch_size: Count = 256
-
-
-DnsName = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")]
-VariableName = Annotated[str, Field(pattern=r"^[A-Z_][A-Z0-9_]{0,63}$")]
 
 
 class KubernetesSection(Section):

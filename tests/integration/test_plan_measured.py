@@ -12,7 +12,7 @@ from thinkrec.config import Config
 from thinkrec.model.build import build
 from thinkrec.model.tables import Places, load_tables
 from thinkrec.ops.machines import Machines
-from thinkrec.ops.plan import Plan, make_plan
+from thinkrec.ops.plan import Phase, Plan, make_plan
 from thinkrec.store import Artefact
 from thinkrec.train.instances import Instances, train_positions
 
@@ -37,6 +37,10 @@ def artefacts(ray_cluster, before, config) -> dict[str, Artefact]:
     return pipeline.run(config, lambda event, **fields: None, until="base")
 
 
+def phase_of(plan: Plan, name: str) -> Phase:
+    return next(phase for phase in plan.phases if phase.name == name)
+
+
 def test_tokens_rows_and_parameters_are_as_planned(artefacts, before, config):
     places = Places({name: artefact.uri for name, artefact in artefacts.items()})
     tables = load_tables(config, places)
@@ -51,20 +55,15 @@ def test_tokens_rows_and_parameters_are_as_planned(artefacts, before, config):
     )
     after = make_plan(config, Machines.of_config(config))
     assert {stage.name: stage.state for stage in after.stages}["base"] == "committed"
-    planned = {plan: next(phase for phase in plan.phases if phase.name == "global") for plan in (before, after)}
-    assert planned[after].num_steps == num_steps
-    assert planned[after].tokens == pytest.approx(tokens_counted, rel=0.03)
-    assert planned[after].places == pytest.approx(places_counted, rel=0.05)
-    assert planned[before].tokens == pytest.approx(tokens_counted, rel=0.15)
+    guessed, planned = phase_of(before, "global"), phase_of(after, "global")
+    assert planned.num_steps == num_steps
+    assert planned.tokens == pytest.approx(tokens_counted, rel=0.03)
+    assert planned.places == pytest.approx(places_counted, rel=0.05)
+    assert guessed.tokens == pytest.approx(tokens_counted, rel=0.15)
     assert before.sizes.num_train == pytest.approx(int(np.sum(tables.interactions.split == 0)), rel=0.15)
 
     recommender = build(config, places, tables)
     held = {name: one.numel() * one.element_size() for name, one in recommender.named_parameters()}
     adapter = sum(number for name, number in held.items() if "lora" in name)
-    whole = make_plan(
-        config.model_copy(update={"train": config.train.model_copy(update={"ds_config": "zero1"})}), Machines.of_config(config)
-    )
-    memory = next(phase for phase in whole.phases if phase.name == "score").memory
-    assert memory.base == sum(held.values()) - adapter
-    trained = next(work for work in after.phases if work.name == "global").memory.trained
-    assert trained * config.train.num_workers == adapter
+    assert phase_of(after, "score").memory.base == sum(held.values()) - adapter
+    assert planned.memory.trained * config.train.num_workers == adapter  # ZeRO-3 shards it

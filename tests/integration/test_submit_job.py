@@ -1,4 +1,4 @@
-"""`thinkrec submit --go` against a cluster of its own, with a token: the job runs, resumes, fails with its own code, and leaks no secret."""
+"""`thinkrec submit --go` on a cluster with a token: a job runs, resumes, fails with its own code, and leaks no secret."""
 
 from __future__ import annotations
 

@@ -91,7 +91,7 @@ def works(config: Config, size: Sizes, length: Lengths, shape: Shape, traces: Se
     for rows in size.rows_per_cluster:
         found.append(learn("experts", train.experts, train.workers_per_group, rows, weights[last_layers], last_layers, *full))
     rows = min(size.num_test, config.evaluate.max_rows or size.num_test)
-    batch = min(config.evaluate.batch_size, rows)
+    batch = max(1, min(config.evaluate.batch_size, rows))
     found.append(Work("score", config.engine.num_actors, NUM_VARIANTS * -(-rows // batch), batch, batch, *full))
     return found
 

@@ -87,7 +87,7 @@ def lengths(config: Config, size: Sizes, found: Mapping[str, Artefact]) -> Lengt
         return _assumed(config, size)
     tokenizer = load_fast_tokenizer(folder) if folder and has_tokenizer else NanoWords(fixed_phrases(config.prompt))
     counter = "the base's tokenizer" if has_tokenizer else "words"
-    if "ingest" in found:
+    if "ingest" in found and "://" not in found["ingest"].uri:  # a sample is worth no download
         return _sampled(config, found, tokenizer, counter)
     return _typical(config, size, tokenizer, counter) if config.data.source == "world" else _assumed(config, size)
 
@@ -132,7 +132,7 @@ def mean_history(num_rows: int, num_users: int, length: int) -> float:
 
 def _sampled(config: Config, found: Mapping[str, Artefact], tokenizer: Any, counter: str) -> Lengths:
     folder, settings = found["ingest"].path(), config.prompt
-    data = Interactions.load(folder, buckets=[0])
+    data = _first_bucket(folder, config.data.num_buckets)
     priors = Priors.load(folder, data, config.data.num_buckets, settings.history_policy == "rolling") if settings.priors else None
     template = Template(tokenizer, _texts(config, found), settings, priors)
     train = np.flatnonzero(data.split == TRAIN)
@@ -150,6 +150,12 @@ def _sampled(config: Config, found: Mapping[str, Artefact], tokenizer: Any, coun
     longest = np.array(counts[: len(counts) // batch * batch]).reshape(-1, batch).max(1).mean()
     source = f"{len(counts)} sampled prompts, counted by {counter}"
     return Lengths(float(np.mean(counts)), float(longest), float(np.mean(lines or [0])), num_slots / len(counts), source)
+
+
+def _first_bucket(folder: Path, num_buckets: int) -> Interactions:
+    """The rows of the first bucket that has train rows; small data may leave some without."""
+    parts = (Interactions.load(folder, buckets=[bucket]) for bucket in range(num_buckets))
+    return next(data for data in parts if (data.split == TRAIN).any())
 
 
 def _texts(config: Config, found: Mapping[str, Artefact]) -> list[ItemText]:
