@@ -10,6 +10,7 @@ import pytest
 from thinkrec import config as config_room
 from thinkrec.cli import main
 from thinkrec.ops import preflight
+from thinkrec.ops.machines import Machines
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 
@@ -24,6 +25,14 @@ def test_a_sound_cluster_passes_and_keeps_nothing(ray_cluster, tmp_path, monkeyp
     passed = ("nodes", "versions", "storage", "disk", "working dir", "all-reduce")
     assert states == {**dict.fromkeys(passed, "ok"), **dict.fromkeys(("gpus", "model", "secrets"), "skipped")}
     assert not [file for file in run.glob("*") if file.is_file()]
+
+
+def test_a_plan_takes_the_machines_of_the_live_cluster(ray_cluster, monkeypatch):
+    import ray
+
+    monkeypatch.setattr("thinkrec.ops.session.ray_session", lambda config: nullcontext())
+    found = Machines.of_cluster(config_room.parse({"ray": {"address": "auto"}}))
+    assert (found.num_nodes, found.workers_per_node, found.have_gpus) == (1, int(ray.cluster_resources()["CPU"]), False)
 
 
 def test_a_planted_fault_ends_with_exit_code_3(ray_cluster, tmp_path, monkeypatch, capsys):

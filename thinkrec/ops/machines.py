@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 
@@ -35,7 +36,9 @@ class Machines:
 
     @classmethod
     def of_cluster(cls, config: Config) -> Machines:
-        """The nodes of the Ray cluster that is there; nodes without what training needs are left out."""
+        """The nodes of the Ray cluster that is there, without those that have nothing to train on; raises ConfigError if none is."""
+        if not (config.ray.address or os.environ.get("RAY_ADDRESS")):
+            raise ConfigError("no cluster is named", "ray.address", "set it or RAY_ADDRESS, or say --gpus 64x8")
         import ray
 
         from thinkrec.ops.session import ray_session

@@ -208,6 +208,8 @@ def notes(config: Config, machines: Machines, size: Sizes, layout: Layout, phase
             f"phases that train one thing use {train.num_workers} of {machines.num_workers} workers: raise train.num_workers, "
             "it must divide the batch sizes"
         )
+    if config.engine.num_actors < machines.num_workers:
+        yield f"scoring uses {config.engine.num_actors} of {machines.num_workers} workers: raise engine.num_actors"
     spare = machines.num_workers - layout.num_groups * layout.workers_per_group
     if spare > 0 and len(size.rows_per_cluster) == layout.num_groups:
         yield f"{spare} workers have no expert: raise train.workers_per_group or cluster.num_clusters"

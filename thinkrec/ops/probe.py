@@ -21,7 +21,6 @@ GPU_QUERY = "name,memory.total,memory.used,ecc.errors.uncorrected.volatile.total
 def look(root: str, token: str, model_folder: str, secrets: Sequence[str]) -> dict[str, Any]:
     """Everything preflight asks of a node. `token` names the file the driver has left below `root`."""
     return {
-        "host": platform.node(),
         "versions": {"python": platform.python_version(), **installed_versions()},
         "gpus": gpus(),
         "storage_error": storage_error(root, token),

@@ -15,7 +15,6 @@ from thinkrec.ops import preflight, probe
 
 GPU = {"name": "H100", "memory_mib": "81559", "used_mib": "4", "ecc_errors": "0", "thermal_slowdown": "Not Active"}
 NODE: dict[str, Any] = {
-    "host": "a",
     "versions": {"python": "3.11.9", "torch": "2.13.0", "ray": "2.60.0"},
     "gpus": [GPU, GPU],
     "storage_error": "",
