@@ -24,7 +24,11 @@ STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red", "skipped": "dim"}
 
 def load(file: Path, overrides: Sequence[str] | None, insecure: bool = False) -> Config:
     """The run file with the overrides of the command line."""
-    return config_room.load(file, [*(overrides or ()), *(["ray.insecure_cluster=true"] if insecure else [])])
+    return config_room.load(file, _overrides(overrides, insecure))
+
+
+def _overrides(overrides: Sequence[str] | None, insecure: bool) -> list[str]:
+    return [*(overrides or ()), *(["ray.insecure_cluster=true"] if insecure else [])]
 
 
 def plan(
@@ -90,8 +94,7 @@ def submit(
     from thinkrec.ops.submit import make_submission, send
 
     settings = load(file, overrides, insecure)
-    passed_on = [*(overrides or ()), *(["ray.insecure_cluster=true"] if insecure else [])]
-    job = make_submission(settings, file, passed_on, until)
+    job = make_submission(settings, file, _overrides(overrides, insecure), until)
     if not go:
         typer.echo(job.line())
         return

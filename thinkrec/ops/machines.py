@@ -18,6 +18,7 @@ class Machines:
     workers_per_node: int
     have_gpus: bool
     source: str
+    fixed_groups: int = 0  # expert groups that are asked for; 0 = as many as fit
 
     @classmethod
     def parse(cls, text: str) -> Machines:
@@ -32,7 +33,7 @@ class Machines:
         """One node that holds what the run file asks for."""
         train = config.train
         workers = max(train.num_workers, train.num_groups * train.workers_per_group)
-        return cls(1, workers, train.use_gpu, "the run file")
+        return cls(1, workers, train.use_gpu, "the run file", train.num_groups)
 
     @classmethod
     def of_cluster(cls, config: Config) -> Machines:
@@ -57,6 +58,8 @@ class Machines:
 
     def num_groups(self, group_size: int) -> int:
         """Groups that fit at once: inside nodes where a group fits one, else over whole nodes."""
+        if self.fixed_groups:
+            return self.fixed_groups
         if group_size <= self.workers_per_node:
             return self.num_nodes * (self.workers_per_node // group_size)
         return self.num_nodes // -(-group_size // self.workers_per_node)

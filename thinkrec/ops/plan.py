@@ -11,13 +11,13 @@ from thinkrec.ops import memory, workload
 from thinkrec.ops.machines import Machines
 from thinkrec.ops.memory import Advice, Memory, Zero
 from thinkrec.ops.shape import Shape
-from thinkrec.ops.work import Work, works
+from thinkrec.ops.work import NUM_VARIANTS, Work, works
 from thinkrec.ops.workload import Lengths, Sizes
 from thinkrec.store import Store
 from thinkrec.train import fleet, zero
 
 GPU_TFLOPS, CPU_TFLOPS = 989.0, 0.05
-INTERACTION_BYTES, SCORE_BYTES = 24, 40  # of a compressed row
+INTERACTION_BYTES, SCORE_BYTES = 16, 16  # of a compressed row, with room: the planted world takes 10.4 and 11.2
 
 
 @dataclass(frozen=True)
@@ -165,8 +165,7 @@ class Price:
 def lay_out(machines: Machines, experts: Sequence[Work], price: Price) -> Layout:
     """Groups on the machines and experts on the groups, by the code that will do it; never more groups than experts."""
     size, train = experts[0].num_workers, price.config.train
-    possible = train.num_groups if machines.source == "the run file" else machines.num_groups(size)
-    num_groups = max(1, min(possible, len(experts)))
+    num_groups = max(1, min(machines.num_groups(size), len(experts)))
     costs = {number: price.seconds(work) for number, work in enumerate(experts)}
     max_pack = fleet.pack_limit(train.model_copy(update={"num_groups": num_groups}), len(experts))
     schedule = fleet.simulate(fleet.packs(costs, num_groups, max_pack), num_groups, price.config.plan.switch_s)
@@ -182,7 +181,7 @@ def lay_out(machines: Machines, experts: Sequence[Work], price: Price) -> Layout
 
 
 def disk(config: Config, shape: Shape, size: Sizes, jobs: Sequence[Work]) -> dict[str, float]:
-    """Bytes the run folder grows by; adapters are kept in fp32, a checkpoint holds each trained number three times."""
+    """Bytes the run folder grows by at most; adapters are fp32, a checkpoint holds weight and moments, and three of a phase may stand."""
     whole = shape.adapter_params(config.adapter.target_modules, config.adapter.rank)
     num_rows = size.num_train / config.split.valid_quantile
     num_experts = len(size.rows_per_cluster)
@@ -190,8 +189,8 @@ def disk(config: Config, shape: Shape, size: Sizes, jobs: Sequence[Work]) -> dic
         "interactions": INTERACTION_BYTES * num_rows,
         "base": 4.0 * shape.num_params if config.base.source == "nano" else 0.0,
         "adapters": 4.0 * whole * (1 + 2 * num_experts),  # each expert stands in its own artefact and in the stage's
-        "checkpoints": 2 * 12.0 * sum(work.num_trained for work in jobs),  # the old one goes when the new one is whole
-        "scores": SCORE_BYTES * 3.0 * size.num_test,
+        "checkpoints": 3 * 12.0 * sum(work.num_trained for work in jobs),
+        "scores": float(SCORE_BYTES * NUM_VARIANTS * size.num_test),
     }
 
 

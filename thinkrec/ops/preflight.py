@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
 from thinkrec.config import Config
-from thinkrec.errors import ThinkrecError
+from thinkrec.errors import EnvironmentFault, ThinkrecError
 from thinkrec.ops import probe
 from thinkrec.ops.session import is_loopback
 from thinkrec.ops.submit import EXCLUDES
@@ -177,7 +177,9 @@ def collective(config: Config, root: str) -> Check:
         fit(probe.all_reduce, settings, name="preflight", folder=f"{root}/ray", num_workers=num_workers, use_gpu=train.use_gpu)
     except ThinkrecError as error:
         return Check("all-reduce", "fail", error.what, error.mend or "look at the links between the nodes; NCCL_DEBUG=INFO tells more")
-    found = read_json(out) or {}
+    found = read_json(out)
+    if found is None:
+        return Check("all-reduce", "fail", "what rank 0 measured did not reach the run folder", "mend the storage first")
     system, path = open_root(out)
     system.delete_file(path)
     return judge_collective(found)
@@ -200,8 +202,11 @@ def look_everywhere(config: Config, root: str) -> dict[str, dict[str, Any]]:
 
     token = f"preflight-{uuid.uuid4().hex}.json"
     system, path = open_root(root)
-    system.create_dir(path, recursive=True)
-    write_json(f"{root}/{token}", {"token": token})
+    try:
+        system.create_dir(path, recursive=True)
+        write_json(f"{root}/{token}", {"token": token})
+    except OSError as error:
+        raise EnvironmentFault(f"the run folder cannot be written: {error}", root, "mend it, or name another run.dir") from None
     task = ray.remote(num_cpus=0, max_retries=0)(probe.look)
     folder = config.base.path if config.base.source == "folder" else ""
     try:
@@ -212,6 +217,7 @@ def look_everywhere(config: Config, root: str) -> dict[str, dict[str, Any]]:
             for node in ray.nodes()
             if node["Alive"]
         }
+        ray.wait(list(asked.values()), num_returns=len(asked), timeout=TIMEOUT_S)
         return {name: _answer(reference) for name, reference in asked.items()}
     finally:
         system.delete_file(f"{path}/{token}")
@@ -221,7 +227,7 @@ def _answer(reference: Any) -> dict[str, Any]:
     import ray
 
     try:
-        found: dict[str, Any] = ray.get(reference, timeout=TIMEOUT_S)
+        found: dict[str, Any] = ray.get(reference, timeout=1)
     except ray.exceptions.RayError as error:
         return {"error": str(error).strip().splitlines()[-1]}
     return found
@@ -232,6 +238,8 @@ def run(config: Config, needed_bytes: float) -> list[Check]:
     root = Store(config.run.dir).root
     told = look_everywhere(config, root)
     nodes = {name: facts for name, facts in told.items() if "error" not in facts}
+    if not nodes:
+        return [answers(told)]
     folder = config.base.path if config.base.source == "folder" else ""
     return [
         answers(told),
