@@ -12,7 +12,7 @@ import typer
 
 from thinkrec import config as config_room
 from thinkrec.config import Config
-from thinkrec.errors import ConfigError, EnvironmentFault
+from thinkrec.errors import ConfigError, EnvironmentFault, UserError
 
 RunFile = Annotated[Path, typer.Argument(help="The run file, TOML.")]
 Overrides = Annotated[list[str] | None, typer.Option("--set", help="Override a key: a.b=value. May be repeated.")]
@@ -59,15 +59,17 @@ def preflight(file: RunFile, overrides: Overrides = None, as_json: AsJson = Fals
     from rich.console import Console
     from rich.table import Table
 
+    from thinkrec import pipeline
     from thinkrec.ops import preflight as room
     from thinkrec.ops.machines import Machines
     from thinkrec.ops.plan import make_plan
     from thinkrec.ops.session import ray_session
 
     settings = load(file, overrides, insecure)
+    pipeline.check(settings)
     try:
         needed = sum(make_plan(settings, Machines.of_config(settings)).disk_bytes.values())
-    except ConfigError:  # no size is known before the first ingest: then any free space will do
+    except UserError:  # plan does not know the data's size or the base's kind, which a run can do without: any free space will do
         needed = 0.0
     with ray_session(settings):
         checks = room.run(settings, needed)

@@ -183,10 +183,10 @@ def lay_out(machines: Machines, experts: Sequence[Work], price: Price) -> Layout
 def disk(config: Config, shape: Shape, size: Sizes, jobs: Sequence[Work]) -> dict[str, float]:
     """Bytes the run folder grows by at most; adapters are fp32, a checkpoint holds weight and moments, and three of a phase may stand."""
     whole = shape.adapter_params(config.adapter.target_modules, config.adapter.rank)
-    num_rows = size.num_train / config.split.valid_quantile
+    num_rows = size.num_train + 2 * size.num_test  # valid is about as large as test
     num_experts = len(size.rows_per_cluster)
     return {
-        "interactions": INTERACTION_BYTES * num_rows,
+        "interactions": float(INTERACTION_BYTES * num_rows),
         "base": 4.0 * shape.num_params if config.base.source == "nano" else 0.0,
         "adapters": 4.0 * whole * (1 + 2 * num_experts),  # each expert stands in its own artefact and in the stage's
         "checkpoints": 3 * 12.0 * sum(work.num_trained for work in jobs),
