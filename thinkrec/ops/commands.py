@@ -57,6 +57,7 @@ def plan(
 def preflight(file: RunFile, overrides: Overrides = None, as_json: AsJson = False, insecure: Insecure = False) -> None:
     """Check whether the cluster is able to make this run; exit code 3 when it is not."""
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     from thinkrec import pipeline
@@ -78,7 +79,7 @@ def preflight(file: RunFile, overrides: Overrides = None, as_json: AsJson = Fals
     else:
         table = Table("check", "", "found", "mend")
         for check in checks:
-            table.add_row(check.name, f"[{STYLES[check.state]}]{check.state}", check.detail, check.mend)
+            table.add_row(check.name, f"[{STYLES[check.state]}]{check.state}", escape(check.detail), escape(check.mend))
         Console().print(table)
     failed = [check.name for check in checks if check.state == "fail"]
     if failed:
