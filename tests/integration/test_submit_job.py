@@ -33,7 +33,7 @@ interactions_per_user = 8
 [ray]
 secrets = ["OBJECT_STORE_KEY"]
 """
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
 
 def free_ports(count: int) -> list[int]:
@@ -83,7 +83,7 @@ def dashboard(environment) -> Iterator[str]:
 
 
 def wait_for(address: str, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 180
+    deadline = time.monotonic() + 400
     while time.monotonic() < deadline and process.poll() is None:
         try:
             urlopen(f"{address}/api/version", timeout=5).close()
