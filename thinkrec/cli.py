@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shlex
-import shutil
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -52,14 +51,14 @@ def run_stages(settings: Config, until: str | None = None) -> None:
     judged = artefacts.get("evaluate")
     if judged is None:
         return
+    from thinkrec.evaluate.publish import publish
     from thinkrec.evaluate.report.table import text_table
 
     report = json.loads(judged.path("report.json").read_text(encoding="utf-8"))
     typer.echo(text_table(report))
-    if "://" not in settings.run.dir:
-        for name in ("report.html", "report.json"):
-            shutil.copy(judged.path(name), Path(settings.run.dir) / name)
-        typer.echo(f"report: {Path(settings.run.dir) / 'report.html'}")
+    publish(artefacts, settings.run.dir)
+    typer.echo(f"report: {settings.run.dir}/report.html")
+    typer.echo(f"adapters: {settings.run.dir}/adapters")
 
 
 def _print_stages(settings: Config, until: str | None) -> None:

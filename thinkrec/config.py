@@ -258,8 +258,12 @@ class TrainSection(Section):
 class EvaluateSection(Section):
     fusion: Literal["exact", "peft_linear"] = "exact"
     num_bootstrap: Count = 1000
-    num_explanations: Count = 10
+    num_explanations: Count = 80  # the paper's number
+    bert_score_path: str = ""  # a local encoder folder; empty leaves BERTScore out
+    bert_score_layer: int = -1  # of its hidden states; -1 is the last
+    bleurt_path: str = ""  # a local folder of a sequence regressor trained as BLEURT; empty leaves BLEURT out
     max_rows: int = Field(default=0, ge=0)  # 0 = every test row
+    license: str = ""  # of the adapters' model cards, in the Hub's spelling (apache-2.0); empty leaves it out
     batch_size: Count = 256
 
 

@@ -73,12 +73,15 @@ STAGES = (
         "thinkrec.score.batch",
         ("ingest", "encode", "cluster", "keywords", "base", *ADAPTERS),
         (*PROMPTED, "adapter", "train.loss.score", "evaluate.fusion", "evaluate.max_rows", "evaluate.num_explanations"),
+        version=2,
     ),
     Stage(
         "evaluate",
         "thinkrec.evaluate.judge",
-        (*TEXTS, "cluster", *ADAPTERS, "score"),
-        ("evaluate", "prompt.history_length", "prompt.history_policy", "run.seed"),
+        ("ingest", "encode", "cluster", "extractor", "keywords", "base", "teacher", "traces", *ADAPTERS, "score"),
+        ("evaluate", "prompt.history_length", "prompt.history_policy", "prompt.answer", "run.seed"),
+        ("evaluate.bert_score_path", "evaluate.bleurt_path"),
+        version=2,
     ),
 )
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -89,6 +90,7 @@ class Store:
         """Write one artefact; it exists only if the block ends without an error."""
         uri = f"{self.root}/{check_name(stage)}/{check_name(key)}"
         system, base = open_root(uri)
+        begun = time.monotonic()
         system.create_dir(base, recursive=True)
         system.delete_dir_contents(base, missing_dir_ok=True)
         with writable(uri) as folder:
@@ -103,6 +105,7 @@ class Store:
             "files": _inventory(system, base),
             "figures": draft.figures,
             "versions": installed_versions(),
+            "wall_s": round(time.monotonic() - begun, 3),  # of this try; a try that was killed before leaves nothing
             "written_at": datetime.now(UTC).isoformat(timespec="seconds"),
         }
         write_json(f"{uri}/{MANIFEST}", manifest)

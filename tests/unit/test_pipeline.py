@@ -223,6 +223,7 @@ def test_a_failing_stage_keeps_the_earlier_ones_and_alone_is_tried_again(house, 
 REFUSED = {
     "no DeepSpeed file": (["train.ds_config=nowhere.json"], MissingFileError, r"nowhere\.json"),
     "no base folder": (["base.source='folder'", "base.path='nowhere'"], MissingFileError, "nowhere"),
+    "no BERTScore folder": (["evaluate.bert_score_path='nowhere'"], MissingFileError, r"evaluate\.bert_score_path"),
     "no data": (["data.source='canonical'", "data.path='nowhere'"], MissingFileError, r"data\.path names something that is not there"),
     "no vectors": (
         ["encoder.source='given'", "encoder.users_path='nowhere'", "encoder.items_path='nowhere'"],

@@ -13,8 +13,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from thinkrec.data.counts import Array, Log, category_affinity, history_counts, item_counts, rate, user_counts
 from thinkrec.errors import DataError
-from thinkrec.evaluate.counts import Array, Log, category_affinity, history_counts, item_counts, rate, user_counts
 from thinkrec.store import read_json
 
 MEANING = {
@@ -52,7 +52,7 @@ def logistic(log: Log, history_length: int) -> Array:
     prior = log.like_rate
     likes, rows = item_counts(log)
     histories = [rate(*history_counts(log, last), prior, 1.0) for last in (history_length, 50, None)]
-    features = np.column_stack([logit(rate(likes, rows, prior)), np.log1p(rows), *histories, category_affinity(log)])
+    features = np.column_stack([logit(rate(likes, rows, prior)), np.log1p(rows), *histories, category_affinity(log, histories[-1])])
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
     scores: Array = model.fit(features[log.train], log.label[log.train]).decision_function(features)
     return scores

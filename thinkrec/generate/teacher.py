@@ -13,12 +13,13 @@ from thinkrec.data.history import TRAIN, Interactions
 from thinkrec.errors import DataError
 from thinkrec.generate.choose import open_engine
 from thinkrec.generate.engine import GenParams, GenRequest
-from thinkrec.generate.lessons import Facts, check_claims, facts_of, write_lesson
+from thinkrec.generate.lessons import write_lesson
 from thinkrec.generate.quality import split_verdict
 from thinkrec.generate.school import lesson_row, teach
 from thinkrec.generate.stream import write_table
 from thinkrec.job import Job
 from thinkrec.model.base import check_folder, load_model, load_tokenizer
+from thinkrec.model.claims import Facts, check_claims, facts_of
 from thinkrec.model.prompt import Prompt, Template
 from thinkrec.model.tables import Places, Tables, item_texts, load_priors
 from thinkrec.store import fingerprint, read_json, write_json
@@ -63,7 +64,8 @@ def teacher_tables(job: Job, folder: Path) -> Tables:
     places = Places(job.places())
     data = Interactions.load(places.path("ingest"))
     prompt = job.config.prompt.model_copy(update={"slots": "none", "answer": "after"})
-    template = Template(load_tokenizer(folder), item_texts(places), prompt, load_priors(job.config, places, data))
+    items = item_texts(places)
+    template = Template(load_tokenizer(folder), items, prompt, load_priors(job.config, places, data, items))
     return Tables(data, template, None, None)
 
 

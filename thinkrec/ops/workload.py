@@ -133,19 +133,21 @@ def mean_history(num_rows: int, num_users: int, length: int) -> float:
 def _sampled(config: Config, found: Mapping[str, Artefact], tokenizer: Any, counter: str) -> Lengths:
     folder, settings = found["ingest"].path(), config.prompt
     data = _first_bucket(folder, config.data.num_buckets)
-    priors = Priors.load(folder, data, config.data.num_buckets, settings.history_policy == "rolling") if settings.priors else None
-    template = Template(tokenizer, _texts(config, found), settings, priors)
+    items, rolling = _texts(config, found), settings.history_policy == "rolling"
+    words = [item.keywords for item in items]
+    priors = Priors.load(folder, data, words, config.data.num_buckets, rolling) if settings.priors else None
+    template = Template(tokenizer, items, settings, priors)
     train = np.flatnonzero(data.split == TRAIN)
     chosen = np.random.default_rng(config.run.seed).choice(train, min(NUM_SAMPLES, len(train)), replace=False)
     counts, lines, num_slots = [], [], 0
     for position in chosen:
         before = data.history(int(position), settings.history_length, settings.history_policy)
         history = list(zip(data.item[before].tolist(), data.label[before].tolist(), strict=True))
-        whose = (int(priors.user_bucket[data.user[position]]), int(priors.user_rate[position])) if priors else ()
-        prompt = template.write(history, int(data.item[position]), *whose)
+        counted = priors.at(int(position), int(data.user[position])) if priors else None
+        prompt = template.write(history, int(data.item[position]), counted)
         counts.append(len(prompt.ids))
         num_slots += len(prompt.slots)
-        lines += [len(template.line(item, label, *whose[:1])) for item, label in history[-1:]]
+        lines += [len(template.line(item, label, counted)) for item, label in history[-1:]]
     batch = min(config.train.micro_batch_size, len(counts))
     longest = np.array(counts[: len(counts) // batch * batch]).reshape(-1, batch).max(1).mean()
     source = f"{len(counts)} sampled prompts, counted by {counter}"
@@ -176,10 +178,10 @@ def _typical(config: Config, size: Sizes, tokenizer: Any, counter: str) -> Lengt
     num_words = {"none": 0.0, "categories": config.data.world.annotated_share}.get(config.keywords.source, 1.0)
     words = tuple("word" for _ in range(round(num_words * config.data.world.facets_per_item)))
     one, many = np.ones((1, 1), np.int8), np.ones((1, 1), np.int64)
-    priors = Priors(one, many, many[0], one[0]) if config.prompt.priors else None
+    priors = Priors(one, many, many[0], one[0], one[0]) if config.prompt.priors else None
     template = Template(tokenizer, [ItemText("title", words)], config.prompt, priors)
-    whose = (0, 1) if priors else ()
-    bare, line = len(template.write([], 0, *whose).ids), len(template.line(0, 1, *whose[:1]))
+    counted = priors.at(0, 0) if priors else None
+    bare, line = len(template.write([], 0, counted).ids), len(template.line(0, 1, counted))
     num_history = mean_history(size.num_train, size.num_users, config.prompt.history_length)
     slots = {"none": 0.0, "target": 2.0, "all": 2.0 + num_history}[config.prompt.slots]
     longest = bare + config.prompt.history_length * line
