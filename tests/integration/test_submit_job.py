@@ -69,12 +69,25 @@ def dashboard(environment) -> Iterator[str]:
     names = ("port", "dashboard-port", "dashboard-agent-listen-port", "dashboard-agent-grpc-port", "metrics-export-port")
     words = [word for name, port in zip((*names, "ray-client-server-port"), ports, strict=True) for word in (f"--{name}", str(port))]
     folder = tempfile.mkdtemp(prefix="tr-")  # short: Unix sockets lie below it
-    command = ["ray", "start", "--head", "--block", "--num-cpus", "4", "--object-store-memory", "100000000", "--temp-dir", folder, *words]
+    command = [
+        "ray",
+        "start",
+        "--head",
+        "--block",
+        "--disable-usage-stats",
+        "--num-cpus",
+        "4",
+        "--object-store-memory",
+        "100000000",
+        "--temp-dir",
+        folder,
+        *words,
+    ]
     with (Path(folder) / "log").open("w") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
     address = f"http://127.0.0.1:{ports[1]}"
     try:
-        wait_for(address, process)
+        wait_for(address, process, Path(folder))
         yield address
     finally:
         process.send_signal(signal.SIGTERM)
@@ -82,7 +95,7 @@ def dashboard(environment) -> Iterator[str]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def wait_for(address: str, process: subprocess.Popen[bytes]) -> None:
+def wait_for(address: str, process: subprocess.Popen[bytes], folder: Path) -> None:
     deadline = time.monotonic() + 400
     while time.monotonic() < deadline and process.poll() is None:
         try:
@@ -93,6 +106,7 @@ def wait_for(address: str, process: subprocess.Popen[bytes]) -> None:
         else:
             return
         time.sleep(1)
+    assert process.poll() is None, (folder / "log").read_text()
     pytest.skip("this machine did not start a Ray head in time")
 
 

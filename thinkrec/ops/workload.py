@@ -177,8 +177,8 @@ def _typical(config: Config, size: Sizes, tokenizer: Any, counter: str) -> Lengt
     """A prompt of the planted world, whose items have as many keywords as facets."""
     num_words = {"none": 0.0, "categories": config.data.world.annotated_share}.get(config.keywords.source, 1.0)
     words = tuple("word" for _ in range(round(num_words * config.data.world.facets_per_item)))
-    one, many = np.ones((1, 1), np.int8), np.ones((1, 1), np.int64)
-    priors = Priors(one, many, many[0], one[0], one[0]) if config.prompt.priors else None
+    rate, count = np.zeros((1, 1), np.int8), np.zeros((1, 1), np.int64)
+    priors = Priors(rate, count, count[0], rate[0], rate[0]) if config.prompt.priors else None
     template = Template(tokenizer, [ItemText("title", words)], config.prompt, priors)
     counted = priors.at(0, 0) if priors else None
     bare, line = len(template.write([], 0, counted).ids), len(template.line(0, 1, counted))
