@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -14,14 +13,17 @@ from thinkrec import config as config_room
 from thinkrec.config import Config
 from thinkrec.errors import ThinkrecError
 from thinkrec.evaluate.command import evaluate
+from thinkrec.ops import commands
+from thinkrec.ops.commands import Insecure, Overrides, RunFile
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
 config_app = typer.Typer(no_args_is_help=True, help="Look at run files.")
 app.add_typer(config_app, name="config")
 app.command()(evaluate)
-
-RunFile = Annotated[Path, typer.Argument(help="The run file, TOML.")]
-Overrides = Annotated[list[str] | None, typer.Option("--set", help="Override a key: a.b=value. May be repeated.")]
+app.command()(commands.plan)
+app.command()(commands.preflight)
+app.command()(commands.submit)
+app.command()(commands.k8s)
 
 
 @app.command()
@@ -30,9 +32,10 @@ def run(
     overrides: Overrides = None,
     until: Annotated[str | None, typer.Option(help="Stop after this stage and what it needs.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say which stages would run and which are committed; start nothing.")] = False,
+    insecure: Insecure = False,
 ) -> None:
     """Run or resume the stages; a second run of the same file does no work."""
-    settings = config_room.load(file, overrides or ())
+    settings = commands.load(file, overrides, insecure)
     if dry_run:
         _print_stages(settings, until)
         return

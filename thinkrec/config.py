@@ -21,6 +21,8 @@ from thinkrec.errors import ConfigError, MissingFileError
 Count = Annotated[int, Field(ge=1, lt=2**31)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
+DnsName = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")]
+VariableName = Annotated[str, Field(pattern=r"^[A-Z_][A-Z0-9_]{0,63}$")]
 
 
 class Section(BaseModel):
@@ -39,6 +41,12 @@ class Section(BaseModel):
 class RunSection(Section):
     dir: str = Field(default="runs/default", min_length=1)  # a folder or an s3:// or gs:// address; all artefacts live below it
     seed: int = Field(default=42, ge=0, lt=2**31)  # what numpy, torch, faiss and scikit-learn all take
+
+    @model_validator(mode="after")
+    def _address_is_no_secret(self) -> Self:
+        if "@" in self.dir.partition("://")[2].partition("/")[0]:  # not repeated in the message: it is copied into logs and manifests
+            raise ValueError("run.dir holds a user name or a password; leave them to the environment, see ray.secrets")
+        return self
 
 
 class WorldSection(Section):
@@ -274,6 +282,7 @@ class TrainSection(Section):
     micro_batch_size: Count = 32  # rows one worker takes through the model at once
     num_groups: Count = 2  # worker groups that train experts side by side
     workers_per_group: Count = 1
+    max_pack: int = Field(default=0, ge=0)  # experts that may train in one job; 0 = as many as one micro batch holds
     num_workers: Count = 2  # workers of the phases that train one thing
     use_gpu: bool = False
     trace_share: Share = 0.2  # share of trace rows in a batch
@@ -297,12 +306,46 @@ class EvaluateSection(Section):
     batch_size: Count = 256
 
 
+class KubernetesSection(Section):
+    """What `thinkrec k8s` writes: one worker pod a node, the run folder on a shared volume."""
+
+    name: DnsName = "thinkrec"
+    image: str = Field(default="thinkrec:0.1.0", min_length=1)  # an image of yours with Ray and thinkrec installed
+    gpus_per_node: Count = 8
+    cpus_per_node: Count = 64
+    memory_per_node_gib: Count = 512
+    storage_claim: DnsName = "thinkrec"  # a ReadWriteMany volume claim; relative paths of the run file are below its mount
+    mount_path: str = Field(default="/mnt/thinkrec", pattern=r"^/[\w./-]+$")
+    scheduler: Literal["none", "kueue", "volcano"] = "kueue"  # who admits all pods of the job at once or none
+    queue: DnsName = "default"
+    token_secret: DnsName = "thinkrec-token"  # holds `auth_token`, Ray's token
+    env_secret: DnsName = "thinkrec-env"  # holds a key for each of ray.secrets
+
+
 class ClusterResources(Section):
     """How the run meets Ray. Only a loopback address, or one with token auth, is taken (DESIGN 9)."""
 
     address: str = ""  # "" starts a local cluster unless RAY_ADDRESS names one
     num_cpus: int = Field(default=0, ge=0)  # logical CPUs of a local cluster; 0 = what training needs + 2 spare for Ray Data
     object_store_bytes: int = Field(default=256 * 2**20, ge=1, lt=2**63)
+    insecure_cluster: bool = False  # take a cluster that others may reach and no token protects
+    dashboard: str = "http://127.0.0.1:8265"  # where jobs are submitted
+    working_dir: str = "."  # what a submitted job takes along; the run file lies in it
+    secrets: tuple[VariableName, ...] = ()  # names of environment variables that must be set on every node; never their values
+    k8s: KubernetesSection = KubernetesSection()
+
+
+class PlanSection(Section):
+    """What `thinkrec plan` assumes; none of it changes what a run computes."""
+
+    peak_tflops: float = Field(default=0.0, ge=0)  # of one worker; 0 = 989 a GPU (H100, dense bf16), .05 a CPU worker
+    mfu: Annotated[float, Field(gt=0, le=1)] = 0.3  # share of the peak that training reaches; long packed LoRA sequences measure .4
+    memory_gib: Positive = 80.0  # of one GPU
+    reserve_share: Share = 0.1  # of it kept for CUDA, NCCL and fragments
+    inside_gbytes_per_s: Positive = 450.0  # links of one GPU inside a node
+    between_gbytes_per_s: Positive = 50.0  # and between nodes
+    tokens_per_item: Count = 40  # of one interaction in a prompt, where there is no text to count
+    switch_s: float = Field(default=5.0, ge=0)  # between two experts of a group
 
 
 class Config(Section):
@@ -322,6 +365,7 @@ class Config(Section):
     train: TrainSection = TrainSection()
     evaluate: EvaluateSection = EvaluateSection()
     ray: ClusterResources = ClusterResources()
+    plan: PlanSection = PlanSection()
 
     @model_validator(mode="after")
     def _parts_agree(self) -> Self:

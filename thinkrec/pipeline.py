@@ -148,10 +148,14 @@ def check(config: Config) -> None:
     zero.read_config(config.train.ds_config)
     if config.base.source == "folder":
         check_folder(config.base.path)
-    if config.traces.enabled and (config.base.source, config.traces.teacher) != ("nano", "nano"):
-        from thinkrec.generate import teacher  # imports torch, which no dry run of a nano line should wait for
-
-        teacher.check(config)
+    if config.traces.enabled and config.traces.teacher != "nano":
+        check_folder(config.traces.teacher)
+    elif config.traces.enabled and config.base.source != "nano":
+        raise ConfigError(
+            'traces.teacher = "nano" is grown from the nano base, and base.source = "folder"',
+            "traces.teacher",
+            "name the folder of a teacher model (base.path will do if it can reason), or set traces.enabled = false",
+        )
 
 
 def _make(stage: Stage, key: str, config: Config, store: Store, artefacts: dict[str, Artefact], say: Voice) -> Artefact:

@@ -25,7 +25,7 @@ from thinkrec.errors import ArtefactError, ConfigError
 
 MANIFEST = "manifest.json"
 SCHEMA_VERSION = 1
-RECORDED_PACKAGES = ("thinkrec", "torch", "ray", "deepspeed", "transformers", "peft", "faiss-cpu", "faiss-gpu", "pyarrow")
+RECORDED_PACKAGES = ("thinkrec", "torch", "ray", "deepspeed", "transformers", "peft", "vllm", "faiss-cpu", "faiss-gpu", "pyarrow")
 
 
 @dataclass(frozen=True)

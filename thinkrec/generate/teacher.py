@@ -9,9 +9,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from thinkrec.config import Config
 from thinkrec.data.history import TRAIN, Interactions
-from thinkrec.errors import ConfigError, DataError
+from thinkrec.errors import DataError
 from thinkrec.generate.choose import open_engine
 from thinkrec.generate.engine import GenParams, GenRequest
 from thinkrec.generate.lessons import write_lesson
@@ -33,7 +32,6 @@ NUM_CHECKS = 200
 def run(job: Job) -> None:
     """Write teacher.json (name, path; "" for `model/` here) and lessons.parquet, the rows taught; inputs ingest, keywords, base."""
     settings = job.config.traces
-    check(job.config)
     job.draft.figures["used"] = settings.enabled
     if not settings.enabled:
         return
@@ -53,20 +51,6 @@ def run(job: Job) -> None:
     taught = [{"row": int(tables.interactions.row[at]), "text": text} for at, text in zip(lessons, texts, strict=True)]
     write_table(job, "lessons.parquet", taught, LESSONS)
     job.draft.figures.update(num_lessons=len(rows), **_examine(job, tables, folder, others[:NUM_CHECKS]))
-
-
-def check(config: Config) -> None:
-    """Raises ConfigError or MissingFileError for a teacher that cannot be, before anything has run."""
-    if not config.traces.enabled:
-        return
-    if config.traces.teacher != "nano":
-        check_folder(config.traces.teacher)
-    elif config.base.source != "nano":
-        raise ConfigError(
-            'traces.teacher = "nano" is grown from the nano base, and base.source = "folder"',
-            "traces.teacher",
-            "name the folder of a teacher model (base.path will do if it can reason), or set traces.enabled = false",
-        )
 
 
 def teacher_folder(places: Places) -> Path:

@@ -61,7 +61,11 @@ def load_tokenizer(folder: str | Path) -> Any:
     """The tokenizer of a base, with the soft-slot token added and a padding token set."""
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
+    return add_missing_tokens(AutoTokenizer.from_pretrained(str(folder), local_files_only=True))
+
+
+def add_missing_tokens(tokenizer: Any) -> Any:
+    """The tokenizer itself, with what prompts and batches need and a base may lack."""
     if SLOT not in tokenizer.get_added_vocab():
         tokenizer.add_tokens([SLOT], special_tokens=True)
     if tokenizer.pad_token_id is None:
