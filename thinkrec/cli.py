@@ -13,11 +13,13 @@ import typer
 
 from thinkrec import config as config_room
 from thinkrec.config import Config
+from thinkrec.data.command import app as data_app
 from thinkrec.errors import ThinkrecError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
 config_app = typer.Typer(no_args_is_help=True, help="Look at run files.")
 app.add_typer(config_app, name="config")
+app.add_typer(data_app, name="data")
 
 RunFile = Annotated[Path, typer.Argument(help="The run file, TOML.")]
 Overrides = Annotated[list[str] | None, typer.Option("--set", help="Override a key: a.b=value. May be repeated.")]

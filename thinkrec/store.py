@@ -127,7 +127,12 @@ def digest(value: object) -> str:
 
 
 def fingerprint(path: str | Path) -> str:
-    """Digest of a user's file or folder: names and contents, for files above 64 MiB size and modification time instead of contents."""
+    """Digest of a user's file or folder: names and contents, for files above 64 MiB size and modification time instead of contents.
+
+    At an address, where hashing would fetch them, size and modification time stand for the contents of all files.
+    """
+    if "://" in str(path):
+        return digest(sorted((info.path, info.size, info.mtime_ns) for info in _files(str(path))))
     root = Path(path)
     files = [root] if root.is_file() else sorted(p for p in root.rglob("*") if p.is_file())
     seen = []
@@ -136,6 +141,12 @@ def fingerprint(path: str | Path) -> str:
         content = _sha256(fs.LocalFileSystem(), str(file))[0] if stat.st_size <= 64 * 2**20 else str(stat.st_mtime_ns)
         seen.append([file.name if file == root else str(file.relative_to(root)), stat.st_size, content])
     return digest(seen)
+
+
+def exists(uri: str) -> bool:
+    """Whether a path or address names a file or folder."""
+    system, path = open_root(uri)
+    return bool(system.get_file_info(path).type != fs.FileType.NotFound)
 
 
 def open_root(uri: str) -> tuple[Any, str]:
@@ -197,6 +208,12 @@ def _cached(uri: str, key: str) -> Path:
         target.mkdir(parents=True, exist_ok=True)
         fs.copy_files(base, str(target), source_filesystem=system, destination_filesystem=fs.LocalFileSystem())
     return target
+
+
+def _files(uri: str) -> list[Any]:
+    system, path = open_root(uri)
+    info = system.get_file_info(path)
+    return [info] if info.is_file else [below for below in system.get_file_info(fs.FileSelector(path, recursive=True)) if below.is_file]
 
 
 def _inventory(system: Any, base: str) -> dict[str, dict[str, Any]]:

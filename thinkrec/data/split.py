@@ -55,13 +55,18 @@ def iso(ts: int) -> str:
     return datetime.fromtimestamp(ts / 1000, UTC).isoformat(timespec="seconds")
 
 
+def millis(date: str, key: str) -> int:
+    """An ISO date of the run file's `key` as milliseconds; without a zone it is UTC."""
+    try:
+        moment = datetime.fromisoformat(date)
+    except ValueError:
+        raise ConfigError(f"{date!r} is not an ISO date", key, "write it as 2002-04-01 or 2002-04-01T12:00:00+00:00") from None
+    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
+
+
 def _cut(ts: NDArray[np.int64], date: str, quantile: float, key: str) -> int:
     if date:
-        try:
-            moment = datetime.fromisoformat(date)
-        except ValueError:
-            raise ConfigError(f"{date!r} is not an ISO date", key, "write it as 2002-04-01 or 2002-04-01T12:00:00+00:00") from None
-        return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
+        return millis(date, key)
     rank = int(quantile * len(ts))
     return int(np.partition(ts, rank)[rank]) if rank < len(ts) else int(ts.max()) + 1
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from thinkrec.config import DataSection
-from thinkrec.data.readers.movielens import read
+from thinkrec.data.readers.movielens import read_1m
+from thinkrec.data.readers.tables import Tables, collect
 from thinkrec.errors import DataError, MissingFileError
 
 RATINGS = "1::1193::5::978300760\n1::661::3::978302109\n2::1193::4::978298413\n"
@@ -23,6 +24,10 @@ def folder(tmp_path) -> Path:
 
 def settings(path: Path) -> DataSection:
     return DataSection(source="movielens1m", path=str(path))
+
+
+def read(settings: DataSection) -> Tables:
+    return collect(read_1m(settings))
 
 
 def test_reads_rows_in_milliseconds_and_titles_in_latin_1(folder):
