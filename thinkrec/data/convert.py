@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-
 import polars as pl
 import pyarrow.parquet as pq
 

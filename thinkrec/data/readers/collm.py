@@ -1,4 +1,4 @@
-"""CoLLM's and ThinkRec's published pickles, read once and never again: {train,valid,test}_ood2.pkl, and id2title.json where rows have no titles.
+"""CoLLM's and ThinkRec's published pickles, read once and never again: {train,valid,test}_ood2.pkl, and id2title.json for their titles.
 
 A pickle is a program. This one door runs it with the few names that a data frame is made of; any other name is refused before it is
 looked up. The list is of names, not of packages: pandas and numpy hold functions that open files and run text.
@@ -22,36 +22,30 @@ from thinkrec.errors import DataError
 NUMPY_CORES = ("numpy.core", "numpy._core")  # before and since NumPy 2
 ALLOWED = frozenset(
     [
-        ("builtins", "slice"),
+        *((home, name) for home in ("builtins", "__builtin__") for name in ("slice", "bytearray")),
         ("_codecs", "encode"),  # how protocol 2 writes bytes
         ("numpy", "ndarray"),
         ("numpy", "dtype"),
-        ("numpy.dtypes", "StringDType"),
         *((f"{core}.multiarray", name) for core in NUMPY_CORES for name in ("_reconstruct", "scalar")),
         *((f"{core}.numeric", "_frombuffer") for core in NUMPY_CORES),
-        ("pandas", "DataFrame"),
-        ("pandas", "Index"),
-        ("pandas", "RangeIndex"),
-        ("pandas", "StringDtype"),
+        *(("pandas", name) for name in ("DataFrame", "Index", "RangeIndex")),
         ("pandas.core.frame", "DataFrame"),
         ("pandas.core.indexes.base", "Index"),
         ("pandas.core.indexes.base", "_new_Index"),
-        ("pandas.core.indexes.range", "RangeIndex"),
         ("pandas.core.indexes.numeric", "Int64Index"),
-        ("pandas.core.internals.managers", "BlockManager"),
+        ("pandas.core.indexes.range", "RangeIndex"),
         ("pandas.core.internals.blocks", "new_block"),
+        ("pandas.core.internals.managers", "BlockManager"),
         ("pandas._libs.internals", "_unpickle_block"),
-        ("pandas._libs.arrays", "__pyx_unpickle_NDArrayBacked"),
-        ("pandas.core.arrays.string_", "StringArray"),
-        ("pandas.core.arrays.string_", "StringDtype"),
     ]
 )
+RENAMED = {("pandas.core.indexes.numeric", "Int64Index"): ("pandas.core.indexes.base", "Index")}  # gone since pandas 2
 BROKEN = (pickle.UnpicklingError, AttributeError, EOFError, ImportError, IndexError, KeyError, MemoryError, TypeError, ValueError)
 ROW = {"user_id": "uid", "item_id": "iid", "ts": "timestamp", "label": "label"}
 MEND = "only the files that CoLLM and ThinkRec publish can be read"
 
 
-class _FrameUnpickler(pickle.Unpickler):  # noqa: S301 the allow-list is what makes it safe
+class _FrameUnpickler(pickle.Unpickler):
     def __init__(self, stream: IO[bytes], source: str) -> None:
         super().__init__(stream)
         self._source = source
@@ -59,7 +53,7 @@ class _FrameUnpickler(pickle.Unpickler):  # noqa: S301 the allow-list is what ma
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in ALLOWED:
             raise DataError(f"the pickle asks for {module}.{name}, which no table needs", self._source, f"do not trust this file; {MEND}")
-        return super().find_class(module, name)
+        return super().find_class(*RENAMED.get((module, name), (module, name)))
 
 
 def read(path: str) -> Source:
@@ -97,7 +91,9 @@ def _rows(frames: dict[str, Any]) -> Iterator[Batch]:
 def _items(path: str, frames: dict[str, Any]) -> Batch:
     """Titles from id2title.json, else from the rows; items of histories are rows of the log too, so nothing is missed."""
     if all("title" in frame.columns for frame in frames.values()):
-        told = {str(iid): {"title": str(title)} for frame in frames.values() for iid, title in zip(frame["iid"], frame["title"], strict=True)}
+        told = {
+            str(iid): {"title": str(title)} for frame in frames.values() for iid, title in zip(frame["iid"], frame["title"], strict=True)
+        }
     else:
         told = _told(find(path, "id2title.json"))
     ids = sorted({str(iid) for frame in frames.values() for iid in frame["iid"]}, key=lambda iid: (len(iid), iid))

@@ -1,7 +1,8 @@
 """Delta Lake and Iceberg tables through deltalake and pyiceberg, which are extras: thinkrec[delta], thinkrec[iceberg].
 
 An Iceberg table is named by its metadata file (`table.metadata_location`): that is one snapshot for good, and needs no catalog and no
-secret. A Delta table is named by its folder and read at its newest version. Both read their store's credentials from the environment.
+secret. A Delta table is named by its folder and read at its newest version. Both take their store's credentials from the environment.
+Neither has an order of rows: `row` follows the order of files, and so do ties of time.
 """
 
 from __future__ import annotations

@@ -62,10 +62,13 @@ def delimited(file: File, delimiter: str = ",", quoted: bool = True) -> Iterator
         header = [name.removeprefix("\ufeff").strip() for name in next(reader, [])]
         if not header or len(set(header)) < len(header):
             raise DataError(f"the header line names no columns, or one twice: {header}", file.name, "write one name a column")
+        yield _columns(file.name, header, [])  # so that a missing column is found in a file without rows
         for stretch in stretches((reader.line_num, cells) for cells in reader):
             yield _columns(file.name, header, stretch)
     except csv.Error as error:
-        raise DataError(f"this is not the text of a table: {error}", f"{file.name}, line {reader.line_num}", "look for a torn quote") from None
+        raise DataError(
+            f"this is not the text of a table: {error}", f"{file.name}, line {reader.line_num}", "look for a torn quote"
+        ) from None
 
 
 def need(batches: Iterator[Batch], names: Mapping[str, str], source: str, optional: Collection[str] = ()) -> Iterator[Batch]:

@@ -37,7 +37,7 @@ class Clock:
 
 
 def find_clock(unit: str, first: pl.Series, where: str) -> Clock:
-    """The clock of the setting `data.time_unit`; "auto" looks at the first values. Raises DataError if they are neither numbers nor dates."""
+    """The clock of the setting `data.time_unit`; "auto" looks at the first values and raises DataError if they are no times at all."""
     if unit != "auto":
         return Clock(unit)
     middle = first.cast(pl.Float64, strict=False).median()

@@ -70,7 +70,8 @@ def _typed(batch: Batch, source: str, clock: Clock, scale: Ratings) -> Batch:
         cells["rating"] = pl.col("rating").cast(pl.Float64, strict=False)
     if "label" in raw.columns:
         cells["label"] = pl.col("label").cast(pl.Float64, strict=False).cast(pl.Int64, strict=False)
-    reasons = {f"{name} cannot be read as {_kind(name, clock)}": pl.col(name).is_not_null() & cell.is_null() for name, cell in cells.items()}
+    kinds = {"ts": clock.name, "rating": "a number", "label": "0 or 1"}
+    reasons = {f"{name} cannot be read as {kinds[name]}": pl.col(name).is_not_null() & cell.is_null() for name, cell in cells.items()}
     if "rating" in cells:
         within = cells["rating"].is_between(scale.lowest, scale.highest) | cells["rating"].is_nan()
         reasons[f"rating is not between {scale.lowest:g} and {scale.highest:g}"] = cells["rating"].is_not_null() & ~within
@@ -82,7 +83,3 @@ def _typed(batch: Batch, source: str, clock: Clock, scale: Ratings) -> Batch:
         *(["split"] if "split" in raw.columns else []),
     )
     return Batch(kept.to_arrow(), pa.concat_tables([batch.bad, bad]))
-
-
-def _kind(name: str, clock: Clock) -> str:
-    return {"ts": clock.name, "rating": "a number", "label": "0 or 1"}[name]
