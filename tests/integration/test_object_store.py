@@ -29,7 +29,7 @@ NUM_ROWS = 120
 @pytest.fixture(scope="module")
 def endpoint() -> Iterator[dict[str, str]]:
     """What the environment must hold to reach the server."""
-    server = moto.ThreadedMotoServer(port=0)
+    server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0)
     server.start()
     host, port = server.get_host_and_port()
     yield {**CREDENTIALS, "AWS_ENDPOINT_URL": f"http://{host}:{port}"}
