@@ -19,7 +19,7 @@ from typing import Any
 
 from pyarrow import fs
 
-from thinkrec.errors import ArtefactError, ConfigError
+from thinkrec.errors import ArtefactError, ConfigError, EnvironmentFault
 
 MANIFEST = "manifest.json"
 SCHEMA_VERSION = 1
@@ -145,8 +145,16 @@ def fingerprint(path: str | Path) -> str:
 
 def exists(uri: str) -> bool:
     """Whether a path or address names a file or folder."""
+    return bool(look(uri)[2].type != fs.FileType.NotFound)
+
+
+def look(uri: str) -> tuple[Any, str, Any]:
+    """The file system of an address, the path inside it and what is there; raises EnvironmentFault when nobody answers."""
     system, path = open_root(uri)
-    return bool(system.get_file_info(path).type != fs.FileType.NotFound)
+    try:
+        return system, path, system.get_file_info(path)
+    except OSError as error:
+        raise EnvironmentFault(f"this address does not answer: {error}", uri, "check the address, its region and the credentials") from None
 
 
 def open_root(uri: str) -> tuple[Any, str]:
@@ -211,8 +219,7 @@ def _cached(uri: str, key: str) -> Path:
 
 
 def _files(uri: str) -> list[Any]:
-    system, path = open_root(uri)
-    info = system.get_file_info(path)
+    system, path, info = look(uri)
     return [info] if info.is_file else [below for below in system.get_file_info(fs.FileSelector(path, recursive=True)) if below.is_file]
 
 

@@ -120,7 +120,15 @@ def until(stage: str, *overrides: str) -> tuple[str, ...]:
 
 INGEST = until("ingest")
 MOVIELENS = until("ingest", "data.source=movielens1m", "split.valid_quantile=0.5", "split.test_quantile=0.75")
+PARQUET = ("data.source=parquet", "data.path=given/interactions.parquet", "data.items_path=given/items.parquet")
 NAN = float("nan")
+
+
+def evil_pickle(folder: Path) -> None:
+    """A spoiler: what a hostile mirror would put in the place of CoLLM's files."""
+    for name in ("train", "valid", "test"):
+        (folder / f"given/{name}_ood2.pkl").write_bytes(b"cposix\nsystem\n(S'touch owned'\ntR.")
+
 
 CASES = {
     # The run file.
@@ -168,6 +176,17 @@ CASES = {
     "a pair in two splits": (table("interactions", lambda t: t.with_columns(item_id=pl.lit("i0"))), INGEST, "pair_in_two_splits"),
     "malformed .dat lines": (text("given/ratings.dat", lambda t: t + "1::x::5::9\n" * 9), MOVIELENS, "9 rows cannot be used"),
     "no .dat file": (lambda folder: (folder / "given/movies.dat").unlink(), MOVIELENS, "movies.dat is missing"),
+    "rows without a path of items": (nothing, until("ingest", "data.source=csv"), r"data\.items_path is empty"),
+    "a path of items nobody reads": (nothing, until("ingest", "data.items_path=given"), "does not read it"),
+    "a named column that is not there": (nothing, until("ingest", *PARQUET, "data.columns.rating=stars"), "column 'timestamp' is missing"),
+    "a folder that is no Delta table": (
+        nothing,
+        until("ingest", "data.source=delta", "data.items_path=given/items.parquet"),
+        "cannot be read as a Delta table",
+    ),
+    "a window that holds nothing": (nothing, until("ingest", "data.since=2090-01-01"), "no row is left"),
+    "an evil pickle": (evil_pickle, ("data", "import-collm", "--in", "given", "--out", "run/out"), r"asks for posix\.system"),
+    "an artefact that is none": (nothing, ("data", "export-recbole", "given", "run/out"), "this is no ingest artefact"),
     # Vectors.
     "NaN vector": (cell("user_vectors", "vector", [0.0, NAN, 0.0, 0.0], row=4), until("encode"), "id 'u4' holds NaN"),
     "vectors of two widths": (cell("item_vectors", "vector", [1.0]), until("encode"), "id 'i3' has 1 numbers"),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
@@ -28,7 +29,8 @@ WORDS = pa.list_(pa.string())
 
 def read_2018(settings: DataSection) -> Source:
     """reviewerID, asin, overall, unixReviewTime; asin, title, description and feature, category."""
-    return _read(settings, REVIEW_2018, {"item_id": "asin", "text": ("description", "feature"), "categories": "category"})
+    source = _read(settings, REVIEW_2018, {"item_id": "asin", "text": ("description", "feature"), "categories": "category"})
+    return replace(source, notes=(*source.notes, "amazon2018: a time is a day; within a day the order is the file's"))
 
 
 def read_2023(settings: DataSection) -> Source:

@@ -12,7 +12,7 @@ from thinkrec.data.readers.columns import Kind, parquet, take, take_optional
 from thinkrec.data.readers.tables import Batch, Source
 from thinkrec.data.readers.typed import numbered
 from thinkrec.errors import DataError
-from thinkrec.store import open_root
+from thinkrec.store import look
 
 NEEDED = {"user_id": Kind.ID, "item_id": Kind.ID, "ts": Kind.TIME}
 OPTIONAL = {"rating": Kind.NUMBER, "label": Kind.INTEGER, "split": Kind.TEXT}
@@ -20,8 +20,7 @@ OPTIONAL = {"rating": Kind.NUMBER, "label": Kind.INTEGER, "split": Kind.TEXT}
 
 def read(settings: DataSection) -> Source:
     """Read user_id, item_id, ts with rating and/or label, split where given; items with item_id, title, text and categories where given."""
-    system, base = open_root(f"{settings.path}/interactions")
-    is_folder = system.get_file_info(base).type == fs.FileType.Directory
+    is_folder = look(f"{settings.path}/interactions")[2].type == fs.FileType.Directory
     path = f"{settings.path}/interactions" + ("" if is_folder else ".parquet")
     return Source(settings.path, numbered(_interactions(path)), _items(f"{settings.path}/items.parquet"))
 

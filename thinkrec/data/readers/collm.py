@@ -76,6 +76,9 @@ def load(file: File) -> Any:
         raise DataError(f"this pickle cannot be read: {error}", file.name, MEND) from None
     if not isinstance(frame, pd.DataFrame):
         raise DataError(f"the pickle holds a {type(frame).__name__}, not a data frame", file.name, MEND)
+    wrong = [theirs for theirs in ROW.values() if theirs in frame.columns and frame[theirs].dtype.kind not in "iu"]
+    if wrong:
+        raise DataError(f"column {wrong[0]!r} is {frame[wrong[0]].dtype}, expected integers", file.name, MEND)
     missing = [theirs for theirs in ROW.values() if theirs not in frame.columns]
     if missing:
         raise DataError(f"column {missing[0]!r} is missing; there are {', '.join(map(str, frame.columns))}", file.name, MEND)

@@ -12,7 +12,7 @@ import pyarrow.dataset as ds
 from pyarrow import fs
 
 from thinkrec.errors import DataError, MissingFileError
-from thinkrec.store import open_root
+from thinkrec.store import look
 
 BATCH_ROWS = 65_536
 
@@ -30,8 +30,7 @@ class Kind(Enum):
 
 def parquet(uri: str, names: Collection[str] = ()) -> Iterator[pa.Table]:
     """A Parquet file, or every .parquet file below a folder in order of name, in batches; of the columns `names` those that are there."""
-    system, base = open_root(uri)
-    info = system.get_file_info(base)
+    system, base, info = look(uri)
     below = system.get_file_info(fs.FileSelector(base, recursive=True)) if info.type == fs.FileType.Directory else [info]
     files = sorted(entry.path for entry in below if entry.is_file and (entry.path == base or entry.path.endswith(".parquet")))
     if not files:

@@ -15,7 +15,7 @@ import pyarrow as pa
 from pyarrow import fs
 
 from thinkrec.errors import DataError, MissingFileError
-from thinkrec.store import open_root
+from thinkrec.store import look
 
 PACKED = ("", ".gz", ".bz2", ".zst")  # what pyarrow knows by its ending
 MAX_LINE_BYTES = 2**24
@@ -73,8 +73,7 @@ def lines(file: File) -> Iterator[tuple[int, bytes]]:
 
 
 def _look(path: str) -> tuple[Any, str, Any]:
-    system, base = open_root(path)
-    info = system.get_file_info(base)
+    system, base, info = look(path)
     if info.type == fs.FileType.NotFound:
         raise MissingFileError("no such file or folder", path, "check data.path and data.items_path")
     return system, base, info

@@ -50,8 +50,8 @@ def _inter(file: File, columns: ColumnsSection, split: str = "") -> Iterator[Bat
 
 def _atomic(file: File) -> Iterator[Batch]:
     for batch in delimited(file, "\t", quoted=False):
-        fields = [name.rpartition(":") for name in batch.rows.column_names[1:]]
+        fields = [name.rpartition(":") for name in batch.rows.column_names[:-1]]
         for name, _, kind in fields:
             if not name or kind not in TYPES:
                 raise DataError(f"header field {name or kind!r} is not name:type", file.name, f"types are {', '.join(TYPES)}")
-        yield Batch(batch.rows.rename_columns(["row", *(name for name, _, _ in fields)]), batch.bad)
+        yield Batch(batch.rows.rename_columns([*(name for name, _, _ in fields), "row"]), batch.bad)

@@ -66,9 +66,8 @@ def delimited(file: File, delimiter: str = ",", quoted: bool = True) -> Iterator
         for stretch in stretches((reader.line_num, cells) for cells in reader):
             yield _columns(file.name, header, stretch)
     except csv.Error as error:
-        raise DataError(
-            f"this is not the text of a table: {error}", f"{file.name}, line {reader.line_num}", "look for a torn quote"
-        ) from None
+        where = f"{file.name}, line {reader.line_num}"
+        raise DataError(f"this is not the text of a table: {error}", where, "look for a quote that is never closed") from None
 
 
 def need(batches: Iterator[Batch], names: Mapping[str, str], source: str, optional: Collection[str] = ()) -> Iterator[Batch]:
@@ -77,7 +76,7 @@ def need(batches: Iterator[Batch], names: Mapping[str, str], source: str, option
         there = batch.rows.column_names
         missing = [theirs for ours, theirs in names.items() if theirs not in there and ours not in optional]
         if missing:
-            raise DataError(f"column {missing[0]!r} is missing; there are {', '.join(there[1:])}", source, "name it in [data.columns]")
+            raise DataError(f"column {missing[0]!r} is missing; there are {', '.join(there[:-1])}", source, "name it in [data.columns]")
         found = {ours: theirs for ours, theirs in names.items() if theirs in there}
         yield Batch(pa.table({"row": batch.rows["row"], **{ours: batch.rows[theirs] for ours, theirs in found.items()}}), batch.bad)
 
@@ -99,7 +98,7 @@ def _columns(source: str, header: Sequence[str], stretch: Sequence[tuple[int, li
         else:
             good.append((row, cells))
     columns = {name: pa.array([cells[n] or None for _, cells in good], pa.string()) for n, name in enumerate(header)}
-    rows = pa.table({"row": pa.array([row for row, _ in good], pa.int64()), **columns})
+    rows = pa.table({**columns, "row": pa.array([row for row, _ in good], pa.int64())})  # last: a file may have a column of this name
     return Batch(rows, refused(source, *([entry[n] for entry in bad] for n in range(3))))
 
 

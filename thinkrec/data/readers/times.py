@@ -27,7 +27,7 @@ class Clock:
     def millis(self, column: str = "ts") -> pl.Expr:
         """The column as int64 milliseconds, UTC; null where it is no such time."""
         if self.unit == "iso":
-            plain = pl.col(column).str.replace(r"(Z|[+-]00:00)$", "").str.replace("T", " ", literal=True)
+            plain = pl.col(column).cast(pl.String).str.replace(r"(Z|[+-]00:00)$", "").str.replace("T", " ", literal=True)
             parsed = [plain.str.to_datetime(form, strict=False, time_unit="ms") for form in ("%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d")]
             return pl.coalesce(parsed).dt.epoch("ms")
         number = pl.col(column).cast(pl.Float64, strict=False) * MS_PER[self.unit]
@@ -40,9 +40,11 @@ def find_clock(unit: str, first: pl.Series, where: str) -> Clock:
     """The clock of the setting `data.time_unit`; "auto" looks at the first values and raises DataError if they are no times at all."""
     if unit != "auto":
         return Clock(unit)
+    if first.null_count() == len(first):
+        return Clock("ms", guessed=True)
     middle = first.cast(pl.Float64, strict=False).median()
     if isinstance(middle, float):
         return Clock(next((unit for unit, factor in MS_PER.items() if middle * factor < NEWEST_MS), "ns"), guessed=True)
-    if first.is_empty() or first.to_frame("ts").select(Clock("iso").millis().is_not_null().any()).item():
+    if first.to_frame("ts").select(Clock("iso").millis().is_not_null().any()).item():
         return Clock("iso")
     raise DataError(f"times like {first.drop_nulls().head(1).to_list()} are neither numbers nor ISO dates", where, "set data.time_unit")

@@ -54,10 +54,12 @@ def numbered(batches: Iterable[Batch]) -> Iterator[Batch]:
 
 def first_of_each(batches: Iterable[Batch], source: str) -> Iterator[Batch]:
     """Items whose id has not come before; metadata repeats items, and the later records are refused. Holds the ids."""
-    seen: set[str] = set()
+    seen: set[str | None] = set()
     for batch in batches:
-        ids = batch.rows["item_id"].to_pylist()
-        fresh = [not (item in seen or seen.add(item)) if item else True for item in ids]  # type: ignore[func-returns-value]
+        fresh = []
+        for item in batch.rows["item_id"].to_pylist():
+            fresh.append(not item or item not in seen)
+            seen.add(item)
         rows = pl.DataFrame(batch.rows).with_columns(fresh=pl.Series(fresh, dtype=pl.Boolean))
         good, bad = part(rows, {"a later record of the same item": ~pl.col("fresh")}, source)
         yield Batch(good.drop("row", "fresh").to_arrow(), pa.concat_tables([batch.bad, bad]))
@@ -69,7 +71,8 @@ def _typed(batch: Batch, source: str, clock: Clock, scale: Ratings) -> Batch:
     if "rating" in raw.columns:
         cells["rating"] = pl.col("rating").cast(pl.Float64, strict=False)
     if "label" in raw.columns:
-        cells["label"] = pl.col("label").cast(pl.Float64, strict=False).cast(pl.Int64, strict=False)
+        number = pl.col("label").cast(pl.Float64, strict=False)
+        cells["label"] = pl.when(number == number.round()).then(number).cast(pl.Int64, strict=False)
     kinds = {"ts": clock.name, "rating": "a number", "label": "0 or 1"}
     reasons = {f"{name} cannot be read as {kinds[name]}": pl.col(name).is_not_null() & cell.is_null() for name, cell in cells.items()}
     if "rating" in cells:

@@ -159,6 +159,21 @@ def test_torn_cells_are_refused_by_line_and_the_rest_go_on(tmp_path):
     assert reasons == ["not 4 fields, as the header has", "not UTF-8", "rating cannot be read as a number"]
 
 
+@pytest.mark.parametrize(("label", "good"), [("1", True), ("0.0", True), ("0.5", False), ("like", False)])
+def test_a_label_is_a_whole_number_or_its_row_is_refused(tmp_path, label, good):
+    (tmp_path / "log.csv").write_text(f"row,who,what,when,label\n9,a,x,{SECONDS},{label}\n")
+    tables = read(section("csv", tmp_path / "log.csv", write_csv(tmp_path, "items", ITEMS)))
+    assert tables.interactions.num_rows == good
+    assert tables.interactions["row"].to_pylist() == [0] * good  # the file's own column `row` is not ours
+    assert tables.quarantine["reason"].to_pylist() == ["label cannot be read as 0 or 1"] * (not good)
+
+
+def test_times_that_are_null_in_every_row_are_left_to_validation(tmp_path):
+    log = LOG.set_column(2, "when", pa.nulls(2, pa.int64()))
+    tables = read(section("parquet", write_parquet(tmp_path, "log", log), write_parquet(tmp_path, "items", ITEMS)))
+    assert tables.interactions["ts"].to_pylist() == [None, None]
+
+
 def test_a_quote_that_is_never_closed_stops_the_run(tmp_path):
     (tmp_path / "log.csv").write_text('who,what,when,stars\n"a,x,1,1\n' + "b,x,1,1\n" * 20_000)
     with pytest.raises(DataError, match="not the text of a table"):
