@@ -13,7 +13,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from thinkrec.config import SplitSection
-from thinkrec.data.schema import SPLITS
+from thinkrec.data.schema import LATEST_MS, SPLITS
 from thinkrec.errors import ConfigError, DataError
 
 
@@ -56,12 +56,15 @@ def iso(ts: int) -> str:
 
 
 def millis(date: str, key: str) -> int:
-    """An ISO date of the run file's `key` as milliseconds; without a zone it is UTC."""
+    """An ISO date of the run file's `key` as milliseconds; without a zone it is UTC. Raises ConfigError."""
     try:
         moment = datetime.fromisoformat(date)
     except ValueError:
         raise ConfigError(f"{date!r} is not an ISO date", key, "write it as 2002-04-01 or 2002-04-01T12:00:00+00:00") from None
-    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
+    ts = int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
+    if not 0 <= ts < LATEST_MS:
+        raise ConfigError(f"{date!r} is not between 1970 and 2100", key, "name a date where there are rows")
+    return ts
 
 
 def _cut(ts: NDArray[np.int64], date: str, quantile: float, key: str) -> int:

@@ -17,6 +17,8 @@ import polars as pl
 import torch
 
 from thinkrec.config import Config, parse
+from thinkrec.data.audit import enforce
+from thinkrec.data.audit_artefacts import audit_artefacts
 from thinkrec.errors import StageFailed
 from thinkrec.job import Job
 from thinkrec.launch import check_feasible, fit
@@ -28,14 +30,21 @@ from thinkrec.store import Artefact, Store, digest, write_json
 from thinkrec.train import zero
 from thinkrec.train.adapter import AdapterTrainer
 from thinkrec.train.checkpoint import Checkpoints
-from thinkrec.train.fleet import Queue
+from thinkrec.train.fleet import Pack, Queue, packs
 from thinkrec.train.instances import Instances, load_traces, train_positions
 
 STAGE = "expert"
 
 
 def run(job: Job) -> None:
-    """Train what is not committed yet, then gather all experts and their timeline; inputs as for projector, plus cluster and projector."""
+    """Train what is not committed yet, then gather all experts and their timeline; inputs as for projector, plus cluster and projector.
+
+    One cluster is the run without experts: its router serves everybody by the global adapter, so there is nothing to train.
+    """
+    if job.inputs["cluster"].figures["num_clusters"] == 1:
+        job.draft.figures["used"] = False
+        return
+    enforce(audit_artefacts(job.inputs), job.config.split.allow_leaks)
     costs = rows_per_cluster(job)
     keys = {expert: expert_key(job.key, expert) for expert in costs}
     committed = [expert for expert, key in keys.items() if job.store.find(STAGE, key)]
@@ -66,7 +75,7 @@ def _train_fleet(job: Job, costs: dict[int, int], keys: dict[int, str]) -> None:
     train = job.config.train
     num_groups = min(train.num_groups, len(costs))
     check_feasible(num_groups * train.workers_per_group, train.use_gpu)
-    queue = ray.remote(num_cpus=0)(Queue).remote(costs)
+    queue = ray.remote(num_cpus=0)(Queue).remote(packs(costs, num_groups, 1))
     settings = {"config": job.config.model_dump(), "places": job.places(), "root": job.store.root, "keys": keys, "queue": queue}
 
     def drive(group: int) -> Exception | None:
@@ -107,13 +116,13 @@ def train_group(settings: dict[str, Any]) -> None:
     load_projector(recommender, places.path("projector", "projector.safetensors"))
     parameters = recommender.bank.parameters_of(config.adapter.last_layers)
     trainer = AdapterTrainer(config, recommender, parameters, config.train.experts)
-    while (expert := _agree(ray.get(queue.take.remote(group)) if trainer.rank == 0 else None)) is not None:
-        _train_expert(config, places, tables, trainer, settings, expert)
+    while (pack := _agree(ray.get(queue.take.remote(group)) if trainer.rank == 0 else None)) is not None:
+        _train_expert(config, places, tables, trainer, settings, pack.experts[0])
         if trainer.rank == 0:
             ray.get(queue.finish.remote(group))
 
 
-def _agree(value: int | None) -> int | None:
+def _agree(value: Pack | None) -> Pack | None:
     """Rank 0's value on every rank of the group."""
     box = [value]
     if torch.distributed.get_world_size() > 1:

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 
 from thinkrec.config import Config, parse
+from thinkrec.data.audit import enforce
+from thinkrec.data.audit_artefacts import audit_artefacts
 from thinkrec.job import Job
 from thinkrec.launch import fit
 from thinkrec.model.base import load_model
@@ -23,6 +25,8 @@ from thinkrec.train.instances import Instances, load_traces, train_positions
 def run(job: Job) -> None:
     """Train the global adapter through Ray Train and DeepSpeed; inputs ingest, encode, keywords, traces, base."""
     config = job.config
+    for text in enforce(audit_artefacts(job.inputs), config.split.allow_leaks):
+        job.say("warning", text=text)
     fit(
         train_global,
         {"config": config.model_dump(), "places": job.places(), "out": job.draft.uri, "root": job.store.root, "name": f"global-{job.key}"},

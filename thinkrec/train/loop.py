@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import resource
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -66,7 +67,7 @@ def run(
         for group in engine.optimizer.param_groups:
             group["lr"] = lr
         figures = _step(engine, feed, phase, step)
-        figures |= {"lr": lr, "elapsed_s": round(time.monotonic() - begun, 3)}
+        figures |= {"lr": lr, "elapsed_s": round(time.monotonic() - begun, 3), "peak_bytes": peak_bytes()}
         if log is not None:
             with log.open("a", encoding="utf-8") as stream:
                 stream.write(json.dumps({"phase": phase.name, "step": step, **figures}) + "\n")
@@ -100,6 +101,13 @@ def _agreed(values: Mapping[str, Tensor], phase: Phase, step: int) -> dict[str, 
             f"the loss of step {step} is not finite: {means.tolist()}", phase.name, "lower its lr, or look at the rows of that step"
         )
     return dict(zip(values, means.tolist(), strict=True))
+
+
+def peak_bytes() -> int:
+    """The most memory this process has held so far: allocated on its GPU, or resident where there is none."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # Linux counts in KiB
 
 
 def fresh(parameters: Mapping[str, Tensor]) -> dict[str, tuple[Tensor, Tensor, Tensor]]:

@@ -19,7 +19,9 @@ OPTIONAL = {"rating": Kind.NUMBER, "label": Kind.INTEGER, "split": Kind.TEXT}
 
 
 def read(settings: DataSection) -> Source:
-    """Read user_id, item_id, ts with rating and/or label, split where given; items with item_id, title, text and categories where given."""
+    """Read user_id, item_id, ts with rating and/or label, split where given; items with item_id, title, and where given text, categories
+    and ts, when the text was written.
+    """
     is_folder = look(f"{settings.path}/interactions")[2].type == fs.FileType.Directory
     path = f"{settings.path}/interactions" + ("" if is_folder else ".parquet")
     return Source(settings.path, numbered(_interactions(path)), _items(f"{settings.path}/items.parquet"))
@@ -40,4 +42,6 @@ def _items(source: str) -> Iterator[Batch]:
         columns = {"item_id": take(table, "item_id", Kind.ID, source), "title": take(table, "title", Kind.TEXT, source)}
         columns["text"] = take_optional(table, "text", Kind.TEXT, source)
         columns["categories"] = take_optional(table, "categories", Kind.WORDS, source)
+        if "ts" in table.column_names:
+            columns["ts"] = take(table, "ts", Kind.TIME, source)
         yield Batch(pa.table(columns))

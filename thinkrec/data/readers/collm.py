@@ -13,7 +13,7 @@ from typing import IO, Any
 
 import pyarrow as pa
 
-from thinkrec.data.readers.files import File, find
+from thinkrec.data.readers.files import UNREADABLE, File, find
 from thinkrec.data.readers.tables import Batch, Source
 from thinkrec.data.readers.typed import interactions, numbered
 from thinkrec.data.schema import SPLITS
@@ -40,7 +40,7 @@ ALLOWED = frozenset(
     ]
 )
 RENAMED = {("pandas.core.indexes.numeric", "Int64Index"): ("pandas.core.indexes.base", "Index")}  # gone since pandas 2
-BROKEN = (pickle.UnpicklingError, AttributeError, EOFError, ImportError, IndexError, KeyError, MemoryError, TypeError, ValueError)
+BROKEN = (*UNREADABLE, pickle.UnpicklingError, AttributeError, ImportError, IndexError, KeyError, MemoryError, TypeError, ValueError)
 ROW = {"user_id": "uid", "item_id": "iid", "ts": "timestamp", "label": "label"}
 MEND = "only the files that CoLLM and ThinkRec publish can be read"
 
@@ -114,8 +114,8 @@ def _told(file: File) -> dict[str, dict[str, Any]]:
     try:
         with file.open() as stream:
             told = json.load(stream)
-    except ValueError as error:
-        raise DataError(f"this is not JSON: {error}", file.name, MEND) from None
+    except (ValueError, *UNREADABLE) as error:
+        raise DataError(f"this cannot be read as JSON: {error}", file.name, MEND) from None
     if not isinstance(told, dict) or not all(isinstance(entry, dict) for entry in told.values()):
         raise DataError("this is not {item: {title: ...}}", file.name, MEND)
     return told

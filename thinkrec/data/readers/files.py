@@ -19,6 +19,9 @@ from thinkrec.store import look
 
 PACKED = ("", ".gz", ".bz2", ".zst")  # what pyarrow knows by its ending
 MAX_LINE_BYTES = 2**24
+MAX_UNPACKING = 200  # bytes from one packed byte of a zip archive; text gives 5 to 20, a bomb 1000
+# What opening and unpacking raise; NotImplementedError is a zip archive's packing that nobody knows.
+UNREADABLE = (OSError, EOFError, NotImplementedError, zlib.error, zipfile.BadZipFile, pa.ArrowException)
 
 
 @dataclass(frozen=True)
@@ -68,8 +71,8 @@ def lines(file: File) -> Iterator[tuple[int, bytes]]:
                 if len(line) == MAX_LINE_BYTES and not line.endswith(b"\n"):
                     raise DataError(f"line {number} is longer than {MAX_LINE_BYTES} bytes", file.name, "is this a text file?")
                 yield number, line.removesuffix(b"\n").removesuffix(b"\r")
-    except (OSError, EOFError, zlib.error, zipfile.BadZipFile, pa.ArrowException) as error:
-        raise DataError(f"reading stops after line {number}: {error}", file.name, "download the file again") from None
+    except UNREADABLE as error:
+        raise DataError(f"this file cannot be read beyond line {number}: {error}", file.name, "download the file again") from None
 
 
 def _look(path: str) -> tuple[Any, str, Any]:
@@ -88,7 +91,7 @@ def _member(path: str, system: Any, base: str, name: str) -> File:
     try:
         archive = zipfile.ZipFile(system.open_input_file(base))
     except zipfile.BadZipFile as error:
-        raise DataError(f"this is no zip archive: {error}", path, "download it again, or unpack it and name the folder") from None
+        raise DataError(f"this zip archive cannot be read: {error}", path, "download it again, or unpack it and name the folder") from None
     for member in archive.infolist():
         _refuse_unsafe(path, member)
     members = [member for member in archive.infolist() if PurePosixPath(member.filename).name == name and not member.is_dir()]
@@ -107,4 +110,6 @@ def _refuse_unsafe(path: str, member: zipfile.ZipInfo) -> None:
     if stat.S_ISLNK(member.external_attr >> 16):
         raise DataError("the archive has a symbolic link", where, mend)
     if member.flag_bits & 1:
-        raise DataError("the archive is encrypted", where, "unpack it and name the folder")
+        raise DataError("this zip archive cannot be read: it is encrypted", where, "unpack it and name the folder")
+    if member.file_size > MAX_UNPACKING * max(member.compress_size, 1):  # zipfile unpacks no more than file_size says
+        raise DataError(f"{member.compress_size} bytes of the archive would unpack to {member.file_size} bytes", where, mend)

@@ -21,6 +21,8 @@ NO_GENRES = "(no genres listed)"
 CSV_RATING = {"user_id": "userId", "item_id": "movieId", "rating": "rating", "ts": "timestamp"}
 CSV_MOVIE = {"item_id": "movieId", "title": "title", "genres": "genres"}
 
+MAX_FILE_BYTES = 2**30  # ratings.dat of the largest MovieLens in this form, 10M, has 265 million
+
 
 def read_1m(settings: DataSection) -> Source:
     """ratings.dat and movies.dat; lines of another form are refused. users.dat is not needed."""

@@ -24,13 +24,13 @@ def test_packed_or_not_the_lines_are_the_same(tmp_path, ending, pack):
 def test_a_file_cut_short_is_an_error_with_its_line(tmp_path):
     whole = gzip.compress(b"".join(b"%d\n" % (n * 7919) for n in range(100_000)))
     (tmp_path / "log.gz").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(DataError, match=r"reading stops after line [1-9]"):
+    with pytest.raises(DataError, match=r"cannot be read beyond line [1-9]"):
         list(files.lines(files.single(str(tmp_path / "log.gz"))))
 
 
 def test_a_file_that_is_not_packed_as_its_name_says(tmp_path):
     (tmp_path / "log.gz").write_bytes(TEXT)
-    with pytest.raises(DataError, match="reading stops after line 0"):
+    with pytest.raises(DataError, match="cannot be read beyond line 0"):
         list(files.lines(files.single(str(tmp_path / "log.gz"))))
 
 
@@ -65,6 +65,15 @@ def test_a_name_that_stands_twice_in_an_archive_is_refused(tmp_path):
         archive.writestr("b/log.txt", TEXT)
     with pytest.raises(MissingFileError, match="2 times"):
         files.find(str(tmp_path / "a.zip"), "log.txt")
+
+
+def test_an_archive_that_unpacks_to_far_more_than_text_does_is_refused(tmp_path, monkeypatch):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("log.txt", b"0" * 2**20)
+    with pytest.raises(DataError, match="would unpack to 1048576 bytes"):
+        files.find(str(tmp_path / "a.zip"), "log.txt")
+    monkeypatch.setattr(files, "MAX_UNPACKING", 2000)
+    assert len(next(files.lines(files.find(str(tmp_path / "a.zip"), "log.txt")))[1]) == 2**20
 
 
 def test_a_member_whose_bytes_have_changed_is_an_error(tmp_path):

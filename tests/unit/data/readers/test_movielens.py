@@ -82,7 +82,7 @@ def test_missing_files_are_named(folder, tmp_path):
 
 
 def test_a_file_that_is_no_archive_is_refused(folder):
-    with pytest.raises(DataError, match="no zip archive"):
+    with pytest.raises(DataError, match="zip archive cannot be read"):
         read(settings(folder / "ratings.dat"))
 
 
