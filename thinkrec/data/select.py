@@ -13,19 +13,18 @@ from thinkrec.errors import DataError
 
 def select(rows: pl.DataFrame, settings: DataSection) -> tuple[pl.DataFrame, dict[str, int]]:
     """Interactions in order of `row` -> those asked for, and how many each rule left out; raises DataError if none stay."""
-    left_out: dict[str, int] = {}
-    for rule, kept in (
-        ("outside data.since and data.before", lambda rows: _window(rows, settings.since, settings.before)),
-        ("repeats of a user and item", lambda rows: _once(rows, settings.repeats)),
-        ("users and items with few rows", lambda rows: _active(rows, settings.min_rows)),
-    ):
-        before = len(rows)
-        rows = kept(rows)
-        if len(rows) < before:
-            left_out[rule] = before - len(rows)
-    if rows.is_empty():
+    within = _window(rows, settings.since, settings.before)
+    once = _once(within, settings.repeats)
+    kept = _active(once, settings.min_rows)
+    numbers = {
+        "outside data.since and data.before": len(rows) - len(within),
+        "repeats of a user and item": len(within) - len(once),
+        "users and items with few rows": len(once) - len(kept),
+    }
+    left_out = {rule: number for rule, number in numbers.items() if number}
+    if kept.is_empty():
         raise DataError(f"no row is left: {left_out}", "data.since, data.before, data.repeats, data.min_rows", "ask for less")
-    return rows, left_out
+    return kept, left_out
 
 
 def _window(rows: pl.DataFrame, since: str, before: str) -> pl.DataFrame:

@@ -90,7 +90,7 @@ def _member(path: str, system: Any, base: str, name: str) -> File:
     """The one member of the archive with this file name, wherever it lies in it."""
     try:
         archive = zipfile.ZipFile(system.open_input_file(base))
-    except zipfile.BadZipFile as error:
+    except UNREADABLE as error:
         raise DataError(f"this zip archive cannot be read: {error}", path, "download it again, or unpack it and name the folder") from None
     for member in archive.infolist():
         _refuse_unsafe(path, member)

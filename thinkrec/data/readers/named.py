@@ -41,7 +41,7 @@ def read_text(settings: DataSection) -> Source:
 
 def read_table(settings: DataSection) -> Source:
     """source = "parquet", "delta" or "iceberg"."""
-    openers = {"parquet": parquet, "delta": lake.delta, "iceberg": lake.iceberg}
+    openers: dict[str, Callable[[str, list[str]], Iterator[pa.Table]]] = {"parquet": parquet, "delta": lake.delta, "iceberg": lake.iceberg}
     return _source(settings, lambda path, names: _table(openers[settings.source](path, list(names.values())), names, path))
 
 

@@ -90,7 +90,8 @@ def strings(values: Sequence[str | None]) -> pa.Array:
 
 
 def _columns(source: str, header: Sequence[str], stretch: Sequence[tuple[int, list[str]]]) -> Batch:
-    good, bad = [], []
+    good: list[tuple[int, list[str]]] = []
+    bad: list[tuple[int, str, str]] = []
     for row, cells in stretch:
         reason = _fault(cells, len(header))
         if reason:
@@ -99,7 +100,7 @@ def _columns(source: str, header: Sequence[str], stretch: Sequence[tuple[int, li
             good.append((row, cells))
     columns = {name: pa.array([cells[n] or None for _, cells in good], pa.string()) for n, name in enumerate(header)}
     rows = pa.table({**columns, "row": pa.array([row for row, _ in good], pa.int64())})  # last: a file may have a column of this name
-    return Batch(rows, refused(source, *([entry[n] for entry in bad] for n in range(3))))
+    return Batch(rows, refused(source, [row for row, _, _ in bad], [reason for _, reason, _ in bad], [content for _, _, content in bad]))
 
 
 def _fault(cells: Sequence[str], num_columns: int) -> str:
