@@ -11,6 +11,7 @@ import typer
 
 from thinkrec import config as config_room
 from thinkrec.config import Config
+from thinkrec.data.command import app as data_app
 from thinkrec.errors import ThinkrecError
 from thinkrec.evaluate.command import evaluate
 from thinkrec.ops import commands
@@ -19,6 +20,7 @@ from thinkrec.ops.commands import Insecure, Overrides, RunFile
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
 config_app = typer.Typer(no_args_is_help=True, help="Look at run files.")
 app.add_typer(config_app, name="config")
+app.add_typer(data_app, name="data")
 app.command()(evaluate)
 app.command()(commands.plan)
 app.command()(commands.preflight)

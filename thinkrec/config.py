@@ -14,28 +14,17 @@ from datetime import date, time
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, model_validator
 
+from thinkrec.data_settings import ColumnsSection as ColumnsSection
+from thinkrec.data_settings import DataSection as DataSection
+from thinkrec.data_settings import SplitSection as SplitSection
+from thinkrec.data_settings import WorldSection as WorldSection
 from thinkrec.errors import ConfigError, MissingFileError
+from thinkrec.section import Count, Positive, Section, Share
 
-Count = Annotated[int, Field(ge=1, lt=2**31)]
-Share = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[float, Field(gt=0)]
 DnsName = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")]
 VariableName = Annotated[str, Field(pattern=r"^[A-Z_][A-Z0-9_]{0,63}$")]
-
-
-class Section(BaseModel):
-    """A table of the run file: frozen, and closed to unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    @field_validator("*")
-    @classmethod
-    def _no_nul(cls, value: Any) -> Any:
-        if isinstance(value, str) and "\0" in value:
-            raise ValueError("holds NUL, which no path or name may")
-        return value
 
 
 class RunSection(Section):
@@ -47,50 +36,6 @@ class RunSection(Section):
         if "@" in self.dir.partition("://")[2].partition("/")[0]:  # not repeated in the message: it is copied into logs and manifests
             raise ValueError("run.dir holds a user name or a password; leave them to the environment, see ray.secrets")
         return self
-
-
-class WorldSection(Section):
-    """The planted world (anchors_rec.md 7): what is known about it is the point of it."""
-
-    num_users: Count = 600
-    num_items: Count = 300
-    num_facets: Count = 24
-    facets_per_item: Count = 3
-    num_logics: Count = 2
-    interactions_per_user: Count = 40
-    mixed_share: Share = 0.3  # users who follow a mixture of logics
-    label_flip: Share = 0.03
-    cold_item_share: Share = 0.1  # items that appear only after the test cut
-    cold_user_share: Share = 0.05
-    annotated_share: Share = 0.4  # items whose categories an editor has written down; the teacher learns keywords from them
-    taste_scale: Positive = 2.5
-    keywords: Literal["true", "shuffled"] = "true"  # "shuffled" is the control that must fail: texts swapped between items
-
-
-class DataSection(Section):
-    source: Literal["world", "movielens1m", "prepared", "canonical"] = "world"
-    path: str = ""
-    like_threshold: float = 4.0  # a rating at or above it is a like
-    num_buckets: int = Field(default=8, ge=1, lt=2**15)
-    max_bad_share: Share = 0.01  # more bad rows than this stop the run
-    world: WorldSection = WorldSection()
-
-    @model_validator(mode="after")
-    def _path_is_named(self) -> Self:
-        if self.source != "world" and not self.path:
-            raise ValueError(f"data.path is empty, but data.source = {self.source!r} reads files: name a folder or file")
-        return self
-
-
-class SplitSection(Section):
-    """Global time split: everything before `valid_from` is train, everything from `test_from` on is test."""
-
-    mode: Literal["time", "given"] = "time"
-    valid_from: str = ""  # ISO date (UTC); empty = the quantile below
-    test_from: str = ""
-    valid_quantile: Share = 0.7
-    test_quantile: Share = 0.85
-    allow_leaks: bool = False  # report the audit's findings instead of stopping
 
 
 class LightGCNSection(Section):

@@ -10,13 +10,12 @@ import importlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from thinkrec.config import Config
 from thinkrec.errors import ConfigError, MissingFileError, ThinkrecError
 from thinkrec.job import Job, Voice
-from thinkrec.store import Artefact, Store, digest, fingerprint
+from thinkrec.store import Artefact, Store, digest, exists, fingerprint
 
 KEY_LENGTH = 16
 
@@ -44,7 +43,7 @@ ADAPTERS = ("global", "projector", "experts")
 DS_FILE = ("train.ds_config",)
 
 STAGES = (
-    Stage("ingest", "thinkrec.data.ingest", (), ("data", "split", "run.seed"), files=("data.path",), version=2),
+    Stage("ingest", "thinkrec.data.ingest", (), ("data", "split", "run.seed"), files=("data.path", "data.items_path"), version=2),
     Stage(
         "encode",
         "thinkrec.encoder.fit",
@@ -188,7 +187,7 @@ def _fingerprint(config: Config, key: str) -> str:
         from thinkrec.train.zero import find_config
 
         return fingerprint(find_config(named))
-    if not Path(named).exists():
+    if not exists(named):
         raise MissingFileError(f"{key} names something that is not there", named, f"mend {key} in the run file, or give --set {key}=...")
     return fingerprint(named)
 

@@ -21,7 +21,7 @@ from typing import Any
 
 from pyarrow import fs
 
-from thinkrec.errors import ArtefactError, ConfigError
+from thinkrec.errors import ArtefactError, ConfigError, EnvironmentFault
 
 MANIFEST = "manifest.json"
 SCHEMA_VERSION = 1
@@ -46,7 +46,7 @@ class Artefact:
 
     def path(self, name: str = "") -> Path:
         """A local path of the folder or of one file in it; remote folders are copied to the local cache once."""
-        local = Path(self.uri) if "://" not in self.uri else _cached(self.uri, self.key)
+        local = Path(self.uri) if "://" not in self.uri else _cached(self.uri, self.manifest)
         return local / name if name else local
 
     def verify(self) -> None:
@@ -140,7 +140,12 @@ def digest(value: object) -> str:
 
 
 def fingerprint(path: str | Path) -> str:
-    """Digest of a user's file or folder: names and contents, for files above 64 MiB size and modification time instead of contents."""
+    """Digest of a user's file or folder: names and contents, for files above 64 MiB size and modification time instead of contents.
+
+    At an address, where hashing would fetch them, size and modification time stand for the contents of all files.
+    """
+    if "://" in str(path):
+        return digest(sorted((info.path, info.size, info.mtime_ns) for info in _files(str(path))))
     root = Path(path)
     files = [root] if root.is_file() else sorted(p for p in root.rglob("*") if p.is_file())
     seen = []
@@ -149,6 +154,20 @@ def fingerprint(path: str | Path) -> str:
         content = _sha256(fs.LocalFileSystem(), str(file))[0] if stat.st_size <= 64 * 2**20 else str(stat.st_mtime_ns)
         seen.append([file.name if file == root else str(file.relative_to(root)), stat.st_size, content])
     return digest(seen)
+
+
+def exists(uri: str) -> bool:
+    """Whether a path or address names a file or folder."""
+    return bool(look(uri)[2].type != fs.FileType.NotFound)
+
+
+def look(uri: str) -> tuple[Any, str, Any]:
+    """The file system of an address, the path inside it and what is there; raises EnvironmentFault when nobody answers."""
+    system, path = open_root(uri)
+    try:
+        return system, path, system.get_file_info(path)
+    except OSError as error:
+        raise EnvironmentFault(f"this address does not answer: {error}", uri, "check the address, its region and the credentials") from None
 
 
 def open_root(uri: str) -> tuple[Any, str]:
@@ -205,13 +224,29 @@ def installed_versions() -> dict[str, str]:
     return found
 
 
-def _cached(uri: str, key: str) -> Path:
-    target = Path.home() / ".cache" / "thinkrec" / digest(uri)[:16] / key
-    if not (target / MANIFEST).is_file():
-        system, base = open_root(uri)
-        target.mkdir(parents=True, exist_ok=True)
-        fs.copy_files(base, str(target), source_filesystem=system, destination_filesystem=fs.LocalFileSystem())
+def _cached(uri: str, manifest: Mapping[str, Any]) -> Path:
+    """A local copy of a remote artefact; it moves into place whole, so a copy that was killed halfway is never taken for one."""
+    cache = Path.home() / ".cache" / "thinkrec"
+    target = cache / digest([uri, manifest])[:32]  # an artefact that was written again is another one
+    if target.is_dir():
+        return target
+    cache.mkdir(parents=True, exist_ok=True)
+    system, base = open_root(uri)
+    with tempfile.TemporaryDirectory(dir=cache) as folder:
+        copy = Path(folder) / "copy"
+        copy.mkdir()
+        fs.copy_files(base, str(copy), source_filesystem=system, destination_filesystem=fs.LocalFileSystem())
+        try:
+            copy.rename(target)
+        except OSError:
+            if not target.is_dir():  # else another process was faster
+                raise
     return target
+
+
+def _files(uri: str) -> list[Any]:
+    system, path, info = look(uri)
+    return [info] if info.is_file else [below for below in system.get_file_info(fs.FileSelector(path, recursive=True)) if below.is_file]
 
 
 def _inventory(system: Any, base: str) -> dict[str, dict[str, Any]]:

@@ -42,7 +42,7 @@ def folder(tmp_path, tmp_path_factory, monkeypatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path_factory.mktemp("torch")))  # torch makes it when imported
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path_factory.mktemp("inductor")))  # torch makes it when it is loaded
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setattr("thinkrec.ops.session.ray_session", lambda config: nullcontext())
     monkeypatch.setattr(ingest, "shuffle", deal_here)

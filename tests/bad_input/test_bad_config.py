@@ -58,6 +58,9 @@ CASES = {
     "a batch that does not divide": Case(nothing, until("ingest", "train.num_workers=5"), "batch_size 64 does not divide by 5"),
     "a seed below zero": Case(nothing, until("ingest", "run.seed=-1"), r"run\.seed: Input should be greater than or equal to 0"),
     "data without a path": Case(nothing, until("ingest", "data.path="), r"data\.path is empty"),
+    "rows without a path of items": Case(nothing, until("ingest", "data.source=csv"), r"data\.items_path is empty"),
+    "a path of items nobody reads": Case(nothing, until("ingest", "data.items_path=given"), "does not read it"),
+    "a window of no date": Case(nothing, until("ingest", "data.since=someday"), "'someday' is not an ISO date"),
     "vectors without a path": Case(nothing, until("ingest", "encoder.users_path="), r"encoder\.users_path"),
     "a teacher that cannot be grown": Case(
         nothing, until("ingest", "base.source=folder", "base.path=given/base"), r'traces\.teacher = "nano" is grown'

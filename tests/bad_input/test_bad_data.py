@@ -15,6 +15,9 @@ from spoil import INGEST, NAN, Case, Spoiler, cell, column, content, cut_short, 
 
 MOVIELENS = until("ingest", "data.source=movielens1m", "split.valid_quantile=0.5", "split.test_quantile=0.75")
 ARCHIVE = (*MOVIELENS, "--set", "data.path=given/ml-1m.zip")
+PARQUET = ("data.source=parquet", "data.path=given/interactions.parquet", "data.items_path=given/items.parquet")
+DELTA = until("ingest", "data.source=delta", "data.items_path=given/items.parquet")
+IMPORT = ("data", "import-collm", "--in", "given", "--out", "run/out")
 CUTS_OF_NO_DATE = until("ingest", "split.valid_from=2090-01-01", "split.test_from=2091-01-01")
 
 
@@ -39,6 +42,12 @@ def a_column_twice(folder: Path) -> None:
     path = folder / "given/interactions.parquet"
     whole = pq.read_table(path)
     pq.write_table(pa.Table.from_arrays([*whole.columns, whole["ts"]], names=[*whole.column_names, "ts"]), path)
+
+
+def an_evil_pickle(folder: Path) -> None:
+    """What a hostile mirror would put in the place of CoLLM's files."""
+    for name in ("train", "valid", "test"):
+        (folder / f"given/{name}_ood2.pkl").write_bytes(b"cposix\nsystem\n(S'touch owned'\ntR.")
 
 
 CENTRAL = b"PK\x01\x02"  # the directory of a zip archive: flags at 8, method at 10, size after unpacking at 24
@@ -102,6 +111,11 @@ CASES = {
     "an archive with a password": Case(archive(struct.pack("<H", 1), CENTRAL, 8), ARCHIVE, "cannot be read.*encrypted"),
     "an archive of unknown packing": Case(archive(struct.pack("<H", 77), CENTRAL, 10), ARCHIVE, "cannot be read"),
     "an archive that is a bomb": Case(archive(struct.pack("<I", 2**32 - 2), CENTRAL, 24), ARCHIVE, "4294967294 bytes"),
+    "a named column that is not there": Case(nothing, until("ingest", *PARQUET), "column 'timestamp' is missing"),
+    "a folder that is no Delta table": Case(nothing, DELTA, "cannot be read as a Delta table"),
+    "a window that holds nothing": Case(nothing, until("ingest", "data.since=2090-01-01"), "no row is left"),
+    "an evil pickle": Case(an_evil_pickle, IMPORT, r"asks for posix\.system"),
+    "an artefact that is none": Case(nothing, ("data", "export-recbole", "given", "run/out"), "this is no ingest artefact"),
 }
 
 

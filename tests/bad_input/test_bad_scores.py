@@ -10,7 +10,8 @@ CSV = ("evaluate", "given/scores.csv")
 
 CASES = {
     "no file": Case(nothing, ("evaluate", "nowhere.parquet"), "there is no such file"),
-    "a folder without scores": Case(nothing, ("evaluate", "given"), "no column .score."),
+    "a folder without tables": Case(nothing, ("evaluate", "given/base"), "there is no such file"),
+    "a folder of other tables": Case(nothing, ("evaluate", "given"), "no column 'score'"),
     "cut short": Case(content("given/scores.parquet", cut_short), JUDGE, "cannot be read"),
     "flipped bits": Case(content("given/scores.parquet", flipped), JUDGE, "cannot be read"),
     "an empty file": Case(content("given/scores.csv", b""), CSV, "cannot be read"),

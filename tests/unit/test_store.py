@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from pyarrow import fs
 
 from thinkrec.errors import ArtefactError, ConfigError
 from thinkrec.store import MANIFEST, Artefact, Store, check_name, digest, fingerprint, open_root, read_json
@@ -46,6 +47,39 @@ def test_a_committed_artefact_says_what_it_is(root):
     assert first.manifest["settings"] == {"seed": 1}
     assert second.manifest["inputs"] == {"ingest": {"stage": "ingest", "key": "k1", "sha256": digest(first.manifest)}}
     assert {"torch", "ray", "pyarrow"} <= set(first.manifest["versions"])
+
+
+def test_a_copy_that_was_cut_off_is_never_taken_for_the_artefact(tmp_path, monkeypatch):
+    artefact, copy_files = commit(Store(f"file://{tmp_path}")), fs.copy_files
+
+    def die_halfway(source: str, target: str, **systems: fs.FileSystem) -> None:
+        shutil.copy(Path(source) / MANIFEST, target)
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(fs, "copy_files", die_halfway)
+    with pytest.raises(ZeroDivisionError):
+        artefact.path()
+    monkeypatch.setattr(fs, "copy_files", copy_files)
+    assert artefact.path("deep/data.txt").read_text() == "rows"
+
+
+def test_two_processes_may_copy_one_artefact_at_once(tmp_path, monkeypatch):
+    artefact, copy_files = commit(Store(f"file://{tmp_path}")), fs.copy_files
+
+    def copy_second(*places: str, **systems: fs.FileSystem) -> None:
+        monkeypatch.setattr(fs, "copy_files", copy_files)
+        artefact.path()
+        copy_files(*places, **systems)
+
+    monkeypatch.setattr(fs, "copy_files", copy_second)
+    assert artefact.path("deep/data.txt").read_text() == "rows"
+    assert len(list((Path.home() / ".cache/thinkrec").iterdir())) == 1
+
+
+def test_an_artefact_that_was_written_again_is_copied_again(tmp_path):
+    store = Store(f"file://{tmp_path}")
+    assert commit(store).path("deep/data.txt").read_text() == "rows"
+    assert commit(store, text="other").path("deep/data.txt").read_text() == "other"
 
 
 def test_an_error_while_writing_leaves_nothing_to_find_and_the_next_try_sweeps(root, tmp_path):

@@ -7,7 +7,7 @@ same for the same source and settings.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -18,9 +18,10 @@ import pyarrow.parquet as pq
 from thinkrec.config import DataSection, SplitSection
 from thinkrec.data import fingerprint
 from thinkrec.data.audit import Finding, audit, enforce
-from thinkrec.data.readers import canonical, movielens, prepared, world
-from thinkrec.data.readers.tables import Tables
+from thinkrec.data.readers import amazon, canonical, movielens, named, prepared, recbole, world, yelp
+from thinkrec.data.readers.tables import Source, Tables, collect
 from thinkrec.data.schema import COUNTS, INTERACTIONS, ITEMS, TRUTH, USERS, bucket_of
+from thinkrec.data.select import select
 from thinkrec.data.split import assign
 from thinkrec.data.validate import validate
 from thinkrec.errors import StageFailed
@@ -29,6 +30,21 @@ from thinkrec.store import open_root, write_json
 
 MAX_LIKE_RATE_MOVE = 0.05  # between train and a later split; more is worth a warning
 BLOCK_ROWS = 1_000_000
+READERS: Mapping[str, Callable[[DataSection], Source]] = {
+    "movielens1m": movielens.read_1m,
+    "movielens_csv": movielens.read_csv,
+    "amazon2018": amazon.read_2018,
+    "amazon2023": amazon.read_2023,
+    "yelp": yelp.read,
+    "recbole": recbole.read,
+    "csv": named.read_text,
+    "jsonl": named.read_text,
+    "parquet": named.read_table,
+    "delta": named.read_table,
+    "iceberg": named.read_table,
+    "canonical": canonical.read,
+    "prepared": prepared.read,
+}
 
 
 @dataclass(frozen=True)
@@ -41,27 +57,32 @@ class Prepared:
     quarantine: pa.Table
     truth: pa.Table | None
     findings: Sequence[Finding]
+    left_out: Mapping[str, int]  # rows that the run file did not ask for, by reason
 
 
 def run(job: Job) -> None:
     """Fill the draft with the files listed in schema.py."""
     data, split = job.config.data, job.config.split
-    ready = prepare(read(data, job.config.run.seed), data, split)
+    tables = read(data, job.config.run.seed)
+    for note in tables.notes:
+        job.say("note", text=note)
+    ready = prepare(tables, data, split)
     leaks = enforce(ready.findings, split.allow_leaks)
     rows = with_bucket(ready.interactions, data.num_buckets)
     shuffle(rows, data.num_buckets, job.draft.uri)
-    tables = {
+    outputs = {
         "items": ready.items,
         "users": ready.users,
         "counts": count(rows),
         "truth": ready.truth,
         "quarantine/part-0": ready.quarantine,
     }
-    for name, table in tables.items():
+    for name, table in outputs.items():
         if table is not None:
             (job.draft.folder / name).parent.mkdir(parents=True, exist_ok=True)
             pq.write_table(table, job.draft.folder / f"{name}.parquet", compression="zstd")
-    facts = fingerprint.take(ready.interactions, ready.items, ready.quarantine) | {"num_buckets": data.num_buckets}
+    facts = fingerprint.take(ready.interactions, ready.items, ready.quarantine)
+    facts |= {"num_buckets": data.num_buckets, "left_out": ready.left_out, "notes": list(tables.notes)}
     write_json(str(job.draft.folder / "audit.json"), {"findings": [asdict(finding) for finding in ready.findings]})
     write_json(str(job.draft.folder / "fingerprint.json"), facts)
     num_leaks = sum(finding.num_rows for finding in ready.findings if finding.severity == "stop")
@@ -73,28 +94,20 @@ def run(job: Job) -> None:
 
 def read(data: DataSection, seed: int) -> Tables:
     """What the source of the run file holds."""
-    match data.source:
-        case "world":
-            return world.read(data, seed)
-        case "movielens1m":
-            return movielens.read(data)
-        case "prepared":
-            return prepared.read(data)
-        case "canonical":
-            return canonical.read(data)
+    return collect(READERS[data.source](data) if data.source != "world" else world.read(data, seed))
 
 
 def prepare(tables: Tables, data: DataSection, split: SplitSection) -> Prepared:
     """Validate, label, split and audit; raises DataError or ConfigError. Rows come out in order of `row`."""
     valid = validate(tables, data)
-    rows = pl.DataFrame(valid.interactions).sort("row")
+    rows, left_out = select(pl.DataFrame(valid.interactions).sort("row"), data)
     if "rating" not in rows.columns:
         rows = rows.with_columns(rating=pl.lit(None, pl.Float32))
     rows = assign(rows, split).select(INTERACTIONS.names)
     users = rows.select(pl.col("user_id").unique().sort()).to_arrow().cast(USERS)
     truth = None if tables.truth is None else pl.DataFrame(tables.truth).join(rows, on="row", how="semi").to_arrow().cast(TRUTH)
     findings = audit(rows, pl.DataFrame(valid.items))
-    return Prepared(rows, valid.items.select(ITEMS.names), users, valid.quarantine, truth, findings)
+    return Prepared(rows, valid.items.select(ITEMS.names), users, valid.quarantine, truth, findings, left_out)
 
 
 def with_bucket(interactions: pl.DataFrame, num_buckets: int) -> pl.DataFrame:

@@ -55,16 +55,21 @@ def iso(ts: int) -> str:
     return datetime.fromtimestamp(ts / 1000, UTC).isoformat(timespec="seconds")
 
 
+def millis(date: str, key: str) -> int:
+    """An ISO date of the run file's `key` as milliseconds; without a zone it is UTC. Raises ConfigError."""
+    try:
+        moment = datetime.fromisoformat(date)
+    except ValueError:
+        raise ConfigError(f"{date!r} is not an ISO date", key, "write it as 2002-04-01 or 2002-04-01T12:00:00+00:00") from None
+    ts = int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
+    if not 0 <= ts < LATEST_MS:
+        raise ConfigError(f"{date!r} is not between 1970 and 2100", key, "name a date where there are rows")
+    return ts
+
+
 def _cut(ts: NDArray[np.int64], date: str, quantile: float, key: str) -> int:
     if date:
-        try:
-            moment = datetime.fromisoformat(date)
-        except ValueError:
-            raise ConfigError(f"{date!r} is not an ISO date", key, "write it as 2002-04-01 or 2002-04-01T12:00:00+00:00") from None
-        cut = int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
-        if not 0 <= cut < LATEST_MS:
-            raise ConfigError(f"{date!r} is not between 1970 and 2100", key, "cut where there are rows")
-        return cut
+        return millis(date, key)
     rank = int(quantile * len(ts))
     return int(np.partition(ts, rank)[rank]) if rank < len(ts) else int(ts.max()) + 1
 

@@ -6,14 +6,14 @@ to leave a folder.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import polars as pl
 import pyarrow as pa
 
 from thinkrec.config import DataSection
-from thinkrec.data.readers.tables import Tables, refused
+from thinkrec.data.readers.tables import Reasons, Tables, part
 from thinkrec.data.schema import ITEMS, LATEST_MS
 from thinkrec.errors import DataError
 
@@ -21,8 +21,6 @@ MAX_ID_CHARS = 200
 OLDEST_MS = 10**11  # March 1973: a data set that ends before it counts seconds, not milliseconds
 ESCAPES = r"\.\.[/\\]|[/\\]\.\.|\x00"
 CONTROLS = r"[\x00-\x1f\x7f-\x9f]"
-
-Reasons = Mapping[str, pl.Expr]
 
 
 def validate(tables: Tables, settings: DataSection) -> Tables:
@@ -34,7 +32,7 @@ def validate(tables: Tables, settings: DataSection) -> Tables:
     _refuse_escapes(tables.source, interactions, ("user_id", "item_id"))
     _refuse_escapes(tables.source, items, ("item_id",))
     _refuse_wrong_values(tables.source, interactions)
-    items, bad_items = _part(items, {**_bad_id("item_id"), "title is null": pl.col("title").is_null()}, "items")
+    items, bad_items = part(items, {**_bad_id("item_id"), "title is null": pl.col("title").is_null()}, "items")
     _refuse_doubled(f"{tables.source}: items", items["item_id"], "item_id")
 
     interactions = interactions.with_columns(label=_label(interactions, settings.like_threshold))
@@ -46,7 +44,7 @@ def validate(tables: Tables, settings: DataSection) -> Tables:
         "ts is not in milliseconds of 1970 to 2100": ~pl.col("ts").is_between(0, LATEST_MS, closed="left").fill_null(False),
         "neither label nor rating": pl.col("label").is_null(),
     }
-    interactions, bad_interactions = _part(interactions, reasons, "interactions")
+    interactions, bad_interactions = part(interactions, reasons, "interactions")
     quarantine = pa.concat_tables([tables.quarantine, bad_interactions, bad_items])
     _refuse_many(tables.source, quarantine, len(interactions) + len(items), settings.max_bad_share)
     _refuse_empty(tables.source, items=items, interactions=interactions)
@@ -68,16 +66,6 @@ def _bad_id(name: str) -> Reasons:
         f"{name} is longer than {MAX_ID_CHARS} characters": column.str.len_chars() > MAX_ID_CHARS,
         f"{name} has control characters": column.str.contains(CONTROLS),
     }
-
-
-def _part(frame: pl.DataFrame, reasons: Reasons, source: str) -> tuple[pl.DataFrame, pa.Table]:
-    """Rows without any of the reasons, and the others, refused with the first that holds."""
-    first = pl.coalesce(pl.when(holds.fill_null(False)).then(pl.lit(reason)) for reason, holds in reasons.items())
-    judged = frame.with_columns(reason=first)
-    bad = judged.filter(pl.col("reason").is_not_null())
-    content = bad.select(pl.struct(pl.exclude("row", "reason")).struct.json_encode()).to_series()
-    good = judged.filter(pl.col("reason").is_null()).drop("reason")
-    return good, refused(source, bad["row"].to_list(), bad["reason"].to_list(), content.to_list())
 
 
 def _refuse_empty(source: str, **frames: pl.DataFrame) -> None:

@@ -2,44 +2,46 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Iterator
 
-import numpy as np
 import pyarrow as pa
+from pyarrow import fs
 
 from thinkrec.config import DataSection
-from thinkrec.data.readers.columns import Kind, read_parquet, take, take_optional
-from thinkrec.data.readers.tables import Tables
+from thinkrec.data.readers.columns import Kind, parquet, take, take_optional
+from thinkrec.data.readers.tables import Batch, Source
+from thinkrec.data.readers.typed import numbered
 from thinkrec.errors import DataError
+from thinkrec.store import look
+
+NEEDED = {"user_id": Kind.ID, "item_id": Kind.ID, "ts": Kind.TIME}
+OPTIONAL = {"rating": Kind.NUMBER, "label": Kind.INTEGER, "split": Kind.TEXT}
 
 
-def read(settings: DataSection) -> Tables:
+def read(settings: DataSection) -> Source:
     """Read user_id, item_id, ts with rating and/or label, split where given; items with item_id, title, and where given text, categories
     and ts, when the text was written.
     """
-    root = Path(settings.path)
-    return Tables(settings.path, _interactions(root), _items(root / "items.parquet"))
+    is_folder = look(f"{settings.path}/interactions")[2].type == fs.FileType.Directory
+    path = f"{settings.path}/interactions" + ("" if is_folder else ".parquet")
+    return Source(settings.path, numbered(_interactions(path)), _items(f"{settings.path}/items.parquet"))
 
 
-def _interactions(root: Path) -> pa.Table:
-    path = root / "interactions" if (root / "interactions").is_dir() else root / "interactions.parquet"
-    source, table = str(path), read_parquet(path)
-    columns = {"row": pa.chunked_array([np.arange(len(table))])}
-    columns |= {name: take(table, name, kind, source) for name, kind in (("user_id", Kind.ID), ("item_id", Kind.ID), ("ts", Kind.TIME))}
-    kinds = {"rating": Kind.NUMBER, "label": Kind.INTEGER, "split": Kind.TEXT}
-    columns |= {name: take(table, name, kind, source) for name, kind in kinds.items() if name in table.column_names}
-    if "rating" not in columns and "label" not in columns:
-        listed = ", ".join(table.column_names)
-        raise DataError(f"neither 'rating' nor 'label' is among the columns {listed}", source, "add rating: numbers, or label: 0 or 1")
-    return pa.table(columns)
+def _interactions(source: str) -> Iterator[Batch]:
+    for table in parquet(source, [*NEEDED, *OPTIONAL]):
+        columns = {name: take(table, name, kind, source) for name, kind in NEEDED.items()}
+        columns |= {name: take(table, name, kind, source) for name, kind in OPTIONAL.items() if name in table.column_names}
+        if "rating" not in columns and "label" not in columns:
+            listed = ", ".join(table.column_names)
+            raise DataError(f"neither 'rating' nor 'label' is among the columns {listed}", source, "add rating: numbers, or label: 0 or 1")
+        yield Batch(pa.table(columns))
 
 
-def _items(path: Path) -> pa.Table:
-    source, table = str(path), read_parquet(path)
-    columns = {
-        "item_id": take(table, "item_id", Kind.ID, source),
-        "title": take(table, "title", Kind.TEXT, source),
-        "text": take_optional(table, "text", Kind.TEXT, source),
-        "categories": take_optional(table, "categories", Kind.WORDS, source),
-    }
-    return pa.table(columns | {name: take(table, name, Kind.TIME, source) for name in ("ts",) if name in table.column_names})
+def _items(source: str) -> Iterator[Batch]:
+    for table in parquet(source):
+        columns = {"item_id": take(table, "item_id", Kind.ID, source), "title": take(table, "title", Kind.TEXT, source)}
+        columns["text"] = take_optional(table, "text", Kind.TEXT, source)
+        columns["categories"] = take_optional(table, "categories", Kind.WORDS, source)
+        if "ts" in table.column_names:
+            columns["ts"] = take(table, "ts", Kind.TIME, source)
+        yield Batch(pa.table(columns))

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from enum import Enum
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
+from pyarrow import fs
 
 from thinkrec.errors import DataError, MissingFileError
+from thinkrec.store import look
+
+BATCH_ROWS = 65_536
 
 
 class Kind(Enum):
@@ -25,15 +28,26 @@ class Kind(Enum):
     WORDS = "lists of strings"
 
 
-def read_parquet(path: Path) -> pa.Table:
-    """All rows of a Parquet file, or of every .parquet file below a folder in order of name."""
-    files = sorted(path.rglob("*.parquet")) if path.is_dir() else [path]
-    if not files or not path.exists():
-        raise MissingFileError("no Parquet file is there", str(path), "check data.path")
+def parquet(uri: str, names: Collection[str] = ()) -> Iterator[pa.Table]:
+    """A Parquet file, or every .parquet file below a folder in order of name, in batches; of the columns `names` those that are there."""
+    system, base, info = look(uri)
+    below = system.get_file_info(fs.FileSelector(base, recursive=True)) if info.type == fs.FileType.Directory else [info]
+    files = sorted(entry.path for entry in below if entry.is_file and (entry.path == base or entry.path.endswith(".parquet")))
+    if not files:
+        raise MissingFileError("no Parquet file is there", uri, "check data.path")
     try:
-        return ds.dataset([str(file) for file in files], format="parquet").to_table()
+        yield from batches(ds.dataset(files, format="parquet", filesystem=system), names)
     except (pa.ArrowInvalid, pa.ArrowTypeError, OSError) as error:
-        raise DataError(f"this cannot be read as Parquet: {error}", str(path), "write it again, all files with one schema") from None
+        raise DataError(f"this cannot be read as Parquet: {error}", uri, "write it again, all files with one schema") from None
+
+
+def batches(dataset: Any, names: Collection[str] = ()) -> Iterator[pa.Table]:
+    """The rows of a pyarrow dataset in order; one empty table if it has none, for its columns."""
+    wanted = [name for name in dataset.schema.names if name in names] if names else dataset.schema.names
+    yield dataset.schema.empty_table().select(wanted)
+    # Little is read ahead: with pyarrow's defaults memory follows the size of a file.
+    for batch in dataset.to_batches(columns=wanted, batch_size=BATCH_ROWS, batch_readahead=1, fragment_readahead=1):
+        yield pa.Table.from_batches([batch])
 
 
 def take(table: pa.Table, name: str, kind: Kind, source: str) -> pa.ChunkedArray:

@@ -6,30 +6,29 @@ they are slices of the log (D38), and `row_id` keeps the order of rows of one se
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Iterator
+from itertools import chain
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from thinkrec.config import DataSection
-from thinkrec.data.readers.columns import Kind, read_parquet, take, take_optional
-from thinkrec.data.readers.tables import Tables
+from thinkrec.data.readers.columns import Kind, parquet, take, take_optional
+from thinkrec.data.readers.tables import Batch, Source
 from thinkrec.data.schema import SPLITS
 
 MS_PER_S = 1000
 
 
-def read(settings: DataSection) -> Tables:
+def read(settings: DataSection) -> Source:
     """Read the three splits and the items of the folder `data.path`."""
-    root = Path(settings.path)
-    interactions = pa.concat_tables([_split(root / f"{name}.parquet", name) for name in SPLITS])
-    return Tables(settings.path, interactions.sort_by("row"), _items(root / "items.parquet"))
+    splits = [_split(f"{settings.path}/{name}.parquet", name) for name in SPLITS]
+    return Source(settings.path, chain(*splits), _items(f"{settings.path}/items.parquet"))
 
 
-def _split(path: Path, name: str) -> pa.Table:
-    source, table = str(path), read_parquet(path)
-    return pa.table(
-        {
+def _split(source: str, name: str) -> Iterator[Batch]:
+    for table in parquet(source):
+        columns = {
             "row": take(table, "row_id", Kind.INTEGER, source),
             "user_id": take(table, "uid", Kind.ID, source),
             "item_id": take(table, "iid", Kind.ID, source),
@@ -37,16 +36,15 @@ def _split(path: Path, name: str) -> pa.Table:
             "label": take(table, "label", Kind.INTEGER, source),
             "split": pa.array([name] * len(table), pa.string()),
         }
-    )
+        yield Batch(pa.table(columns))
 
 
-def _items(path: Path) -> pa.Table:
-    source, table = str(path), read_parquet(path)
-    return pa.table(
-        {
+def _items(source: str) -> Iterator[Batch]:
+    for table in parquet(source):
+        columns = {
             "item_id": take(table, "iid", Kind.ID, source),
             "title": take(table, "title", Kind.TEXT, source),
             "text": take_optional(table, "plot", Kind.TEXT, source),
             "categories": pc.split_pattern(take_optional(table, "genres", Kind.TEXT, source), "|"),
         }
-    )
+        yield Batch(pa.table(columns))

@@ -1,10 +1,11 @@
-"""What a reader hands over: tables of checked types whose rows nobody has judged yet, and the rows it could not even parse."""
+"""What a reader hands over: streams of checked types whose rows nobody has judged yet, and the rows it could not even parse."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import polars as pl
 import pyarrow as pa
 
 QUARANTINE = pa.schema(
@@ -15,26 +16,74 @@ QUARANTINE = pa.schema(
         pa.field("content", pa.string(), nullable=False),
     ]
 )
+NO_INTERACTIONS = pa.schema([("row", pa.int64()), ("user_id", pa.string()), ("item_id", pa.string()), ("ts", pa.int64())])
+NO_ITEMS = pa.schema([("item_id", pa.string()), ("title", pa.string()), ("text", pa.string()), ("categories", pa.list_(pa.string()))])
 MAX_CONTENT = 500  # characters of a refused row that are kept
+
+Reasons = Mapping[str, pl.Expr]  # why a row is refused -> whether it is
 
 
 @dataclass(frozen=True)
-class Tables:
-    """One data set as its reader found it.
+class Batch:
+    """One stretch of a source: the rows that could be parsed, and QUARANTINE rows of the others."""
+
+    rows: pa.Table
+    bad: pa.Table = field(default_factory=QUARANTINE.empty_table)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set opened by its reader. Both streams hold one batch at a time and can be read once.
 
     interactions: row int64, user_id and item_id string, ts int64 ms; rating float32 and/or label int64; split string if the source has one.
     items: item_id, title, text string, categories list<string>; ts int64 ms, when the text was written, if the source says so.
     Ids and values may still be null or wrong: validate.py judges them.
     """
 
-    source: str  # where the user finds it: a path, or "world"
+    name: str  # where the user finds it: a path, or "world"
+    interactions: Iterator[Batch]
+    items: Iterator[Batch]
+    truth: pa.Table | None = None
+    notes: Sequence[str] = ()  # how the source was understood where it could be understood otherwise
+
+
+@dataclass(frozen=True)
+class Tables:
+    """A source read to its end: the columns of `Source`, never the raw text they were cut from."""
+
+    source: str
     interactions: pa.Table
     items: pa.Table
     truth: pa.Table | None = None
     quarantine: pa.Table = field(default_factory=QUARANTINE.empty_table)
+    notes: Sequence[str] = ()
+
+
+def collect(source: Source) -> Tables:
+    """Read both streams to their end."""
+    interactions, bad_interactions = _join(source.interactions, NO_INTERACTIONS)
+    items, bad_items = _join(source.items, NO_ITEMS)
+    return Tables(source.name, interactions, items, source.truth, pa.concat_tables([bad_interactions, bad_items]), source.notes)
 
 
 def refused(source: str, rows: Sequence[int], reasons: Sequence[str], contents: Sequence[str]) -> pa.Table:
     """A QUARANTINE table of these rows."""
     shortened = [content[:MAX_CONTENT] for content in contents]
     return pa.table([[source] * len(rows), rows, reasons, shortened], schema=QUARANTINE)
+
+
+def part(frame: pl.DataFrame, reasons: Reasons, source: str) -> tuple[pl.DataFrame, pa.Table]:
+    """Rows (with a column `row`) to which no reason applies, and the others, refused with the first that does."""
+    first = pl.coalesce(pl.when(holds.fill_null(False)).then(pl.lit(reason)) for reason, holds in reasons.items())
+    judged = frame.with_columns(reason=first)
+    bad = judged.filter(pl.col("reason").is_not_null())
+    content = bad.select(pl.struct(pl.exclude("row", "reason")).struct.json_encode()).to_series()
+    good = judged.filter(pl.col("reason").is_null()).drop("reason")
+    return good, refused(source, bad["row"].to_list(), bad["reason"].to_list(), content.to_list())
+
+
+def _join(batches: Iterable[Batch], empty: pa.Schema) -> tuple[pa.Table, pa.Table]:
+    read = list(batches)
+    if not read:
+        return empty.empty_table(), QUARANTINE.empty_table()
+    return pa.concat_tables([batch.rows for batch in read]), pa.concat_tables([batch.bad for batch in read])

@@ -6,12 +6,13 @@ import numpy as np
 import pyarrow as pa
 
 from thinkrec.config import DataSection
-from thinkrec.data.readers.tables import Tables
+from thinkrec.data.readers.tables import Batch, Source
 from thinkrec.data.world import make_world
 
 
-def read(settings: DataSection, seed: int) -> Tables:
+def read(settings: DataSection, seed: int) -> Source:
     """Make the world of these settings and seed."""
     world = make_world(settings.world, seed)
     rows = pa.array(np.arange(world.interactions.num_rows))
-    return Tables("world", world.interactions.append_column("row", rows), world.items, world.truth)
+    interactions = Batch(world.interactions.append_column("row", rows))
+    return Source("world", iter([interactions]), iter([Batch(world.items)]), world.truth)

@@ -9,7 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from thinkrec.config import DataSection
-from thinkrec.data.readers.canonical import read
+from thinkrec.data.readers import canonical
+from thinkrec.data.readers.tables import Tables, collect
 from thinkrec.errors import DataError, MissingFileError
 
 TS = 1_600_000_000_000
@@ -21,6 +22,10 @@ def write(folder: Path, rows: dict[str, Any] | None = None, items: dict[str, Any
     pq.write_table(pa.table(ROWS if rows is None else rows), folder / "interactions.parquet")
     pq.write_table(pa.table(ITEMS if items is None else items), folder / "items.parquet")
     return DataSection(source="canonical", path=str(folder))
+
+
+def read(settings: DataSection) -> Tables:
+    return collect(canonical.read(settings))
 
 
 def test_every_column_comes_through(tmp_path):

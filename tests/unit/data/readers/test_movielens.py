@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from thinkrec.config import DataSection
-from thinkrec.data.readers.movielens import read
+from thinkrec.data.readers.movielens import read_1m, read_csv
+from thinkrec.data.readers.tables import Tables, collect
 from thinkrec.errors import DataError, MissingFileError
 
 RATINGS = "1::1193::5::978300760\n1::661::3::978302109\n2::1193::4::978298413\n"
@@ -23,6 +24,10 @@ def folder(tmp_path) -> Path:
 
 def settings(path: Path) -> DataSection:
     return DataSection(source="movielens1m", path=str(path))
+
+
+def read(settings: DataSection) -> Tables:
+    return collect(read_1m(settings))
 
 
 def test_reads_rows_in_milliseconds_and_titles_in_latin_1(folder):
@@ -79,3 +84,26 @@ def test_missing_files_are_named(folder, tmp_path):
 def test_a_file_that_is_no_archive_is_refused(folder):
     with pytest.raises(DataError, match="zip archive cannot be read"):
         read(settings(folder / "ratings.dat"))
+
+
+def test_the_csv_family_has_half_stars_quoted_titles_and_no_genres(tmp_path):
+    (tmp_path / "ratings.csv").write_text("userId,movieId,rating,timestamp\n1,2,0.5,1112486027\n1,3,5.5,1112486028\n1,2\n")
+    (tmp_path / "movies.csv").write_text(
+        'movieId,title,genres\n2,"American President, The (1995)",Comedy|Drama\n3,Miserables (1995),(no genres listed)\n', encoding="utf-8"
+    )
+    tables = collect(read_csv(DataSection(source="movielens_csv", path=str(tmp_path))))
+    row = {"row": 2, "user_id": "1", "item_id": "2", "ts": 1112486027000, "rating": 0.5}
+    assert tables.interactions.to_pylist() == [row]
+    assert tables.items["title"].to_pylist() == ["American President, The (1995)", "Miserables (1995)"]
+    assert tables.items["categories"].to_pylist() == [["Comedy", "Drama"], None]
+    assert {(row["row"], row["reason"]) for row in tables.quarantine.to_pylist()} == {
+        (3, "rating is not between 0.5 and 5"),
+        (4, "not 4 fields, as the header has"),
+    }
+
+
+def test_a_csv_without_a_column_is_refused(tmp_path):
+    (tmp_path / "ratings.csv").write_text("userId,movieId,timestamp\n1,2,1112486027\n")
+    (tmp_path / "movies.csv").write_text("movieId,title,genres\n")
+    with pytest.raises(DataError, match="'rating' is missing; there are userId, movieId, timestamp"):
+        read_csv(DataSection(source="movielens_csv", path=str(tmp_path)))

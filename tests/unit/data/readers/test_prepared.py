@@ -7,7 +7,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from thinkrec.config import DataSection
-from thinkrec.data.readers.prepared import read
+from thinkrec.data.readers import prepared
+from thinkrec.data.readers.tables import Tables, collect
 from thinkrec.errors import DataError, MissingFileError
 
 SPLIT_ROWS = {"train": [2, 0], "valid": [3], "test": [1]}  # row ids, out of order on purpose
@@ -40,8 +41,12 @@ def settings(path: Path) -> DataSection:
     return DataSection(source="prepared", path=str(path))
 
 
-def test_rows_come_in_order_of_row_id_with_their_split(folder):
-    rows = read(settings(folder)).interactions.to_pylist()
+def read(settings: DataSection) -> Tables:
+    return collect(prepared.read(settings))
+
+
+def test_rows_keep_their_row_id_and_split(folder):
+    rows = read(settings(folder)).interactions.sort_by("row").to_pylist()  # ingest orders them
     assert rows[1] == {"row": 1, "user_id": "7", "item_id": "2", "ts": 1_001_000, "label": 1, "split": "test"}
     assert [(row["row"], row["split"]) for row in rows] == [(0, "train"), (1, "test"), (2, "train"), (3, "valid")]
 

@@ -1,0 +1,127 @@
+"""RecBole atomic files: in, out, and out and in again."""
+
+import json
+
+import polars as pl
+import pytest
+
+from thinkrec.cli import main
+from thinkrec.config import DataSection
+from thinkrec.data.convert import export_recbole
+from thinkrec.data.readers import recbole
+from thinkrec.data.readers.tables import collect
+from thinkrec.data.schema import INTERACTIONS, ITEMS
+from thinkrec.errors import ConfigError, DataError, MissingFileError
+
+INTER = "user_id:token\titem_id:token\trating:float\ttimestamp:float\n"
+ITEM = 'item_id:token\tmovie_title:token_seq\tgenre:token_seq\n10\tToy "Story\tComedy War\n11\tGold Eye\t\n'
+COLUMNS = {"title": "movie_title", "categories": "genre"}
+
+
+def read(folder, **columns):
+    return collect(recbole.read(DataSection(source="recbole", path=str(folder), columns=columns)))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "ml.inter").write_text(INTER + "1\t10\t5.0\t978300760.0\n2\t11\t3\t978300761\n")
+    (tmp_path / "ml.item").write_text(ITEM)
+    return tmp_path
+
+
+def test_one_file_of_rows_and_one_of_items(folder):
+    tables = read(folder, **COLUMNS)
+    assert tables.interactions.to_pylist() == [
+        {"row": 0, "user_id": "1", "item_id": "10", "ts": 978300760000, "rating": 5.0},
+        {"row": 1, "user_id": "2", "item_id": "11", "ts": 978300761000, "rating": 3.0},
+    ]
+    assert tables.items.to_pylist() == [
+        {"item_id": "10", "title": 'Toy "Story', "text": None, "categories": ["Comedy", "War"]},
+        {"item_id": "11", "title": "Gold Eye", "text": None, "categories": None},
+    ]
+
+
+def test_split_files_bring_their_split_and_their_histories_stay_out(folder):
+    (folder / "ml.inter").unlink()
+    header = INTER.replace("rating", "item_id_list:token_seq\trating")
+    for n, name in enumerate(("train", "valid", "test")):
+        (folder / f"ml.{name}.inter").write_text(f"{header}1\t10\t11 11\t5.0\t{978300760 + n}\n")
+    tables = read(folder, **COLUMNS)
+    assert tables.interactions["split"].to_pylist() == ["train", "valid", "test"]
+    assert tables.interactions["row"].to_pylist() == [0, 1, 2]
+    assert "item_id_list" not in tables.interactions.column_names
+
+
+def test_wrong_headers_and_missing_files_are_named(folder):
+    with pytest.raises(DataError, match="'title' is missing; there are item_id, movie_title, genre"):
+        read(folder)
+    (folder / "ml.inter").write_text("user_id\titem_id\n")
+    with pytest.raises(DataError, match="'user_id' is not name:type"):
+        read(folder, **COLUMNS)
+    (folder / "ml.inter").unlink()
+    with pytest.raises(MissingFileError, match=r"0 files end in \.inter"):
+        read(folder, **COLUMNS)
+    (folder / "ml.item").unlink()
+    with pytest.raises(MissingFileError, match=r"0 files end in \.item"):
+        read(folder, **COLUMNS)
+
+
+@pytest.fixture
+def artefact(tmp_path):
+    """The tables of an ingest artefact, two buckets."""
+    rows = pl.DataFrame(
+        {
+            "user_id": ["a", "a", "b", "b"],
+            "item_id": ["x", "y", "y", "x"],
+            "ts": [1_600_000_000_000, 1_600_000_000_250, 1_600_000_001_000, 1_600_000_002_000],
+            "rating": [5.0, None, 1.5, 4.0],
+            "label": [1, 0, 0, 1],
+            "split": ["train", "valid", "train", "test"],
+            "row": [0, 1, 2, 3],
+        }
+    )
+    ingest = tmp_path / "ingest"
+    for bucket, user in enumerate(("a", "b")):
+        (ingest / f"interactions/bucket={bucket:03d}").mkdir(parents=True)
+        part = rows.filter(pl.col("user_id") == user).to_arrow().cast(INTERACTIONS)
+        pl.DataFrame(part).write_parquet(ingest / f"interactions/bucket={bucket:03d}/part-0.parquet")
+    items = {
+        "item_id": ["x", "y"],
+        "title": ["A\tB\n C", "D"],
+        "text": [None, 'say "hi"'],
+        "categories": [["Science Fiction", "War"], None],
+    }
+    pl.DataFrame(items, schema_overrides={"text": pl.String}).write_parquet(ingest / "items.parquet")
+    return ingest
+
+
+def test_out_and_in_again_is_the_same_log(artefact, tmp_path):
+    out = tmp_path / "out"
+    written = export_recbole(artefact, out, "tiny")
+    assert written == {"tiny.train.inter": 2, "tiny.valid.inter": 1, "tiny.test.inter": 1, "tiny.item": 2}
+    header = (out / "tiny/tiny.train.inter").read_text().splitlines()[0]
+    assert header == "user_id:token\titem_id:token\trating:float\ttimestamp:float\tlabel:float"
+    tables = read(out / "tiny")
+    kept = ["user_id", "item_id", "ts", "rating", "label", "split"]
+    original = pl.concat(pl.read_parquet(file, hive_partitioning=False) for file in sorted(artefact.glob("interactions/*/*.parquet")))
+    back = pl.DataFrame(tables.interactions).select(kept).sort("ts")
+    assert back.to_dicts() == original.select(kept).sort("ts").to_dicts()
+    assert tables.items.to_pylist() == [
+        {"item_id": "x", "title": "A B C", "text": None, "categories": ["Science_Fiction", "War"]},
+        {"item_id": "y", "title": "D", "text": 'say "hi"', "categories": None},
+    ]
+    assert tables.items.cast(ITEMS).num_rows == 2
+
+
+def test_the_command_counts_and_never_writes_over_anything(artefact, tmp_path, capsys):
+    words = ["data", "export-recbole", str(artefact), str(tmp_path / "out"), "--name", "tiny"]
+    with pytest.raises(SystemExit) as done:
+        main(words)
+    assert done.value.code == 0
+    assert json.loads(capsys.readouterr().out)["tiny.item"] == 2
+    with pytest.raises(ConfigError, match="something here already"):
+        export_recbole(artefact, tmp_path / "out", "tiny")
+    with pytest.raises(ConfigError, match="cannot name a file"):
+        export_recbole(artefact, tmp_path / "new", "../tiny")
+    with pytest.raises(MissingFileError, match="no ingest artefact"):
+        export_recbole(tmp_path, tmp_path / "new", "tiny")

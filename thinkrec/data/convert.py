@@ -1,0 +1,73 @@
+"""Files in, files out: CoLLM's pickles to the canonical layout, and an ingest artefact to RecBole's atomic files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import polars as pl
+import pyarrow.parquet as pq
+
+from thinkrec.data.readers import collm
+from thinkrec.data.readers.tables import collect
+from thinkrec.data.schema import SPLITS
+from thinkrec.errors import ConfigError, MissingFileError
+from thinkrec.store import check_name
+
+INTER = {"user_id": "token", "item_id": "token", "rating": "float", "timestamp": "float", "label": "float"}
+ITEM = {"item_id": "token", "title": "token_seq", "text": "token_seq", "categories": "token_seq"}
+BLANKS = r"\s+"
+
+
+def import_collm(source: str, folder: Path) -> dict[str, int]:
+    """Write interactions.parquet and items.parquet for `data.source = "canonical"` with `split.mode = "given"`; returns the counts."""
+    tables = collect(collm.read(source))
+    _refuse_full(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    pq.write_table(tables.interactions.drop_columns(["row"]), folder / "interactions.parquet", compression="zstd")
+    pq.write_table(tables.items, folder / "items.parquet", compression="zstd")
+    return {"interactions": tables.interactions.num_rows, "items": tables.items.num_rows, "refused": tables.quarantine.num_rows}
+
+
+def export_recbole(ingest: Path, folder: Path, name: str) -> dict[str, int]:
+    """Write NAME.{train,valid,test}.inter and NAME.item from an ingest artefact, one bucket in memory at a time; returns rows by file.
+
+    Times become seconds. White space in titles and texts becomes one space, and spaces within a category an underscore: RecBole parts
+    fields by tabs and words by spaces. RecBole counts one user and one item more, its padding.
+    """
+    buckets = sorted((ingest / "interactions").glob("bucket=*/*.parquet"))
+    if not buckets or not (ingest / "items.parquet").is_file():
+        raise MissingFileError("this is no ingest artefact", str(ingest), "name RUN_DIR/ingest/KEY")
+    _refuse_full(folder)
+    folder = folder / check_name(name)
+    folder.mkdir(parents=True)
+    written = {f"{name}.{split}.inter": _write(folder / f"{name}.{split}.inter", INTER, _inter(buckets, split)) for split in SPLITS}
+    written[f"{name}.item"] = _write(folder / f"{name}.item", ITEM, [_item(ingest / "items.parquet")])
+    return written
+
+
+def _inter(buckets: Iterable[Path], split: str) -> Iterator[pl.DataFrame]:
+    for bucket in buckets:
+        rows = pl.read_parquet(bucket, hive_partitioning=False).filter(pl.col("split") == split)
+        yield rows.with_columns(timestamp=pl.col("ts") / 1000).select(*INTER)
+
+
+def _item(path: Path) -> pl.DataFrame:
+    words = pl.col("categories").list.eval(pl.element().str.replace_all(BLANKS, "_")).list.join(" ")
+    told = [pl.col(name).str.replace_all(BLANKS, " ") for name in ("title", "text")]
+    return pl.read_parquet(path).with_columns(*told, categories=words).select(*ITEM)
+
+
+def _write(path: Path, header: dict[str, str], parts: Iterable[pl.DataFrame]) -> int:
+    num_rows = 0
+    with path.open("w", encoding="utf-8", newline="") as stream:
+        stream.write("\t".join(f"{name}:{kind}" for name, kind in header.items()) + "\n")
+        for part in parts:
+            part.write_csv(stream, separator="\t", include_header=False, quote_style="never")
+            num_rows += len(part)
+    return num_rows
+
+
+def _refuse_full(folder: Path) -> None:
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ConfigError("there is something here already", str(folder), "name a new folder")

@@ -1,0 +1,57 @@
+"""RecBole atomic files: tab-separated, header `name:type`, in a folder: NAME.inter, or NAME.train.inter, .valid.inter and .test.inter, and
+NAME.item. A token_seq parts its words with spaces. Histories in the rows (item_id_list) are not read: they are slices of the log (D38).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import chain
+
+import pyarrow as pa
+
+from thinkrec.config import ColumnsSection, DataSection
+from thinkrec.data.readers.files import File, ending_in
+from thinkrec.data.readers.named import to_items
+from thinkrec.data.readers.tables import Batch, Source
+from thinkrec.data.readers.text import delimited, need
+from thinkrec.data.readers.typed import interactions, numbered
+from thinkrec.data.schema import SPLITS
+from thinkrec.errors import DataError, MissingFileError
+
+TYPES = ("token", "token_seq", "float", "float_seq")
+
+
+def read(settings: DataSection) -> Source:
+    """The columns named in [data.columns], with the split of pre-split files; .user, .kg, .link and .net are not needed."""
+    whole = ending_in(settings.path, ".inter")
+    parts = {name: ending_in(settings.path, f".{name}.inter") for name in SPLITS}
+    items = ending_in(settings.path, ".item")
+    if len(items) != 1:
+        raise MissingFileError(f"{len(items)} files end in .item; one is needed, with titles", settings.path, "bring NAME.item")
+    if len(whole) != 1 and any(len(files) != 1 for files in parts.values()):
+        what = f"{len(whole)} files end in .inter; either one is needed, or one each of .train.inter, .valid.inter and .test.inter"
+        raise MissingFileError(what, settings.path, "give each data set a folder of its own")
+    if len(whole) == 1:
+        batches = _inter(whole[0], settings.columns)
+    else:
+        batches = chain(*(_inter(files[0], settings.columns, name) for name, files in parts.items()))
+    rows, notes = interactions(batches, settings.path, settings.time_unit)
+    return Source(settings.path, numbered(rows), to_items(_atomic(items[0]), items[0].name, settings.columns, " "), notes=notes)
+
+
+def _inter(file: File, columns: ColumnsSection, split: str = "") -> Iterator[Batch]:
+    names = columns.interactions()
+    if split:
+        names.pop("split")
+    for batch in need(_atomic(file), names, file.name, optional=("rating", "label", "split")):
+        rows = batch.rows
+        yield Batch(rows.append_column("split", pa.array([split] * len(rows), pa.string())) if split else rows, batch.bad)
+
+
+def _atomic(file: File) -> Iterator[Batch]:
+    for batch in delimited(file, "\t", quoted=False):
+        fields = [name.rpartition(":") for name in batch.rows.column_names[:-1]]
+        for name, _, kind in fields:
+            if not name or kind not in TYPES:
+                raise DataError(f"header field {name or kind!r} is not name:type", file.name, f"types are {', '.join(TYPES)}")
+        yield Batch(batch.rows.rename_columns([*(name for name, _, _ in fields), "row"]), batch.bad)

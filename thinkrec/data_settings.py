@@ -1,0 +1,113 @@
+"""The tables of the run file that say which rows there are: [data] with [data.columns] and [data.world], and [split]."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from thinkrec.section import Count, Positive, Section, Share
+
+
+class WorldSection(Section):
+    """The planted world (anchors_rec.md 7): what is known about it is the point of it."""
+
+    num_users: Count = 600
+    num_items: Count = 300
+    num_facets: Count = 24
+    facets_per_item: Count = 3
+    num_logics: Count = 2
+    interactions_per_user: Count = 40
+    mixed_share: Share = 0.3  # users who follow a mixture of logics
+    label_flip: Share = 0.03
+    cold_item_share: Share = 0.1  # items that appear only after the test cut
+    cold_user_share: Share = 0.05
+    annotated_share: Share = 0.4  # items whose categories an editor has written down; the teacher learns keywords from them
+    taste_scale: Positive = 2.5
+    keywords: Literal["true", "shuffled"] = "true"  # "shuffled" is the control that must fail: texts swapped between items
+
+
+class ColumnsSection(Section):
+    """What the columns of the user's own tables are called (sources csv, jsonl, parquet, delta, iceberg, recbole)."""
+
+    user_id: str = "user_id"
+    item_id: str = "item_id"
+    ts: str = "timestamp"
+    rating: str = "rating"  # this or label must be there
+    label: str = "label"
+    split: str = "split"  # may be missing, as may text and categories
+    title: str = "title"
+    text: str = "text"
+    categories: str = "categories"
+
+    def interactions(self) -> dict[str, str]:
+        """Our name of each column of the log -> the user's."""
+        return self.model_dump(include={"user_id", "item_id", "ts", "rating", "label", "split"})
+
+    def items(self) -> dict[str, str]:
+        """Our name of each column of the items -> the user's."""
+        return self.model_dump(include={"item_id", "title", "text", "categories"})
+
+
+ITEMS_APART = ("amazon2018", "amazon2023", "csv", "jsonl", "parquet", "delta", "iceberg")  # sources whose items have a path of their own
+LIKE_THRESHOLDS = {"amazon2018": 5.0, "amazon2023": 5.0}  # most stars there are fives; every other source: 4 (anchors_rec.md 3.7)
+
+
+class DataSection(Section):
+    source: Literal[
+        "world",
+        "movielens1m",
+        "movielens_csv",
+        "amazon2018",
+        "amazon2023",
+        "yelp",
+        "recbole",
+        "csv",
+        "jsonl",
+        "parquet",
+        "delta",
+        "iceberg",
+        "canonical",
+        "prepared",
+    ] = "world"
+    path: str = ""  # a path or an address like s3://bucket/folder
+    items_path: str = ""
+    columns: ColumnsSection = ColumnsSection()
+    time_unit: Literal["auto", "s", "ms", "us", "ns", "iso"] = "auto"  # of columns.ts; auto: by magnitude, and the run says which
+    separator: str = Field(default="|", min_length=1)  # between categories that stand in one text
+    like_threshold: float = 4.0  # a rating at or above it is a like; 5 for the Amazon sources unless set
+    repeats: Literal["keep", "first", "last"] = "keep"  # rows of one user and item; kept, they are leaks the audit stops at (D26)
+    since: str = ""  # ISO dates (UTC): only rows from `since` on and before `before` are taken
+    before: str = ""
+    min_rows: int = Field(default=0, ge=0)  # users and items with fewer rows leave; counted once, as in the paper (D27)
+    num_buckets: int = Field(default=8, ge=1, lt=2**15)  # int16 in counts.parquet
+    max_bad_share: Share = 0.01  # more bad rows than this stop the run
+    world: WorldSection = WorldSection()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _threshold_of_source(cls, given: Any) -> Any:
+        if isinstance(given, dict) and isinstance(given.get("source"), str) and given["source"] in LIKE_THRESHOLDS:
+            return {"like_threshold": LIKE_THRESHOLDS[given["source"]], **given}
+        return given
+
+    @model_validator(mode="after")
+    def _paths_are_named(self) -> Self:
+        if self.source != "world" and not self.path:
+            raise ValueError(f"data.path is empty, but data.source = {self.source!r} reads files: name a folder or file")
+        if self.source in ITEMS_APART and not self.items_path:
+            raise ValueError(f"data.items_path is empty, but data.source = {self.source!r} has its items in a place of their own")
+        if self.items_path and self.source not in ITEMS_APART:
+            raise ValueError(f"data.items_path is set, but data.source = {self.source!r} does not read it")
+        return self
+
+
+class SplitSection(Section):
+    """Global time split: everything before `valid_from` is train, everything from `test_from` on is test."""
+
+    mode: Literal["time", "given"] = "time"
+    valid_from: str = ""  # ISO date (UTC); empty = the quantile below
+    test_from: str = ""
+    valid_quantile: Share = 0.7
+    test_quantile: Share = 0.85
+    allow_leaks: bool = False  # report the audit's findings instead of stopping
