@@ -235,6 +235,7 @@ class TrainSection(Section):
     micro_batch_size: Count = 32  # rows one worker takes through the model at once
     num_groups: Count = 2  # worker groups that train experts side by side
     workers_per_group: Count = 1
+    max_pack: int = Field(default=0, ge=0)  # experts that may train in one job; 0 = as many as one micro batch holds
     num_workers: Count = 2  # workers of the phases that train one thing
     use_gpu: bool = False
     trace_share: Share = 0.2  # share of trace rows in a batch

@@ -28,7 +28,7 @@ from thinkrec.store import Artefact, Store, digest, write_json
 from thinkrec.train import zero
 from thinkrec.train.adapter import AdapterTrainer
 from thinkrec.train.checkpoint import Checkpoints
-from thinkrec.train.fleet import Queue
+from thinkrec.train.fleet import Pack, Queue, packs
 from thinkrec.train.instances import Instances, load_traces, train_positions
 
 STAGE = "expert"
@@ -66,7 +66,7 @@ def _train_fleet(job: Job, costs: dict[int, int], keys: dict[int, str]) -> None:
     train = job.config.train
     num_groups = min(train.num_groups, len(costs))
     check_feasible(num_groups * train.workers_per_group, train.use_gpu)
-    queue = ray.remote(num_cpus=0)(Queue).remote(costs)
+    queue = ray.remote(num_cpus=0)(Queue).remote(packs(costs, num_groups, 1))
     settings = {"config": job.config.model_dump(), "places": job.places(), "root": job.store.root, "keys": keys, "queue": queue}
 
     def drive(group: int) -> Exception | None:
@@ -107,13 +107,13 @@ def train_group(settings: dict[str, Any]) -> None:
     load_projector(recommender, places.path("projector", "projector.safetensors"))
     parameters = recommender.bank.parameters_of(config.adapter.last_layers)
     trainer = AdapterTrainer(config, recommender, parameters, config.train.experts)
-    while (expert := _agree(ray.get(queue.take.remote(group)) if trainer.rank == 0 else None)) is not None:
-        _train_expert(config, places, tables, trainer, settings, expert)
+    while (pack := _agree(ray.get(queue.take.remote(group)) if trainer.rank == 0 else None)) is not None:
+        _train_expert(config, places, tables, trainer, settings, pack.experts[0])
         if trainer.rank == 0:
             ray.get(queue.finish.remote(group))
 
 
-def _agree(value: int | None) -> int | None:
+def _agree(value: Pack | None) -> Pack | None:
     """Rank 0's value on every rank of the group."""
     box = [value]
     if torch.distributed.get_world_size() > 1:

@@ -1,31 +1,136 @@
-"""The queue: longest first, each expert once, nothing lost when a group dies."""
+"""Packs and the queue: every expert once, longest first, balanced; nothing lost when a group dies."""
 
 from __future__ import annotations
 
-from thinkrec.train.fleet import Queue
+import itertools
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from thinkrec.config import TrainSection
+from thinkrec.train.fleet import BALANCE, Pack, Queue, lower_bound, pack_limit, packs, simulate
+
+COSTS = st.dictionaries(st.integers(0, 500), st.floats(1, 1e4), min_size=1, max_size=40)
+GROUPS = st.integers(1, 12)
 
 
-def test_longest_first_then_lowest_number():
-    queue = Queue({0: 5, 1: 9, 2: 5})
-    assert [queue.take(group) for group in (7, 8, 9)] == [1, 0, 2]
-    assert queue.take(10) is None
+def pack(*experts: int, cost: float = 1.0) -> Pack:
+    return Pack(experts, (cost,) * len(experts))
 
 
-def test_a_group_that_comes_back_gets_its_unfinished_expert_again():
-    queue = Queue({0: 1, 1: 2})
-    assert queue.take(0) == 1
-    assert queue.take(0) == 1
+@settings(max_examples=50, deadline=None)
+@given(COSTS, GROUPS, st.integers(1, 9))
+def test_every_expert_is_in_one_pack_of_lawful_size_and_the_longest_comes_first(costs, num_groups, max_pack):
+    made = packs(costs, num_groups, max_pack)
+    assert sorted(expert for one in made for expert in one.experts) == sorted(costs)
+    assert all(one.costs == tuple(costs[expert] for expert in one.experts) for one in made)
+    assert max(len(one.experts) for one in made) <= (1 if len(costs) <= num_groups else max_pack)
+    assert [one.cost for one in made] == sorted((one.cost for one in made), reverse=True)
+
+
+@settings(max_examples=50, deadline=None)
+@given(COSTS, GROUPS, st.integers(2, 9))
+def test_the_makespan_lies_between_its_bounds_and_packing_costs_no_balance(costs, num_groups, max_pack):
+    alone = simulate(packs(costs, num_groups, 1), num_groups)
+    packed = simulate(packs(costs, num_groups, max_pack), num_groups)
+    bound = lower_bound(costs.values(), num_groups)
+    assert packed.lower_bound == pytest.approx(alone.lower_bound) == pytest.approx(bound)
+    assert bound * (1 - 1e-9) <= packed.makespan <= BALANCE * alone.makespan * (1 + 1e-9)
+    assert 0 <= packed.idle_share <= 1
+
+
+@settings(max_examples=50, deadline=None)
+@given(COSTS, GROUPS, st.integers(1, 9), st.floats(0, 100))
+def test_a_schedule_holds_every_pack_once_and_no_group_idles_while_packs_wait(costs, num_groups, max_pack, switch):
+    made = packs(costs, num_groups, max_pack)
+    found = simulate(made, num_groups, switch)
+    assert sorted(itertools.chain(*found.assignments), key=id) == sorted(made, key=id)
+    loads = [sum(one.cost + switch for one in taken) for taken in found.assignments]
+    assert found.makespan == pytest.approx(max(loads))
+    # When the last pack of the fullest group was taken, every other group was busy at least until then.
+    fullest = max(range(num_groups), key=lambda group: loads[group])
+    began_last = loads[fullest] - found.assignments[fullest][-1].cost - switch
+    assert min(loads) >= began_last - 1e-9 * found.makespan
+
+
+def best_makespan(costs: list[float], num_groups: int) -> float:
+    """By trying every assignment."""
+    every = itertools.product(range(num_groups), repeat=len(costs))
+    return min(max(sum(c for c, g in zip(costs, groups, strict=True) if g == group) for group in range(num_groups)) for groups in every)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.floats(1, 100), min_size=1, max_size=6), st.integers(1, 3))
+def test_the_lower_bound_is_one_and_longest_first_keeps_grahams_promise(costs, num_groups):
+    best = best_makespan(costs, num_groups)
+    assert lower_bound(costs, num_groups) <= best * (1 + 1e-9)
+    found = simulate(packs(dict(enumerate(costs)), num_groups, 1), num_groups)
+    assert best * (1 - 1e-9) <= found.makespan <= (4 / 3 - 1 / (3 * num_groups)) * best * (1 + 1e-9)
+
+
+def test_shortest_first_would_be_later():
+    """The control: the promise above is the order's, not the queue's."""
+    costs = {0: 1.0, 1: 1.0, 2: 1.0, 3: 1.0, 4: 4.0}
+    assert simulate(packs(costs, 2, 1), 2).makespan == 4
+    backwards = Queue([pack(expert, cost=1 / cost) for expert, cost in costs.items()])  # the longest waits longest
+    free = [0.0, 0.0]
+    while (taken := backwards.take(group := free.index(min(free)))) is not None:
+        free[group] += costs[taken.experts[0]]
+        backwards.finish(group)
+    assert max(free) == 6
+
+
+def test_equal_experts_fill_packs_and_a_giant_stays_alone():
+    assert [one.experts for one in packs(dict.fromkeys(range(16), 5.0), 2, 8)] == [tuple(range(8)), tuple(range(8, 16))]
+    made = packs({0: 100.0} | dict.fromkeys(range(1, 21), 1.0), 2, 8)
+    assert made[0].experts == (0,)
+    assert max(len(one.experts) for one in made) == 8
+
+
+def test_a_switch_costs_its_time_between_packs():
+    made = packs({0: 3.0, 1: 2.0, 2: 1.0}, 1, 1)
+    assert simulate(made, 1).makespan == 6
+    assert simulate(made, 1, switch_s=0.5).makespan == 7.5
+
+
+def test_a_group_that_comes_back_gets_its_unfinished_pack_again():
+    queue = Queue([pack(0), pack(1, 2)])
+    assert queue.take(0) == queue.take(0) == pack(1, 2)
     queue.finish(0)
-    assert queue.take(0) == 0
+    assert queue.take(0) == pack(0)
     queue.finish(0)
-    assert queue.done == [1, 0]
+    assert queue.done == [pack(1, 2), pack(0)]
     assert queue.take(0) is None
 
 
 def test_what_a_dead_group_held_goes_to_another():
-    queue = Queue({0: 1, 1: 2})
+    queue = Queue([pack(0), pack(1, cost=2)])
     queue.take(0)
     queue.abandon(0)
-    assert [queue.take(1)] == [1]
+    queue.abandon(5)  # held nothing
+    assert queue.take(1) == pack(1, cost=2)
     queue.finish(1)
-    assert queue.take(1) == 0
+    assert queue.take(1) == pack(0)
+
+
+@pytest.mark.parametrize(
+    ("train", "num_experts", "expected"),
+    [
+        ({"micro_batch_size": 64, "experts": {"batch_size": 8}}, 64, 8),  # a micro batch holds eight batches
+        ({"micro_batch_size": 64, "experts": {"batch_size": 8}}, 6, 3),  # but two groups share six experts
+        ({"micro_batch_size": 64, "experts": {"batch_size": 8}}, 2, 1),
+        ({"micro_batch_size": 32, "experts": {"batch_size": 64}}, 64, 1),  # a batch fills two micro batches: nothing to gain
+        ({"micro_batch_size": 32, "workers_per_group": 4, "experts": {"batch_size": 64}}, 64, 2),
+        ({"max_pack": 5}, 64, 5),
+    ],
+)
+def test_packs_are_as_large_as_a_micro_batch_unless_the_user_says(train, num_experts, expected):
+    assert pack_limit(TrainSection.model_validate(train), num_experts) == expected
+
+
+def test_neither_ray_nor_torch_is_needed():
+    code = "import sys, thinkrec.train.fleet; sys.exit(any(name in sys.modules for name in ('ray', 'torch', 'numpy')))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
