@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -76,10 +77,11 @@ def main(folder: str, ds_config: str) -> None:
 
     from thinkrec import config as config_room
     from thinkrec.config import PhaseSection
-    from thinkrec.train import loop, optimizer
+    from thinkrec.train import loop
     from thinkrec.train.adapter import Task
     from thinkrec.train.checkpoint import Checkpoints
     from thinkrec.train.instances import Instances, Trace
+    from thinkrec.train.optimizer import SlotAdamW
 
     torch.set_num_threads(1)
     deepspeed.init_distributed("gloo", verbose=False)
@@ -89,15 +91,15 @@ def main(folder: str, ds_config: str) -> None:
     tables = tables_of(config)
     pack, alone = trainer_of(config, tables, 3), trainer_of(config, tables, 1)
 
-    def task(number: int, name: str) -> Task:
+    def task(number: int, name: str, checkpoints: str) -> Task:
         users, phase = TASKS[number]
         rows = np.flatnonzero(np.isin(tables.interactions.user, np.arange(16)[users]))
         traces = [Trace(int(row), " because") for row in rows[: 3 * number]]
         log = Path(folder) / f"{name}.{number}.jsonl" if rank == 0 else None
-        return Task(Instances(config, tables, rows, traces), PhaseSection(**phase), Checkpoints(folder, f"{name}-{number}"), log)
+        return Task(Instances(config, tables, rows, traces), PhaseSection(**phase), Checkpoints(folder, f"{checkpoints}-{number}"), log)
 
     def train_as(name: str, trainer: Any, *numbers: int, checkpoints: str = "") -> None:
-        tasks = [task(number, checkpoints or name) for number in numbers]
+        tasks = [task(number, name, checkpoints or name) for number in numbers]
         for slot, weights, _ in trainer.train(tasks):
             if rank == 0:
                 save_file({key: tensor.contiguous() for key, tensor in weights.items()}, f"{folder}/{name}.{numbers[slot]}.safetensors")
@@ -112,26 +114,34 @@ def main(folder: str, ds_config: str) -> None:
                 raise Killed
 
         loop._write = dying
-        try:
+        with suppress(Killed):
             train_as("killed", pack, *numbers)
-        except Killed:
-            torch.distributed.barrier()
-        finally:
-            loop._write = write
+        loop._write = write
+
+    def join(name: str) -> None:
+        """Expert 2, saved at step 12, meets expert 1 at its first step, in other slots than before."""
+        Checkpoints(folder, "packed-1").clear()
+        train_as(name, pack, 2, 1, checkpoints="packed")
 
     train_as("packed", pack, 0, 1, 2)
     for number in range(3):
         train_as("alone", alone, number)
-    # Expert 0 ended at step 5 and the others were saved at step 4: they go on without it, in a pack of their own.
+    # Expert 0 ended at step 5 and the others were saved at step 4: they go on without it, in slots of their own.
     killed_at(6, 0, 1, 2)
     train_as("resumed", pack, 1, 2, checkpoints="killed")
-    # Expert 2 had come to step 4 in another pack; now it meets expert 1 at its first step.
-    killed_at(6, 2)
-    train_as("joined", pack, 2, 1, checkpoints="killed2") if False else None
-    shrink, step = optimizer.SlotAdamW._shrink, optimizer.SlotAdamW.step
-    optimizer.SlotAdamW._shrink = lambda self, norms: shrink(self, norms.square().sum().sqrt().expand(len(norms)))  # the controls
-    train_as("clipped_together", pack, 0, 1, 2)
-    optimizer.SlotAdamW._shrink, optimizer.SlotAdamW.step = shrink, step
+    join("joined")
+    # The controls: one clipping for the whole pack, and one bias correction for experts at different steps.
+    shrink, step = SlotAdamW._shrink, SlotAdamW.step
+    SlotAdamW._shrink = lambda self, norms: shrink(self, norms.square().sum().sqrt().expand(len(norms)))
+    train_as("clipped_together", pack, 0, 1)
+    SlotAdamW._shrink = shrink
+
+    def in_step(self: SlotAdamW) -> None:
+        self.steps = [max(self.steps)] * len(self.steps)
+        step(self)
+
+    SlotAdamW.step = in_step
+    join("in_step")
     torch.distributed.barrier()
     torch.distributed.destroy_process_group()
 
