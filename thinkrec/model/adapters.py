@@ -56,7 +56,7 @@ class BankLinear(nn.Module):
         if gates is None:
             return y
         if gates.dim() == 1:
-            return y + self.scale * self._one_each(self.dropout(x), gates)
+            return y + self._one_each(self.dropout(x), gates)
         num_adapters, rank, _ = self.lora_A.shape
         low = F.linear(self.dropout(x), self.lora_A.flatten(0, 1)).view(*x.shape[:-1], num_adapters, rank)
         weights = (gates.to(low.dtype) * self.scale).view(-1, *[1] * (x.dim() - 2), num_adapters, 1)
@@ -67,10 +67,10 @@ class BankLinear(nn.Module):
         return y + F.linear(low.flatten(-2), self.lora_B.transpose(0, 1).flatten(1))
 
     def _one_each(self, x: Tensor, slots: Tensor) -> Tensor:
-        """B A x with the one adapter of each row: E times less work than mixing, whatever E is."""
+        """s B A x with the one adapter of each row: the work of one adapter, however many there are."""
         if len(self.lora_A) == 1:
-            return F.linear(F.linear(x, self.lora_A[0]), self.lora_B[0])
-        return torch.bmm(torch.bmm(x, self.lora_A[slots].mT), self.lora_B[slots].mT)
+            return F.linear(F.linear(x, self.lora_A[0]) * self.scale, self.lora_B[0])
+        return torch.bmm(torch.bmm(x, self.lora_A[slots].mT) * self.scale, self.lora_B[slots].mT)
 
 
 class AdapterBank(nn.Module):

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from thinkrec.config import Config, PhaseSection
@@ -60,15 +61,17 @@ class AdapterTrainer:
         loss, members = self.config.train.loss, [task.instances for task in tasks]
         run_length = loss.rows_per_user if loss.rank > 0 else 1
 
+        sizes = [task.phase.batch_size // self.world for task in tasks]  # rows of each task's batch that are this rank's
+
+        def rows_of(slot: int, step: int) -> tuple[NDArray[Any], ...]:
+            """Slot, number and weight of each row: a task's loss is the mean over its own batch."""
+            size = sizes[slot]
+            numbers = orders[slot].batch(step)[self.rank * size :][:size]
+            return np.full(size, slot), numbers, np.full(size, 1 / size, np.float32)
+
         def feed(steps: Sequence[int | None]) -> Iterator[tuple[Any, ...]]:
-            slots, numbers, weight = [], [], []
-            for slot, (task, order, step) in enumerate(zip(tasks, orders, steps, strict=True)):
-                if step is not None:
-                    rows = task.phase.batch_size // self.world
-                    numbers.append(order.batch(step)[self.rank * rows :][:rows])
-                    slots.append(np.full(rows, slot))
-                    weight.append(np.full(rows, 1 / rows, np.float32))  # each task's loss is the mean over its own batch
-            columns = [np.concatenate(column) for column in (slots, numbers, weight)]
+            active = [rows_of(slot, step) for slot, step in enumerate(steps) if step is not None]
+            columns = [np.concatenate(parts) for parts in zip(*active, strict=True)]
             for part in micro_batches(len(columns[0]), self.config.train.micro_batch_size, run_length):
                 yield mixed_batch(members, *(column[part] for column in columns)).to(self.engine.device), loss.rank, run_length
 

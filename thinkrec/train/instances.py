@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 import torch
+from numpy.typing import NDArray
 
 from thinkrec.config import Config
 from thinkrec.model.batch import Batch, Row, collate
@@ -54,7 +55,7 @@ class Instances:
         )
 
 
-def mixed_batch(members: Sequence[Instances], slots: Indices, numbers: Indices, weight: Indices | None = None) -> Batch:
+def mixed_batch(members: Sequence[Instances], slots: Indices, numbers: Indices, weight: NDArray[np.float32] | None = None) -> Batch:
     """Rows of several training sets over the same tables: the i-th is row `numbers[i]` of `members[slots[i]]`, for that adapter."""
     rows = [members[slot].row(int(number)) for slot, number in zip(slots, numbers, strict=True)]
     tables = members[0].tables

@@ -1,6 +1,6 @@
 """AdamW over tensors that hold several experts: every slot has its own rate, step count, clipping and end.
 
-DeepSpeed hands an optimizer one flat tensor, this rank's part of all trained parameters; which slot each of its numbers belongs to lies
+DeepSpeed hands an optimizer one flat tensor, this rank's part of all trained parameters. Which slot each of its numbers belongs to lies
 beside the moments (`slot`), dealt there in the same way. So a slot moves exactly as it would alone, whoever its neighbours are.
 """
 
@@ -37,19 +37,18 @@ class SlotAdamW(torch.optim.Optimizer):
         return moments | ({"slot": torch.zeros_like(flat, dtype=torch.int32)} if len(self.rates) > 1 else {})
 
     @torch.no_grad()
-    def step(self, closure: Any = None) -> None:
+    def step(self, closure: Any = None) -> Any:
         """Move every slot whose rate is not 0 by one step."""
-        flats = [flat for group in self.param_groups for flat in group["params"] if flat.grad is not None]
-        if not flats:
-            return
-        shrink = self._shrink(self._norms(flats))
+        [flat] = self.param_groups[0]["params"]
+        gradient = flat.grad * self._spread(flat, self._shrink(self._norms(flat)))
         self.steps = [step + (rate > 0) for step, rate in zip(self.steps, self.rates, strict=True)]
-        for flat in flats:
-            self._move(flat, shrink)
+        self._move(flat, gradient)
 
-    def _norms(self, flats: list[Tensor]) -> Tensor:
+    def _norms(self, flat: Tensor) -> Tensor:
         """Each slot's gradient norm, (num_slots,) float64, the same on all ranks; ZeRO's parts do not overlap."""
-        squares = torch.stack([self._sums(flat, flat.grad.double().square()) for flat in flats if flat.grad is not None]).sum(0)
+        assert flat.grad is not None
+        squares = flat.grad.double().square()
+        squares = torch.bincount(self.state[flat]["slot"], squares, len(self.rates)) if len(self.rates) > 1 else squares.sum()[None]
         if torch.distributed.is_initialized() and torch.distributed.get_world_size() > 1:
             squares = squares.cuda() if torch.distributed.get_backend() == "nccl" else squares
             torch.distributed.all_reduce(squares)
@@ -62,29 +61,21 @@ class SlotAdamW(torch.optim.Optimizer):
             )
         return norms
 
-    def _sums(self, flat: Tensor, values: Tensor) -> Tensor:
-        if len(self.rates) == 1:
-            return values.sum()[None]
-        return torch.bincount(self.state[flat]["slot"], values, minlength=len(self.rates))
-
     def _shrink(self, norms: Tensor) -> list[float]:
         if not self.clip:
             return [1.0] * len(self.rates)
         return (self.clip / (norms + 1e-6)).clamp(max=1.0).tolist()  # DeepSpeed's own formula
 
-    def _move(self, flat: Tensor, shrink: list[float]) -> None:
-        assert flat.grad is not None
+    def _spread(self, flat: Tensor, values: Iterable[float]) -> Tensor:
+        """One value a slot, as one a number."""
+        table = torch.tensor(list(values), dtype=flat.dtype, device=flat.device)
+        return table[self.state[flat]["slot"]] if len(self.rates) > 1 else table
+
+    def _move(self, flat: Tensor, gradient: Tensor) -> None:
         state, decay = self.state[flat], self.param_groups[0]["weight_decay"]
-
-        def spread(values: Iterable[float]) -> Tensor:
-            """One value a slot, as one a number."""
-            table = torch.tensor(list(values), dtype=flat.dtype, device=flat.device)
-            return table[state["slot"]] if len(self.rates) > 1 else table
-
         timed = list(zip(self.rates, (max(step, 1) for step in self.steps), strict=True))
-        gradient = flat.grad * spread(shrink)
         for moment, value, beta in (("exp_avg", gradient, BETAS[0]), ("exp_avg_sq", gradient.square(), BETAS[1])):
-            state[moment].lerp_(value, spread((1 - beta) * (rate > 0) for rate, _ in timed))
-        root = state["exp_avg_sq"].sqrt().div_(spread((1 - BETAS[1] ** step) ** 0.5 for _, step in timed)).add_(EPS)
-        flat.mul_(spread(1 - rate * decay for rate, _ in timed))
-        flat.sub_(state["exp_avg"].div(root).mul_(spread(rate / (1 - BETAS[0] ** step) for rate, step in timed)))
+            state[moment].lerp_(value, self._spread(flat, [(1 - beta) * (rate > 0) for rate, _ in timed]))
+        root = state["exp_avg_sq"].sqrt().div_(self._spread(flat, [(1 - BETAS[1] ** step) ** 0.5 for _, step in timed])).add_(EPS)
+        flat.mul_(self._spread(flat, [1 - rate * decay for rate, _ in timed]))
+        flat.sub_(state["exp_avg"].div(root).mul_(self._spread(flat, [rate / (1 - BETAS[0] ** step) for rate, step in timed])))
