@@ -107,7 +107,7 @@ class Group:
             for slot, weights, num_steps in self.trainer.train(tasks) if tasks else ():
                 if self.leads:
                     figures = {"started_at": started_at, "num_steps": num_steps, "pack": list(experts)}
-                    self._commit(experts[slot], slot, tasks[slot], weights, figures)
+                    self._commit(experts[slot], tasks[slot], weights, figures)
 
     def _task(self, expert: int, folder: Path) -> Task:
         user = self.tables.interactions.user
@@ -117,7 +117,7 @@ class Group:
         checkpoints = Checkpoints(self.store.root, f"expert-{self.keys[expert]}")
         return Task(instances, self.config.train.experts, checkpoints, folder / f"{expert}.jsonl" if self.leads else None)
 
-    def _commit(self, expert: int, slot: int, task: Task, weights: Weights, figures: Mapping[str, Any]) -> None:
+    def _commit(self, expert: int, task: Task, weights: Weights, figures: Mapping[str, Any]) -> None:
         """Write, pass the export gate, commit; then its checkpoints can go."""
         with self.store.create(STAGE, self.keys[expert], {}, {"expert": expert}) as draft:
             base, target = base_folder(self.places), draft.folder / "adapter"
