@@ -90,7 +90,8 @@ def packs(costs: Mapping[int, float], num_groups: int, max_pack: int) -> list[Pa
     alone = [Pack((expert,), (costs[expert],)) for expert in order]
     if max_pack == 1 or len(order) <= num_groups:
         return alone
-    found, cap = [], sum(costs.values()) / num_groups
+    found: list[list[Pack]] = []
+    cap = sum(costs.values()) / num_groups
     while cap >= 2 * costs[order[-1]]:
         found.append(_cut(order, costs, cap, max_pack))
         cap *= 0.75
