@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from thinkrec.config import TrainSection
 
 BALANCE = 1.005  # larger packs may end this much later than the best balanced ones, at equal cost per token
+FINEST = 1e-3  # of a group's load: caps below it change no balance
 
 
 @dataclass(frozen=True, order=True)
@@ -92,7 +93,8 @@ def packs(costs: Mapping[int, float], num_groups: int, max_pack: int) -> list[Pa
         return alone
     found: list[list[Pack]] = []
     cap = sum(costs.values()) / num_groups
-    while cap >= 2 * costs[order[-1]]:
+    least = max(costs[order[-1]], FINEST * cap)
+    while cap >= 2 * least > 0:
         found.append(_cut(order, costs, cap, max_pack))
         cap *= 0.75
     found.append(alone)
