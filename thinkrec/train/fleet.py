@@ -140,7 +140,8 @@ def lower_bound(costs: Collection[float], num_groups: int) -> float:
     """
     order = sorted(costs, reverse=True)
     meetings = (sum(order[k * num_groups - k : k * num_groups + 1]) for k in range((len(order) - 1) // num_groups + 1)) if order else ()
-    return max([sum(order) / num_groups, *meetings])
+    bound: float = max([sum(order) / num_groups, *meetings])
+    return bound
 
 
 def pack_limit(train: TrainSection, num_experts: int) -> int:
