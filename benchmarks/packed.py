@@ -114,24 +114,24 @@ class Plain:
 
     def __init__(self, base: Any, num_experts: int, start: dict[str, Tensor]) -> None:
         config = peft.LoraConfig(r=RANK, lora_alpha=ALPHA, target_modules=list(TARGETS), lora_dropout=0.0)
-        self.model = peft.get_peft_model(copy.deepcopy(base), config, adapter_name="0")
+        self.model = peft.get_peft_model(copy.deepcopy(base), config, adapter_name="expert0")
         for number in range(1, num_experts):
-            self.model.add_adapter(str(number), config)
+            self.model.add_adapter(f"expert{number}", config)
         self.optimizers = []
         for number in range(num_experts):
-            peft.set_peft_model_state_dict(self.model, start, adapter_name=str(number))
-            named = [parameter for name, parameter in self.model.named_parameters() if f".{number}.weight" in name]
+            peft.set_peft_model_state_dict(self.model, start, adapter_name=f"expert{number}")
+            named = [parameter for name, parameter in self.model.named_parameters() if f".expert{number}.weight" in name]
             self.optimizers.append(torch.optim.AdamW(named, lr=LR, weight_decay=0.0))
 
     def step(self, ids: Tensor) -> None:
         for number, rows in enumerate(ids):
-            self.model.set_adapter(str(number))
+            self.model.set_adapter(f"expert{number}")
             loss_of(self.model, rows[None]).backward()
             self.optimizers[number].step()
             self.optimizers[number].zero_grad()
 
     def weights(self, number: int) -> dict[str, Tensor]:
-        found = peft.get_peft_model_state_dict(self.model, adapter_name=str(number))
+        found = peft.get_peft_model_state_dict(self.model, adapter_name=f"expert{number}")
         return {key: tensor.detach().clone() for key, tensor in found.items()}
 
 

@@ -126,7 +126,7 @@ def main(folder: str, ds_config: str) -> None:
     train_as("packed", pack, 0, 1, 2)
     for number in range(3):
         train_as("alone", alone, number)
-    # Expert 0 ended at step 5 and the others were saved at step 4: they go on without it, in slots of their own.
+    # Expert 0 ended at step 5, where the others were saved: they go on without it, in other slots.
     killed_at(6, 0, 1, 2)
     train_as("resumed", pack, 1, 2, checkpoints="killed")
     join("joined")

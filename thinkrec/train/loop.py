@@ -69,7 +69,8 @@ def run(
             _write(learners[slot], steps[slot], shown | {"lr": rates[slot], "elapsed_s": round(time.monotonic() - begun, 3)})
             steps[slot] += 1
         ended = [slot for slot in active if steps[slot] == learners[slot].num_steps]
-        due = [slot for slot in active if slot not in ended and steps[slot] % checkpoint_every == 0]
+        # When one ends, the others are saved too: those that go on from there meet the very batches they would have met.
+        due = [slot for slot in active if slot not in ended and (ended or steps[slot] % checkpoint_every == 0)]
         state = zero.gather_state(engine) if ended or due else {}
         for slot in due if rank == 0 else ():
             learners[slot].checkpoints.save(steps[slot], _slot(state, slot, num_slots))
