@@ -12,7 +12,7 @@ import torch
 
 CHECKPOINT_EVERY = 4
 TASKS = (  # (users, schedule): uneven sizes, batch sizes, rates and step counts
-    (slice(0, 2), {"batch_size": 4, "lr": 1e-2, "max_steps": 5, "num_epochs": 9}),
+    (slice(0, 2), {"batch_size": 4, "lr": 4e-3, "max_steps": 5, "num_epochs": 9}),
     (slice(2, 7), {"batch_size": 8, "lr": 3e-3, "max_steps": 9, "num_epochs": 9, "min_lr": 1e-3}),
     (slice(7, 16), {"batch_size": 12, "lr": 2e-2, "max_steps": 14, "num_epochs": 9, "warmup_share": 0.5}),
 )
@@ -120,7 +120,9 @@ def main(folder: str, ds_config: str) -> None:
 
     def join(name: str) -> None:
         """Expert 2, saved at step 12, meets expert 1 at its first step, in other slots than before."""
-        Checkpoints(folder, "packed-1").clear()
+        if rank == 0:
+            Checkpoints(folder, "packed-1").clear()
+        torch.distributed.barrier()
         train_as(name, pack, 2, 1, checkpoints="packed")
 
     train_as("packed", pack, 0, 1, 2)
