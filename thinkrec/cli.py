@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-import shutil
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -14,13 +12,18 @@ import typer
 from thinkrec import config as config_room
 from thinkrec.config import Config
 from thinkrec.errors import ThinkrecError
+from thinkrec.evaluate.command import evaluate
+from thinkrec.ops import commands
+from thinkrec.ops.commands import Insecure, Overrides, RunFile
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
 config_app = typer.Typer(no_args_is_help=True, help="Look at run files.")
 app.add_typer(config_app, name="config")
-
-RunFile = Annotated[Path, typer.Argument(help="The run file, TOML.")]
-Overrides = Annotated[list[str] | None, typer.Option("--set", help="Override a key: a.b=value. May be repeated.")]
+app.command()(evaluate)
+app.command()(commands.plan)
+app.command()(commands.preflight)
+app.command()(commands.submit)
+app.command()(commands.k8s)
 
 
 @app.command()
@@ -29,9 +32,10 @@ def run(
     overrides: Overrides = None,
     until: Annotated[str | None, typer.Option(help="Stop after this stage and what it needs.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say which stages would run and which are committed; start nothing.")] = False,
+    insecure: Insecure = False,
 ) -> None:
     """Run or resume the stages; a second run of the same file does no work."""
-    settings = config_room.load(file, overrides or ())
+    settings = commands.load(file, overrides, insecure)
     if dry_run:
         _print_stages(settings, until)
         return
@@ -48,14 +52,15 @@ def run_stages(settings: Config, until: str | None = None) -> None:
     judged = artefacts.get("evaluate")
     if judged is None:
         return
+    from thinkrec.evaluate.publish import publish
     from thinkrec.evaluate.report.table import text_table
 
+    judged.verify()
     report = json.loads(judged.path("report.json").read_text(encoding="utf-8"))
     typer.echo(text_table(report))
-    if "://" not in settings.run.dir:
-        for name in ("report.html", "report.json"):
-            shutil.copy(judged.path(name), Path(settings.run.dir) / name)
-        typer.echo(f"report: {Path(settings.run.dir) / 'report.html'}")
+    publish(artefacts, settings.run.dir)
+    typer.echo(f"report: {settings.run.dir}/report.html")
+    typer.echo(f"adapters: {settings.run.dir}/adapters")
 
 
 def _print_stages(settings: Config, until: str | None) -> None:
@@ -73,27 +78,6 @@ def _print_stages(settings: Config, until: str | None) -> None:
 def show(file: RunFile, overrides: Overrides = None) -> None:
     """Print the resolved run file: every key with its value."""
     typer.echo(config_room.dump(config_room.load(file, overrides or ())))
-
-
-@app.command()
-def evaluate(
-    scores: Annotated[Path, typer.Argument(help="Scores with user_id, score and label: parquet or CSV.")],
-    labels: Annotated[Path | None, typer.Option(help="Labels in a file of their own.")] = None,
-    reference: Annotated[Path | None, typer.Option(help="Another score file to compare with, paired by user.")] = None,
-    num_bootstrap: Annotated[int, typer.Option(min=1, help="User resamples behind each interval.")] = 1000,
-    seed: Annotated[int, typer.Option(min=0)] = 42,
-) -> None:
-    """Judge any score file; needs no model."""
-    from thinkrec.evaluate.external import judge_file
-
-    typer.echo(
-        json.dumps(
-            judge_file(
-                str(scores), str(labels) if labels else None, str(reference) if reference else None, num_bootstrap=num_bootstrap, seed=seed
-            ),
-            indent=2,
-        )
-    )
 
 
 def main(arguments: list[str] | None = None) -> None:

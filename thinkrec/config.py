@@ -14,13 +14,15 @@ from datetime import date, time
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from thinkrec.errors import ConfigError, MissingFileError
 
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, lt=2**31)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
+DnsName = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")]
+VariableName = Annotated[str, Field(pattern=r"^[A-Z_][A-Z0-9_]{0,63}$")]
 
 
 class Section(BaseModel):
@@ -28,10 +30,23 @@ class Section(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
+    @field_validator("*")
+    @classmethod
+    def _no_nul(cls, value: Any) -> Any:
+        if isinstance(value, str) and "\0" in value:
+            raise ValueError("holds NUL, which no path or name may")
+        return value
+
 
 class RunSection(Section):
     dir: str = Field(default="runs/default", min_length=1)  # a folder or an s3:// or gs:// address; all artefacts live below it
     seed: int = Field(default=42, ge=0, lt=2**31)  # what numpy, torch, faiss and scikit-learn all take
+
+    @model_validator(mode="after")
+    def _address_is_no_secret(self) -> Self:
+        if "@" in self.dir.partition("://")[2].partition("/")[0]:  # not repeated in the message: it is copied into logs and manifests
+            raise ValueError("run.dir holds a user name or a password; leave them to the environment, see ray.secrets")
+        return self
 
 
 class WorldSection(Section):
@@ -56,7 +71,7 @@ class DataSection(Section):
     source: Literal["world", "movielens1m", "prepared", "canonical"] = "world"
     path: str = ""
     like_threshold: float = 4.0  # a rating at or above it is a like
-    num_buckets: Count = 8
+    num_buckets: int = Field(default=8, ge=1, lt=2**15)
     max_bad_share: Share = 0.01  # more bad rows than this stop the run
     world: WorldSection = WorldSection()
 
@@ -78,20 +93,52 @@ class SplitSection(Section):
     allow_leaks: bool = False  # report the audit's findings instead of stopping
 
 
+class LightGCNSection(Section):
+    num_layers: Count = 2
+
+
+class SASRecSection(Section):
+    length: Count = 25  # rows of a user that a state sees
+    num_blocks: Count = 2
+    num_heads: Count = 1
+    dropout: Share = 0.2
+    feedback: bool = True  # the sequence says which rows were liked; false: it says only which items came, as published
+
+
+FITS: dict[str, dict[str, float]] = {  # what EncoderSection defaults to where it differs from MF
+    "lightgcn": {"dim": 64, "lr": 0.005},
+    "sasrec": {"dim": 64, "num_epochs": 20, "batch_size": 64, "lr": 1e-3, "weight_decay": 0.1},
+}
+
+
 class EncoderSection(Section):
-    source: Literal["mf", "given"] = "mf"
+    source: Literal["mf", "lightgcn", "sasrec", "given"] = "mf"
     users_path: str = ""  # source = "given": parquet with (id, vector)
     items_path: str = ""
+    # Of the encoder that is learned; these defaults are MF's, FITS has the others'.
     dim: Count = 16
     num_epochs: Count = 20
-    batch_size: Count = 1024
+    batch_size: Count = 1024  # rows; SASRec: pieces of sequences
     lr: Positive = 0.01
     weight_decay: float = Field(default=0.05, ge=0)
+    lightgcn: LightGCNSection = LightGCNSection()
+    sasrec: SASRecSection = SASRecSection()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults_of_source(cls, tree: Any) -> Any:
+        return FITS.get(str(tree.get("source")), {}) | tree if isinstance(tree, dict) else tree
 
     @model_validator(mode="after")
     def _paths_are_named(self) -> Self:
         if self.source == "given" and not (self.users_path and self.items_path):
             raise ValueError('encoder.source = "given" needs encoder.users_path and encoder.items_path')
+        return self
+
+    @model_validator(mode="after")
+    def _heads_share_the_width(self) -> Self:
+        if self.source == "sasrec" and self.dim % self.sasrec.num_heads:
+            raise ValueError(f"encoder.dim {self.dim} does not divide by encoder.sasrec.num_heads {self.sasrec.num_heads}")
         return self
 
 
@@ -250,9 +297,29 @@ class TrainSection(Section):
 class EvaluateSection(Section):
     fusion: Literal["exact", "peft_linear"] = "exact"
     num_bootstrap: Count = 1000
-    num_explanations: Count = 10
+    num_explanations: Count = 80  # the paper's number
+    bert_score_path: str = ""  # a local encoder folder; empty leaves BERTScore out
+    bert_score_layer: int = -1  # of its hidden states; -1 is the last
+    bleurt_path: str = ""  # a local folder of a sequence regressor trained as BLEURT; empty leaves BLEURT out
     max_rows: int = Field(default=0, ge=0)  # 0 = every test row
+    license: str = ""  # of the adapters' model cards, in the Hub's spelling (apache-2.0); empty leaves it out
     batch_size: Count = 256
+
+
+class KubernetesSection(Section):
+    """What `thinkrec k8s` writes: one worker pod a node, the run folder on a shared volume."""
+
+    name: DnsName = "thinkrec"
+    image: str = Field(default="thinkrec:0.1.0", min_length=1)  # an image of yours with Ray and thinkrec installed
+    gpus_per_node: Count = 8
+    cpus_per_node: Count = 64
+    memory_per_node_gib: Count = 512
+    storage_claim: DnsName = "thinkrec"  # a ReadWriteMany volume claim; relative paths of the run file are below its mount
+    mount_path: str = Field(default="/mnt/thinkrec", pattern=r"^/[\w./-]+$")
+    scheduler: Literal["none", "kueue", "volcano"] = "kueue"  # who admits all pods of the job at once or none
+    queue: DnsName = "default"
+    token_secret: DnsName = "thinkrec-token"  # holds `auth_token`, Ray's token
+    env_secret: DnsName = "thinkrec-env"  # holds a key for each of ray.secrets
 
 
 class ClusterResources(Section):
@@ -260,7 +327,25 @@ class ClusterResources(Section):
 
     address: str = ""  # "" starts a local cluster unless RAY_ADDRESS names one
     num_cpus: int = Field(default=0, ge=0)  # logical CPUs of a local cluster; 0 = what training needs + 2 spare for Ray Data
-    object_store_bytes: Count = 256 * 2**20
+    object_store_bytes: int = Field(default=256 * 2**20, ge=1, lt=2**63)
+    insecure_cluster: bool = False  # take a cluster that others may reach and no token protects
+    dashboard: str = "http://127.0.0.1:8265"  # where jobs are submitted
+    working_dir: str = "."  # what a submitted job takes along; the run file lies in it
+    secrets: tuple[VariableName, ...] = ()  # names of environment variables that must be set on every node; never their values
+    k8s: KubernetesSection = KubernetesSection()
+
+
+class PlanSection(Section):
+    """What `thinkrec plan` assumes; none of it changes what a run computes."""
+
+    peak_tflops: float = Field(default=0.0, ge=0)  # of one worker; 0 = 989 a GPU (H100, dense bf16), .05 a CPU worker
+    mfu: Annotated[float, Field(gt=0, le=1)] = 0.3  # share of the peak that training reaches; long packed LoRA sequences measure .4
+    memory_gib: Positive = 80.0  # of one GPU
+    reserve_share: Share = 0.1  # of it kept for CUDA, NCCL and fragments
+    inside_gbytes_per_s: Positive = 450.0  # links of one GPU inside a node
+    between_gbytes_per_s: Positive = 50.0  # and between nodes
+    tokens_per_item: Count = 40  # of one interaction in a prompt, where there is no text to count
+    switch_s: float = Field(default=5.0, ge=0)  # between two experts of a group
 
 
 class Config(Section):
@@ -280,6 +365,7 @@ class Config(Section):
     train: TrainSection = TrainSection()
     evaluate: EvaluateSection = EvaluateSection()
     ray: ClusterResources = ClusterResources()
+    plan: PlanSection = PlanSection()
 
     @model_validator(mode="after")
     def _parts_agree(self) -> Self:
@@ -302,7 +388,7 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
         raise MissingFileError("the run file is not there", str(file), "name an existing .toml file; ray_jobs/recipes/ has some")
     try:
         tree = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(f"this is not TOML: {error}", str(file), "mend the line named above") from None
     for override in overrides:
         _apply(tree, override)

@@ -44,8 +44,14 @@ ADAPTERS = ("global", "projector", "experts")
 DS_FILE = ("train.ds_config",)
 
 STAGES = (
-    Stage("ingest", "thinkrec.data.ingest", (), ("data", "split", "run.seed"), files=("data.path",)),
-    Stage("encode", "thinkrec.encoder.fit", ("ingest",), ("encoder", "run.seed"), files=("encoder.users_path", "encoder.items_path")),
+    Stage("ingest", "thinkrec.data.ingest", (), ("data", "split", "run.seed"), files=("data.path",), version=2),
+    Stage(
+        "encode",
+        "thinkrec.encoder.fit",
+        ("ingest",),
+        ("encoder", "prompt.history_policy", "run.seed"),
+        files=("encoder.users_path", "encoder.items_path"),
+    ),
     Stage("cluster", "thinkrec.cluster.assign", ("ingest", "encode"), ("cluster", "run.seed")),
     Stage("extractor", "thinkrec.generate.extractor", ("ingest",), ("keywords", "base.nano", "train.ds_config", "run.seed"), DS_FILE),
     Stage("keywords", "thinkrec.generate.keywords", ("ingest", "extractor"), ("keywords", "engine.kind", "run.seed")),
@@ -73,12 +79,15 @@ STAGES = (
         "thinkrec.score.batch",
         ("ingest", "encode", "cluster", "keywords", "base", *ADAPTERS),
         (*PROMPTED, "adapter", "train.loss.score", "evaluate.fusion", "evaluate.max_rows", "evaluate.num_explanations"),
+        version=2,
     ),
     Stage(
         "evaluate",
         "thinkrec.evaluate.judge",
-        (*TEXTS, "cluster", *ADAPTERS, "score"),
-        ("evaluate", "prompt.history_length", "prompt.history_policy", "run.seed"),
+        ("ingest", "encode", "cluster", "extractor", "keywords", "base", "teacher", "traces", *ADAPTERS, "score"),
+        ("evaluate", "prompt.history_length", "prompt.history_policy", "prompt.answer", "run.seed"),
+        ("evaluate.bert_score_path", "evaluate.bleurt_path"),
+        version=2,
     ),
 )
 
@@ -116,10 +125,13 @@ def run(
     stages = select(until)
     waiting = [stage for stage in stages if store.find(stage.name, named[stage.name]) is None]
     say("run", dir=store.root, stages=len(stages), to_do=[stage.name for stage in waiting])
+    needed = {need for stage in waiting for need in stage.needs}
     artefacts: dict[str, Artefact] = {}
     with session(config) if waiting and session else nullcontext():
         for stage in stages:
             cached = store.find(stage.name, named[stage.name])
+            if cached and stage.name in needed:
+                cached.verify()  # no stage builds on what was damaged since
             artefacts[stage.name] = cached or _make(stage, named[stage.name], config, store, artefacts, say)
             if cached:
                 say("stage cached", stage=stage.name, key=named[stage.name])
@@ -136,10 +148,14 @@ def check(config: Config) -> None:
     zero.read_config(config.train.ds_config)
     if config.base.source == "folder":
         check_folder(config.base.path)
-    if config.traces.enabled and (config.base.source, config.traces.teacher) != ("nano", "nano"):
-        from thinkrec.generate import teacher  # imports torch, which no dry run of a nano line should wait for
-
-        teacher.check(config)
+    if config.traces.enabled and config.traces.teacher != "nano":
+        check_folder(config.traces.teacher)
+    elif config.traces.enabled and config.base.source != "nano":
+        raise ConfigError(
+            'traces.teacher = "nano" is grown from the nano base, and base.source = "folder"',
+            "traces.teacher",
+            "name the folder of a teacher model (base.path will do if it can reason), or set traces.enabled = false",
+        )
 
 
 def _make(stage: Stage, key: str, config: Config, store: Store, artefacts: dict[str, Artefact], say: Voice) -> Artefact:

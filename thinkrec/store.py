@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -23,7 +25,7 @@ from thinkrec.errors import ArtefactError, ConfigError
 
 MANIFEST = "manifest.json"
 SCHEMA_VERSION = 1
-RECORDED_PACKAGES = ("thinkrec", "torch", "ray", "deepspeed", "transformers", "peft", "faiss-cpu", "faiss-gpu", "pyarrow")
+RECORDED_PACKAGES = ("thinkrec", "torch", "ray", "deepspeed", "transformers", "peft", "vllm", "faiss-cpu", "faiss-gpu", "pyarrow")
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ class Store:
 
     def find(self, stage: str, key: str) -> Artefact | None:
         """The committed artefact of this stage and key, or None."""
-        uri = f"{self.root}/{check_name(stage)}/{check_name(key)}"
+        uri = self._place(stage, key)
         manifest = read_json(f"{uri}/{MANIFEST}")
         if manifest is None:
             return None
@@ -82,13 +84,16 @@ class Store:
             raise ArtefactError(
                 f"manifest of schema {manifest.get('schema_version')}, this program reads {SCHEMA_VERSION}", uri, "use another run.dir"
             )
+        if lacking := {"stage", "key", "files", "figures"} - manifest.keys():
+            raise ArtefactError(f"a manifest lacks {', '.join(sorted(lacking))}", f"{uri}/{MANIFEST}", "delete that folder and run again")
         return Artefact(uri, manifest)
 
     @contextmanager
     def create(self, stage: str, key: str, inputs: Mapping[str, Artefact], settings: Mapping[str, Any]) -> Iterator[Draft]:
         """Write one artefact; it exists only if the block ends without an error."""
-        uri = f"{self.root}/{check_name(stage)}/{check_name(key)}"
+        uri = self._place(stage, key)
         system, base = open_root(uri)
+        begun = time.monotonic()
         system.create_dir(base, recursive=True)
         system.delete_dir_contents(base, missing_dir_ok=True)
         with writable(uri) as folder:
@@ -103,9 +108,17 @@ class Store:
             "files": _inventory(system, base),
             "figures": draft.figures,
             "versions": installed_versions(),
+            "wall_s": round(time.monotonic() - begun, 3),  # of this try; a try that was killed before leaves nothing
             "written_at": datetime.now(UTC).isoformat(timespec="seconds"),
         }
         write_json(f"{uri}/{MANIFEST}", manifest)
+
+    def _place(self, stage: str, key: str) -> str:
+        """The address of an artefact. Writing empties it first, so raises ConfigError where a link leads out of the run folder."""
+        uri = f"{self.root}/{check_name(stage)}/{check_name(key)}"
+        if "://" not in uri and not Path(os.path.realpath(uri)).is_relative_to(os.path.realpath(self.root)):
+            raise ConfigError("a link leads out of the run folder", uri, "remove the link, or name the folder it leads to as run.dir")
+        return uri
 
 
 @contextmanager
@@ -158,8 +171,10 @@ def read_json(uri: str) -> dict[str, Any] | None:
         text = stream.read()
     try:
         value: dict[str, Any] = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ArtefactError(f"a stored JSON file is not whole: {error}", uri, "delete that folder and run again") from None
+    if not isinstance(value, dict):
+        raise ArtefactError(f"a stored JSON file holds a {type(value).__name__}, not an object", uri, "delete that folder and run again")
     return value
 
 

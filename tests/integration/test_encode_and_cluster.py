@@ -11,8 +11,9 @@ from sklearn.metrics import adjusted_rand_score
 
 from thinkrec.cluster import assign
 from thinkrec.cluster.router import Router
-from thinkrec.config import Config
+from thinkrec.config import Config, EncoderSection
 from thinkrec.data import schema
+from thinkrec.data.ingest import count
 from thinkrec.encoder import fit
 from thinkrec.job import Job
 from thinkrec.store import Artefact, Store
@@ -61,16 +62,18 @@ def ingest(store, tastes):
         pq.write_table(pa.table(rows, schema=schema.INTERACTIONS), folder / "part-0.parquet")
         for name, column in (("users", "user_id"), ("items", "item_id")):
             pq.write_table(pa.table({column: sorted(set(rows[column]))}), draft.folder / f"{name}.parquet")
+        pq.write_table(count(pl.DataFrame(rows).with_columns(bucket=pl.lit(0, pl.Int16))), draft.folder / "counts.parquet")
     return found(store, "ingest", "k0")
 
 
 @pytest.fixture(scope="module")
 def run(store, config, ray_cluster):
-    """run(stage, key, module, inputs) commits one artefact."""
+    """run(stage, key, module, inputs) commits one artefact; `encoder` takes the place of the config's."""
 
-    def stage(name: str, key: str, module, inputs: dict[str, Artefact]) -> Artefact:
+    def stage(name: str, key: str, module, inputs: dict[str, Artefact], encoder: EncoderSection = config.encoder) -> Artefact:
         with store.create(name, key, inputs, {}) as draft:
-            module.run(Job(config, inputs, draft, store, key, lambda event, **fields: None))
+            job = Job(config.model_copy(update={"encoder": encoder}), inputs, draft, store, key, lambda event, **fields: None)
+            module.run(job)
         return found(store, name, key)
 
     return stage
@@ -98,7 +101,17 @@ def test_encode_covers_train_and_nobody_else(encode):
     assert set(users["id"].to_pylist()) == {f"u{n}" for n in range(NUM_USERS)}
     assert encode.figures["num_vectors_missing"] == {"users": NUM_NEW, "items": 0}
     assert encode.figures["valid_auc"] > 0.75
-    assert set(encode.manifest["files"]) == {"users.parquet", "items.parquet", "encoder.json"}
+    assert set(encode.manifest["files"]) == {"users.parquet", "items.parquet", "scores.parquet", "encoder.json"}
+
+
+@pytest.mark.parametrize(("source", "settings"), [("lightgcn", {"lr": 0.02}), ("sasrec", {"lr": 0.01, "num_epochs": 6, "batch_size": 16})])
+def test_every_encoder_finds_the_tastes_and_feeds_the_clusters(run, ingest, tastes, source, settings):
+    encoded = run("encode", source, fit, {"ingest": ingest}, EncoderSection(source=source, dim=16, **settings))
+    assert encoded.figures["valid_auc"] > 0.75
+    clustered = run("cluster", f"cluster-{source}", assign, {"ingest": ingest, "encode": encoded})
+    known = assign.load_assignment(clustered.uri).filter(pl.col("cluster") >= 0)
+    planted = tastes[[int(user[1:]) for user in known["user_id"]]]
+    assert adjusted_rand_score(planted, known["cluster"]) > 0.7
 
 
 def test_everybody_is_assigned_as_the_router_says(cluster, encode, tastes):

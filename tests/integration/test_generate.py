@@ -19,9 +19,9 @@ from thinkrec.data.world import make_world
 from thinkrec.errors import ConfigError, DataError, EnvironmentFault, StageFailed
 from thinkrec.generate import extractor, keywords, quality, teacher, traces
 from thinkrec.generate.engine import GenParams, GenRequest
-from thinkrec.generate.phrases import words
 from thinkrec.generate.stream import stream
 from thinkrec.job import Job
+from thinkrec.model.phrases import words
 from thinkrec.model.tables import Places
 from thinkrec.store import Artefact, Store, write_json
 from thinkrec.train import base

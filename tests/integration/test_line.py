@@ -71,7 +71,7 @@ def test_each_adapter_reloads_in_plain_peft_with_equal_logits(artefacts, config)
 
     where = places(artefacts)
     tables = load_tables(config, where, slots=False)
-    num_experts = Routing(where).num_clusters
+    num_experts = Routing(where).num_experts
     bank = serving_model(config.model_copy(update={"prompt": tables.template.settings}), where, tables, num_experts)
     ids = torch.tensor([tables.prompt(int(np.flatnonzero(tables.interactions.split == 2)[0])).ids])
     folders = [artefacts["experts"].path(f"experts/{expert}") for expert in range(num_experts)]

@@ -105,6 +105,12 @@ def test_a_file_that_is_not_there_and_one_that_is_not_toml(load, tmp_path):
         config_room.load(tmp_path / "bytes.toml")
 
 
+def test_an_encoders_defaults_are_its_own_and_the_file_comes_before_them(load):
+    mf, sasrec = load().encoder, load('[encoder]\nsource = "sasrec"\nlr = 0.5').encoder
+    assert (mf.dim, sasrec.dim, sasrec.lr) == (16, 64, 0.5)
+    assert load("", "encoder.source=lightgcn").encoder.dim == 64
+
+
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
 def test_every_recipe_loads_and_its_resolved_form_is_stable(recipe):
     config = config_room.load(recipe)
@@ -115,7 +121,7 @@ def test_every_recipe_loads_and_its_resolved_form_is_stable(recipe):
 
 
 def test_there_are_recipes():
-    assert {"world_nano", "ml1m_nano", "ml1m_llama3_8b"} <= {path.stem for path in RECIPES}
+    assert {"world_nano", "world_tallrec", "world_collm", "ml1m_nano", "ml1m_llama3_8b"} <= {path.stem for path in RECIPES}
 
 
 def test_a_config_is_frozen():
@@ -156,10 +162,13 @@ def test_rows_per_user_counts_only_with_the_rank_term():
     [
         ({"data": {"source": "canonical"}}, "data.path is empty"),
         ({"base": {"source": "folder"}}, "base.path"),
+        ({"encoder": {"source": "sasrec", "dim": 10, "sasrec": {"num_heads": 4}}}, "dim 10 does not divide by encoder.sasrec.num_heads 4"),
+        ({"encoder": {"source": "sasrec", "sasrec": {"lenght": 4}}}, "did you mean 'encoder.sasrec.length'"),
+        ({"encoder": {"source": ["mf"]}}, "encoder.source"),
         ({"encoder": {"source": "given", "users_path": "u.parquet"}}, "encoder.items_path"),
     ],
 )
-def test_a_source_without_its_path_is_refused(tree, key):
+def test_a_source_without_what_it_needs_is_refused(tree, key):
     with pytest.raises(ConfigError, match=key):
         config_room.parse(tree)
 

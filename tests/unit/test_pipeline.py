@@ -37,6 +37,8 @@ RERUNS = {
     "cluster.temperature=0.2": FROM_CLUSTER,
     "cluster.num_clusters=3": FROM_CLUSTER,
     "encoder.dim=4": {"encode"} | FROM_CLUSTER,
+    "encoder.source='sasrec'": {"encode"} | FROM_CLUSTER,
+    "prompt.history_policy='train_only'": {"encode", "cluster"} | AFTER_WORDS,
     "prompt.slots='all'": AFTER_WORDS,
     "prompt.history_length=3": AFTER_WORDS,
     "keywords.max_per_item=3": {"extractor", "keywords"} | AFTER_WORDS,
@@ -224,6 +226,7 @@ def test_a_failing_stage_keeps_the_earlier_ones_and_alone_is_tried_again(house, 
 REFUSED = {
     "no DeepSpeed file": (["train.ds_config=nowhere.json"], MissingFileError, r"nowhere\.json"),
     "no base folder": (["base.source='folder'", "base.path='nowhere'"], MissingFileError, "nowhere"),
+    "no BERTScore folder": (["evaluate.bert_score_path='nowhere'"], MissingFileError, r"evaluate\.bert_score_path"),
     "no data": (["data.source='canonical'", "data.path='nowhere'"], MissingFileError, r"data\.path names something that is not there"),
     "no vectors": (
         ["encoder.source='given'", "encoder.users_path='nowhere'", "encoder.items_path='nowhere'"],

@@ -1,6 +1,7 @@
 """The stage `cluster`: find clusters of train users, then stream every user through the router.
 
-Writes router.safetensors, router.json and assignment/*.parquet (schema.assignment). FAISS trains on a sample that fits in memory; the
+Writes router.safetensors, router.json, sample.parquet (schema.USERS, the users the clusters were found on) and assignment/*.parquet
+(schema.assignment). FAISS trains on a sample that fits in memory; the
 assignment is one streaming pass of Ray Data over the vectors, by the same router that serves, so that a user's training cluster and the
 expert serving it cannot differ (D4).
 """
@@ -34,10 +35,11 @@ def run(job: Job) -> None:
     settings, seed = job.config.cluster, job.config.run.seed
     activity = train_activity(ingest.path("interactions"))
     most = (settings.num_clusters or settings.max_clusters) * settings.max_points_per_centroid
-    sample = sample_vectors(encode.path("users.parquet"), activity, most, seed)
-    has_bias = (read_json(f"{encode.uri}/encoder.json") or {}).get("space") == "mf_bias"
+    users, sample = sample_vectors(encode.path("users.parquet"), activity, most, seed)
+    has_bias = bool((read_json(f"{encode.uri}/encoder.json") or {}).get("has_bias"))
     router, figures = learn(sample, has_bias, settings, seed, encode.key)
     router.save(job.draft.folder)
+    pq.write_table(pa.table([users.to_arrow().cast(pa.string())], schema=schema.USERS), job.draft.folder / "sample.parquet")
     stream(router, f"{encode.uri}/users.parquet", job.draft.uri)
     write_unknown(ingest.path("users.parquet"), encode.path("users.parquet"), router.num_clusters, job.draft.uri)
     job.draft.figures |= figures | describe(load_assignment(job.draft.uri), activity, router.num_clusters)
@@ -52,8 +54,8 @@ def train_activity(interactions: Path) -> pl.DataFrame:
     return rows.group_by("user_id").agg(num_rows=pl.len()).sort("user_id").collect()
 
 
-def sample_vectors(vectors: Path, activity: pl.DataFrame, most: int, seed: int) -> NDArray[np.float32]:
-    """The vectors (n, d) of at most `most` train users, the same for the same seed; users who are not in train never count (D5).
+def sample_vectors(vectors: Path, activity: pl.DataFrame, most: int, seed: int) -> tuple[pl.Series, NDArray[np.float32]]:
+    """At most `most` train users with their vectors (n, d), the same for the same seed; users who are not in train never count (D5).
 
     Raises DataError when no train user has a vector, which means that the ids are written differently.
     """
@@ -64,7 +66,8 @@ def sample_vectors(vectors: Path, activity: pl.DataFrame, most: int, seed: int) 
         what = f"none of {activity.height} train users has a vector: users look like {users}, ids like {ids}"
         raise DataError(what, "encode: users.parquet", "write ids in encoder.users_path as in the interactions")
     chosen = known.sample(min(most, known.height), seed=seed)
-    return table.join(chosen.lazy(), on="id", how="semi").collect().sort("id")["vector"].to_numpy()
+    sample = table.join(chosen.lazy(), on="id", how="semi").collect().sort("id")
+    return sample["id"], sample["vector"].to_numpy()
 
 
 def learn(

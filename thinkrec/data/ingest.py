@@ -20,7 +20,7 @@ from thinkrec.data import fingerprint
 from thinkrec.data.audit import Finding, audit, enforce
 from thinkrec.data.readers import canonical, movielens, prepared, world
 from thinkrec.data.readers.tables import Tables
-from thinkrec.data.schema import COUNTS, INTERACTIONS, TRUTH, USERS, bucket_of
+from thinkrec.data.schema import COUNTS, INTERACTIONS, ITEMS, TRUTH, USERS, bucket_of
 from thinkrec.data.split import assign
 from thinkrec.data.validate import validate
 from thinkrec.errors import StageFailed
@@ -47,7 +47,7 @@ def run(job: Job) -> None:
     """Fill the draft with the files listed in schema.py."""
     data, split = job.config.data, job.config.split
     ready = prepare(read(data, job.config.run.seed), data, split)
-    enforce(ready.findings, split.allow_leaks)
+    leaks = enforce(ready.findings, split.allow_leaks)
     rows = with_bucket(ready.interactions, data.num_buckets)
     shuffle(rows, data.num_buckets, job.draft.uri)
     tables = {
@@ -64,8 +64,9 @@ def run(job: Job) -> None:
     facts = fingerprint.take(ready.interactions, ready.items, ready.quarantine) | {"num_buckets": data.num_buckets}
     write_json(str(job.draft.folder / "audit.json"), {"findings": [asdict(finding) for finding in ready.findings]})
     write_json(str(job.draft.folder / "fingerprint.json"), facts)
-    job.draft.figures |= fingerprint.headline(facts) | {"num_leaks": sum(finding.num_rows for finding in ready.findings)}
-    for text in warnings(facts, ready.findings):
+    num_leaks = sum(finding.num_rows for finding in ready.findings if finding.severity == "stop")
+    job.draft.figures |= fingerprint.headline(facts) | {"num_leaks": num_leaks}
+    for text in [*warnings(facts), *leaks]:
         job.say("warning", text=text)
     job.say("ingested", **job.draft.figures)
 
@@ -92,7 +93,8 @@ def prepare(tables: Tables, data: DataSection, split: SplitSection) -> Prepared:
     rows = assign(rows, split).select(INTERACTIONS.names)
     users = rows.select(pl.col("user_id").unique().sort()).to_arrow().cast(USERS)
     truth = None if tables.truth is None else pl.DataFrame(tables.truth).join(rows, on="row", how="semi").to_arrow().cast(TRUTH)
-    return Prepared(rows, valid.items, users, valid.quarantine, truth, audit(rows))
+    findings = audit(rows, pl.DataFrame(valid.items))
+    return Prepared(rows, valid.items.select(ITEMS.names), users, valid.quarantine, truth, findings)
 
 
 def with_bucket(interactions: pl.DataFrame, num_buckets: int) -> pl.DataFrame:
@@ -132,12 +134,11 @@ def write_bucket(rows: pa.Table, uri: str) -> pa.Table:
     return pa.table({"num_rows": [len(ordered)]})
 
 
-def warnings(facts: dict[str, Any], findings: Sequence[Finding]) -> list[str]:
+def warnings(facts: dict[str, Any]) -> list[str]:
     """What the user should know although the run goes on."""
     rates = {name: split["like_rate"] for name, split in facts["splits"].items()}
     moved = [name for name, rate in rates.items() if abs(rate - rates["train"]) > MAX_LIKE_RATE_MOVE]
     return [
         *(f"the like rate moves from {rates['train']:.3f} in train to {rates[name]:.3f} in {name}" for name in moved),
-        *(f"leak allowed: {finding.num_rows} rows. {finding.meaning}" for finding in findings if finding.num_rows),
         *(f"quarantined: {count} rows, {reason}" for reason, count in facts["quarantined"].items()),
     ]

@@ -17,6 +17,7 @@ import zlib
 import pyarrow as pa
 
 SPLITS = ("train", "valid", "test")
+LATEST_MS = 4_102_444_800_000  # the year 2100: no row is later
 
 INTERACTIONS = pa.schema(
     [
@@ -107,6 +108,33 @@ def scores() -> pa.Schema:
             pa.field("route", pa.string(), nullable=False),  # expert | global | mixture
         ]
     )
+
+
+EXPLANATIONS = pa.schema(  # beside the columns of scores()
+    [
+        *scores(),
+        pa.field("title", pa.string(), nullable=False),
+        pa.field("verdict", pa.string(), nullable=False),  # the score's: Yes above 0
+        pa.field("said", pa.string(), nullable=False),  # the verdict the model said by itself; empty for any other word
+        pa.field("text", pa.string(), nullable=False),  # the reasoning, without the verdict word
+        pa.field("finish_reason", pa.string(), nullable=False),  # stop | length
+        pa.field("prompt", pa.string(), nullable=False),
+        pa.field("facts", pa.string(), nullable=False),  # what the prompt shows: claims.Facts as JSON
+    ]
+)
+COUNTERFACTUALS = pa.schema(  # one row an interaction of an explained row's history and change
+    [
+        pa.field("row", pa.int64(), nullable=False),
+        pa.field("user_id", pa.string(), nullable=False),
+        pa.field("place", pa.int16(), nullable=False),  # in the history shown, 0 the oldest
+        pa.field("item_id", pa.string(), nullable=False),
+        pa.field("liked", pa.bool_(), nullable=False),
+        pa.field("cited", pa.bool_(), nullable=False),  # whether the explanation speaks of it
+        pa.field("change", pa.string(), nullable=False),  # drop | flip
+        pa.field("score", pa.float32(), nullable=False),
+        pa.field("changed_score", pa.float32(), nullable=False),
+    ]
+)
 
 
 def bucket_of(user_id: str, num_buckets: int) -> int:

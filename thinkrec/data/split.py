@@ -13,7 +13,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from thinkrec.config import SplitSection
-from thinkrec.data.schema import SPLITS
+from thinkrec.data.schema import LATEST_MS, SPLITS
 from thinkrec.errors import ConfigError, DataError
 
 
@@ -61,7 +61,10 @@ def _cut(ts: NDArray[np.int64], date: str, quantile: float, key: str) -> int:
             moment = datetime.fromisoformat(date)
         except ValueError:
             raise ConfigError(f"{date!r} is not an ISO date", key, "write it as 2002-04-01 or 2002-04-01T12:00:00+00:00") from None
-        return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
+        cut = int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
+        if not 0 <= cut < LATEST_MS:
+            raise ConfigError(f"{date!r} is not between 1970 and 2100", key, "cut where there are rows")
+        return cut
     rank = int(quantile * len(ts))
     return int(np.partition(ts, rank)[rank]) if rank < len(ts) else int(ts.max()) + 1
 

@@ -14,11 +14,10 @@ import pyarrow as pa
 
 from thinkrec.config import DataSection
 from thinkrec.data.readers.tables import Tables, refused
-from thinkrec.data.schema import ITEMS
+from thinkrec.data.schema import ITEMS, LATEST_MS
 from thinkrec.errors import DataError
 
 MAX_ID_CHARS = 200
-LATEST_MS = 4_102_444_800_000  # the year 2100
 OLDEST_MS = 10**11  # March 1973: a data set that ends before it counts seconds, not milliseconds
 ESCAPES = r"\.\.[/\\]|[/\\]\.\.|\x00"
 CONTROLS = r"[\x00-\x1f\x7f-\x9f]"
@@ -27,7 +26,7 @@ Reasons = Mapping[str, pl.Expr]
 
 
 def validate(tables: Tables, settings: DataSection) -> Tables:
-    """The tables with every usable row, a `label` int8 column, ITEMS types, and the other rows in quarantine.
+    """The tables with every usable row, a `label` int8 column, ITEMS types (and `ts` of dated texts), and the other rows in quarantine.
 
     Raises DataError that names the source, the row or the counts per reason.
     """
@@ -51,13 +50,13 @@ def validate(tables: Tables, settings: DataSection) -> Tables:
     quarantine = pa.concat_tables([tables.quarantine, bad_interactions, bad_items])
     _refuse_many(tables.source, quarantine, len(interactions) + len(items), settings.max_bad_share)
     _refuse_empty(tables.source, items=items, interactions=interactions)
-    return replace(tables, interactions=interactions.to_arrow(), items=_arrow(items, ITEMS), quarantine=quarantine)
+    return replace(tables, interactions=interactions.to_arrow(), items=_arrow(items), quarantine=quarantine)
 
 
 def _label(interactions: pl.DataFrame, like_threshold: float) -> pl.Expr:
     """The given label; where there is none, whether the rating reaches the threshold; null where there is neither."""
     columns = interactions.columns
-    rated = pl.when(pl.col("rating").is_not_nan()).then(pl.col("rating") >= like_threshold) if "rating" in columns else pl.lit(None)
+    rated = pl.when(pl.col("rating").is_finite()).then(pl.col("rating") >= like_threshold) if "rating" in columns else pl.lit(None)
     given = pl.col("label") if "label" in columns else pl.lit(None)
     return pl.coalesce(given.cast(pl.Int8), rated.cast(pl.Int8))
 
@@ -133,5 +132,7 @@ def _refuse_many(source: str, quarantine: pa.Table, num_good: int, max_bad_share
         )
 
 
-def _arrow(frame: pl.DataFrame, schema: pa.Schema) -> pa.Table:
-    return frame.select(schema.names).to_arrow().cast(schema)
+def _arrow(items: pl.DataFrame) -> pa.Table:
+    """ITEMS, and the dates of the texts where the source has them: only the audit needs those."""
+    dated = ITEMS.append(pa.field("ts", pa.int64())) if "ts" in items.columns else ITEMS
+    return items.select(dated.names).to_arrow().cast(dated)

@@ -1,7 +1,8 @@
 """The stage `encode`: vectors for the users and items of train, learned here or given.
 
-Writes users.parquet and items.parquet (schema.vectors) and encoder.json: source, space ("mf_bias": the last number is a bias; "given"),
-dim (the width of the vectors) and, for MF, mean. Who is not in train has no vector and is served by the global adapter (D5).
+Writes users.parquet and items.parquet (schema.vectors) and encoder.json: source, has_bias (the last number of a vector is a bias) and dim
+(the width of the vectors). Who is not in train has no vector and is served by the global adapter (D5). An encoder learned here also writes
+its mean and scores.parquet (row, score), its own judgement of every test row, which the report shows as a baseline.
 """
 
 from __future__ import annotations
@@ -18,7 +19,10 @@ from numpy.typing import NDArray
 
 from thinkrec.config import EncoderSection
 from thinkrec.data import schema
-from thinkrec.encoder import given, mf
+from thinkrec.data.history import Policy
+from thinkrec.encoder import given, lightgcn, mf, sasrec
+from thinkrec.encoder.factors import Factors, predict
+from thinkrec.encoder.log import TEST, TRAIN, VALID, Log
 from thinkrec.errors import DataError
 from thinkrec.job import Job
 from thinkrec.launch import fit
@@ -26,7 +30,7 @@ from thinkrec.store import Artefact, read_json, writable, write_json
 
 
 def run(job: Job) -> None:
-    """Fill the draft with users.parquet, items.parquet and encoder.json."""
+    """Fill the draft with vectors, scores and encoder.json."""
     encoder = job.config.encoder
     if encoder.source == "given":
         meta = take_given(encoder, job.draft.uri)
@@ -36,6 +40,7 @@ def run(job: Job) -> None:
             "encoder": encoder.model_dump(),
             "ingest": {"uri": ingest.uri, "key": ingest.key},
             "uri": job.draft.uri,
+            "history_policy": job.config.prompt.history_policy,
             "seed": job.config.run.seed,
             "use_gpu": job.config.train.use_gpu,
         }
@@ -59,7 +64,7 @@ def take_given(encoder: EncoderSection, uri: str) -> dict[str, Any]:
     if widths[0] != widths[1]:
         what = f"user vectors have {widths[0]} numbers, item vectors {widths[1]}"
         raise DataError(what, f"{encoder.users_path}, {encoder.items_path}", "bring vectors of one space")
-    meta = {"source": "given", "space": "given", "dim": widths[0], "num_users": users.num_rows, "num_items": items.num_rows}
+    meta = {"source": "given", "has_bias": False, "dim": widths[0], "num_users": users.num_rows, "num_items": items.num_rows}
     with writable(uri) as folder:
         for name, table in (("users", users), ("items", items)):
             pq.write_table(table, folder / f"{name}.parquet", compression="zstd")
@@ -68,53 +73,44 @@ def take_given(encoder: EncoderSection, uri: str) -> dict[str, Any]:
 
 
 def train_function(settings: dict[str, Any]) -> None:
-    """The one worker: read the ingest artefact, fit, write the vectors to `settings["uri"]`."""
+    """The one worker: read the ingest artefact, fit, write vectors and scores to `settings["uri"]`."""
     encoder = EncoderSection.model_validate(settings["encoder"])
-    interactions = Artefact(settings["ingest"]["uri"], settings["ingest"]).path("interactions")
-    rows, valid, users, items = read_ratings(interactions)
+    log = Log.load(Artefact(settings["ingest"]["uri"], settings["ingest"]).path())
     device = "cuda" if settings["use_gpu"] and torch.cuda.is_available() else "cpu"
-    factors = mf.train(rows, valid, len(users), len(items), encoder, settings["seed"], device)
+    factors, scores = learn(log, encoder, settings["history_policy"], settings["seed"], device)
     meta = {
-        "source": "mf",
-        "space": "mf_bias",
+        "source": encoder.source,
+        "has_bias": True,
         "dim": encoder.dim + 1,
         "mean": factors.mean,
-        "num_users": len(users),
-        "num_items": len(items),
+        "num_rows": int((log.split == TRAIN).sum()),  # train rows fitted; the leak audit counts them
+        "num_users": len(log.user_ids),
+        "num_items": len(log.item_ids),
         "num_epochs": factors.num_epochs,
         "valid_auc": factors.valid_auc,
     }
     with writable(settings["uri"]) as folder:
-        write_vectors(folder / "users.parquet", users, factors.users)
-        write_vectors(folder / "items.parquet", items, factors.items)
+        write_vectors(folder / "users.parquet", log.user_ids, factors.users)
+        write_vectors(folder / "items.parquet", log.item_ids, factors.items)
+        pl.DataFrame({"row": log.row[log.positions(TEST)], "score": scores}).write_parquet(folder / "scores.parquet")
         write_json(str(folder / "encoder.json"), meta)
 
 
-def read_ratings(interactions: Path) -> tuple[mf.Ratings, mf.Ratings, pl.Series, pl.Series]:
-    """Train rows, valid rows, and the sorted ids of train's users and items that the rows' integers point into."""
-    columns = ("split", "row", "user_id", "item_id", "label")
-    rows = pl.scan_parquet(interactions / "**/*.parquet", hive_partitioning=False).select(columns)
-    table = rows.filter(pl.col("split") != "test").sort("row").collect()
-    train = table.filter(pl.col("split") == "train")
-    users, items = (train[name].unique().sort() for name in ("user_id", "item_id"))
-
-    def ratings(part: pl.DataFrame) -> mf.Ratings:
-        label = part["label"].to_numpy().astype(np.float32)
-        return mf.Ratings(_places(part["user_id"], users), _places(part["item_id"], items), label)
-
-    return ratings(train), ratings(table.filter(pl.col("split") == "valid")), users, items
+def learn(log: Log, encoder: EncoderSection, policy: Policy, seed: int, device: str) -> tuple[Factors, NDArray[np.float32]]:
+    """The vectors of train's users and items, which no test row touches, and logits (n,) of the test rows in `log.positions` order."""
+    if encoder.source == "sasrec":
+        return sasrec.train(log, encoder, policy, seed, device)
+    train = lightgcn.train if encoder.source == "lightgcn" else mf.train
+    rows, valid, test = (log.ratings(log.positions(split)) for split in (TRAIN, VALID, TEST))
+    factors = train(rows, valid, len(log.user_ids), len(log.item_ids), encoder, seed, device)
+    return factors, predict(factors.users, factors.items, factors.mean, test)
 
 
-def write_vectors(path: Path, ids: pl.Series, vectors: NDArray[np.float32]) -> None:
+def write_vectors(path: Path, ids: list[str], vectors: NDArray[np.float32]) -> None:
     """Write ids (n,) with vectors (n, d) as schema.vectors(d)."""
     table = schema.vectors(vectors.shape[1])
     column = pa.FixedSizeListArray.from_arrays(vectors.ravel(), vectors.shape[1])
-    pq.write_table(pa.Table.from_arrays([pa.array(ids.to_list(), pa.string()), column], schema=table), path, compression="zstd")
-
-
-def _places(ids: pl.Series, vocabulary: pl.Series) -> NDArray[np.int64]:
-    places = ids.cast(pl.Enum(vocabulary), strict=False).to_physical().cast(pl.Int64)
-    return places.fill_null(-1).to_numpy()
+    pq.write_table(pa.Table.from_arrays([pa.array(ids, pa.string()), column], schema=table), path, compression="zstd")
 
 
 def _num_missing(job: Job) -> dict[str, int]:

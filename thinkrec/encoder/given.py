@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 from pyarrow import fs
 
 from thinkrec.data import schema
+from thinkrec.data.readers.columns import Kind, take
 from thinkrec.errors import DataError, MissingFileError
 from thinkrec.store import open_root
 
@@ -43,15 +44,16 @@ def _columns(path: str, key: str) -> pa.Table:
         raise MissingFileError("the table of vectors is not there", f"{path} ({key})", "name a parquet file with columns id and vector")
     try:
         table = pq.read_table(place, filesystem=system)
-    except pa.ArrowInvalid as error:
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OSError) as error:
         raise DataError(f"this cannot be read as parquet: {error}", f"{path} ({key})", "write it with pyarrow or polars") from None
     missing = {"id", "vector"} - set(table.column_names)
     if missing:
         raise DataError(f"no column {', '.join(sorted(missing))}", f"{path} ({key})", "name the columns id and vector")
-    kind = table["vector"].type
-    if not (pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)):
+    ids, kind = take(table, "id", Kind.ID, f"{path} ({key})"), table["vector"].type
+    lists = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+    if not lists or not (pa.types.is_floating(kind.value_type) or pa.types.is_integer(kind.value_type)):
         raise DataError(f"vector is of type {kind}", f"{path}: vector", "store a list of floats a row")
-    return table.select(["id", "vector"]).set_column(0, "id", table["id"].cast(pa.string()))
+    return pa.table({"id": ids, "vector": table["vector"]})
 
 
 def _width(table: pa.Table, path: str) -> int:

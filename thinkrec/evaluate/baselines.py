@@ -13,8 +13,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from thinkrec.data.counts import Array, Log, category_affinity, history_counts, item_counts, rate, user_counts
 from thinkrec.errors import DataError
-from thinkrec.evaluate.counts import Array, Log, category_affinity, history_counts, item_counts, rate, user_counts
 from thinkrec.store import read_json
 
 MEANING = {
@@ -23,6 +23,8 @@ MEANING = {
     "history_rate": "likes among the rows in the prompt's history, nothing about the item",
     "logistic": "logistic regression on six counted features, some from longer histories than the prompt's",
     "mf": "matrix factorisation with biases, the encoder of this run",
+    "lightgcn": "LightGCN with biases, the encoder of this run: it knows users as they were in train",
+    "sasrec": "SASRec, the encoder of this run: a small transformer over the user's earlier rows",
 }
 
 
@@ -52,35 +54,18 @@ def logistic(log: Log, history_length: int) -> Array:
     prior = log.like_rate
     likes, rows = item_counts(log)
     histories = [rate(*history_counts(log, last), prior, 1.0) for last in (history_length, 50, None)]
-    features = np.column_stack([logit(rate(likes, rows, prior)), np.log1p(rows), *histories, category_affinity(log)])
+    features = np.column_stack([logit(rate(likes, rows, prior)), np.log1p(rows), *histories, category_affinity(log, histories[-1])])
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
     scores: Array = model.fit(features[log.train], log.label[log.train]).decision_function(features)
     return scores
 
 
-def factorised(pairs: pl.DataFrame, encode: Path) -> Array | None:
-    """Scores of the MF encoder for (user_id, item_id) rows; a missing user or item counts as zeros. None for vectors without a mean.
-
-    `encode` holds users.parquet and items.parquet (id, vector = latent numbers, then the bias) and encoder.json with the mean.
-    """
-    settings = read_json(str(encode / "encoder.json")) or {}
-    if "mean" not in settings:
-        return None
-    user = _vectors(encode / "users.parquet", pairs["user_id"])
-    item = _vectors(encode / "items.parquet", pairs["item_id"])
-    scores: Array = (user[:, :-1] * item[:, :-1]).sum(axis=1) + user[:, -1] + item[:, -1] + float(settings["mean"])
-    return scores
+def encoder_scores(encode: Path) -> pl.DataFrame | None:
+    """(row, NAME): the test rows as scored by the run's own encoder, NAME as in MEANING. None for vectors that the user brought."""
+    file, source = encode / "scores.parquet", (read_json(str(encode / "encoder.json")) or {}).get("source")
+    return pl.read_parquet(file).rename({"score": str(source)}) if file.is_file() else None
 
 
 def logit(p: Array) -> Array:
     """Log-odds."""
     return np.asarray(np.log(p) - np.log1p(-p))
-
-
-def _vectors(path: Path, ids: pl.Series) -> Array:
-    """The vectors of `ids` in their order, zeros where there is none."""
-    table = pl.read_parquet(path)
-    known = table["vector"].to_numpy()
-    vectors = np.vstack([known, np.zeros_like(known[:1])]).astype(np.float64)
-    found = ids.to_frame("id").join(table.select("id").with_row_index("place"), on="id", how="left", maintain_order="left")["place"]
-    return np.asarray(vectors[found.fill_null(table.height).to_numpy()])

@@ -2,25 +2,51 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import polars as pl
 
 NUM_BINS = 10
+Link = Literal["probability", "logit"]
+
+
+def probabilities(scores: pl.Series, link: Link) -> pl.Series:
+    """What a score says about the chance of a like."""
+    return scores if link == "probability" else 1 / (1 + (-scores).exp())
 
 
 def calibration(frame: pl.DataFrame) -> dict[str, Any]:
-    """Of (p_like, label): bins of equal row count with mean prediction and observed rate, expected calibration error, Brier score."""
-    place = (pl.col("p_like").rank("ordinal") - 1) * NUM_BINS // frame.height
-    bins = (
-        frame.sort("p_like", "label")
-        .group_by(bin=place)
-        .agg(predicted=pl.col("p_like").mean(), observed=pl.col("label").mean(), num_rows=pl.len())
-        .sort("bin")
+    """`calibration_of_counts` of a table (p_like, label)."""
+    return calibration_of_counts(
+        frame.group_by("p_like").agg(num_pos=pl.col("label").cast(pl.Int64).sum(), num_rows=pl.len().cast(pl.Int64))
     )
-    gap = (pl.col("predicted") - pl.col("observed")).abs() * pl.col("num_rows") / frame.height
+
+
+def calibration_of_counts(counts: pl.DataFrame) -> dict[str, Any]:
+    """Of (p_like, num_pos, num_rows), one row a distinct prediction: bins with mean prediction and observed rate, errors, Brier score.
+
+    bins and expected_error: of about equal row count, equal predictions never parted. expected_error_width: of equal width in p_like
+    (Guo et al. 2017). brier: mean square error.
+    """
+    rows, p = pl.col("num_rows"), pl.col("p_like")
+    before = pl.col("num_rows").cum_sum() - pl.col("num_rows")
+    bins = _bins(counts.sort("p_like").with_columns(bin=before * NUM_BINS // rows.sum()))
+    by_width = _bins(counts.with_columns(bin=(p * NUM_BINS).ceil().clip(1, NUM_BINS)))
+    square = pl.col("num_pos") * (1 - p) ** 2 + (rows - pl.col("num_pos")) * p**2
     return {
-        "bins": bins.drop("bin").to_dicts(),
-        "expected_error": bins.select(gap.sum()).item(),
-        "brier": frame.select(((pl.col("p_like") - pl.col("label")) ** 2).mean()).item(),
+        "bins": bins.to_dicts(),
+        "expected_error": _expected_error(bins),
+        "expected_error_width": _expected_error(by_width),
+        "brier": counts.select(square.sum() / rows.sum()).item(),
     }
+
+
+def _bins(counts: pl.DataFrame) -> pl.DataFrame:
+    rows = pl.col("num_rows")
+    means = {"predicted": (pl.col("p_like") * rows).sum() / rows.sum(), "observed": pl.col("num_pos").sum() / rows.sum()}
+    return counts.group_by("bin").agg(**means, num_rows=rows.sum()).sort("bin").drop("bin")
+
+
+def _expected_error(bins: pl.DataFrame) -> float:
+    gap = (pl.col("predicted") - pl.col("observed")).abs()
+    return float(bins.select((gap * pl.col("num_rows")).sum() / pl.col("num_rows").sum()).item())

@@ -1,96 +1,155 @@
-"""`thinkrec evaluate scores.parquet`: judge any score file, made by any model."""
+"""`thinkrec evaluate scores.parquet`: judge any score file, made by any model, of any size."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
 
 import polars as pl
 
-from thinkrec.errors import DataError, MissingFileError
-from thinkrec.evaluate.scoreboard import difference_rows, measure, metric_rows
+from thinkrec.errors import DataError
+from thinkrec.evaluate.calibration import Link, calibration_of_counts, probabilities
+from thinkrec.evaluate.cells import group_areas
+from thinkrec.evaluate.definitions import definitions, uauc_variants
+from thinkrec.evaluate.match import join_sources
+from thinkrec.evaluate.placement import auc_error, score_values
+from thinkrec.evaluate.ranking import Profile
+from thinkrec.evaluate.score_file import read
+from thinkrec.evaluate.scoreboard import KS, difference_rows, measure_users, metric_rows
+from thinkrec.evaluate.views import ALL, SLICINGS, count_views, merge_views, select, user_views
 
-COLUMNS = {"row": pl.Int64, "user_id": pl.String, "item_id": pl.String, "score": pl.Float64, "label": pl.Int8}
-KEYS = (["row"], ["user_id", "item_id"])
+ScoreIs = Literal["auto", "probability", "logit", "rank"]
+NAMED = ("scores", "labels")  # a name the user gives must be there; other files may use the usual names
 
 
-def judge_file(
-    path: str | Path, labels_path: str | Path | None = None, reference: str | Path | None = None, num_bootstrap: int = 1000, seed: int = 42
-) -> dict[str, Any]:
-    """Metrics with user-bootstrap intervals of a parquet or CSV file (user_id, score, label; item_id or row to match other files).
+@dataclass(frozen=True)
+class Files:
+    """The files to judge. labels: where `scores` has none. reference: scores of the same rows. train: what each scorer had seen."""
 
-    labels_path: a file with the labels, if `path` has none. reference: a second score file over the same rows, for paired differences.
-    Raises MissingFileError, or DataError with file, column and row.
+    scores: str
+    labels: str | None = None
+    reference: str | None = None
+    train: str | None = None
+    names: Mapping[str, str] = field(default_factory=dict)  # what the user calls row, user_id, item_id, score, label
+
+    def given(self) -> dict[str, str]:
+        """Path by source, in the order in which they are joined."""
+        paths = {"scores": self.scores, "labels": self.labels, "reference": self.reference, "train": self.train}
+        return {source: path for source, path in paths.items() if path is not None}
+
+    def needed(self, source: str) -> list[str]:
+        """The columns a source must have."""
+        own = {
+            "scores": ["user_id", "score", *([] if self.labels else ["label"]), *(["item_id"] if self.train else [])],
+            "labels": ["label"],
+            "reference": ["score"],
+            "train": ["user_id", "item_id"],
+        }
+        return own[source]
+
+    @property
+    def scorers(self) -> list[str]:
+        """The score columns of the joined table."""
+        return [source for source in ("scores", "reference") if source in self.given()]
+
+
+class Shards(Protocol):
+    """The joined rows in pieces that hold whole users."""
+
+    def map(self, function: Callable[..., pl.DataFrame], *arguments: Any) -> Iterator[pl.DataFrame]:
+        """`function(piece, *arguments)` of every piece, in any order."""
+        ...
+
+
+@dataclass(frozen=True)
+class InMemory:
+    """All rows in one piece."""
+
+    table: pl.DataFrame
+
+    @classmethod
+    def of(cls, files: Files) -> InMemory:
+        """Read and join the files in this process."""
+        tables = {source: read(path, files.needed(source), files.names, strict=source in NAMED) for source, path in files.given().items()}
+        item_rows = tables["train"].group_by("item_id").agg(num_rows=pl.len()) if files.train else None
+        return cls(join_sources(tables, files.given(), item_rows))
+
+    def map(self, function: Callable[..., pl.DataFrame], *arguments: Any) -> Iterator[pl.DataFrame]:
+        """One piece, one result."""
+        yield function(self.table, *arguments)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The report, and the table it was made from: a row a user and scorer."""
+
+    report: dict[str, Any]
+    users: pl.DataFrame
+
+
+def judge(
+    files: Files,
+    shards: Shards,
+    ks: Sequence[int] = KS,
+    profile: Profile = "standard",
+    score_is: ScoreIs = "auto",
+    num_bootstrap: int = 1000,
+    seed: int = 42,
+) -> Judged:
+    """Metrics with user-bootstrap intervals and their definitions, paired differences, calibration, cells and curves.
+
+    Two passes over the shards: scores are counted, then users are measured against the counts; the rest is arithmetic on users.
+    score_is: how log loss and calibration read a score; "auto" takes a probability where all scores lie in [0, 1].
+    Raises DataError when score_is is "probability" and a score is not.
     """
-    path, names = str(path), ["scores"]
-    table = _read(path, ["user_id", "score"] if labels_path else ["user_id", "score", "label"]).rename({"score": "scores"})
-    if labels_path:
-        labels = _read(str(labels_path), ["label"])
-        table = _match(table.drop("label", strict=False), path, labels, str(labels_path), "label")
-    if reference:
-        other = _read(str(reference), ["score"]).rename({"score": "reference"})
-        table, names = _match(table, path, other, str(reference), "reference"), ["scores", "reference"]
-    measured = measure(table, names, num_bootstrap, seed)
-    return {
-        "files": {"scores": path, "labels": labels_path and str(labels_path), "reference": reference and str(reference)},
-        "num_rows": table.height,
-        "num_users": table["user_id"].n_unique(),
-        "like_rate": table["label"].mean(),
+    counts = merge_views(shards.map(count_views, files.scorers))
+    links = {name: _link(select(counts, name), score_is, files.given()[name]) for name in files.scorers}
+    users = pl.concat(list(shards.map(user_views, counts, links, list(ks))), how="diagonal").sort("user_id")
+    tables = {name: select(users, name) for name in files.scorers}
+    first = tables["scores"]
+    measured = measure_users(tables, ks, num_bootstrap, seed, profile)
+    num_rows = int(first["num_rows"].sum())
+    report = {
+        "files": files.given(),
+        "num_rows": num_rows,
+        "num_users": first.height,
+        "like_rate": first["num_pos"].sum() / num_rows,
         "metrics": metric_rows(measured),
-        "metrics_reference_profile": metric_rows(measure(table, names, num_bootstrap, seed, "reference")),
+        "definitions": definitions(ks, profile),
         "differences": difference_rows(measured, [("scores", "reference")]),
-        "settings": {"num_bootstrap": num_bootstrap, "seed": seed},
+        "uauc_variants": {name: uauc_variants(table) for name, table in tables.items()},
+        "auc_error": {name: auc_error(select(counts, name)) for name in files.scorers},
+        "calibration": {name: _calibration(select(counts, name), link) for name, link in links.items()},
+        **{slicing: _groups(users, slicing, files.scorers, num_bootstrap, seed) for slicing in SLICINGS},
+        "settings": {"ks": list(ks), "profile": profile, "score_is": links, "num_bootstrap": num_bootstrap, "seed": seed},
     }
+    return Judged(report, users.filter(pl.col("slicing") == ALL).drop("slicing", "group"))
 
 
-def _read(path: str, needed: list[str]) -> pl.DataFrame:
-    """The known columns of a file, checked and in the types of COLUMNS."""
-    if not Path(path).is_file():
-        raise MissingFileError("there is no such file", path, "name a .parquet or .csv file")
-    try:
-        table = pl.read_csv(path, infer_schema=False) if path.endswith(".csv") else pl.read_parquet(path)
-    except pl.exceptions.PolarsError as error:
-        what = f"this file cannot be read: {str(error).splitlines()[0]}"
-        raise DataError(what, path, "write it as parquet, or as .csv with a header") from None
-    missing = [name for name in needed if name not in table.columns]
-    if missing:
-        what = f"no column {missing[0]!r}; there are {table.columns}"
-        raise DataError(what, path, "columns: user_id, score, label, and item_id to compare files")
-    if not table.height:
-        raise DataError("there are no rows in this file", path, "write one row a scored interaction")
-    return table.select(_checked(table[name], path) for name in COLUMNS if name in table.columns)
+def _link(counts: pl.DataFrame, score_is: ScoreIs, path: str) -> Link | None:
+    values = score_values(counts)
+    inside = bool(((values >= 0) & (values <= 1)).all())
+    if score_is == "probability" and not inside:
+        what = f"scores from {values[0]:g} to {values[-1]:g} are no probabilities"
+        raise DataError(what, path, "use --score-is logit for log-odds, or rank to leave out log loss and calibration")
+    if score_is == "auto":
+        return "probability" if inside else None
+    return None if score_is == "rank" else score_is
 
 
-def _checked(column: pl.Series, path: str) -> pl.Series:
-    """One column in its type; raises DataError that names the first row that breaks it. Text is taken for numbers where it is one."""
-    name, kind = column.name, column.dtype
-    if kind.is_nested() or kind.is_temporal() or (kind.is_float() and name not in ("score", "label")):
-        raise DataError(f"column {name!r} holds {kind}", path, "ids are strings or integers, score and label numbers")
-    number = column.cast(pl.Float64 if name in ("score", "label") else COLUMNS[name], strict=False)
-    if name == "label":
-        good, mend = number.is_in([0.0, 1.0]), "labels are 0 or 1"
-    elif name == "score":
-        good, mend = number.is_finite(), "scores are finite numbers; leave out rows that were not scored"
-    else:
-        good, mend = number.is_not_null(), "every row needs its ids"
-    bad = ~good.fill_null(False)
-    if bad.any():
-        row = bad.arg_true()[0]
-        raise DataError(f"column {name!r} holds {column[row]!r}; {bad.sum()} such rows", f"{path}, row {row + 1}", mend)
-    return number.cast(COLUMNS[name])
+def _calibration(counts: pl.DataFrame, link: Link | None) -> dict[str, Any] | None:
+    if link is None:
+        return None
+    rows = counts.select("num_pos", num_rows=pl.col("num_pos") + pl.col("num_neg"))
+    return calibration_of_counts(rows.with_columns(p_like=probabilities(pl.Series(score_values(counts)), link)))
 
 
-def _match(table: pl.DataFrame, path: str, other: pl.DataFrame, other_path: str, column: str) -> pl.DataFrame:
-    """`table` with a column of `other`; both must hold exactly the same rows, each once."""
-    keys = next((keys for keys in KEYS if all(key in table.columns and key in other.columns for key in keys)), None)
-    both = f"{path}, {other_path}"
-    if keys is None:
-        raise DataError("these two files cannot be matched row by row", both, "both need user_id and item_id, or row")
-    for side, where in ((table, path), (other, other_path)):
-        twice = side.select(keys).filter(side.select(keys).is_duplicated())
-        if twice.height:
-            raise DataError(f"{twice.row(0, named=True)} stands in more than one row", where, "keep one row of each")
-    joined = table.join(other.select(*keys, column), on=keys, maintain_order="left")
-    if not table.height == joined.height == other.height:
-        raise DataError(f"{table.height} and {other.height} rows, {joined.height} of them in both", both, "score the same rows in both")
-    return joined
+def _groups(users: pl.DataFrame, slicing: str, names: Sequence[str], num_bootstrap: int, seed: int) -> list[dict[str, Any]]:
+    """AUC and UAUC of every group of a slicing that has rows, in the order of SLICINGS."""
+    found = []
+    for group in SLICINGS[slicing]:
+        tables = {name: select(users, name, slicing, group) for name in names}
+        if tables[names[0]].height:
+            found.append({"group": group} | group_areas(tables, num_bootstrap, seed))
+    return found

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from thinkrec.evaluate.ranking import Array, Statistic
+from thinkrec.evaluate.placement import Array
+from thinkrec.evaluate.ranking import Statistic
 
 LEVEL = 0.95
 MIN_USERS = 5  # resampling fewer users says nothing: one user alone would get an interval of width zero
@@ -54,9 +55,9 @@ class Resampled:
         }
 
     def minus(self, other: Resampled) -> dict[str, Difference]:
-        """Paired differences self - other; both must be of the same rows, metrics and seed."""
+        """Paired differences self - other in the metrics that both have; both must be of the same rows and seed."""
         found = {}
-        for name in self.statistics:
+        for name in (name for name in self.statistics if name in other.statistics):
             draws = self._usable(name) - other._usable(name)
             found[name] = Difference(_number(self.value(name) - other.value(name)), *_bounds(draws), _p_value(draws))
         return found

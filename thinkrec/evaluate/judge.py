@@ -9,15 +9,21 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from thinkrec.evaluate import baselines, evidence
+from thinkrec.evaluate import baselines, evidence, reasoning
 from thinkrec.evaluate.calibration import calibration
+from thinkrec.evaluate.cards import cards
 from thinkrec.evaluate.cells import auc_by
+from thinkrec.evaluate.cost import costs
+from thinkrec.evaluate.curves import curves
+from thinkrec.evaluate.examples import examples
+from thinkrec.evaluate.intervals import Resampled
 from thinkrec.evaluate.portraits import portraits
 from thinkrec.evaluate.ranking import pooled_auc
 from thinkrec.evaluate.report.page import page
 from thinkrec.evaluate.report.words import COLUMNS
 from thinkrec.evaluate.rows import judged_rows
 from thinkrec.evaluate.scoreboard import difference_rows, measure, metric_rows
+from thinkrec.evaluate.usermap import user_map
 from thinkrec.job import Job
 from thinkrec.store import Artefact, installed_versions, write_json
 
@@ -25,18 +31,23 @@ VARIANTS = {
     "fusion": "each user's own mixture of experts",
     "experts": "each user's nearest expert alone",
     "global": "one adapter for all users",
+    "direct": "the mixture asked for its verdict at once, without the reasoning it was taught to do first",
 }
+RIVALS = ("user_item_rate", "logistic")  # baselines that the best variant is set against
 
 
 def run(job: Job) -> None:
-    """Judge the score artefact; writes report.json, metrics.csv and report.html. Figures: the headline metrics of every row."""
+    """Judge the score artefact; writes report.json, metrics.csv, report.html and cards/<adapter>.md.
+
+    Figures: the headline metrics of every scorer.
+    """
     table = judged_rows(job.inputs["ingest"], job.inputs["score"], job.inputs.get("encode"), job.config.prompt, list(VARIANTS))
     names = [name for name in (*VARIANTS, *baselines.MEANING) if name in table.columns]
     best = names[0]
     measured = measure(table, names, job.config.evaluate.num_bootstrap, job.config.run.seed)
     job.say("judged", num_rows=table.height, scorers=names)
     rows = [row | {"kind": _kind(row["name"]), "meaning": _meaning(row["name"])} for row in metric_rows(measured)]
-    rivals = [name for name in (*VARIANTS, "user_item_rate", "logistic") if name != best]
+    rivals = [name for name in (*VARIANTS, *RIVALS) if name != best]
     report: dict[str, Any] = {
         "run": {"dir": job.config.run.dir, "seed": job.config.run.seed, "key": job.key},
         "num_rows": table.height,
@@ -48,6 +59,8 @@ def run(job: Job) -> None:
         "planted": _planted(table, rows),
         **_parts(job, table, names),
         **_stages(job.inputs),
+        "cost": costs(job.inputs, job.config),
+        "explanations": _explanations(job, measured, best),
         "settings": job.config.model_dump(mode="json"),
         "versions": installed_versions(),
     }
@@ -63,12 +76,14 @@ def _parts(job: Job, table: pl.DataFrame, names: list[str]) -> dict[str, Any]:
     variants = [name for name in names if name in VARIANTS]
     assigned = evidence.assignment(job.inputs)
     clustered = None if assigned is None else table.join(assigned.select("user_id", "cluster"), on="user_id", how="inner")
-    routed = table.rename({f"{variants[0]}:route": "route"})
+    routes = auc_by(table.rename({f"{variants[0]}:route": "route"}), ["route"], variants, num_bootstrap, seed)
     return {
         "cells": auc_by(table, ["user_seen", "item_seen"], names, num_bootstrap, seed),
-        "routes": auc_by(routed, ["route"], variants, num_bootstrap, seed),
+        "curves": curves(table, [name for name in (variants[0], *RIVALS) if name in names], num_bootstrap, seed),
+        "routes": [route | {"share": route["num_rows"] / table.height} for route in routes],
         "clusters": [] if clustered is None else auc_by(clustered, ["cluster"], variants, num_bootstrap, seed),
         "portraits": [] if assigned is None else _portraits(job, assigned),
+        "map": _map(job.inputs, assigned, seed),
         "calibration": {name: calibration(table.select("label", p_like=f"{name}:p_like")) for name in variants},
     }
 
@@ -82,16 +97,29 @@ def _portraits(job: Job, assigned: pl.DataFrame) -> list[dict[str, Any]]:
     return portraits(assigned, liked, words)
 
 
+def _map(inputs: Mapping[str, Artefact], assigned: pl.DataFrame | None, seed: int) -> dict[str, Any] | None:
+    return None if assigned is None or "encode" not in inputs else user_map(inputs["encode"], inputs["cluster"], assigned, seed)
+
+
 def _stages(inputs: Mapping[str, Artefact]) -> dict[str, Any]:
     return {
         "figures": evidence.figures(inputs),
         "fingerprint": evidence.document(inputs, "ingest", "fingerprint.json"),
-        "audit": evidence.document(inputs, "ingest", "audit.json"),
+        "audit": evidence.audit(inputs),
         "training": evidence.training(inputs),
         "timeline": evidence.timeline(inputs),
         "traces": evidence.traces(inputs),
-        "explanations": evidence.explanations(inputs),
     }
+
+
+def _explanations(job: Job, measured: dict[str, Resampled], best: str) -> dict[str, Any] | None:
+    explained, settings = evidence.explanations(job.inputs), job.config.evaluate
+    if explained is None or explained.is_empty():
+        return None
+    rescored, keywords = evidence.counterfactuals(job.inputs), evidence.keywords(job.inputs)
+    found = reasoning.reasoning(explained, rescored, keywords, evidence.references(job.inputs), settings, job.config.run.seed)
+    think = reasoning.think(measured, best, job.config.prompt.answer)
+    return found | {"think": think, "rows": examples(explained.drop("facts"))}
 
 
 def _planted(table: pl.DataFrame, rows: list[dict[str, Any]]) -> dict[str, Any] | None:
@@ -119,3 +147,6 @@ def _write(folder: Path, report: dict[str, Any]) -> None:
     flat = [{"name": row["name"], "metric": metric} | found for row in report["metrics"] for metric, found in row["metrics"].items()]
     pl.DataFrame(flat, infer_schema_length=None).write_csv(folder / "metrics.csv")
     (folder / "report.html").write_text(page(report), encoding="utf-8")
+    (folder / "cards").mkdir()
+    for name, card in cards(report).items():
+        (folder / "cards" / f"{name}.md").write_text(card, encoding="utf-8")

@@ -1,6 +1,7 @@
 """Ranking metrics whose names say the definition (DESIGN 8), each as a function of how often every user is drawn.
 
-A bootstrap is then a reweighting: `statistic.at(ones)` is the metric, `statistic.at(times)` its value on a resample of the users.
+Everything is computed from one table with a row a user, so parts of the users can be measured apart. A bootstrap is then a reweighting:
+`statistic.at(ones)` is the metric, `statistic.at(times)` its value on a resample of the users.
 Ties never depend on the order of the input: AUC counts them one half, top-k metrics take the expectation over random orders of the tied
 rows (McSherry and Najork 2008; scikit-learn's `ndcg_score` does the same for NDCG).
 """
@@ -15,8 +16,10 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from thinkrec.evaluate.placement import Array, count_scores, placements
+
 Profile = Literal["standard", "reference"]
+SMALLEST_P = float(np.finfo(np.float64).eps)  # scikit-learn's bound: a certain and wrong prediction costs 36 nats, not infinity
 
 
 class Statistic(Protocol):
@@ -56,35 +59,42 @@ class UserMean:
 
 @dataclass(frozen=True)
 class PooledAuc:
-    """ROC-AUC over all rows: one sort of the negatives, then a weighted count below and up to each positive score."""
+    """ROC-AUC over all rows, from each user's placements (DeLong 1988; Obuchowski 1997 for rows that come in clusters).
 
-    positive_users: NDArray[np.intp]
-    negative_users: NDArray[np.intp]  # in rising order of score
-    num_below: NDArray[np.intp]  # negatives with a lower score than each positive
-    num_up_to: NDArray[np.intp]  # and with a lower or equal one
-    num_users: int
+    A placement is the share of the other class that a row is ordered rightly against, and AUC is its mean over either class. On a resample
+    both means move, AUC by their sum: exact on the users as they are, and to first order, 1 / users, on a resample. So a resample costs
+    a sum over users, however many rows they have.
+    """
+
+    positives: UserMean
+    negatives: UserMean
     num_dropped: int = 0
 
+    @property
+    def num_users(self) -> int:
+        return len(self.positives.values)
+
     def at(self, times: Array) -> float:
-        counted = np.concatenate([[0.0], np.cumsum(times[self.negative_users])])
-        weights = times[self.positive_users]
-        pairs = weights.sum() * counted[-1]
-        return float(weights @ (counted[self.num_below] + counted[self.num_up_to]) / (2 * pairs)) if pairs else float("nan")
+        return self.positives.at(times) + self.negatives.at(times) - self.positives.at(np.ones_like(times))
 
 
 def statistics(frame: pl.DataFrame, ks: Sequence[int] = (5,), profile: Profile = "standard") -> dict[str, Statistic]:
-    """Every metric of a table (user_id, score, label in {0, 1}): auc, uauc, gauc_rows, gauc_pos, ndcg@k, map@k, hr@k.
+    """Every metric of a table (user_id, score, label in {0, 1}, p_like if there is one); see `user_statistics`."""
+    return user_statistics(user_table(frame, ks), ks, profile)
+
+
+def user_statistics(users: pl.DataFrame, ks: Sequence[int] = (5,), profile: Profile = "standard") -> dict[str, Statistic]:
+    """Every metric of a `user_table`: auc, uauc, gauc_rows, gauc_pos, ndcg@k, map@k, hr@k, and log_loss if it was made with p_like.
 
     uauc is the plain mean over users with both classes; gauc_rows and gauc_pos weigh the same users by rows and by positives.
     standard: top-k metrics over users with a positive and at least 2 rows, AP / min(k, positives).
     reference: the paper's variants (method.md 11), users with at least 2 rows whatever their labels, AP / all positives.
     """
-    users = by_user(frame, ks)
     rows, positives = users["num_rows"].to_numpy(), users["num_pos"].to_numpy()
     mixed = (positives > 0) & (positives < rows)
     ranked = rows >= 2 if profile == "reference" else (rows >= 2) & (positives > 0)
     areas = users["auc"].to_numpy()
-    found: dict[str, Statistic] = {"auc": pooled_auc(frame)}
+    found: dict[str, Statistic] = {"auc": _pooled(users)}
     for name, weight in (("uauc", 1), ("gauc_rows", rows), ("gauc_pos", positives)):
         found[name] = _mean(areas, mixed * weight)
     for k in ks:
@@ -93,42 +103,54 @@ def statistics(frame: pl.DataFrame, ks: Sequence[int] = (5,), profile: Profile =
         found[f"ndcg@{k}"] = _mean(users[f"dcg@{k}"].to_numpy() / ideal[np.minimum(positives, k)], ranked)
         found[f"map@{k}"] = _mean(users[f"precision@{k}"].to_numpy() / most, ranked)
         found[f"hr@{k}"] = _mean(1 - users[f"miss@{k}"].to_numpy(), ranked)
+    if not users["loss"].has_nulls():
+        found["log_loss"] = _mean(users["loss"].to_numpy() / rows, rows)
     return found
 
 
 def pooled_auc(frame: pl.DataFrame) -> PooledAuc:
     """The statistic of ROC-AUC over all rows of (user_id, score, label)."""
-    codes = (frame["user_id"].rank("dense").to_numpy() - 1).astype(np.intp)
-    scores, liked = frame["score"].to_numpy(), frame["label"].to_numpy() == 1
-    order = np.argsort(scores[~liked], kind="stable")
-    negatives = scores[~liked][order]
-    return PooledAuc(
-        positive_users=codes[liked],
-        negative_users=codes[~liked][order],
-        num_below=np.searchsorted(negatives, scores[liked], "left"),
-        num_up_to=np.searchsorted(negatives, scores[liked], "right"),
-        num_users=int(codes.max(initial=-1)) + 1,
+    return _pooled(user_table(frame, ()))
+
+
+def user_table(frame: pl.DataFrame, ks: Sequence[int], counts: pl.DataFrame | None = None) -> pl.DataFrame:
+    """One row a user of (user_id, score, label, p_like if there is one), sorted by user_id.
+
+    num_rows, num_pos, auc (null with one class), flat (all scores equal), loss (summed; null without p_like), sums of the placements of
+    either class, and for each k the expected dcg, precision sum and chance of no hit. counts: of a table these rows are a part of.
+    """
+    counts = count_scores(frame) if counts is None else counts
+    label, placement = pl.col("label"), pl.col("placement")
+    p_like = pl.col("p_like") if "p_like" in frame.columns else pl.lit(None, pl.Float64)
+    right = pl.when(label == 1).then(p_like).otherwise(1 - p_like).clip(SMALLEST_P, 1 - SMALLEST_P)
+    users = user_auc(
+        frame.with_columns(placement=placements(frame, counts)),
+        placed_pos=(placement * label).sum(),
+        placed_neg=(placement * (1 - label)).sum(),
+        flat=pl.col("score").min() == pl.col("score").max(),
+        loss=pl.when(p_like.is_not_null().all()).then(-right.log().sum()),
     )
+    if ks:
+        users = users.join(_top(frame, ks), on="user_id", how="left")
+    return users.sort("user_id")
 
 
-def user_auc(frame: pl.DataFrame) -> pl.DataFrame:
-    """(user_id, num_rows, num_pos, auc), one pass over (user_id, score, label); auc is null for users with one class."""
-    rank = pl.col("score").rank("average").over("user_id")
+def user_auc(frame: pl.DataFrame, **sums: pl.Expr) -> pl.DataFrame:
+    """(user_id, num_rows, num_pos, auc) and `sums`, one pass over (user_id, score, label); auc is null for users with one class."""
     positives, rows = pl.col("num_pos"), pl.col("num_rows")
     area = (pl.col("rank_sum") - positives * (positives + 1) / 2) / (positives * (rows - positives))
     return (
         frame.lazy()
-        .select("user_id", "label", liked_rank=rank * pl.col("label"))
         .group_by("user_id")
-        .agg(num_rows=pl.len().cast(pl.Int64), num_pos=pl.col("label").cast(pl.Int64).sum(), rank_sum=pl.col("liked_rank").sum())
-        .select("user_id", "num_rows", "num_pos", auc=pl.when(positives.is_between(1, rows - 1)).then(area))
+        .agg(
+            num_rows=pl.len().cast(pl.Int64),
+            num_pos=pl.col("label").cast(pl.Int64).sum(),
+            rank_sum=(pl.col("score").rank("average") * pl.col("label")).sum(),
+            **sums,
+        )
+        .select("user_id", "num_rows", "num_pos", *sums, auc=pl.when(positives.is_between(1, rows - 1)).then(area))
         .collect()
     )
-
-
-def by_user(frame: pl.DataFrame, ks: Sequence[int]) -> pl.DataFrame:
-    """One row a user, sorted by user_id: num_rows, num_pos, auc, and for each k the expected dcg, precision sum and chance of no hit."""
-    return user_auc(frame).join(_top(frame, ks), on="user_id", how="left").sort("user_id")
 
 
 def _top(frame: pl.DataFrame, ks: Sequence[int]) -> pl.DataFrame:
@@ -162,6 +184,15 @@ def _top(frame: pl.DataFrame, ks: Sequence[int]) -> pl.DataFrame:
         sums += [pl.col(name).filter(inside).sum().alias(f"{name}@{k}") for name in ("dcg", "precision")]
         sums.append(pl.col("miss").filter(inside).product().alias(f"miss@{k}"))
     return places.group_by("user_id").agg(sums).collect()
+
+
+def _pooled(users: pl.DataFrame) -> PooledAuc:
+    pos = users["num_pos"].to_numpy()
+    neg = users["num_rows"].to_numpy() - pos
+    return PooledAuc(
+        positives=_mean(users["placed_pos"].to_numpy() / np.maximum(pos, 1), pos),
+        negatives=_mean(users["placed_neg"].to_numpy() / np.maximum(neg, 1), neg),
+    )
 
 
 def _mean(values: Array, weights: NDArray[Any]) -> UserMean:

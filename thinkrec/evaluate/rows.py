@@ -8,11 +8,11 @@ import numpy as np
 import polars as pl
 
 from thinkrec.config import PromptSection
+from thinkrec.data.counts import Ints, Log, history_counts, item_counts
 from thinkrec.data.history import TRAIN, Interactions
 from thinkrec.data.schema import SPLITS
 from thinkrec.errors import DataError
 from thinkrec.evaluate import baselines
-from thinkrec.evaluate.counts import Ints, Log
 from thinkrec.store import Artefact
 
 TEST = SPLITS.index("test")
@@ -21,13 +21,14 @@ TEST = SPLITS.index("test")
 def judged_rows(ingest: Artefact, score: Artefact, encode: Artefact | None, prompt: PromptSection, variants: list[str]) -> pl.DataFrame:
     """Scored test rows in the order of (user, time, row), the same for every variant.
 
-    Columns: row, user_id, item_id, label, user_seen, item_seen; a score for every baseline and for every variant that is there; for the
+    Columns: row, user_id, item_id, label, user_seen, item_seen, num_history (earlier rows the prompt may draw on), num_item_rows (rows of
+    the item in train); a score for every baseline and for every variant that is there; for the
     variants also <name>:p_like and <name>:route; in a planted world p_true. Raises DataError for scores that do not fit the test rows.
     """
     table = baseline_rows(ingest.path(), prompt)
-    factorised = baselines.factorised(table, encode.path()) if encode else None
-    if factorised is not None:
-        table = table.with_columns(mf=factorised)
+    encoded = baselines.encoder_scores(encode.path()) if encode else None
+    if encoded is not None:
+        table = table.join(encoded, on="row", maintain_order="left")
     truth = ingest.path("truth.parquet")
     if truth.is_file():
         table = table.join(pl.read_parquet(truth, columns=["row", "p_like"]).rename({"p_like": "p_true"}), on="row", maintain_order="left")
@@ -55,6 +56,8 @@ def baseline_rows(ingest: Path, prompt: PromptSection) -> pl.DataFrame:
         "label": data.label[test],
         "user_seen": user_seen[test],
         "item_seen": item_seen[test],
+        "num_history": history_counts(log)[1][test].astype(np.int64),
+        "num_item_rows": item_counts(log)[1][test].astype(np.int64),
     }
     return pl.DataFrame(columns | {name: scores[test] for name, scores in baselines.counted(log, prompt.history_length).items()})
 

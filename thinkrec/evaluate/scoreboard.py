@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from thinkrec.evaluate.intervals import Resampled, resample
-from thinkrec.evaluate.ranking import Profile, statistics
+from thinkrec.evaluate.ranking import Profile, user_statistics, user_table
 
 KS = (1, 5, 10)
 
@@ -18,11 +19,15 @@ def measure(
     table: pl.DataFrame, names: Sequence[str], num_bootstrap: int, seed: int, profile: Profile = "standard"
 ) -> dict[str, Resampled]:
     """Every metric of every score column of a wide table (user_id, label, one column a scorer), resampled over the same users."""
-    num_users = table["user_id"].n_unique()
-    return {
-        name: resample(statistics(table.select("user_id", "label", score=name), KS, profile), num_users, num_bootstrap, seed)
-        for name in names
-    }
+    users = {name: user_table(table.select("user_id", "label", score=name), KS) for name in names}
+    return measure_users(users, KS, num_bootstrap, seed, profile)
+
+
+def measure_users(
+    users: Mapping[str, pl.DataFrame], ks: Sequence[int], num_bootstrap: int, seed: int, profile: Profile
+) -> dict[str, Resampled]:
+    """The same from one user table a scorer, all of the same users."""
+    return {name: resample(user_statistics(table, ks, profile), table.height, num_bootstrap, seed) for name, table in users.items()}
 
 
 def metric_rows(measured: dict[str, Resampled]) -> list[dict[str, Any]]:
@@ -44,3 +49,9 @@ def difference_rows(measured: dict[str, Resampled], pairs: Iterable[tuple[str, s
         for name, against in pairs
         if name in measured and against in measured
     ]
+
+
+def write_metrics(rows: Iterable[Mapping[str, Any]], path: Path) -> None:
+    """Metric rows as CSV: a line a scorer and metric."""
+    flat = [{"name": row["name"], "metric": metric} | found for row in rows for metric, found in row["metrics"].items()]
+    pl.DataFrame(flat, infer_schema_length=None).write_csv(path)

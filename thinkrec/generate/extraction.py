@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from thinkrec.config import KeywordsSection
-from thinkrec.generate.phrases import normal, occurs, words
+from thinkrec.model.phrases import normal, occurs, words
 
 MAX_KEYWORD_WORDS = 4
 SWAP_SHARE = 0.2  # of the words that are no keywords

@@ -7,14 +7,14 @@ from collections.abc import Collection
 
 from thinkrec.config import TracesSection
 from thinkrec.generate.engine import GenResult
-from thinkrec.generate.lessons import Claims
+from thinkrec.model.claims import LEAK, Claims
 from thinkrec.model.prompt import VERDICTS
 
 VERDICT = re.compile(rf"(?<!\w)({'|'.join(VERDICTS)})[\s.!*\"')]*$")
-LEAK = re.compile(r"\b(hint|(right|correct|true) answer|ground truth|was told)\b", re.IGNORECASE)
 
 ERROR, TRUNCATED, NO_VERDICT, WRONG_VERDICT = "engine error", "truncated", "no verdict", "wrong verdict"
-TOO_SHORT, LEAKED, UNKNOWN_KEYWORD, FALSE_CLAIMS, SAME_TEXT = "too short", "leaked label", "unknown keyword", "false claims", "same text"
+TOO_SHORT, LEAKED, FALSE_CLAIMS, SAME_TEXT = "too short", "leaked label", "false claims", "same text"
+UNKNOWN_KEYWORD, UNKNOWN_TITLE = "unknown keyword", "unknown title"
 
 
 def split_verdict(text: str) -> tuple[str, int | None]:
@@ -36,6 +36,7 @@ def refusal(result: GenResult, label: int, claims: Claims, settings: TracesSecti
         TOO_SHORT: num_words < settings.min_words,
         LEAKED: LEAK.search(reasoning) is not None,
         UNKNOWN_KEYWORD: bool(claims.unknown_keywords),
+        UNKNOWN_TITLE: bool(claims.unknown_titles),
         FALSE_CLAIMS: claims.num_right < settings.min_right_share * claims.num_claims,
     }
     return next((reason for reason, failed in checks.items() if failed), "")

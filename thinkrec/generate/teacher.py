@@ -9,17 +9,17 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from thinkrec.config import Config
 from thinkrec.data.history import TRAIN, Interactions
-from thinkrec.errors import ConfigError, DataError
+from thinkrec.errors import DataError
 from thinkrec.generate.choose import open_engine
 from thinkrec.generate.engine import GenParams, GenRequest
-from thinkrec.generate.lessons import Facts, check_claims, facts_of, write_lesson
+from thinkrec.generate.lessons import write_lesson
 from thinkrec.generate.quality import split_verdict
 from thinkrec.generate.school import lesson_row, teach
 from thinkrec.generate.stream import write_table
 from thinkrec.job import Job
 from thinkrec.model.base import check_folder, load_model, load_tokenizer
+from thinkrec.model.claims import Facts, check_claims, facts_of
 from thinkrec.model.prompt import Prompt, Template
 from thinkrec.model.tables import Places, Tables, item_texts, load_priors
 from thinkrec.store import fingerprint, read_json, write_json
@@ -32,7 +32,6 @@ NUM_CHECKS = 200
 def run(job: Job) -> None:
     """Write teacher.json (name, path; "" for `model/` here) and lessons.parquet, the rows taught; inputs ingest, keywords, base."""
     settings = job.config.traces
-    check(job.config)
     job.draft.figures["used"] = settings.enabled
     if not settings.enabled:
         return
@@ -54,20 +53,6 @@ def run(job: Job) -> None:
     job.draft.figures.update(num_lessons=len(rows), **_examine(job, tables, folder, others[:NUM_CHECKS]))
 
 
-def check(config: Config) -> None:
-    """Raises ConfigError or MissingFileError for a teacher that cannot be, before anything has run."""
-    if not config.traces.enabled:
-        return
-    if config.traces.teacher != "nano":
-        check_folder(config.traces.teacher)
-    elif config.base.source != "nano":
-        raise ConfigError(
-            'traces.teacher = "nano" is grown from the nano base, and base.source = "folder"',
-            "traces.teacher",
-            "name the folder of a teacher model (base.path will do if it can reason), or set traces.enabled = false",
-        )
-
-
 def teacher_folder(places: Places) -> Path:
     """The Hugging Face folder of the teacher: made here, or the user's own."""
     pointer = read_json(str(places.path("teacher", "teacher.json"))) or {}
@@ -79,7 +64,8 @@ def teacher_tables(job: Job, folder: Path) -> Tables:
     places = Places(job.places())
     data = Interactions.load(places.path("ingest"))
     prompt = job.config.prompt.model_copy(update={"slots": "none", "answer": "after"})
-    template = Template(load_tokenizer(folder), item_texts(places), prompt, load_priors(job.config, places, data))
+    items = item_texts(places)
+    template = Template(load_tokenizer(folder), items, prompt, load_priors(job.config, places, data, items))
     return Tables(data, template, None, None)
 
 

@@ -20,11 +20,11 @@ from thinkrec.config import TracesSection
 from thinkrec.data.schema import TRACES
 from thinkrec.generate import quality
 from thinkrec.generate.engine import Engine, GenParams, GenRequest, GenResult
-from thinkrec.generate.lessons import Facts, check_claims
-from thinkrec.generate.phrases import normal
 from thinkrec.generate.stream import Row, stream, write_table
 from thinkrec.generate.teacher import askable, read_prompt, teacher_folder, teacher_tables
 from thinkrec.job import Job
+from thinkrec.model.claims import Facts, check_claims
+from thinkrec.model.phrases import normal
 from thinkrec.model.tables import Places, Tables
 from thinkrec.store import digest, read_json
 
@@ -38,7 +38,7 @@ QUESTIONS = pa.schema(
         pa.field("prefix", pa.list_(pa.int32()), nullable=False),
         pa.field("hint", pa.list_(pa.int32()), nullable=False),  # goes between prefix and suffix
         pa.field("suffix", pa.list_(pa.int32()), nullable=False),
-        pa.field("facts", pa.string(), nullable=False),  # lessons.Facts as JSON
+        pa.field("facts", pa.string(), nullable=False),  # claims.Facts as JSON
     ]
 )
 ATTEMPTS = pa.schema(
@@ -145,7 +145,7 @@ class AskTeacher:
             "num_claims": claims.num_claims,
             "num_right": claims.num_right,
             "reason": quality.refusal(result, row["label"], claims, self.settings),
-            "detail": result.error or ", ".join(claims.unknown_keywords),
+            "detail": result.error or ", ".join((*claims.unknown_keywords, *claims.unknown_titles)),
         }
 
 

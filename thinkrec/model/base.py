@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 from thinkrec.errors import MissingFileError, ModelError
 from thinkrec.model.prompt import SLOT
+
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
 
 
 def check_folder(path: str | Path) -> Path:
@@ -16,17 +19,53 @@ def check_folder(path: str | Path) -> Path:
         raise MissingFileError("the base folder is not there", str(folder), "base.path must name a local Hugging Face folder")
     if not (folder / "config.json").is_file():
         raise ModelError("the base folder has no config.json", str(folder), "point base.path at the folder that from_pretrained would take")
+    _read_object(folder / "config.json")
     if not any(folder.glob("*.safetensors")):
         others = sorted(p.name for p in folder.glob("*.bin")) or "no weights at all"
         raise ModelError(f"the base folder has no safetensors file ({others})", str(folder), "convert the weights; pickles are not loaded")
+    _check_weights(folder)
+    if not any((folder / name).is_file() for name in TOKENIZER_FILES):
+        raise ModelError("the base folder has no tokenizer", str(folder), f"put one of {', '.join(TOKENIZER_FILES)} beside the weights")
     return folder
+
+
+def _check_weights(folder: Path) -> None:
+    """Read the header of every weight file: a torn download or a renamed pickle is found here, and not by a worker."""
+    from safetensors import SafetensorError, safe_open
+
+    for file in sorted(folder.glob("*.safetensors")):
+        try:
+            with safe_open(file, "np"):
+                pass
+        except (SafetensorError, OSError) as error:
+            raise ModelError(f"this is no whole safetensors file: {error}", str(file), "download or convert it again") from None
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        shards = _read_object(index).get("weight_map", {})
+        absent = sorted(name for name in {*shards.values()} if Path(name).name != name or not (folder / name).is_file())
+        if absent:
+            raise ModelError(f"the index names {absent[0]!r}, which is not in the folder", str(index), "download the missing files")
+
+
+def _read_object(file: Path) -> dict[str, Any]:
+    try:
+        value: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ModelError(f"this is not JSON: {error}", str(file), "download it again") from None
+    if not isinstance(value, dict):
+        raise ModelError(f"this holds a {type(value).__name__}, not an object", str(file), "download it again")
+    return value
 
 
 def load_tokenizer(folder: str | Path) -> Any:
     """The tokenizer of a base, with the soft-slot token added and a padding token set."""
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
+    return add_missing_tokens(AutoTokenizer.from_pretrained(str(folder), local_files_only=True))
+
+
+def add_missing_tokens(tokenizer: Any) -> Any:
+    """The tokenizer itself, with what prompts and batches need and a base may lack."""
     if SLOT not in tokenizer.get_added_vocab():
         tokenizer.add_tokens([SLOT], special_tokens=True)
     if tokenizer.pad_token_id is None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from thinkrec.config import PromptSection
 from thinkrec.errors import ModelError
-from thinkrec.model.priors import STEPS, Priors, phrases
+from thinkrec.model.priors import STEPS, Counted, Priors, phrases
 
 TEMPLATE_VERSION = 1
 MARKS = (": disliked\n", ": liked\n")
@@ -56,26 +56,26 @@ class Template:
         _refuse_slots(items)
         self._frame = _frame(tokenizer, settings.answer)
         self._question = self._encode(QUESTION)
-        self._tail = self._encode(f"?{self._frame[1]}")
         self.marks = [self._encode(mark) for mark in MARKS]
         self._slot_id = tokenizer.convert_tokens_to_ids(SLOT)
         self.verdict_ids = verdict_ids(tokenizer)
         self._pieces: dict[tuple[int, int | None, bool, bool], list[int]] = {}
         self._heads: dict[int | None, list[int]] = {}
+        self._tails: dict[int | None, list[int]] = {}
 
-    def write(self, history: Sequence[tuple[int, int]], target: int, bucket: int | None = None, user_rate: int | None = None) -> Prompt:
+    def write(self, history: Sequence[tuple[int, int]], target: int, counted: Counted | None = None) -> Prompt:
         """The prompt for `target` after `history`, (item, label) pairs oldest first; raises ModelError if the target alone is too long.
 
-        `bucket` and `user_rate` (twentieths) say whose counted rates to tell; None tells none.
+        `counted` says which counted rates to tell; None tells none.
         """
-        head, suffix = self.head(user_rate), self.question(target, bucket)
+        head, suffix = self.head(counted), self.question(target, counted)
         room = self.settings.max_tokens - len(head) - len(suffix)
         if room < 0:
             title = self.items[target].title[:60]
             raise ModelError(f"the prompt of {title!r} alone has {len(head) + len(suffix)} tokens", "prompt.max_tokens", "raise it")
         lines: list[tuple[int, list[int]]] = []
         for item, label in reversed(history[-self.settings.history_length :]):
-            line = self.line(item, label, bucket)
+            line = self.line(item, label, counted)
             room -= len(line)
             if room < 0:
                 break
@@ -84,20 +84,21 @@ class Template:
         prefix = head + [token for _, line in lines for token in line]
         return Prompt(prefix, suffix, self._slots(prefix + suffix, [item for item, _ in lines], target), len(lines))
 
-    def head(self, user_rate: int | None = None) -> list[int]:
+    def head(self, counted: Counted | None = None) -> list[int]:
         """Who rated."""
+        user_rate = counted.user_rate if counted else None
         if user_rate not in self._heads:
             slot = SLOT if self.settings.slots != "none" else ""
             self._heads[user_rate] = self._encode(f"{self._frame[0]}A user{slot}{_rated(self.settings.domain, user_rate)}")
         return self._heads[user_rate]
 
-    def line(self, item: int, label: int, bucket: int | None = None, named: bool = True) -> list[int]:
+    def line(self, item: int, label: int, counted: Counted | None = None, named: bool = True) -> list[int]:
         """One interaction of the history, with its mark."""
-        return self._describe(item, bucket, asked=False, named=named) + self.marks[label]
+        return self._describe(item, counted, asked=False, named=named) + self.marks[label]
 
-    def question(self, item: int, bucket: int | None = None, named: bool = True) -> list[int]:
+    def question(self, item: int, counted: Counted | None = None, named: bool = True) -> list[int]:
         """The target and what is asked about it, up to where the answer begins."""
-        return self._question + self._describe(item, bucket, asked=True, named=named) + self._tail
+        return self._question + self._describe(item, counted, asked=True, named=named) + self._tail(counted)
 
     def answer(self, liked: bool, reasoning: str = "") -> list[int]:
         """The answer ids, ended by the end token (D9): the verdict, then the reasoning, or the other way round."""
@@ -109,8 +110,15 @@ class Template:
     def text(self, prompt: Prompt) -> str:
         return str(self.tokenizer.decode(prompt.ids, skip_special_tokens=True))
 
-    def _describe(self, item: int, bucket: int | None, asked: bool, named: bool) -> list[int]:
-        named = named and self.settings.titles
+    def _tail(self, counted: Counted | None) -> list[int]:
+        """What follows the target: how such items went so far, and where the answer begins."""
+        taste = counted.taste if counted else None
+        if taste not in self._tails:
+            self._tails[taste] = self._encode(f"{_such(taste)}?{self._frame[1]}")
+        return self._tails[taste]
+
+    def _describe(self, item: int, counted: Counted | None, asked: bool, named: bool) -> list[int]:
+        named, bucket = named and self.settings.titles, counted.bucket if counted else None
         key = (item, bucket, asked, named)
         if key not in self._pieces:
             text, slots = self.items[item], self.settings.slots
@@ -153,12 +161,27 @@ def fixed_phrases(settings: PromptSection) -> list[str]:
     priors = [opening + phrase for phrase in (phrases() if settings.priors else []) for opening in (", ", " (")]
     counts = [f" {liked} of {shown}" for shown in range(settings.history_length + 1) for liked in range(shown + 1)]
     counts += [" liked with", ", overall"]  # so nano traces argue, see generate/lessons.py
-    return [*heads, describe(ItemText("")), QUESTION, f"?{ANSWER}", *MARKS, *(f" {verdict}" for verdict in VERDICTS), *priors, *counts]
+    tastes = [_such(rate) for rate in rates]
+    return [
+        *heads,
+        *tastes,
+        describe(ItemText("")),
+        QUESTION,
+        f"?{ANSWER}",
+        *MARKS,
+        *(f" {verdict}" for verdict in VERDICTS),
+        *priors,
+        *counts,
+    ]
 
 
 def _rated(domain: str, user_rate: int | None) -> str:
     share = "" if user_rate is None else f" who likes {user_rate} of {STEPS} {domain}s"
     return f"{share} rated these {domain}s, oldest first.\n"
+
+
+def _such(taste: int | None) -> str:
+    return "" if taste is None else f", {taste} of {STEPS} such liked"
 
 
 def describe(item: ItemText, slot: str = "") -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from torch import Tensor
 from thinkrec.config import Config
 from thinkrec.data.history import Interactions
 from thinkrec.model.base import load_tokenizer
-from thinkrec.model.priors import Priors
+from thinkrec.model.priors import Counted, Priors
 from thinkrec.model.prompt import ItemText, Prompt, Template
 from thinkrec.store import Artefact, read_json
 
@@ -48,14 +48,12 @@ class Tables:
 
     def prompt(self, position: int) -> Prompt:
         """The prompt of the row at `position`."""
-        return self.template.write(self.history(position), int(self.interactions.item[position]), *self.counted(position))
+        return self.template.write(self.history(position), int(self.interactions.item[position]), self.counted(position))
 
-    def counted(self, position: int) -> tuple[int | None, int | None]:
-        """The user's bucket and own like rate before `position`, for the words of priors; Nones without priors."""
+    def counted(self, position: int) -> Counted | None:
+        """What is counted for the row at `position`, for the words of priors; None without priors."""
         priors = self.template.priors
-        if priors is None:
-            return None, None
-        return int(priors.user_bucket[self.interactions.user[position]]), int(priors.user_rate[position])
+        return priors.at(position, int(self.interactions.user[position])) if priors else None
 
 
 def base_folder(places: Places) -> Path:
@@ -70,8 +68,9 @@ def load_tables(
     """Read the tables of all users, of `users` or of `buckets`; with `slots=False` prompts have no soft slots whatever the config says."""
     interactions = Interactions.load(places.path("ingest"), users=users, buckets=buckets)
     prompt = config.prompt if slots else config.prompt.model_copy(update={"slots": "none"})
-    priors = load_priors(config, places, interactions)
-    template = Template(load_tokenizer(base_folder(places)), item_texts(places), prompt, priors)
+    items = item_texts(places)
+    priors = load_priors(config, places, interactions, items)
+    template = Template(load_tokenizer(base_folder(places)), items, prompt, priors)
     if prompt.slots == "none":
         return Tables(interactions, template, None, None)
     item_vectors = _vectors(places.path("encode", "items.parquet"), interactions.item_ids)
@@ -79,11 +78,12 @@ def load_tables(
     return Tables(interactions, template, item_vectors, user_vectors)
 
 
-def load_priors(config: Config, places: Places, interactions: Interactions) -> Priors | None:
+def load_priors(config: Config, places: Places, interactions: Interactions, items: Sequence[ItemText]) -> Priors | None:
     """The counted priors if the prompt tells them."""
     if not config.prompt.priors:
         return None
-    return Priors.load(places.path("ingest"), interactions, config.data.num_buckets, config.prompt.history_policy == "rolling")
+    keywords = [item.keywords for item in items]
+    return Priors.load(places.path("ingest"), interactions, keywords, config.data.num_buckets, config.prompt.history_policy == "rolling")
 
 
 def item_texts(places: Places) -> list[ItemText]:

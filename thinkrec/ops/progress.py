@@ -28,8 +28,9 @@ class Progress:
             self._log = Path(run_dir) / "run.jsonl"
             try:
                 self._log.parent.mkdir(parents=True, exist_ok=True)
+                self._log.open("a").close()
             except OSError as error:
-                raise ConfigError(f"the run folder cannot be made: {error.strerror}", run_dir, "name another run.dir") from None
+                raise ConfigError(f"cannot write in the run folder: {error.strerror}", run_dir, "name another run.dir") from None
 
     def __call__(self, event: str, **fields: Any) -> None:
         now = time.monotonic()

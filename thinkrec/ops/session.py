@@ -23,8 +23,11 @@ def ray_session(config: Config) -> Iterator[None]:
 
     address = config.ray.address or os.environ.get("RAY_ADDRESS", "")
     if address:
-        check_address(address)
-        ray.init(address=address, runtime_env={"env_vars": worker_environment(config)}, log_to_driver=False, logging_level="warning")
+        check_address(address, config.ray.insecure_cluster)
+        try:
+            ray.init(address=address, runtime_env={"env_vars": worker_environment(config)}, log_to_driver=False, logging_level="warning")
+        except ConnectionError as error:
+            raise EnvironmentFault(f"no Ray cluster answers: {error}", address, "start it, or leave ray.address empty") from None
     else:
         ray.init(
             num_cpus=config.ray.num_cpus or num_cpus_needed(config),
@@ -59,20 +62,27 @@ def worker_environment(config: Config) -> dict[str, str]:
     return environment
 
 
-def check_address(address: str) -> None:
-    """Refuse a cluster that others could reach without a token: an open Ray dashboard is remote code execution (CVE-2023-48022)."""
+def check_address(address: str, insecure: bool = False) -> None:
+    """Refuse a cluster that others could reach without a token: an open Ray dashboard is remote code execution (CVE-2023-48022).
+
+    `insecure` is the operator's word that they know. Raises EnvironmentFault.
+    """
     if address == "auto":  # Ray follows its own variable, else it looks on this machine
         address = os.environ.get("RAY_ADDRESS", "local")
-    if address in ("auto", "local") or os.environ.get("RAY_AUTH_MODE") == "token":
+    if insecure or address in ("auto", "local") or os.environ.get("RAY_AUTH_MODE") == "token":
         return
     host = urlsplit(address if "://" in address else f"ray://{address}").hostname or ""
-    try:
-        loopback = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        loopback = host == "localhost"
-    if not loopback:
+    if not is_loopback(host):
         raise EnvironmentFault(
             f"the Ray cluster at {host!r} is not on this machine and no token protects it",
             "ray.address",
-            "start it with RAY_AUTH_MODE=token",
+            "start it with RAY_AUTH_MODE=token and set that here too, or vouch for its network with --insecure-cluster",
         )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether nobody but this machine reaches `host`; a name that is not `localhost` is taken to be elsewhere."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

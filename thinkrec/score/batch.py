@@ -1,6 +1,7 @@
 """Stage "score": every test row through the global adapter, hard routing and the fusion, streamed bucket by bucket.
 
 One bank holds all experts and the global adapter; gates belong to rows, so one batch mixes users with different mixtures (D2, D3).
+Where the model thinks before its verdict, `direct` is the fusion asked for the verdict at once: what is lost is what thinking adds (D11).
 """
 
 from __future__ import annotations
@@ -10,23 +11,27 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pyarrow as pa
-import torch
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from thinkrec.config import Config, parse
+from thinkrec.config import parse
 from thinkrec.data import schema
 from thinkrec.job import Job
-from thinkrec.model.batch import Row, collate
 from thinkrec.model.recommender import Recommender
-from thinkrec.model.tables import Places, Tables, load_tables
+from thinkrec.model.tables import Places, load_tables
 from thinkrec.score.explain import explain_rows
-from thinkrec.score.routing import VARIANTS, Routing, routes, serving_model
+from thinkrec.score.routing import Routing, routes, serving_model
+from thinkrec.score.speech import Speaker
 
 TEST = schema.SPLITS.index("test")
+DIRECT = "direct"
 
 
 def run(job: Job) -> None:
-    """Write scores/<variant>.parquet and explanations.parquet; inputs ingest, encode, cluster, keywords, base and every adapter stage."""
+    """Write scores/<variant>.parquet, explanations.parquet and counterfactuals.parquet.
+
+    Inputs: ingest, encode, cluster, keywords, base and every adapter stage.
+    """
     import ray
     import ray.data
 
@@ -44,13 +49,21 @@ def run(job: Job) -> None:
     table = pa.concat_tables(ray.get(scored.to_arrow_refs()))
     rows = pl.DataFrame(table).sort("row")
     (job.draft.folder / "scores").mkdir()
-    for variant in VARIANTS:
+    variants = rows["variant"].unique(maintain_order=True).to_list()
+    for variant in variants:
         chosen = rows.filter(pl.col("variant") == variant).select(schema.scores().names)
         chosen.write_parquet(job.draft.folder / "scores" / f"{variant}.parquet", compression="zstd")
-    chosen = _choose(rows.filter(pl.col("variant") == "fusion"), config.evaluate.num_explanations, config.run.seed)
+    serving = Routing(Places(job.places())).variants[-1]
+    chosen = _choose(rows.filter(pl.col("variant") == serving), config.evaluate.num_explanations, config.run.seed)
     explained = ray.remote(explain_rows).options(num_gpus=1 if config.train.use_gpu else 0).remote(**settings, rows=chosen.to_dicts())
-    pl.DataFrame(ray.get(explained), infer_schema_length=None).write_parquet(job.draft.folder / "explanations.parquet")
-    job.draft.figures.update(num_rows=rows.height // len(VARIANTS), num_explanations=chosen.height)
+    explanations, counterfactuals = ray.get(explained)
+    _write(job, "explanations", explanations, schema.EXPLANATIONS)
+    _write(job, "counterfactuals", counterfactuals, schema.COUNTERFACTUALS)
+    job.draft.figures.update(num_rows=rows.height // len(variants), num_explanations=chosen.height)
+
+
+def _write(job: Job, name: str, rows: list[dict[str, Any]], columns: pa.Schema) -> None:
+    pq.write_table(pa.Table.from_pylist(rows, schema=columns), job.draft.folder / f"{name}.parquet", compression="zstd")
 
 
 def _choose(rows: pl.DataFrame, num_rows: int, seed: int) -> pl.DataFrame:
@@ -72,7 +85,7 @@ class BucketScorer:
     def _score(self, bucket: int) -> pa.Table:
         tables = load_tables(self.config, self.places, buckets=[bucket])
         if self.recommender is None:
-            self.recommender = serving_model(self.config, self.places, tables, self.routing.num_clusters)
+            self.recommender = serving_model(self.config, self.places, tables, self.routing.num_experts)
         data = tables.interactions
         positions = np.flatnonzero(data.split == TEST)
         if self.config.evaluate.max_rows:
@@ -84,27 +97,14 @@ class BucketScorer:
             "item_id": [data.item_ids[item] for item in data.item[positions]],
             "label": data.label[positions].astype(np.int8),
         }
+        speaker = Speaker(self.config, self.recommender, tables)
+        prompts, owners = [tables.prompt(int(at)) for at in positions], data.user[positions].tolist()
+        variants = [(str(variant), self.routing.gates(variant, users), True) for variant in self.routing.variants]
+        if self.config.prompt.answer == "after":
+            variants.append((DIRECT, self.routing.gates(self.routing.variants[-1], users), False))
         parts = []
-        for variant in VARIANTS:
-            gates = self.routing.gates(variant, users)
-            scores = score_positions(self.config, self.recommender, tables, positions, gates)
+        for variant, gates, think in variants:
+            scores = speaker.scores(prompts, owners, gates, think)
             columns = {"score": scores, "p_like": 1 / (1 + np.exp(-scores)), "route": routes(gates), "variant": [variant] * len(users)}
             parts.append(pa.table(rows | columns, schema=schema.scores().append(pa.field("variant", pa.string()))))
         return pa.concat_tables(parts)
-
-
-def score_positions(
-    config: Config, recommender: Recommender, tables: Tables, positions: NDArray[np.int64], gates: NDArray[np.float32]
-) -> NDArray[np.float32]:
-    """Scores of the rows at `positions`, each under its own row of gates (n, K + 1)."""
-    scores = np.empty(len(positions), np.float32)
-    size = config.evaluate.batch_size
-    for begin in range(0, len(positions), size):
-        chosen = slice(begin, begin + size)
-        rows = [Row(tables.prompt(int(at)), [0], 0, int(tables.interactions.user[at]), 0.0, 0.0, 0.0) for at in positions[chosen]]
-        pad_id = tables.template.tokenizer.pad_token_id
-        batch = collate(rows, torch.from_numpy(gates[chosen]), tables.item_vectors, tables.user_vectors, pad_id, text_loss=False)
-        with torch.inference_mode():
-            batch = batch.to(recommender.device)
-            scores[chosen] = recommender.scores(recommender.hidden(batch, config.evaluate.fusion), batch).cpu().numpy()
-    return scores

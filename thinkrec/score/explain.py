@@ -1,67 +1,72 @@
-"""Explanations: the fused model says its verdict, then goes on to reason."""
+"""Explanations: what the fused model says by itself to a sample of scored rows, and how their scores respond to what it cites."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
-import torch
+import numpy as np
+from numpy.typing import NDArray
 
-from thinkrec.config import Config, parse
-from thinkrec.model.batch import Row, collate
+from thinkrec.config import parse
+from thinkrec.model.claims import Facts, cited, facts_of
 from thinkrec.model.prompt import VERDICTS
-from thinkrec.model.recommender import Recommender
 from thinkrec.model.tables import Places, Tables, load_tables
+from thinkrec.score.counterfactual import History, responses
 from thinkrec.score.routing import Routing, serving_model
+from thinkrec.score.speech import Speaker, Speech
 
-MIN_TOKENS = 4  # a model that mostly saw bare verdicts would end at once
+Explained = list[dict[str, Any]]
 
 
-def explain_rows(config: dict[str, Any], places: dict[str, str], rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Explanations of scored rows (row, user_id, item_id, label, score, p_like, route), as columns of explanations.parquet."""
+def explain_rows(config: dict[str, Any], places: dict[str, str], rows: Explained) -> tuple[Explained, Explained]:
+    """Scored rows of the fusion (columns of schema.scores()) as rows of schema.EXPLANATIONS and schema.COUNTERFACTUALS."""
     settings, where = parse(config), Places(places)
-    tables = load_tables(settings, where, users={row["user_id"] for row in rows})
-    routing = Routing(where)
-    recommender = serving_model(settings, where, tables, routing.num_clusters)
+    tables, routing = load_tables(settings, where, users={row["user_id"] for row in rows}), Routing(where)
+    speaker = Speaker(settings, serving_model(settings, where, tables, routing.num_experts), tables)
     position_of = {int(row): at for at, row in enumerate(tables.interactions.row)}
-    explained = []
-    for row in rows:
-        gates = torch.from_numpy(routing.gates("fusion", [row["user_id"]]))
-        position = position_of[row["row"]]
-        text, finished = explain(settings, recommender, tables, position, gates, liked=row["score"] > 0)
-        explained.append(
-            {
-                **{name: row[name] for name in ("row", "user_id", "item_id", "label", "score", "p_like", "route")},
-                "title": tables.template.items[int(tables.interactions.item[position])].title,
-                "verdict": VERDICTS[int(row["score"] > 0)],
-                "text": text,
-                "finish_reason": "stop" if finished else "length",
-                "prompt": tables.template.text(tables.prompt(position)),
-            }
-        )
-    return explained
+    positions = [position_of[row["row"]] for row in rows]
+    gates = routing.gates(routing.variants[-1], [row["user_id"] for row in rows])
+    speeches = speaker.speak([tables.prompt(at) for at in positions], tables.interactions.user[positions].tolist(), gates)
+    explained, rescored = [], []
+    for row, position, speech, own_gates in zip(rows, positions, speeches, gates, strict=True):
+        history, facts = _shown(tables, position)
+        explained.append(_explanation(speaker, row, position, speech, facts))
+        for response in _responses(speaker, position, history, cited(speaker.text(speech), facts), own_gates):
+            item_id = tables.interactions.item_ids[response.pop("item")]
+            rescored.append({"row": row["row"], "user_id": row["user_id"], "item_id": item_id, **response})
+    return explained, rescored
 
 
-def explain(config: Config, recommender: Recommender, tables: Tables, position: int, gates: torch.Tensor, liked: bool) -> tuple[str, bool]:
-    """The reasoning after the verdict (answer = "first") or before it, greedy, and whether it came to its own end."""
-    template = tables.template
-    prompt = tables.prompt(position)
-    verdict = template.verdict_ids[int(liked)]
-    answer = [verdict, verdict] if config.prompt.answer == "first" else [verdict]  # collate drops the last answer token
-    row = Row(prompt, answer, 0, int(tables.interactions.user[position]), 0.0, 0.0, 0.0)
-    pad_id = template.tokenizer.pad_token_id
-    batch = collate([row], gates, tables.item_vectors, tables.user_vectors, pad_id, text_loss=False).to(recommender.device)
-    recommender.bank.gates.rows, recommender.bank.gates.fusion = batch.gates, config.evaluate.fusion
-    with torch.inference_mode():
-        embedded = recommender.embed(batch)
-        ids = recommender.llm.generate(
-            inputs_embeds=embedded,
-            attention_mask=torch.ones(embedded.shape[:2], dtype=torch.int64, device=embedded.device),
-            max_new_tokens=config.prompt.max_answer_tokens,
-            min_new_tokens=MIN_TOKENS,
-            do_sample=False,
-            pad_token_id=pad_id,
-            eos_token_id=template.tokenizer.eos_token_id,
-        )[0].tolist()
-    finished = template.tokenizer.eos_token_id in ids
-    text = template.tokenizer.decode([token for token in ids if token != template.tokenizer.eos_token_id], skip_special_tokens=True)
-    return str(text).strip(), finished
+def _shown(tables: Tables, position: int) -> tuple[History, Facts]:
+    """The interactions that the prompt at `position` shows, and its facts."""
+    history, prompt = tables.history(position), tables.prompt(position)
+    facts = facts_of(tables.template, history, int(tables.interactions.item[position]), prompt)
+    return history[len(history) - prompt.num_history :], facts
+
+
+def _explanation(speaker: Speaker, row: dict[str, Any], position: int, speech: Speech, facts: Facts) -> dict[str, Any]:
+    tables = speaker.tables
+    return {
+        **row,
+        "title": tables.template.items[int(tables.interactions.item[position])].title,
+        "verdict": VERDICTS[int(row["score"] > 0)],
+        "said": "" if speech.verdict is None else VERDICTS[speech.verdict],
+        "text": speaker.text(speech),
+        "finish_reason": "stop" if speech.finished else "length",
+        "prompt": facts.shown,
+        "facts": json.dumps(asdict(facts)),
+    }
+
+
+def _responses(speaker: Speaker, position: int, history: History, named: Sequence[bool], gates: NDArray[np.float32]) -> Explained:
+    tables = speaker.tables
+    target, user = int(tables.interactions.item[position]), int(tables.interactions.user[position])
+
+    def score(histories: Sequence[History]) -> NDArray[np.float32]:
+        prompts = [tables.template.write(changed, target, tables.counted(position)) for changed in histories]
+        return speaker.scores(prompts, [user] * len(prompts), np.tile(gates, (len(prompts), 1)))
+
+    return responses(history, named, score)

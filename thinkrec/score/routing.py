@@ -1,4 +1,7 @@
-"""Which mixture serves which user, and the recommender that holds every adapter: slots 0 .. K-1 the experts, slot K the global one."""
+"""Which mixture serves which user, and the recommender that holds every adapter: slots 0 .. E-1 the experts, slot E the global one.
+
+There is an expert for each of K clusters, but one cluster is the run without experts: K = 1 has E = 0.
+"""
 
 from __future__ import annotations
 
@@ -27,12 +30,15 @@ class Routing:
         self._at = {user: at for at, user in enumerate(assignment["user_id"])}
         self._cluster = assignment["cluster"].to_numpy()
         self._gates = np.array(assignment["gates"].to_list(), dtype=np.float32)
-        self.num_clusters = self._gates.shape[1] - 1
+        if self._gates.shape[1] == 2:
+            self._cluster, self._gates = np.full_like(self._cluster, -1), np.ones_like(self._gates[:, :1])
+        self.num_experts = self._gates.shape[1] - 1
+        self.variants: tuple[Variant, ...] = VARIANTS if self.num_experts else ("global",)
 
     def gates(self, variant: Variant, users: Sequence[str]) -> NDArray[np.float32]:
-        """(n, K + 1) gates: all global, hard routing to the nearest expert, or the router's own rule."""
+        """(n, E + 1) gates: all global, hard routing to the nearest expert, or the router's own rule."""
         rows = np.array([self._at.get(user, -1) for user in users], dtype=np.int64)
-        result = np.zeros((len(rows), self.num_clusters + 1), np.float32)
+        result = np.zeros((len(rows), self.num_experts + 1), np.float32)
         if variant == "fusion":
             result[rows >= 0] = self._gates[rows[rows >= 0]]
             result[rows < 0, -1] = 1

@@ -56,7 +56,7 @@ def write_lessons(config: Config, folder: Path, data: Interactions, places: Plac
     tokenizer = nano.make_tokenizer([*titles, *between], whole, small)
     nano.save(folder / "model", nano.make_model(len(tokenizer), config.prompt.max_tokens, small, config.run.seed), tokenizer)
     settings = config.prompt.model_copy(update={"slots": "none", "answer": "first"})
-    tables = Tables(data, Template(tokenizer, items, settings, load_priors(config, places, data)), None, None)
+    tables = Tables(data, Template(tokenizer, items, settings, load_priors(config, places, data, items)), None, None)
     return write_rows(folder / "text.parquet", _windows(tables, small, config.run.seed))
 
 
@@ -70,14 +70,13 @@ def _windows(tables: Tables, small: NanoSection, seed: int) -> Iterator[tuple[li
     for rows in np.split(train, starts[1:]):
         for begin in range(0, len(rows), small.window):
             window = rows[begin : begin + small.window]
-            bucket, user_rate = tables.counted(int(window[0]))
-            ids = list(template.head(user_rate))
+            ids = list(template.head(tables.counted(int(window[0]))))
             dice = generator.random((2, len(window)))
             for row, asked, named in zip(window, dice[0] < small.question_share, dice[1] >= small.title_dropout, strict=True):
-                item, label = int(data.item[row]), int(data.label[row])
+                item, label, counted = int(data.item[row]), int(data.label[row]), tables.counted(int(row))
                 if asked:
-                    ids += [*template.question(item, bucket, named), template.verdict_ids[label], *end_of_line]
+                    ids += [*template.question(item, counted, named), template.verdict_ids[label], *end_of_line]
                 else:
-                    ids += template.line(item, label, bucket, named)
+                    ids += template.line(item, label, counted, named)
             ids.append(template.tokenizer.eos_token_id)
             yield ids, [1.0 if token in verdicts else small.text_weight for token in ids]

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
+from thinkrec.data.audit import enforce
+from thinkrec.data.audit_artefacts import audit_artefacts
 from thinkrec.errors import StageFailed, ThinkrecError, UserError
 from thinkrec.job import Job
 from thinkrec.launch import check_feasible, fit
@@ -26,7 +28,14 @@ NUM_SAMPLED = 64  # train rows of a cluster whose prompts are written out to kno
 
 
 def run(job: Job) -> None:
-    """Train what is not committed yet, then gather all experts and their timeline; inputs as for projector, plus cluster and projector."""
+    """Train what is not committed yet, then gather all experts and their timeline; inputs as for projector, plus cluster and projector.
+
+    One cluster is the run without experts: its router serves everybody by the global adapter, so there is nothing to train.
+    """
+    if job.inputs["cluster"].figures["num_clusters"] == 1:
+        job.draft.figures["used"] = False
+        return
+    enforce(audit_artefacts(job.inputs), job.config.split.allow_leaks)
     costs = tokens_per_cluster(job)
     keys = {expert: expert_key(job.key, expert) for expert in costs}
     committed = [expert for expert, key in keys.items() if job.store.find(STAGE, key)]

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 
 from thinkrec.config import Config, parse
+from thinkrec.data.audit import enforce
+from thinkrec.data.audit_artefacts import audit_artefacts
 from thinkrec.job import Job
 from thinkrec.model.base import load_model
 from thinkrec.model.build import build
@@ -20,6 +22,8 @@ from thinkrec.train.instances import Instances
 
 def run(job: Job) -> None:
     """Train the global adapter through Ray Train and DeepSpeed; inputs ingest, encode, keywords, traces, base."""
+    for text in enforce(audit_artefacts(job.inputs), job.config.split.allow_leaks):
+        job.say("warning", text=text)
     fit_phase(job, train_global, "global")
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import resource
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -64,9 +65,10 @@ def run(
         rates = [0.0 if step is None else learner.lr_at(step) for learner, step in zip(learners, at, strict=True)]
         zero.set_rates(engine, [*rates, *[0.0] * resting])
         figures = _step(engine, feed(at), [learners[slot].checkpoints.name for slot in active])
+        spent = {"elapsed_s": round(time.monotonic() - begun, 3), "peak_bytes": peak_bytes()}
         for slot in active:
             shown = {name: values[slot] for name, values in figures.items()}
-            _write(learners[slot], steps[slot], shown | {"lr": rates[slot], "elapsed_s": round(time.monotonic() - begun, 3)})
+            _write(learners[slot], steps[slot], shown | {"lr": rates[slot], **spent})
             steps[slot] += 1
         ended = [slot for slot in active if steps[slot] == learners[slot].num_steps]
         # When one ends, the others are saved too: those that go on from there meet the very batches they would have met.
@@ -136,3 +138,10 @@ def _write(learner: Learner, step: int, figures: Mapping[str, float]) -> None:
     if learner.log is not None:
         with learner.log.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps({"phase": learner.checkpoints.name, "step": step, **figures}) + "\n")
+
+
+def peak_bytes() -> int:
+    """The most memory this process has held so far: allocated on its GPU, or resident where there is none."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # Linux counts in KiB

@@ -5,68 +5,37 @@ The JSON in ds_configs/ is plain DeepSpeed and belongs to the user; thinkrec own
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from thinkrec.errors import ConfigError, MissingFileError
+from thinkrec.train import ds_keys
 
-# What a file may set: DeepSpeed itself ignores most misspelt keys without a word.
-KNOWN_KEYS = (
-    "zero_optimization",
-    "zero_force_ds_cpu_optimizer",
-    "zero_allow_untested_optimizer",
-    "bf16",
-    "gradient_clipping",
-    "communication_data_type",
-    "prescale_gradients",
-    "gradient_predivide_factor",
-    "activation_checkpointing",
-    "comms_logger",
-    "flops_profiler",
-    "wall_clock_breakdown",
-    "steps_per_print",
-    "memory_breakdown",
-    "aio",
-)
-OWNED_KEYS = {
-    "train_batch_size": "train.<phase>.batch_size",
-    "train_micro_batch_size_per_gpu": "train.micro_batch_size",
-    "gradient_accumulation_steps": "train.micro_batch_size",
-    "optimizer": "train.<phase>.lr and weight_decay",
-    "scheduler": "train.<phase>.lr, min_lr and warmup_share",
-    "fp16": "bf16",
-}
+# ds_configs/ inside an installed package, and beside the package in a checkout.
+SHIPPED = tuple(parent / "ds_configs" for parent in Path(__file__).resolve().parents[1:3])
 
 
 def find_config(name: str) -> Path:
-    """The file a `train.ds_config` value means: a path, or a name in the ds_configs/ folder shipped beside the package."""
-    if name.endswith(".json"):
-        path = Path(name)
-    else:
-        path = Path(__file__).resolve().parents[2] / "ds_configs" / f"{name}.json"
-    if not path.is_file():
-        raise MissingFileError("the DeepSpeed file is not there", str(path), "train.ds_config takes a name in ds_configs/ or a .json path")
-    return path
+    """The file a `train.ds_config` value means: a path, or the name of a file that is shipped in ds_configs/."""
+    paths = [Path(name)] if name.endswith(".json") else [folder / f"{name}.json" for folder in SHIPPED]
+    for path in paths:
+        if path.is_file():
+            return path
+    raise MissingFileError("the DeepSpeed file is not there", str(paths[-1]), "train.ds_config takes a name in ds_configs/ or a .json path")
 
 
 def read_config(name: str) -> dict[str, Any]:
-    """Read and check a DeepSpeed JSON; raises ConfigError on an unknown key (nearest name given) or one that thinkrec owns."""
+    """Read and check a DeepSpeed JSON; raises ConfigError that names the file and the key, see ds_keys.check."""
     path = find_config(name)
     try:
-        settings: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        settings: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=ds_keys.unique)
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"this is not JSON: {error}", str(path), "mend the line named above") from None
     if not isinstance(settings, dict):
         raise ConfigError(f"this is a {type(settings).__name__}, not an object of settings", str(path), "write {...}")
-    for key in settings:
-        if key in OWNED_KEYS:
-            raise ConfigError(f"{key} is set by thinkrec", str(path), f"remove it here and set {OWNED_KEYS[key]} in the run file")
-        if key not in KNOWN_KEYS:
-            near = difflib.get_close_matches(key, KNOWN_KEYS, n=1)
-            raise ConfigError(f"unknown DeepSpeed key {key!r}", str(path), f"did you mean {near[0]!r}?" if near else "remove it")
+    ds_keys.check(settings, str(path))
     return settings
 
 

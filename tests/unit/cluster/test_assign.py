@@ -75,9 +75,10 @@ def test_the_sample_holds_train_users_only_and_repeats(tmp_path):
     values = np.arange(40, dtype=np.float32).reshape(20, 2)
     pq.write_table(table_of([f"u{n:02d}" for n in reversed(range(20))], values[::-1]), tmp_path / "users.parquet")
     activity = pl.DataFrame({"user_id": [f"u{n:02d}" for n in range(10)] + ["no vector"], "num_rows": [3] * 11})
-    everybody = assign.sample_vectors(tmp_path / "users.parquet", activity, 100, 0)
+    users, everybody = assign.sample_vectors(tmp_path / "users.parquet", activity, 100, 0)
+    assert users.to_list() == [f"u{n:02d}" for n in range(10)]
     np.testing.assert_array_equal(everybody, values[:10])
-    some, again, other = (assign.sample_vectors(tmp_path / "users.parquet", activity, 4, seed) for seed in (0, 0, 1))
+    some, again, other = (assign.sample_vectors(tmp_path / "users.parquet", activity, 4, seed)[1] for seed in (0, 0, 1))
     assert some.shape == (4, 2)
     assert some.tolist() == again.tolist() != other.tolist()
     assert {*some[:, 0]} <= {*everybody[:, 0]}

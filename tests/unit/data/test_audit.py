@@ -1,9 +1,9 @@
-"""Every planted leak is found by the check that is meant for it, and clean data passes all of them."""
+"""Every planted leak of the log is found by the check that is meant for it, and clean data passes all of them."""
 
 import polars as pl
 import pytest
 
-from thinkrec.data.audit import audit, enforce
+from thinkrec.data.audit import PAIR_CHECKS, TEXT_CHECKS, TIME_CHECKS, Finding, audit, enforce
 from thinkrec.errors import LeakError
 
 CLEAN = [
@@ -26,17 +26,28 @@ def table(*changes: tuple[int, tuple[str, str, int, str]]) -> pl.DataFrame:
     return frame.with_row_index("row").with_columns(label=pl.lit(1))
 
 
-def failed(frame: pl.DataFrame) -> dict[str, list[int]]:
+def items(**changes: dict[str, object]) -> pl.DataFrame:
+    """Items with a title each and texts written before everything; changes by column: {item_id: value}."""
+    ids = ["x", "y", "z", "w"]
+    columns = {"item_id": ids, "title": [i.upper() for i in ids], "text": [None] * 4, "ts": [0, 5, None, 9]}
+    for name, values in changes.items():
+        columns[name] = [values.get(i, old) for i, old in zip(ids, columns[name], strict=True)]
+    return pl.DataFrame(columns, schema={"item_id": pl.String, "title": pl.String, "text": pl.String, "ts": pl.Int64})
+
+
+def failed(frame: pl.DataFrame, texts: pl.DataFrame | None = None) -> dict[str, list[int]]:
     """Rows by failed check."""
-    return {finding.check: [row["row"] for row in finding.examples] for finding in audit(frame) if finding.num_rows}
+    findings = audit(frame, items() if texts is None else texts)
+    return {finding.check: [row["row"] for row in finding.examples] for finding in findings if finding.num_rows}
 
 
 def test_clean_data_passes_every_check():
-    findings = audit(table())
-    assert len(findings) == 5
+    findings = audit(table(), items())
+    assert len(findings) == len(TIME_CHECKS + PAIR_CHECKS + TEXT_CHECKS) == 7
     assert not failed(table())
-    assert all(finding.meaning for finding in findings)
-    enforce(findings, allow=False)
+    assert not failed(table(), items().drop("ts"))
+    assert all(finding.meaning and finding.mend and finding.severity in ("stop", "warn") for finding in findings)
+    assert enforce(findings, allow=False) == []
 
 
 @pytest.mark.parametrize(
@@ -61,18 +72,49 @@ def test_a_missing_valid_split_does_not_hide_a_late_train_row():
     assert failed(frame) == {"later_than_the_next_split": [1]}
 
 
+@pytest.mark.parametrize(
+    ("written", "found"),
+    [
+        ({"x": 30}, [0, 2]),  # of train, and written when valid has begun
+        ({"x": 29}, []),
+        ({"z": 40}, [3]),  # of valid, written when test has begun; its own test row is of that time, no earlier
+        ({"z": 39}, []),
+        ({"z": 41}, [3, 6]),
+        ({"w": 40}, []),
+    ],
+)
+def test_a_text_of_the_future_is_found(written, found):
+    assert failed(table(), items(ts=written)) == ({"text_of_the_future": found} if found else {})
+
+
+def test_one_item_under_two_ids_is_a_warning():
+    twins = items(title={"x": "Same", "w": "Same"})
+    assert failed(table(), twins) == {"item_under_two_ids": [0, 5]}  # a meets x in train, w in test; b meets x alone
+    assert failed(table(), items(title={"x": "Same", "w": "Same"}, text={"w": "another edition"})) == {}
+    assert failed(table(), items(title={"x": "Same", "y": "Same"})) == {"item_under_two_ids": [2, 4]}  # a meets both in one split: no leak
+    (line,) = enforce(audit(table(), twins), allow=False)
+    assert line.startswith("perhaps a leak: item_under_two_ids: 2 rows.")
+
+
 def test_all_rows_count_and_three_are_shown():
     frame = table(*[(7 + n, ("c", f"i{n}", 35, "train")) for n in range(5)])
-    late = audit(frame)[0]
+    late = audit(frame, items())[0]
     assert (late.num_rows, len(late.examples)) == (5, 3)
 
 
 def test_leaks_stop_the_run_unless_allowed():
-    findings = audit(table((5, ("a", "x", 40, "test"))))
+    findings = audit(table((5, ("a", "x", 40, "test"))), items())
     with pytest.raises(LeakError) as caught:
         enforce(findings, allow=False)
     assert "pair_in_two_splits: 2 rows" in caught.value.what
     assert "target_in_its_history: 1 rows" in caught.value.what
     assert "'user_id': 'a'" in caught.value.what
+    assert "Mend: keep one row of each user and item" in caught.value.what
     assert caught.value.exit_code == 2
-    enforce(findings, allow=True)
+    assert [line.partition(": ")[0] for line in enforce(findings, allow=True)] == ["leak allowed"] * 2
+
+
+def test_what_is_only_a_warning_never_stops():
+    enforce([Finding("some_check", "warn", "Meaning.", "mend", 9, [{"row": 1}])], allow=False)
+    with pytest.raises(LeakError):
+        enforce([Finding("some_check", "stop", "Meaning.", "mend", 9, [{"row": 1}])], allow=False)

@@ -3,8 +3,10 @@
 import hashlib
 import subprocess
 import sys
+from dataclasses import replace
 
 import polars as pl
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -37,6 +39,16 @@ def test_cold_items_and_users_are_absent_from_train(ready):
     assert cells["user_new_item_seen"] > 0
     assert train["item_id"].n_unique() <= 90  # 10 of 100 are cold
     assert train["user_id"].n_unique() <= 57  # 3 of 60 are cold
+
+
+def test_dated_texts_are_audited_and_the_dates_stay_behind(ready):
+    tables = read(WORLD, 7)
+    late = pa.array([ready.interactions["ts"].max() + 1] * 2 + [None] * 98, pa.int64())
+    dated = prepare(replace(tables, items=tables.items.append_column("ts", late)), WORLD, SplitSection())
+    found = {finding.check: finding.num_rows for finding in dated.findings if finding.num_rows}
+    two = dated.items["item_id"].to_pylist()[:2]
+    assert found == {"text_of_the_future": ready.interactions.filter(pl.col("item_id").is_in(two)).height}
+    assert dated.items.schema == ITEMS
 
 
 def test_truth_follows_the_rows_that_stay(ready):
@@ -87,7 +99,7 @@ def test_a_moving_like_rate_is_worth_a_warning(ready):
     facts["splits"] = {
         name: split | {"like_rate": rate} for (name, split), rate in zip(facts["splits"].items(), (0.5, 0.53, 0.6), strict=True)
     }
-    assert warnings(facts, ready.findings) == ["the like rate moves from 0.500 in train to 0.600 in test"]
+    assert warnings(facts) == ["the like rate moves from 0.500 in train to 0.600 in test"]
 
 
 def test_a_source_can_be_an_earlier_artefact(ready, tmp_path):

@@ -5,7 +5,7 @@ import pytest
 from thinkrec.config import KeywordsSection
 from thinkrec.generate import extraction
 from thinkrec.generate.extractor import judge
-from thinkrec.generate.phrases import named, occurs
+from thinkrec.model.phrases import named, occurs
 
 TEXT = "A Sci-Fi heist among NOIR alleys.  Later come parties and an art thief."
 

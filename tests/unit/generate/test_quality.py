@@ -5,7 +5,7 @@ import pytest
 from thinkrec.config import TracesSection
 from thinkrec.generate import quality
 from thinkrec.generate.engine import GenResult
-from thinkrec.generate.lessons import Claims
+from thinkrec.model.claims import Claims
 
 FINE = Claims(2, 2, ())
 
@@ -39,6 +39,7 @@ def test_the_verdict_is_the_last_word_or_there_is_none(text, reasoning, verdict)
         ({"text": "noir. Yes"}, FINE, quality.TOO_SHORT),
         ({"text": "the right answer is clear. Yes"}, FINE, quality.LEAKED),
         ({}, Claims(2, 2, ("romance",)), quality.UNKNOWN_KEYWORD),
+        ({}, Claims(2, 2, (), ("Heat",)), quality.UNKNOWN_TITLE),
         ({}, Claims(2, 0, ()), quality.FALSE_CLAIMS),
         ({}, Claims(2, 1, ()), ""),
         ({}, Claims(0, 0, ()), ""),

@@ -9,8 +9,9 @@ import pytest
 from thinkrec.config import TracesSection
 from thinkrec.generate import quality
 from thinkrec.generate.engine import GenRequest, GenResult
-from thinkrec.generate.lessons import Facts, write_lesson
+from thinkrec.generate.lessons import write_lesson
 from thinkrec.generate.traces import AskTeacher
+from thinkrec.model.claims import Facts
 
 FACTS = Facts(((("noir",), True), (("heist",), False)), ("noir", "heist"), "(noir): liked (heist): disliked (noir, heist)")
 RIGHT = f"{write_lesson(FACTS)} Yes"

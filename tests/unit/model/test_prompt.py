@@ -180,7 +180,7 @@ def tables_of(tmp_path, tokenizer):
         rows.select(pl.col("user_id").unique().sort()).write_parquet(folder / "users.parquet")
         (folder / "fingerprint.json").write_text(json.dumps({"num_buckets": NUM_BUCKETS}))
         data = Interactions.load(folder)
-        priors = Priors.load(folder, data, NUM_BUCKETS, rolling=True)
+        priors = Priors.load(folder, data, [item.keywords for item in ITEMS], NUM_BUCKETS, rolling=True)
         return Tables(data, Template(tokenizer, ITEMS, PromptSection(), priors), None, None)
 
     return make
@@ -236,6 +236,20 @@ def test_a_users_own_rate_counts_only_what_came_before(tables_of):
 
     assert words(flipped(rows, mine[0], "cd")) == words(rows)
     assert words(flipped(rows, mine[0], "b")) != words(rows)
+
+
+def test_taste_is_the_like_rate_among_items_with_the_same_keywords(tables_of):
+    mine, others = users_in(0, 1), users_in(1, 4)
+    rows = log_of([*mine, *others])
+
+    def taste(rows: pl.DataFrame) -> int:
+        tables = tables_of(rows)
+        data = tables.interactions
+        return tables.counted(int(data.offsets[data.user_ids.index(mine[0])]) + 3).taste  # of the item that is noir, as the first one is
+
+    assert taste(flipped(rows, mine[0], "d")) == taste(rows)
+    # The first item liked and the second not, then the other way round: the user's rate stays, the taste for noir does not.
+    assert taste(rows) != taste(flipped(rows, mine[0], "ab"))
 
 
 def test_train_and_test_rows_share_one_template(tables_of):

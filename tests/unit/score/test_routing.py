@@ -57,14 +57,25 @@ def test_nobody_asked_is_no_row(routing, variant):
     assert routing.gates(variant, []).shape == (0, 3)
 
 
-def test_the_number_of_clusters_is_the_gates_width(routing):
-    assert routing.num_clusters == 2
+def test_the_number_of_experts_is_the_gates_width(routing):
+    assert routing.num_experts == 2
 
 
 def test_routes_are_named(routing):
     assert routes(routing.gates("fusion", [*ASSIGNED, "stranger"])) == ["expert", "mixture", "global", "global", "global"]
     assert set(routes(routing.gates("global", list(ASSIGNED)))) == {"global"}
     assert routes(routing.gates("fusion", [])) == []
+
+
+def test_one_cluster_is_the_run_without_experts(tmp_path):
+    (tmp_path / "assignment").mkdir()
+    rows = [{"user_id": "a", "cluster": 0, "gates": [1.0, 0.0]}, {"user_id": "cold", "cluster": -1, "gates": [0.0, 1.0]}]
+    pq.write_table(pa.Table.from_pylist(rows, schema=schema.assignment(1)), tmp_path / "assignment/part-0.parquet")
+    alone = Routing(Places({"cluster": str(tmp_path)}))
+    assert (alone.num_experts, alone.variants) == (0, ("global",))
+    for variant in VARIANTS:
+        assert alone.gates(variant, ["a", "cold", "stranger"]).tolist() == [[1]] * 3
+    assert routes(alone.gates("global", ["a"])) == ["global"]
 
 
 def test_files_do_not_decide_the_order(routing):

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+import zipfile
 from pathlib import Path
 
 import pytest
+from deepspeed.runtime.precision_config import DeepSpeedBF16Config
+from deepspeed.runtime.zero.config import DeepSpeedZeroConfig
+from deepspeed.runtime.zero.offload_config import DeepSpeedZeroOffloadOptimizerConfig, DeepSpeedZeroOffloadParamConfig
 
 from thinkrec.errors import ConfigError, MissingFileError
-from thinkrec.train import zero
+from thinkrec.train import ds_keys, zero
 
 SHIPPED = sorted((Path(__file__).parents[3] / "ds_configs").glob("*.json"))
 
@@ -35,6 +42,41 @@ def test_the_stages_are_shipped():
     assert stages == {"cpu": 3, "zero1": 1, "zero2": 2, "zero3": 3, "zero3_offload": 3}
 
 
+@pytest.mark.parametrize("file", SHIPPED, ids=lambda path: path.stem)
+def test_deepspeed_itself_takes_every_shipped_file(file):
+    config = DeepSpeedZeroConfig(**zero.read_config(file.stem)["zero_optimization"])
+    assert int(config.stage) in (1, 2, 3)
+
+
+@pytest.mark.parametrize(
+    ("kinds", "model"),
+    [
+        (ds_keys.ZERO, DeepSpeedZeroConfig),
+        (ds_keys.OFFLOAD_PARAM, DeepSpeedZeroOffloadParamConfig),
+        (ds_keys.OFFLOAD_OPTIMIZER, DeepSpeedZeroOffloadOptimizerConfig),
+        (ds_keys.KNOWN["bf16"], DeepSpeedBF16Config),
+    ],
+)
+def test_deepspeed_knows_every_key_we_do(kinds, model):
+    names = {field.alias or name for name, field in model.model_fields.items()}
+    assert set(kinds) <= names, set(kinds) - names
+
+
+def test_the_names_installed_with_a_wheel_are_found_from_anywhere(tmp_path):
+    root = Path(__file__).parents[3]
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    subprocess.run(build, cwd=root, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path / "site")
+    code = "from thinkrec.train import zero; print(zero.find_config('zero3'), zero.read_config('zero3')['zero_optimization']['stage'])"
+    said = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(tmp_path / "site")}, capture_output=True, text=True
+    )
+    assert said.stdout.split() == [str(tmp_path / "site/thinkrec/ds_configs/zero3.json"), "3"], said.stderr
+    assert sorted(file.name for file in (tmp_path / "site/thinkrec/ds_configs").iterdir()) == [file.name for file in SHIPPED]
+
+
 def test_an_unknown_key_is_refused_with_the_nearest_name(read, tmp_path):
     with pytest.raises(ConfigError, match="unknown DeepSpeed key 'zero_optimisation'") as caught:
         read('{"zero_optimisation": {"stage": 3}}')
@@ -45,15 +87,54 @@ def test_an_unknown_key_is_refused_with_the_nearest_name(read, tmp_path):
     assert caught.value.mend == "remove it"
 
 
-@pytest.mark.parametrize("key", zero.OWNED_KEYS)
+@pytest.mark.parametrize(
+    ("zero_part", "message", "mend"),
+    [
+        (
+            {"stage": 3, "stage3_prefetch_bucket": 1},
+            "zero_optimization.stage3_prefetch_bucket'",
+            "'zero_optimization.stage3_prefetch_bucket_size'",
+        ),
+        (
+            {"stage": 3, "offload_param": {"devise": "cpu"}},
+            "zero_optimization.offload_param.devise'",
+            "'zero_optimization.offload_param.device'",
+        ),
+        ({"stage": 3, "reduce_bucket_size": "auto"}, "reduce_bucket_size is 'auto'", "leave the key out"),
+        ({"stage": 3, "overlap_comm": 1}, "overlap_comm is 1", "write true or false"),
+        ({"stage": True}, "stage is True", "write a whole number"),
+        ({"stage": 3, "sub_group_size": -1}, "sub_group_size is -1", "write a whole number"),
+        ({"stage": 0}, "stage is 0", "choose 1, 2 or 3"),
+        ({}, "stage is 0", "choose 1, 2 or 3"),
+        (True, "zero_optimization is True", "write {...}"),
+        ({"stage": 2, "offload_param": {"device": "cpu"}}, "cannot offload", "use stage 3"),
+        ({"stage": 3, "offload_param": {"device": "disk"}}, "no device 'disk'", "none, cpu, nvme"),
+        ({"stage": 3, "offload_optimizer": {"device": "nvme"}}, "needs an nvme_path", "local disk"),
+    ],
+)
+def test_what_stands_inside_is_checked_too(read, zero_part, message, mend):
+    with pytest.raises(ConfigError) as caught:
+        read(json.dumps({"zero_optimization": zero_part}))
+    assert message in caught.value.what
+    assert mend in caught.value.mend
+
+
+def test_numbers_are_taken_as_deepspeed_takes_them(read):
+    text = '{"zero_optimization": {"stage": 2, "reduce_bucket_size": 5e8, "offload_optimizer": {"device": "cpu"}}, "gradient_clipping": 1}'
+    assert read(text)["zero_optimization"]["reduce_bucket_size"] == 5e8
+    with pytest.raises(ConfigError, match="gradient_clipping is nan"):
+        read(text.replace('": 1}', '": NaN}'))
+
+
+@pytest.mark.parametrize("key", ds_keys.OWNED)
 def test_what_the_run_file_sets_is_refused_here(read, key):
     with pytest.raises(ConfigError, match=f"{key} is set by thinkrec") as caught:
         read(json.dumps({"gradient_clipping": 1.0, key: 8}))
-    assert zero.OWNED_KEYS[key] in caught.value.mend
+    assert ds_keys.OWNED[key] in caught.value.mend
 
 
 def test_no_key_is_both_known_and_owned():
-    assert not set(zero.KNOWN_KEYS) & set(zero.OWNED_KEYS)
+    assert not set(ds_keys.KNOWN) & set(ds_keys.OWNED)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,9 @@ from thinkrec.errors import DataError
 
 
 def read(settings: DataSection) -> Tables:
-    """Read user_id, item_id, ts with rating and/or label, split where given; items with item_id, title, text and categories where given."""
+    """Read user_id, item_id, ts with rating and/or label, split where given; items with item_id, title, and where given text, categories
+    and ts, when the text was written.
+    """
     root = Path(settings.path)
     return Tables(settings.path, _interactions(root), _items(root / "items.parquet"))
 
@@ -34,11 +36,10 @@ def _interactions(root: Path) -> pa.Table:
 
 def _items(path: Path) -> pa.Table:
     source, table = str(path), read_parquet(path)
-    return pa.table(
-        {
-            "item_id": take(table, "item_id", Kind.ID, source),
-            "title": take(table, "title", Kind.TEXT, source),
-            "text": take_optional(table, "text", Kind.TEXT, source),
-            "categories": take_optional(table, "categories", Kind.WORDS, source),
-        }
-    )
+    columns = {
+        "item_id": take(table, "item_id", Kind.ID, source),
+        "title": take(table, "title", Kind.TEXT, source),
+        "text": take_optional(table, "text", Kind.TEXT, source),
+        "categories": take_optional(table, "categories", Kind.WORDS, source),
+    }
+    return pa.table(columns | {name: take(table, name, Kind.TIME, source) for name in ("ts",) if name in table.column_names})

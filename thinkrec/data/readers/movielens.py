@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from pathlib import Path
 
 import polars as pl
@@ -14,6 +15,8 @@ from thinkrec.errors import DataError, MissingFileError
 
 RATING = r"^(?<user_id>[0-9]+)::(?<item_id>[0-9]+)::(?<rating>[1-5])::(?<ts>[0-9]{1,12})$"
 MOVIE = r"^(?<item_id>[0-9]+)::(?<title>.+)::(?<genres>[^:]*)$"  # the year stays in the title; a title may hold a colon
+
+MAX_FILE_BYTES = 2**30  # ratings.dat of the largest MovieLens in this form, 10M, has 265 million
 
 
 def read(settings: DataSection) -> Tables:
@@ -53,6 +56,12 @@ def _text(path: Path, name: str) -> str:
             members = [member for member in archive.namelist() if member.rpartition("/")[2] == name]
             if not members:
                 raise MissingFileError(f"{name} is not in the archive", str(path), "data.path must be ml-1m.zip of GroupLens")
+            num_bytes = archive.getinfo(members[0]).file_size  # zipfile unpacks no more than this
+            if num_bytes > MAX_FILE_BYTES:
+                what = f"{name} would unpack to {num_bytes} bytes, {MAX_FILE_BYTES} at most are MovieLens"
+                raise DataError(what, str(path), "download it again, or unpack it and name the folder")
             return archive.read(members[0]).decode("latin-1")
-    except zipfile.BadZipFile as error:
-        raise DataError(f"this is no zip archive: {error}", str(path), "download it again, or unpack it and name the folder") from None
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:  # RuntimeError: a password, or packing nobody knows
+        raise DataError(
+            f"this zip archive cannot be read: {error}", str(path), "download it again, or unpack it and name the folder"
+        ) from None

@@ -23,7 +23,8 @@ class Tables:
     """One data set as its reader found it.
 
     interactions: row int64, user_id and item_id string, ts int64 ms; rating float32 and/or label int64; split string if the source has one.
-    items: item_id, title, text string, categories list<string>. Ids and values may still be null or wrong: validate.py judges them.
+    items: item_id, title, text string, categories list<string>; ts int64 ms, when the text was written, if the source says so.
+    Ids and values may still be null or wrong: validate.py judges them.
     """
 
     source: str  # where the user finds it: a path, or "world"

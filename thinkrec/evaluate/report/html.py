@@ -6,10 +6,19 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
+from thinkrec.evaluate.report.words import plain
 
-def section(heading: str, *parts: str) -> str:
-    """A heading with what stands below it."""
-    return f"<section><h2>{escape(heading)}</h2>{''.join(parts)}</section>"
+MAX_STACKED = 4
+
+
+def section(heading: str, body: str) -> str:
+    """A heading, to which the contents can point, with what stands below it."""
+    return f'<section id="{anchor(heading)}"><h2>{escape(heading)}</h2>{body}</section>'
+
+
+def anchor(heading: str) -> str:
+    """The name of a heading inside the page."""
+    return "".join(letter if letter.isalnum() else "-" for letter in heading.lower())
 
 
 def paragraph(text: str, style: str = "") -> str:
@@ -18,10 +27,14 @@ def paragraph(text: str, style: str = "") -> str:
 
 
 def table(head: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]]) -> str:
-    """Cells that are ready HTML, in rows (class, cells); on a phone each row stands on two lines, its name above its figures."""
+    """Cells that are ready HTML, in rows (class, cells).
+
+    On a phone a row of up to MAX_STACKED figures stands on two lines, its name above them; a wider table scrolls inside its own box.
+    """
+    kind = "figures" if len(head) <= MAX_STACKED + 1 else "broad"
     body = "".join(f'<tr class="{style}">{"".join(f"<td>{cell}</td>" for cell in cells)}</tr>' for style, cells in rows)
     names = "".join(f"<th>{cell}</th>" for cell in head)
-    return f'<div class="wide"><table class="figures" style="--columns:{len(head) - 1}"><tr>{names}</tr>{body}</table></div>'
+    return f'<div class="wide"><table class="{kind}" style="--columns:{len(head) - 1}"><tr>{names}</tr>{body}</table></div>'
 
 
 def plots(*drawn: tuple[str, str]) -> str:
@@ -40,6 +53,16 @@ def tree(value: Mapping[str, Any]) -> str:
     return f'<table class="facts">{body}</table>'
 
 
+def cards(contents: Sequence[str]) -> str:
+    """Boxes side by side."""
+    return '<div class="cards">' + "".join(f'<div class="card">{content}</div>' for content in contents) + "</div>" if contents else ""
+
+
+def chips(texts: Sequence[str]) -> str:
+    """Short facts in a row."""
+    return "".join(f'<span class="chip">{escape(text)}</span>' for text in texts)
+
+
 def folded(summary: str, *parts: str) -> str:
     """Something to open."""
     return f"<details><summary>{escape(summary)}</summary>{''.join(parts)}</details>"
@@ -49,13 +72,5 @@ def _flat(value: Any, name: str = "") -> list[tuple[str, str]]:
     if isinstance(value, Mapping):
         return [pair for key, below in value.items() for pair in _flat(below, f"{name}.{key}" if name else str(key))]
     if isinstance(value, list):
-        return [(name, ", ".join(_plain(entry) for entry in value) or "none")]
-    return [(name, _plain(value))]
-
-
-def _plain(value: Any) -> str:
-    if isinstance(value, bool) or value is None:
-        return {True: "yes", False: "no", None: "none"}[value]
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    return f"{value:,}" if isinstance(value, int) else str(value)
+        return [(name, ", ".join(plain(entry) for entry in value) or "none")]
+    return [(name, plain(value))]

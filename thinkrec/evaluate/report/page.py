@@ -2,36 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from thinkrec.evaluate.report import quality, story
-from thinkrec.evaluate.report.html import paragraph, tiles
+from thinkrec.evaluate.report import account, quality, story, users
+from thinkrec.evaluate.report.html import anchor, paragraph, section, tiles
 from thinkrec.evaluate.report.style import STYLE
-from thinkrec.evaluate.report.words import label, metric_of, number, percent, sentences, title
+from thinkrec.evaluate.report.words import count, label, metric_of, number, percent, sentences, title
+
+# The browser itself refuses whatever this page would fetch or run.
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 
 SECTIONS = (
-    quality.metrics,
-    quality.differences,
-    quality.cells,
-    quality.calibration,
-    story.clusters,
-    story.explanations,
-    story.data,
-    story.traces,
-    story.training,
-    story.settings,
+    ("Ranking quality", quality.metrics),
+    ("Paired differences", quality.differences),
+    ("Where it works", quality.cells),
+    ("Calibration", quality.calibration),
+    ("Clusters and routing", users.clusters),
+    ("Explanations", story.explanations),
+    ("Data", story.data),
+    ("Reasoning traces", story.traces),
+    ("Training", story.training),
+    ("Cost", account.cost),
+    ("Settings and versions", account.settings),
 )
 
 
 def page(report: Mapping[str, Any]) -> str:
     """The whole document; `report` is what report.json holds."""
-    sections = "".join(section(report) for section in SECTIONS)
+    bodies = {heading: body for heading, write in SECTIONS if (body := write(report))}
+    contents = "".join(f'<a href="#{anchor(heading)}">{heading}</a>' for heading in bodies)
+    sections = "".join(section(heading, body) for heading, body in bodies.items())
     return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
+        '<!doctype html><html lang="en"><head><meta charset="utf-8"/><meta name="viewport" content="width=device-width, initial-scale=1"/>'
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}"/>'
         f"<title>{escape(title(report))}</title><style>{STYLE}</style></head>"
-        f"<body><main>{_header(report)}{sections}</main></body></html>\n"
+        f"<body><main>{_header(report)}<nav>{contents}</nav>{sections}</main></body></html>\n"
     )
 
 
@@ -39,10 +46,17 @@ def _header(report: Mapping[str, Any]) -> str:
     best = report["best"]
     where = f"thinkrec report \u00b7 {report['run']['dir']} \u00b7 {report['run']['key'][:12]}"
     facts = [
-        ("test rows", f"{report['num_rows']:,}"),
-        ("test users", f"{report['num_users']:,}"),
+        ("test rows", count(report["num_rows"])),
+        ("test users", count(report["num_users"])),
         ("like-rate", percent(report["like_rate"])),
         (f"AUC, {label(best)}", number(metric_of(report, best, "auc"))),
+        ("leak audit", _audited(report["audit"])),
     ]
     said = "".join(paragraph(sentence, "" if n else "lead") for n, sentence in enumerate(sentences(report)))
     return f'<header><div class="kicker">{escape(where)}</div><h1>{escape(title(report))}</h1>{said}{tiles(facts)}</header>'
+
+
+def _audited(findings: Sequence[Mapping[str, Any]]) -> str:
+    if not findings:
+        return "not run"
+    return "found rows" if any(found["num_rows"] for found in findings) else "clean"

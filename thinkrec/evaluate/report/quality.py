@@ -7,30 +7,32 @@ from html import escape
 from typing import Any
 
 from thinkrec.evaluate.report import svg
-from thinkrec.evaluate.report.html import paragraph, plots, section, table, tiles
-from thinkrec.evaluate.report.words import BAR, COLUMNS, label, metric_of, number, span, verdict
+from thinkrec.evaluate.report.html import folded, paragraph, plots, table
+from thinkrec.evaluate.report.words import BAR, COLUMNS, count, label, meaning, metric_name, metric_of, number, span, spoken, verdict
 
 Report = Mapping[str, Any]
 
 SEEN = {True: "seen", False: "new"}
+SIDES = {
+    "history": ("AUC by length of the user's history", "user's earlier rows"),
+    "popularity": ("AUC by popularity of the item", "item's rows in train"),
+}
 
 
 def metrics(report: Report) -> str:
     """Every scorer with its intervals, drawn and as a table."""
-    drawn = [(metric.upper(), _intervals(report, metric)) for metric in COLUMNS]
-    return section(
-        "Ranking quality",
-        paragraph(
-            "All scorers are judged on the same test rows, and the baselines see the same history labels as the model. Bars and small "
-            "figures are 95 % intervals over resampled users; the dashed line is the two-number baseline."
-        ),
-        plots(*drawn),
-        table(["Scorer", *(_used(report, metric) for metric in COLUMNS)], [_scorer(row) for row in report["metrics"]]),
-        paragraph(
-            "AUC: all rows together. UAUC: mean of each user's own AUC, over users with likes and dislikes. NDCG and MAP at 5: users with "
-            "a like and at least two rows; AP is divided by min(5, likes). Tied scores count as their average over all orders.",
-            "note",
-        ),
+    drawn = [(metric_name(metric), _intervals(report, metric)) for metric in COLUMNS]
+    return "".join(
+        [
+            paragraph(
+                "All scorers are judged on the same test rows, and the baselines see the same history labels as the model. Bars and small "
+                "figures are 95 % intervals over resampled users; the dashed line is the two-number baseline."
+            ),
+            plots(*drawn),
+            table(["Scorer", *(_used(report, metric) for metric in COLUMNS)], [_scorer(row) for row in report["metrics"]]),
+            _footnote(report),
+            folded("Every metric", _everything(report)),
+        ]
     )
 
 
@@ -43,37 +45,58 @@ def differences(report: Report) -> str:
     if not rows:
         return ""
     note = "Both scorers on the same resampled users. Coloured where the whole interval lies on one side of zero."
-    return section("Paired differences", paragraph(note, "note"), table(["", *(metric.upper() for metric in COLUMNS)], rows))
+    return "".join([paragraph(note, "note"), table(["", *(metric_name(metric) for metric in COLUMNS)], rows)])
 
 
 def cells(report: Report) -> str:
-    """AUC by whether train has seen the user and the item."""
+    """AUC by whether train has seen the user and the item, by the length of the history and by the item's popularity."""
     found = {(cell["user_seen"], cell["item_seen"]): cell for cell in report["cells"]}
     places = [(user, item) for user in SEEN for item in SEEN]
     head = ["AUC"]
     for user, item in places:
         num_rows = found[user, item]["num_rows"] if (user, item) in found else 0
-        head.append(f"user {SEEN[user]},<br>item {SEEN[item]}<small>{num_rows:,} rows</small>")
+        head.append(f"user {SEEN[user]},<br>item {SEEN[item]}<small>{count(num_rows)} rows</small>")
     rows = []
     for row in report["metrics"]:
         areas = [estimate(found[place]["auc"][row["name"]]) if place in found else "\u2013" for place in places]
         rows.append((row["kind"], [escape(label(row["name"])), *areas]))
-    return section("New users, new items", paragraph("Seen and new: in train or not.", "note"), table(head, rows))
+    note = "Does it still work for new users, new items, short histories and rare items? Seen means: has rows in train."
+    return "".join([paragraph(note, "note"), table(head, rows), plots(*_curves(report))])
 
 
 def calibration(report: Report) -> str:
     """Predicted against observed like-rates."""
     found = report["calibration"]
     curves = {label(name): [(bin_["predicted"], bin_["observed"]) for bin_ in curve["bins"]] for name, curve in found.items()}
-    errors = [(f"{label(name)}: calibration error", number(curve["expected_error"])) for name, curve in found.items()]
+    measures = [name for name, value in next(iter(found.values())).items() if not isinstance(value, list)]
+    rows = [("", [escape(label(name)), *(number(curve[measure]) for measure in measures)]) for name, curve in found.items()]
     note = "When the model says 70 %, do 70 % like it? Ten bins of equally many rows; on the diagonal the answer is yes."
     drawn = plots(("Predicted against observed", svg.calibration("calibration", curves)))
-    return section("Calibration", paragraph(note, "note"), drawn, tiles(errors))
+    return "".join([paragraph(note, "note"), drawn, table(["", *map(spoken, measures)], rows)])
 
 
 def estimate(found: Report) -> str:
     """A metric over its interval, as a table cell."""
     return f"{number(found['value'])}<small>{span(found)}</small>"
+
+
+def _curves(report: Report) -> list[tuple[str, str]]:
+    drawn = []
+    for side, (heading, x_label) in SIDES.items():
+        points = [point for point in report["curves"] if point["by"] == side]
+        series: dict[str, list[svg.Bar]] = {}
+        for point in points:
+            bar = svg.Bar(point["group"], point["auc"], point["low"], point["high"])
+            series.setdefault(label(point["name"]), []).append(bar)
+        first = [point for point in points if point["name"] == points[0]["name"]]
+        labels = [_ends(point) for point in first]
+        drawn.append((heading, svg.groups(heading, labels, series, x_label)))
+    return drawn
+
+
+def _ends(point: Report) -> tuple[str, str]:
+    first, last = count(point["first"]), count(point["last"])
+    return (first, "") if first == last else (first, f"to {last}")
 
 
 def _intervals(report: Report, metric: str) -> str:
@@ -86,7 +109,31 @@ def _intervals(report: Report, metric: str) -> str:
 
 def _used(report: Report, metric: str) -> str:
     found = report["metrics"][0]["metrics"][metric]
-    return f"{metric.upper()}<small>{found['num_users']:,} users,<br>{found['num_dropped']:,} dropped</small>"
+    return f"{_defined(metric)}<small>{count(found['num_users'])} users,<br>{count(found['num_dropped'])} dropped</small>"
+
+
+def _defined(metric: str) -> str:
+    """The name of a metric, with what it measures on hover."""
+    return f'<abbr title="{escape(meaning(metric))}">{escape(metric_name(metric))}</abbr>'
+
+
+def _footnote(report: Report) -> str:
+    """The same definitions for paper and phones, and who was left out."""
+    said = [f"<b>{escape(metric_name(metric))}</b>: {escape(meaning(metric))}." for metric in COLUMNS]
+    dropped = (
+        "Dropped users have rows of one class only (UAUC) or no like among at least two rows (NDCG, MAP). Ties count as their average."
+    )
+    return f'<p class="note">{" ".join(said)} {dropped}</p>'
+
+
+def _everything(report: Report) -> str:
+    """All metrics of all scorers."""
+    scorers = report["metrics"]
+    rows = []
+    for metric, found in scorers[0]["metrics"].items():
+        users = f"{count(found['num_users'])}<small>{count(found['num_dropped'])} dropped</small>"
+        rows.append(("", [_defined(metric), users, *(estimate(row["metrics"][metric]) for row in scorers)]))
+    return table(["Metric", "Users", *(escape(label(row["name"])) for row in scorers)], rows)
 
 
 def _scorer(row: Report) -> tuple[str, list[str]]:

@@ -1,4 +1,4 @@
-"""Sections of the report that say what the run did: users, data, traces, training, explanations, settings."""
+"""Sections of the report that say what the run did: explanations, data, traces, training."""
 
 from __future__ import annotations
 
@@ -7,59 +7,58 @@ from html import escape
 from typing import Any
 
 from thinkrec.evaluate.report import svg
-from thinkrec.evaluate.report.html import folded, paragraph, plots, section, table, tiles, tree
-from thinkrec.evaluate.report.quality import estimate
-from thinkrec.evaluate.report.words import label, percent
+from thinkrec.evaluate.report.html import cards, chips, folded, paragraph, plots, table, tiles, tree
+from thinkrec.evaluate.report.words import count, percent, plain, spoken
 
 Report = Mapping[str, Any]
 
 LABELS = {1: "liked it", 0: "did not like it"}
+DRAWN = {
+    "wrong": ("Sure and wrong", "Where the model was surest and yet wrong, among the rows explained: look here first."),
+    "right": ("Sure and right", "Where it was surest and right."),
+    "random": ("Drawn at random", "What the others are like."),
+}
 
 
-def clusters(report: Report) -> str:
-    """Where rows were routed, how good that was, and who is in each cluster."""
-    shares = [(row["route"], row["num_rows"] / report["num_rows"]) for row in report["routes"]]
-    sizes = [(f"cluster {row['cluster']}", float(row["num_users"]), f"{row['num_users']:,} users") for row in report["portraits"]]
-    models = [row["name"] for row in report["metrics"] if row["kind"] == "model"]
-    groups = [(f"route: {row['route']}", row) for row in report["routes"]] + [(_cluster(row["cluster"]), row) for row in report["clusters"]]
-    rows = []
-    for name, group in groups:
-        areas = [estimate(group["auc"][model]) for model in models]
-        rows.append(("", [f"{escape(name)}<small>{group['num_rows']:,} test rows</small>", *areas]))
-    difference = report["figures"].get("cluster", {}).get("cohens_d_max")
-    said = "" if difference is None else f"Largest difference between two clusters in train rows per user, Cohen's d: {difference:.2f}."
-    return section(
-        "Clusters and routing",
-        paragraph(said if report["portraits"] else "No cluster assignment was handed to this report.", "note"),
-        plots(
-            ("Where test rows were routed", svg.bars("routing shares", [(route, share, percent(share)) for route, share in shares])),
-            ("Users per cluster", svg.bars("cluster sizes", sizes)),
-        ),
-        table(["AUC", *(escape(label(model)) for model in models)], rows),
-        _cards([_portrait(row) for row in report["portraits"]]),
-    )
+def explanations(report: Report) -> str:
+    """What the model says about some test rows, with what it was shown: surest wrong ones, surest right ones, random ones."""
+    found = report["explanations"]
+    if not found:
+        return paragraph("No explanations were handed to this report.", "note")
+    overlaps = [paragraph(_overlap(kind, measured), "note") for kind, measured in found["overlap"].items() if measured]
+    parts = [_quality(found), *overlaps]
+    for drawn, (heading, note) in DRAWN.items():
+        rows = [row for row in found["rows"] if row["drawn"] == drawn]
+        if rows:
+            parts += [f"<h3>{heading}</h3>", paragraph(note, "note"), cards([_explanation(row) for row in rows])]
+    return "".join([*parts])
 
 
 def data(report: Report) -> str:
     """What the leak audit found, and what each split holds."""
-    return section("Data", "<h3>Leak audit</h3>", _audit(report["audit"]), "<h3>Splits</h3>", _fingerprint(report["fingerprint"]))
+    return "".join(["<h3>Leak audit</h3>", _audit(report["audit"]), "<h3>Splits</h3>", _fingerprint(report["fingerprint"])])
 
 
 def traces(report: Report) -> str:
     """How the teacher's reasoning was gathered."""
     found, figures = report["traces"], report["figures"].get("traces", {})
     if not found:
-        return section("Reasoning traces", paragraph("No traces were handed to this report.", "note"), tree(figures))
-    shares = [
-        ("traces", f"{found['num_traces']:,}"),
+        return "".join([paragraph("No traces were handed to this report.", "note"), tree(figures)])
+    facts = [
+        ("traces", count(found["num_traces"])),
+        ("rows asked with a trace", percent(found["accepted_share"])),
+        ("claims that hold", percent(found["claim_rate"])),
         ("say like", percent(found["like_share"])),
         ("given the answer", percent(found["hinted_share"])),
         ("cut off", percent(found["truncated_share"])),
-        ("tokens, mean", f"{found['mean_tokens']:.0f}"),
+        ("tokens, mean", count(found["mean_tokens"])),
     ]
-    attempts = [(f"attempt {row['attempt']}", float(row["num_traces"]), f"{row['num_traces']:,}") for row in found["by_attempt"]]
-    drawn = plots(("Accepted at which attempt", svg.bars("attempts", attempts)))
-    return section("Reasoning traces", tiles(shares), drawn, folded("Figures of the stage", tree(figures)))
+    attempts = [_attempt(row) for row in found["by_attempt"]]
+    refused = [(reason, float(number), count(number)) for reason, number in (found["refused"] or {}).items()]
+    drawn = plots(
+        ("Accepted at which attempt", svg.bars("attempts", attempts)), ("Why answers were refused", svg.bars("refusals", refused))
+    )
+    return "".join([tiles(facts), drawn, folded("Figures of the stage", tree(figures))])
 
 
 def training(report: Report) -> str:
@@ -75,52 +74,45 @@ def training(report: Report) -> str:
     spans = [svg.Span(f"expert {row['expert']}", int(row["group"]), row["start_s"], row["end_s"]) for row in report["timeline"]]
     drawn.append(("Experts on their worker groups", svg.gantt("expert timeline", spans)))
     known = any(drawing for _, drawing in drawn)
-    return section("Training", plots(*drawn) if known else paragraph("No training logs were handed to this report.", "note"))
+    return plots(*drawn) if known else paragraph("No training logs were handed to this report.", "note")
 
 
-def explanations(report: Report) -> str:
-    """What the model says about some test rows, with what it was shown."""
-    found = report["explanations"]
-    if not found:
-        return section("Explanations", paragraph("No explanations were handed to this report.", "note"))
-    facts = [
-        ("rows explained", f"{found['num_rows']:,}"),
-        ("cut off", percent(found["truncated_share"])),
-    ]
-    return section("Explanations", tiles(facts), _cards([_explanation(row) for row in found["rows"]]))
+def _attempt(row: Report) -> tuple[str, float, str]:
+    name = f"retry {row['attempt']}" if row["attempt"] else "first answer"
+    return name, float(row["num_traces"]), count(row["num_traces"])
 
 
-def settings(report: Report) -> str:
-    """Everything needed to make this run again."""
-    return section(
-        "Settings and versions",
-        folded("Every setting of this run", tree(report["settings"])),
-        folded("Versions of the packages", tree(report["versions"])),
-        folded("Figures of every stage", tree(report["figures"])),
-    )
+def _quality(found: Report) -> str:
+    """Every figure about the explanations: shares as tiles, whatever is nested as a table."""
+    flat = {name: value for name, value in found.items() if name != "num_rows" and not isinstance(value, Mapping | list)}
+    nested = {name: value for name, value in found.items() if isinstance(value, Mapping) and name != "overlap"}
+    shown = [(spoken(name), percent(value) if name.endswith("_share") else plain(value)) for name, value in flat.items()]
+    return tiles([("rows explained", count(found["num_rows"])), *shown]) + (tree(nested) if nested else "")
 
 
-def _portrait(row: Report) -> str:
-    chips = _chips([f"{found['keyword']} \u00d7{found['lift']:.1f}" for found in row["keywords"]])
-    facts = paragraph(f"{row['num_users']:,} users, {row['num_likes']:,} likes in train", "note")
-    return f"<h3>Cluster {row['cluster']}</h3>{facts}{chips or paragraph('No keyword stands out.', 'note')}"
+def _overlap(kind: str, found: Report) -> str:
+    values = [f"{name} {plain(metric['value'])} (shuffled {plain(metric['shuffled'])})" for name, metric in found["metrics"].items()]
+    left_out = [f"{name} is left out: {why}" for name, why in found["left_out"].items()]
+    return f"Overlap with {found['num_pairs']:,} {kind} references: {'; '.join([*values, *left_out])}."
 
 
 def _explanation(row: Report) -> str:
     truth = LABELS.get(row["label"], "label unknown")
-    chips = _chips([f"user {row['user_id']}", row["route"], f"says {row['verdict']}", f"p {percent(row['p_like'])}", truth])
+    facts = chips(
+        [f"user {row['user_id']}", row["route"], f"says {row['said'] or 'neither'}", f"gives a like {percent(row['p_like'])}", truth]
+    )
     prompt = folded("What the model was shown", f"<pre>{escape(row['prompt'])}</pre>")
-    return f"<h3>{escape(row['title'])}</h3>{chips}{paragraph(row['text'])}{prompt}"
+    return f"<h3>{escape(row['title'])}</h3>{facts}{paragraph(row['text'])}{prompt}"
 
 
-def _audit(audit: Report | None) -> str:
-    if audit is None:
-        return paragraph("No audit was handed to this report.", "note")
+def _audit(findings: Sequence[Report]) -> str:
     rows = []
-    for found in audit["findings"]:
+    for found in findings:
         num_rows = found["num_rows"]
-        answer = f'<span class="worse">{num_rows:,} rows</span>' if num_rows else '<span class="better">none</span>'
-        rows.append(("", [f"{escape(found['check'].replace('_', ' '))}<small>{escape(found['meaning'])}</small>", answer]))
+        tone = "worse" if found["severity"] == "stop" else "note"
+        answer = f'<span class="{tone}">{count(num_rows)} rows</span>' if num_rows else '<span class="better">none</span>'
+        notes = [found["meaning"], *([f"Example: {found['examples'][0]}. Mend: {found['mend']}"] if num_rows else [])]
+        rows.append(("", [escape(spoken(found["check"])) + "".join(f"<small>{escape(note)}</small>" for note in notes), answer]))
     return table(["Looked for", "Found"], rows)
 
 
@@ -129,23 +121,13 @@ def _fingerprint(facts: Report | None) -> str:
         return paragraph("No fingerprint was handed to this report.", "note")
     rows = []
     for name, part in facts["splits"].items():
-        counts = [f"{part[key]:,}" for key in ("num_rows", "num_users", "num_items")]
+        counts = [count(part[key]) for key in ("num_rows", "num_users", "num_items")]
         first, last = (escape((part[key] or "\u2013")[:10]) for key in ("from", "to"))
         rows.append(("", [f"{escape(name)}<small>{first} to {last}</small>", *counts, percent(part["like_rate"])]))
-    return table(["", "rows", "users", "items", "likes"], rows) + folded("Everything the fingerprint holds", tree(facts))
-
-
-def _cards(cards: Sequence[str]) -> str:
-    return '<div class="cards">' + "".join(f'<div class="card">{card}</div>' for card in cards) + "</div>" if cards else ""
-
-
-def _chips(texts: Sequence[str]) -> str:
-    return "".join(f'<span class="chip">{escape(text)}</span>' for text in texts)
+    drawn = table(["", "rows", "users", "items", "likes"], rows)
+    digest = paragraph(f"Content digest (SHA-256): {facts['sha256']}", "note digest") if "sha256" in facts else ""
+    return drawn + digest + folded("Everything the fingerprint holds", tree(facts))
 
 
 def _curve(points: Sequence[Report], part: str) -> list[tuple[float, float]]:
     return [(point["step"], point[part]) for point in points if point[part] is not None]
-
-
-def _cluster(cluster: int) -> str:
-    return f"cluster {cluster}" if cluster >= 0 else "no vector"

@@ -8,7 +8,7 @@ PAGE = """
 :root { --ink: #1c2126; --soft: #626b75; --faint: #e6e8eb; --wash: #f6f7f8; --tint: #f2f6fd;
   --accent: #1d5fc4; --warm: #b4530a; --good: #12795f; --type: system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
 * { box-sizing: border-box; }
-html { -webkit-text-size-adjust: 100%; }
+html { color-scheme: light; -webkit-text-size-adjust: 100%; }
 body { margin: 0; background: #fff; color: var(--ink); font: 16px/1.55 var(--type); font-variant-numeric: tabular-nums; }
 main { max-width: 1080px; margin: 0 auto; padding: 40px 20px 80px; }
 header { border-bottom: 1px solid var(--faint); padding-bottom: 28px; margin-bottom: 8px; }
@@ -19,6 +19,14 @@ h2 { font-size: 20px; font-weight: 650; letter-spacing: -.01em; margin: 52px 0 6
 h3 { font-size: 14px; font-weight: 600; margin: 0 0 8px; }
 p { margin: 0 0 10px; max-width: 44em; text-wrap: pretty; }
 p.lead { font-size: 17px; }
+nav { display: flex; flex-wrap: wrap; gap: 4px 18px; padding: 14px 0; font-size: 14px; }
+nav a { color: var(--soft); text-decoration: none; border-bottom: 1px solid transparent; }
+nav a:hover { color: var(--accent); border-color: var(--accent); }
+section h3 { margin-top: 24px; }
+.plots h3, .card h3 { margin-top: 0; }
+.plots svg + h3 { margin-top: 24px; }
+abbr { text-decoration: underline dotted #b9bfc6; text-underline-offset: 3px; cursor: help; }
+.digest { overflow-wrap: anywhere; }
 .note { color: var(--soft); font-size: 14px; }
 .better { color: var(--good); }
 .worse { color: var(--warm); }
@@ -35,6 +43,7 @@ th, td { padding: 7px 10px 7px 0; text-align: right; vertical-align: top; border
 th { font-weight: 600; border-bottom-color: #b9bfc6; vertical-align: bottom; }
 th small, td small { display: block; color: var(--soft); font-weight: 400; font-size: 12px; }
 th:first-child, td:first-child { text-align: left; white-space: normal; min-width: 7em; }
+table.broad th:first-child, table.broad td:first-child { position: sticky; left: 0; background: #fff; }
 tr.model td { background: var(--tint); }
 tr.model td:first-child { box-shadow: inset 3px 0 var(--accent); padding-left: 10px; font-weight: 600; }
 table.facts { table-layout: fixed; margin: 8px 0 20px; }
@@ -47,6 +56,7 @@ table.facts td:first-child { width: 38%; color: var(--soft); }
 .cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(320px, 100%), 1fr)); gap: 16px; margin: 16px 0; }
 .card { border: 1px solid var(--faint); border-radius: 6px; padding: 14px 16px; min-width: 0; overflow-wrap: anywhere; }
 .card p { font-size: 15px; margin: 8px 0; }
+.card p.note { font-size: 13px; }
 .chip { display: inline-block; font-size: 12px; background: var(--wash); border-radius: 10px; padding: 1px 9px; margin: 0 4px 4px 0; }
 """
 
@@ -58,6 +68,7 @@ svg text { font: 12px var(--type); fill: var(--ink); }
 svg .end { text-anchor: end; }
 svg .middle { text-anchor: middle; }
 svg .tick { fill: var(--soft); font-size: 11px; }
+svg .soft { fill: var(--soft); font-size: 11px; }
 svg text.on { fill: #fff; }
 svg text.strong { font-weight: 600; }
 svg text.plain { fill: #3d454d; }
@@ -68,6 +79,9 @@ svg line.strong { stroke: var(--accent); }
 svg line.plain { stroke: #aab1b9; }
 svg circle.strong { fill: var(--accent); }
 svg circle.plain { fill: #6d7680; }
+svg .faint { opacity: .5; }
+svg .ring { stroke: #fff; stroke-width: 2.5; }
+svg polyline.thin { stroke-width: 1; opacity: .45; }
 svg polyline { fill: none; stroke-width: 1.8; stroke-linejoin: round; }
 """
 
@@ -85,10 +99,18 @@ PHONE = """
   table.figures tr.model { background: var(--tint); box-shadow: inset 3px 0 var(--accent); padding-left: 10px; }
   table.figures tr.model td:first-child { box-shadow: none; }
 }
-@media print { main { max-width: none; padding: 0; } .card, .plots > div { break-inside: avoid; } }
+@page { margin: 16mm; }
+@media print {
+  body { font-size: 11pt; print-color-adjust: exact; -webkit-print-color-adjust: exact; }
+  main { max-width: none; padding: 0; }
+  nav { display: none; }
+  h2, h3, thead { break-after: avoid; }
+  tr, .card, .tiles, .plots > div { break-inside: avoid; }
+}
 """
 
 SERIES = "".join(
-    f"svg rect.c{n}, svg circle.c{n} {{ fill: {colour}; }} svg polyline.c{n} {{ stroke: {colour}; }}\n" for n, colour in enumerate(COLOURS)
+    f"svg rect.c{n}, svg circle.c{n} {{ fill: {colour}; }} svg polyline.c{n}, svg line.c{n} {{ stroke: {colour}; }}\n"
+    for n, colour in enumerate(COLOURS)
 )
 STYLE = PAGE + TABLES + PLOTS + SERIES + PHONE

@@ -41,6 +41,12 @@ def test_text_and_categories_are_optional(tmp_path):
     assert items["text"].to_pylist() == items["categories"].to_pylist() == [None, None]
 
 
+def test_items_may_say_when_their_texts_were_written(tmp_path):
+    assert "ts" not in read(write(tmp_path)).items.column_names
+    dated = read(write(tmp_path, items=ITEMS | {"ts": pa.array([datetime(2020, 9, 13, 12, 26, 40), None], pa.timestamp("s"))})).items
+    assert dated["ts"].to_pylist() == [TS, None]
+
+
 def test_a_folder_of_files_is_read_in_order_of_name(tmp_path):
     settings = write(tmp_path)
     (tmp_path / "interactions.parquet").unlink()

@@ -50,8 +50,11 @@ def history_counts(log: Log, last: int | None = None) -> tuple[Array, Array]:
     return _counts_before(log.user, log.label, log.visible, last)
 
 
-def category_affinity(log: Log) -> Array:
-    """How much better than average the user's visible history went in the row's categories: smoothed residual, 0 where nothing is known."""
+def category_affinity(log: Log, expected: Array) -> Array:
+    """How much better than the `expected` like-rate of a row the user's visible history went in its categories; 0 where nothing is known.
+
+    A smoothed residual, averaged over the row's categories.
+    """
     first, size = _groups(log.item_categories[:, 0], int(log.item.max(initial=-1)) + 1)
     repeat = size[log.item]
     row = np.repeat(np.arange(len(log.item)), repeat)
@@ -61,8 +64,7 @@ def category_affinity(log: Log) -> Array:
     row, category = row[order], category[order]
     changed = np.diff(log.user[row], prepend=-1) | np.diff(category, prepend=-1)
     likes, seen = _counts_before(np.cumsum(changed != 0), log.label[row], log.visible[row], None)
-    expected = rate(*history_counts(log), log.like_rate, 1.0)[row]
-    residual = np.bincount(row, (likes - seen * expected) / (seen + SMOOTHING), minlength=len(repeat))
+    residual = np.bincount(row, (likes - seen * expected[row]) / (seen + SMOOTHING), minlength=len(repeat))
     return residual / np.maximum(repeat, 1)
 
 

@@ -1,17 +1,11 @@
-"""Counts against a loop that can only look back, and baselines that find what was planted."""
+"""Counts against a loop that can only look back."""
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
-import polars as pl
 import pytest
-from sklearn.metrics import roc_auc_score
 
-from thinkrec.errors import DataError
-from thinkrec.evaluate import baselines
-from thinkrec.evaluate.counts import SMOOTHING, Log, category_affinity, history_counts, item_counts, rate, user_counts
+from thinkrec.data.counts import SMOOTHING, Log, category_affinity, history_counts, item_counts, rate, user_counts
 
 
 @pytest.fixture
@@ -46,9 +40,8 @@ def test_train_counts_leave_the_row_itself_out(log, counts, key):
 
 
 def test_category_affinity_equals_a_loop(log):
-    affinity = category_affinity(log)
-    history = history_counts(log)
-    expected = rate(*history, log.like_rate, 1.0)
+    expected = rate(*history_counts(log), log.like_rate, 1.0)
+    affinity = category_affinity(log, expected)
     of = [set(log.item_categories[log.item_categories[:, 0] == n, 1]) for n in range(15)]
     for i in range(200):
         parts = []
@@ -60,7 +53,7 @@ def test_category_affinity_equals_a_loop(log):
 
 def test_no_categories_at_all_is_no_affinity(log):
     bare = Log(log.user, log.item, log.label, log.train, log.visible, np.empty((0, 2), np.int64))
-    assert not category_affinity(bare).any()
+    assert not category_affinity(bare, np.full(200, 0.5)).any()
 
 
 def test_flipping_one_label_moves_later_rows_only(log):
@@ -72,38 +65,3 @@ def test_flipping_one_label_moves_later_rows_only(log):
     moved = np.flatnonzero(history_counts(log)[0] != history_counts(other)[0])
     assert len(moved)
     assert moved.min() > at
-
-
-def test_two_number_baseline_finds_planted_rates_and_shuffled_labels_kill_it():
-    rng = np.random.default_rng(2)
-    user, item = np.repeat(np.arange(100), 40), rng.integers(0, 50, 4000)
-    logit = 1.5 * rng.normal(size=100)[user] + 1.5 * rng.normal(size=50)[item]
-    label = (rng.random(4000) < 1 / (1 + np.exp(-logit))).astype(np.int64)
-    train = np.tile(np.arange(40) < 30, 100)
-
-    def area(labels: np.ndarray, name: str) -> float:
-        log = Log(user, item, labels, train, np.ones(4000, bool), np.empty((0, 2), np.int64))
-        return roc_auc_score(label[~train], baselines.counted(log, 10)[name][~train])
-
-    assert area(label, "user_item_rate") > area(label, "item_rate") + 0.05 > 0.7
-    assert area(label, "logistic") > 0.75
-    shuffled = [area(rng.permutation(label), "user_item_rate") for _ in range(10)]
-    assert abs(np.mean(shuffled) - 0.5) < 0.05
-
-
-def test_one_class_in_train_is_refused(log):
-    with pytest.raises(DataError, match="same label"):
-        baselines.counted(Log(log.user, log.item, np.ones(200, np.int64), log.train, log.visible, log.item_categories), 10)
-
-
-def test_factorised_scores_and_missing_vectors(tmp_path):
-    vector = pl.Array(pl.Float32, 3)
-    pl.DataFrame({"id": ["u1"], "vector": [[1.0, 2.0, 0.5]]}, schema_overrides={"vector": vector}).write_parquet(tmp_path / "users.parquet")
-    pl.DataFrame({"id": ["i1"], "vector": [[3.0, 4.0, 0.25]]}, schema_overrides={"vector": vector}).write_parquet(
-        tmp_path / "items.parquet"
-    )
-    pairs = pl.DataFrame({"user_id": ["new", "u1", "u1", "new"], "item_id": ["i1", "i1", "new", "new"]})
-    (tmp_path / "encoder.json").write_text(json.dumps({"source": "mf", "mean": 0.125}))
-    assert baselines.factorised(pairs, tmp_path).tolist() == [0.375, 11.875, 0.625, 0.125]
-    (tmp_path / "encoder.json").write_text(json.dumps({"source": "given"}))
-    assert baselines.factorised(pairs, tmp_path) is None

@@ -1,0 +1,69 @@
+"""The plan against a real small run: tokens counted, tensors summed. Tolerances: 3 % once the run's own tokenizer counts, 15 % before."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from tiny import TINY
+
+from thinkrec import config as config_room
+from thinkrec import pipeline
+from thinkrec.config import Config
+from thinkrec.model.build import build
+from thinkrec.model.tables import Places, load_tables
+from thinkrec.ops.machines import Machines
+from thinkrec.ops.plan import Phase, Plan, make_plan
+from thinkrec.store import Artefact
+from thinkrec.train.instances import Instances, train_positions
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory) -> Config:
+    tree = {**TINY, "run": {"dir": str(tmp_path_factory.mktemp("plan"))}, "traces": {"enabled": False}}
+    tree["prompt"] = {**TINY["prompt"], "slots": "none"}
+    tree["train"] = {**TINY["train"], "global_adapter": {"num_epochs": 1.0}}
+    return config_room.parse(tree)
+
+
+@pytest.fixture(scope="module")
+def before(config) -> Plan:
+    return make_plan(config, Machines.of_config(config))
+
+
+@pytest.fixture(scope="module")
+def artefacts(ray_cluster, before, config) -> dict[str, Artefact]:
+    return pipeline.run(config, lambda event, **fields: None, until="base")
+
+
+def phase_of(plan: Plan, name: str) -> Phase:
+    return next(phase for phase in plan.phases if phase.name == name)
+
+
+def test_tokens_rows_and_parameters_are_as_planned(artefacts, before, config):
+    places = Places({name: artefact.uri for name, artefact in artefacts.items()})
+    tables = load_tables(config, places)
+    phase, rate = config.train.global_adapter, config.train.micro_batch_size
+    instances = Instances(config, tables, train_positions(tables), [])
+    order = instances.order(phase.batch_size, config.run.seed)
+    num_steps = order.num_steps(phase.num_epochs)
+    batches = [instances.batch(rows) for step in range(num_steps) for rows in order.batch(step).reshape(-1, rate)]
+    places_counted = sum(batch.num_tokens for batch in batches)
+    tokens_counted = sum(
+        len(tables.prompt(int(instances.positions[row])).ids) + 1 for step in range(num_steps) for row in order.batch(step)
+    )
+    after = make_plan(config, Machines.of_config(config))
+    assert {stage.name: stage.state for stage in after.stages}["base"] == "committed"
+    guessed, planned = phase_of(before, "global"), phase_of(after, "global")
+    assert planned.num_steps == num_steps
+    assert planned.tokens == pytest.approx(tokens_counted, rel=0.03)
+    assert planned.places == pytest.approx(places_counted, rel=0.05)
+    assert guessed.tokens == pytest.approx(tokens_counted, rel=0.15)
+    assert before.sizes.num_train == pytest.approx(int(np.sum(tables.interactions.split == 0)), rel=0.15)
+
+    recommender = build(config, places, tables)
+    held = {name: one.numel() * one.element_size() for name, one in recommender.named_parameters()}
+    adapter = sum(number for name, number in held.items() if "lora" in name)
+    assert phase_of(after, "score").memory.base == sum(held.values()) - adapter
+    assert planned.memory.trained * config.train.num_workers == adapter  # ZeRO-3 shards it

@@ -1,0 +1,26 @@
+"""The whole line with prompt.answer = "after": the model reasons before its verdict is read; the report says what that is worth (D11)."""
+
+from __future__ import annotations
+
+import json
+
+import polars as pl
+import pytest
+from tiny import TINY
+
+from thinkrec import config as config_room
+from thinkrec import pipeline
+
+pytestmark = [pytest.mark.long, pytest.mark.cluster, pytest.mark.timeout(900)]
+
+
+def test_scores_wait_for_the_reasoning_and_its_worth_is_reported(ray_cluster, tmp_path):
+    tree = {**TINY, "run": {"dir": str(tmp_path)}, "prompt": {**TINY["prompt"], "answer": "after"}}
+    artefacts = pipeline.run(config_room.parse(tree), lambda event, **fields: None)
+    fusion, direct = (pl.read_parquet(artefacts["score"].path(f"scores/{name}.parquet")) for name in ("fusion", "direct"))
+    assert fusion["row"].to_list() == direct["row"].to_list()
+    assert (fusion["score"] != direct["score"]).any()
+    report = json.loads(artefacts["evaluate"].path("report.json").read_text())
+    think = report["explanations"]["think"]
+    assert think["difference"]["value"] == pytest.approx(think["after"] - think["none"])
+    assert {row["against"] for row in report["differences"]} >= {"direct", "global"}

@@ -1,0 +1,141 @@
+"""What the fused model says, against a plain loop over the whole vocabulary; and where its score is read."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from thinkrec import config as config_room
+from thinkrec.config import NanoSection, PromptSection
+from thinkrec.data.history import Interactions
+from thinkrec.model import nano
+from thinkrec.model.adapters import install
+from thinkrec.model.prompt import ItemText, Template, fixed_phrases
+from thinkrec.model.recommender import Recommender
+from thinkrec.model.tables import Tables
+from thinkrec.score.speech import MIN_TOKENS, Speaker
+
+TITLES = ["Alpha", "Beta", "Gamma", "Delta"]
+POSITIONS = [1, 3, 5, 6]  # prompts of different lengths
+GATES = np.array([[1, 0], [0.3, 0.7], [0, 1], [0.5, 0.5]], np.float32)
+MAX_TOKENS = 12
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return nano.make_tokenizer([*TITLES, " because of noir"], fixed_phrases(PromptSection()), NanoSection(vocab_size=300))
+
+
+@pytest.fixture
+def make(tokenizer):
+    """make(answer) -> a speaker over random weights whose adapters matter; batches of three."""
+
+    def build(answer: str = "first") -> Speaker:
+        prompt = {"priors": False, "answer": answer, "max_answer_tokens": MAX_TOKENS}
+        config = config_room.parse({"prompt": prompt, "evaluate": {"batch_size": 3}})
+        num_rows = 7
+        data = Interactions(
+            user=np.zeros(num_rows, np.int32),
+            item=np.arange(num_rows, dtype=np.int32) % 4,
+            label=(np.arange(num_rows) % 2).astype(np.int8),
+            ts=np.arange(num_rows),
+            row=np.arange(num_rows),
+            split=np.zeros(num_rows, np.int8),
+            offsets=np.array([0, num_rows]),
+            user_ids=["u"],
+            item_ids=["a", "b", "c", "d"],
+            item_in_train=np.ones(4, bool),
+        )
+        tables = Tables(data, Template(tokenizer, [ItemText(title) for title in TITLES], config.prompt), None, None)
+        llm = nano.make_model(len(tokenizer), 256, NanoSection(hidden_size=32, num_layers=1), seed=3).eval()
+        llm.lm_head.weight.data *= 20  # so that random weights have opinions
+        bank = install(llm, ("q_proj", "v_proj"), 2, rank=2, alpha=4.0)
+        generator = torch.Generator().manual_seed(1)
+        for layer in bank.layers.values():
+            layer.lora_B.data.normal_(0, 0.5, generator=generator)
+        return Speaker(config, Recommender(llm, bank, tables.template.verdict_ids).eval(), tables)
+
+    return build
+
+
+def ask(speaker: Speaker):
+    return [speaker.tables.prompt(at) for at in POSITIONS], [0] * len(POSITIONS), GATES
+
+
+def logits(speaker: Speaker, ids: list[int], gates: np.ndarray) -> torch.Tensor:
+    """Of the next token, by one whole forward pass of this row alone."""
+    bank = speaker.recommender.bank
+    bank.gates.rows, bank.gates.fusion = torch.from_numpy(gates)[None], "exact"
+    with torch.no_grad():
+        return speaker.recommender.llm(input_ids=torch.tensor([ids])).logits[0, -1]
+
+
+def plain_loop(speaker: Speaker, ids: list[int], gates: np.ndarray, stops: list[int], num_held: int) -> list[int]:
+    """Greedy ids, a stop included; stops are held back for `num_held` tokens."""
+    said: list[int] = []
+    while len(said) < MAX_TOKENS and not (said and said[-1] in stops):
+        scores = logits(speaker, ids + said, gates)
+        if len(said) < num_held:
+            scores[stops] = float("-inf")
+        said.append(int(scores.argmax()))
+    return said
+
+
+def yes_minus_no(speaker: Speaker, ids: list[int], gates: np.ndarray) -> float:
+    no, yes = speaker.tables.template.verdict_ids
+    found = logits(speaker, ids, gates)
+    return float(found[yes] - found[no])
+
+
+@pytest.mark.parametrize("answer", ["first", "after"])
+def test_a_batch_says_what_each_row_alone_would_say(make, answer):
+    speaker = make(answer)
+    template = speaker.tables.template
+    stops = [template.tokenizer.eos_token_id, *(template.verdict_ids if answer == "after" else ())]
+    prompts, users, gates = ask(speaker)
+    speeches = speaker.speak(prompts, users, gates)
+    for prompt, own, speech in zip(prompts, gates, speeches, strict=True):
+        said = plain_loop(speaker, prompt.ids, own, stops, MIN_TOKENS + (answer == "first"))
+        end = len(said) - (said[-1] in stops)
+        word = said[0] if answer == "first" else said[-1]
+        verdict = template.verdict_ids.index(word) if word in template.verdict_ids else None
+        assert speech.reasoning == said[answer == "first" and verdict is not None : end]
+        assert (speech.verdict, speech.finished) == (verdict, said[-1] in stops)
+    assert len({tuple(speech.reasoning) for speech in speeches}) > 1
+
+
+def test_first_scores_are_read_from_the_prompt_alone(make):
+    speaker = make("first")
+    prompts, users, gates = ask(speaker)
+    expected = [yes_minus_no(speaker, prompt.ids, own) for prompt, own in zip(prompts, gates, strict=True)]
+    assert speaker.scores(prompts, users, gates) == pytest.approx(expected, abs=1e-3)
+
+
+def test_after_scores_are_read_where_the_reasoning_ends(make):
+    """D11."""
+    speaker = make("after")
+    prompts, users, gates = ask(speaker)
+    thoughts = [speech.reasoning for speech in speaker.speak(prompts, users, gates)]
+    after = [yes_minus_no(speaker, prompt.ids + thought, own) for prompt, thought, own in zip(prompts, thoughts, gates, strict=True)]
+    direct = [yes_minus_no(speaker, prompt.ids, own) for prompt, own in zip(prompts, gates, strict=True)]
+    assert speaker.scores(prompts, users, gates) == pytest.approx(after, abs=1e-3)
+    assert speaker.scores(prompts, users, gates, think=False) == pytest.approx(direct, abs=1e-3)
+    assert np.abs(np.array(after) - direct).min() > 0.01
+
+
+@pytest.mark.parametrize(("word", "verdict"), [(" Yes", 1), (" No", 0), (" because", None)])
+def test_nothing_forces_the_verdict(make, tokenizer, word, verdict):
+    """The verdict is the model's first word, whatever that is, and no part of the reasoning."""
+    speaker = make("first")
+    [favourite] = tokenizer.encode(word, add_special_tokens=False)
+    mean = speaker.recommender.llm.model.norm.weight.data
+    mean.zero_()
+    speaker.recommender.llm.lm_head = torch.nn.Linear(32, len(tokenizer))
+    speaker.recommender.llm.lm_head.weight.data.zero_()
+    speaker.recommender.llm.lm_head.bias.data = torch.eye(len(tokenizer))[favourite]
+    prompts, users, gates = ask(speaker)
+    speech = speaker.speak(prompts[:1], users[:1], gates[:1])[0]
+    assert speech.verdict == verdict
+    assert speech.reasoning == [favourite] * (MAX_TOKENS - (verdict is not None))
+    assert not speech.finished

@@ -1,0 +1,88 @@
+"""Text metrics that need a model: BERTScore and BLEURT from local Hugging Face folders, and never from anywhere else.
+
+Both are small enough to stand here, and the published packages do not fit: bert-score 0.3.13 names its models by hub id and layer table,
+BLEURT as published needs TensorFlow and is not on PyPI.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from thinkrec.errors import ModelError
+from thinkrec.evaluate.placement import Array
+from thinkrec.model.base import check_folder
+
+BATCH_SIZE = 32
+
+
+def bert_score(folder: str, candidates: Sequence[str], references: Sequence[str], layer: int = -1) -> Array:
+    """BERTScore F (arXiv 1904.09675) of each pair, (n,), from hidden states of `layer`; 0 where one of the two has no token.
+
+    No inverse document frequencies and no rescaling to a baseline; begin and end tokens are left out.
+    """
+    from transformers import AutoModel
+
+    tokenizer, model = _load(folder, AutoModel, "evaluate.bert_score_path")
+    vectors = [
+        row[kept] for texts in _batches([*candidates, *references]) for row, kept in _vectors(tokenizer, model, texts, layer, folder)
+    ]
+    return np.array([_matched(a, b) for a, b in zip(vectors[: len(candidates)], vectors[len(candidates) :], strict=True)])
+
+
+def bleurt(folder: str, candidates: Sequence[str], references: Sequence[str]) -> Array:
+    """The output of a sequence regressor for each (reference, candidate), (n,)."""
+    import torch
+    from transformers import AutoModelForSequenceClassification
+
+    tokenizer, model = _load(folder, AutoModelForSequenceClassification, "evaluate.bleurt_path")
+    if model.config.num_labels != 1:
+        raise ModelError(f"a classifier of {model.config.num_labels} labels is no BLEURT", folder, "name a folder with one output")
+    found = []
+    for pairs in _batches(list(zip(references, candidates, strict=True))):
+        first, second = map(list, zip(*pairs, strict=True))
+        with torch.inference_mode():
+            inputs = tokenizer(first, second, padding=True, truncation=True, return_tensors="pt")
+            found.append(model(**inputs).logits[:, 0].double().numpy())
+    return np.concatenate(found)
+
+
+def _load(folder: str, kind: Any, key: str) -> tuple[Any, Any]:
+    from transformers import AutoTokenizer
+
+    check_folder(folder)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        model = kind.from_pretrained(folder, local_files_only=True, use_safetensors=True, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{key} names a folder that cannot be loaded: {error}", folder, f"mend {key}, or leave it empty") from None
+    return tokenizer, model.eval()
+
+
+def _vectors(tokenizer: Any, model: Any, texts: list[str], layer: int, folder: str) -> Iterator[tuple[Array, Array]]:
+    """For each text its token vectors (T, d) of length 1, and which are words of the text (T,)."""
+    import torch
+
+    inputs = tokenizer(texts, padding=True, truncation=True, return_special_tokens_mask=True, return_tensors="pt")
+    special = inputs.pop("special_tokens_mask").bool()
+    with torch.inference_mode():
+        states = model(**inputs, output_hidden_states=True).hidden_states
+    if not -len(states) <= layer < len(states):
+        raise ModelError(f"the model has no hidden layer {layer}, only {len(states)}", folder, "mend evaluate.bert_score_layer")
+    unit = torch.nn.functional.normalize(states[layer].double(), dim=-1)
+    kept = inputs["attention_mask"].bool() & ~special
+    yield from zip(unit.numpy(), kept.numpy(), strict=True)
+
+
+def _matched(candidate: Array, reference: Array) -> float:
+    if not len(candidate) or not len(reference):
+        return 0.0
+    similarity = candidate @ reference.T
+    precision, recall = similarity.max(1).mean(), similarity.max(0).mean()
+    return float(2 * precision * recall / (precision + recall))
+
+
+def _batches(rows: list[Any]) -> Iterator[list[Any]]:
+    return (rows[begin : begin + BATCH_SIZE] for begin in range(0, len(rows), BATCH_SIZE))
