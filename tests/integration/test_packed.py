@@ -50,9 +50,21 @@ def steps(folder: Path, name: str, expert: int) -> list[int]:
 
 @pytest.mark.parametrize("expert", [0, 1, 2])
 def test_each_expert_of_a_pack_equals_itself_alone(folder, expert):
-    """They differ in rows, traces, batch size, rate, schedule and number of steps; the first two rest while the third goes on."""
+    """They differ in rows, traces, batch size, rate, schedule and number of steps; the first two rest while the third goes on.
+
+    2e-5 and not 1e-5: the gradients agree to 5e-7, but rows of other company are padded and summed otherwise, so a number whose gradient is
+    nearly 0 (1e-5 of the largest, not far above eps) differs by some percent there, and Adam's first step of m / (sqrt(v) + eps) passes
+    that on. Ten of 4,160 numbers make up 99.99% of it. The next test takes this away.
+    """
     assert steps(folder, "packed", expert) == steps(folder, "alone", expert) == list(range((5, 9, 14)[expert]))
-    assert distance(folder, "packed", expert) <= 1e-5
+    assert distance(folder, "packed", expert) <= 2e-5
+
+
+@pytest.mark.parametrize("expert", [0, 1, 2])
+def test_what_is_left_is_rounding_that_adam_enlarges(folder, expert):
+    """The same trainings with eps = 1e-4 in place of 1e-8: what differed by 1.2e-5 differs by 1.2e-7, so nothing else is unlike."""
+    assert distance(folder, "packed_blunt", expert, "alone_blunt") <= 1e-6
+    assert distance(folder, "alone_blunt", expert) > 1e-2  # the control: it is a training of its own
 
 
 def test_the_experts_of_a_pack_are_unlike(folder):
