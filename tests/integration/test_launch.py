@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +14,22 @@ from thinkrec.launch import fit
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
 
-def stumble(settings: dict[str, Any]) -> None:
-    """Count the try; fail in the way the settings say, for as many tries as they say."""
-    tries = Path(settings["tries"])
-    tries.write_text(tries.read_text() + "x" if tries.is_file() else "x")
-    if len(tries.read_text()) <= settings["failures"]:
-        raise DataError("a row is wrong", "row 7", "mend it") if settings["on_purpose"] else RuntimeError("a cable was pulled")
+def stumbler() -> Callable[[dict[str, Any]], None]:
+    """A train function made here, so that it travels whole: a worker cannot import this file."""
+
+    def stumble(settings: dict[str, Any]) -> None:
+        """Count the try; fail in the way the settings say, for as many tries as they say."""
+        tries = Path(settings["tries"])
+        tries.write_text(tries.read_text() + "x" if tries.is_file() else "x")
+        if len(tries.read_text()) <= settings["failures"]:
+            raise DataError("a row is wrong", "row 7", "mend it") if settings["on_purpose"] else RuntimeError("a cable was pulled")
+
+    return stumble
 
 
 def launch(tmp_path: Path, *, failures: int, on_purpose: bool, max_failures: int) -> None:
     settings = {"tries": str(tmp_path / "tries"), "failures": failures, "on_purpose": on_purpose}
-    fit(stumble, settings, name="stumble", folder=str(tmp_path / "ray"), num_workers=1, use_gpu=False, max_failures=max_failures)
+    fit(stumbler(), settings, name="stumble", folder=str(tmp_path / "ray"), num_workers=1, use_gpu=False, max_failures=max_failures)
 
 
 def test_an_error_raised_on_purpose_comes_back_as_itself_after_one_try(ray_cluster, tmp_path):
