@@ -33,10 +33,11 @@ GIB = 2**30
 
 @pytest.fixture
 def big_base(tmp_path) -> Path:
-    """A folder with the config.json of an 8B model and a safetensors file without tensors."""
+    """A folder with the config.json of an 8B model, safetensors without tensors, and a tokenizer of a kind that plans do not read."""
     config = {"hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32, "num_attention_heads": 32}
     (tmp_path / "config.json").write_text(json.dumps({**config, "num_key_value_heads": 8, "vocab_size": 128256}))
     save_file({}, tmp_path / "model.safetensors")
+    (tmp_path / "tokenizer.model").touch()
     return tmp_path
 
 
