@@ -24,35 +24,47 @@ def fit(
     use_gpu: bool,
     max_failures: int = 0,
 ) -> None:
-    """Run `function(settings)` on a worker group and wait; a ThinkrecError raised by a worker comes back as itself.
+    """Run `function(settings)` on a worker group and wait, again up to `max_failures` times if it dies; it resumes by itself.
 
-    Raises EnvironmentFault when the cluster can never hold the group (Ray itself would wait for ever), StageFailed when it dies for good.
+    A ThinkrecError raised by a worker comes back as itself, at once. Raises EnvironmentFault when the cluster can never hold the group
+    (Ray itself would wait for ever), StageFailed when it dies for good or for want of memory.
     """
     import ray.train
     from ray.train.torch import TorchConfig, TorchTrainer
 
     check_feasible(num_workers, use_gpu)
-    trainer = TorchTrainer(
-        function,
-        train_loop_config=dict(settings),
-        # Logical GPUs on a CPU machine, too, need gloo: only a visible CUDA device makes nccl possible.
-        torch_config=TorchConfig(backend="nccl" if use_gpu and _cuda_in_cluster() else "gloo"),
-        scaling_config=ray.train.ScalingConfig(
-            num_workers=num_workers, use_gpu=use_gpu, resources_per_worker={"CPU": 1, "GPU": 1} if use_gpu else {"CPU": 1}
-        ),
-        run_config=ray.train.RunConfig(
-            name=f"{name}-{uuid.uuid4().hex[:8]}", storage_path=folder, failure_config=ray.train.FailureConfig(max_failures=max_failures)
-        ),
-    )
-    try:
-        trainer.fit()
-    except ray.train.TrainingFailedError as error:
-        for cause in _causes(error):
-            if isinstance(cause, ThinkrecError):
-                raise cause from None
+    for failures in range(max_failures + 1):
+        trainer = TorchTrainer(
+            function,
+            train_loop_config=dict(settings),
+            # Logical GPUs on a CPU machine, too, need gloo: only a visible CUDA device makes nccl possible.
+            torch_config=TorchConfig(backend="nccl" if use_gpu and _cuda_in_cluster() else "gloo"),
+            scaling_config=ray.train.ScalingConfig(
+                num_workers=num_workers, use_gpu=use_gpu, resources_per_worker={"CPU": 1, "GPU": 1} if use_gpu else {"CPU": 1}
+            ),
+            # Ray's own retries would do a wrong run file or a NaN over again, too.
+            run_config=ray.train.RunConfig(name=f"{name}-{uuid.uuid4().hex[:8]}", storage_path=folder),
+        )
+        try:
+            trainer.fit()
+            return
+        except ray.train.TrainingFailedError as error:
+            _raise_if_final(_causes(error), name)
+            if failures == max_failures:
+                raise StageFailed(
+                    f"{name}: the worker group failed: {_last_line(error)}", folder, "run the same command again to resume"
+                ) from error
+
+
+def _raise_if_final(causes: list[BaseException], name: str) -> None:
+    """What would happen again however often it is tried: an error raised on purpose, or a lack of memory."""
+    for cause in causes:
+        if isinstance(cause, ThinkrecError):
+            raise cause from None
+    if any(type(cause).__name__ == "OutOfMemoryError" for cause in causes):  # of torch or of Ray's memory monitor
         raise StageFailed(
-            f"{name}: the worker group failed: {_last_line(error)}", folder, "run the same command again to resume"
-        ) from error
+            f"{name}: out of memory", "training", "lower train.micro_batch_size or train.max_pack, or use more workers a group"
+        )
 
 
 def check_feasible(num_workers: int, use_gpu: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from thinkrec import pipeline
 from thinkrec.config import Config
 from thinkrec.evaluate.report.table import text_table
 from thinkrec.model.base import load_model
+from thinkrec.model.export import read_adapter
 from thinkrec.model.tables import Places, base_folder, load_tables
 from thinkrec.score.routing import Routing, serving_model
 from thinkrec.store import Artefact
@@ -47,6 +49,21 @@ def test_experts_trained_at_the_same_time_on_separate_groups(artefacts):
     first, second = json.loads(artefacts["experts"].path("timeline.json").read_text())
     assert first["group"] != second["group"]
     assert max(first["start_s"], second["start_s"]) < min(first["end_s"], second["end_s"])
+
+
+def test_experts_packed_in_one_group_are_the_same_experts(artefacts, config, tmp_path):
+    """One job of one group instead of two jobs side by side; everything before is taken over."""
+    shutil.copytree(config.run.dir, tmp_path / "run", ignore=shutil.ignore_patterns("expert", "experts", "score", "evaluate", "ray"))
+    train = config.train.model_copy(update={"num_groups": 1, "max_pack": 2})
+    changed = config.model_copy(update={"run": config.run.model_copy(update={"dir": str(tmp_path / "run")}), "train": train})
+    packed = pipeline.run(changed, lambda event, **fields: None, until="experts")["experts"]
+    first, second = json.loads(packed.path("timeline.json").read_text())
+    assert first["group"] == second["group"]
+    assert sorted(first["pack"]) == sorted(second["pack"]) == [0, 1]
+    assert max(first["start_s"], second["start_s"]) < min(first["end_s"], second["end_s"])
+    for expert in (0, 1):
+        ours, alone = (read_adapter(one.path(f"experts/{expert}")) for one in (packed, artefacts["experts"]))
+        assert all((ours[key] - alone[key]).norm() <= 1e-5 * alone[key].norm() for key in alone)
 
 
 def test_each_adapter_reloads_in_plain_peft_with_equal_logits(artefacts, config):

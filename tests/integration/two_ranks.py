@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -20,7 +21,7 @@ def main(folder: str) -> None:
     from thinkrec.model.recommender import Recommender
     from thinkrec.train import loop, zero
     from thinkrec.train.checkpoint import Checkpoints
-    from thinkrec.train.order import Order, accumulation
+    from thinkrec.train.order import Order, micro_batches
 
     torch.set_num_threads(1)
     deepspeed.init_distributed("gloo", verbose=False)
@@ -36,8 +37,7 @@ def main(folder: str) -> None:
     initial = {name: one.detach().clone() for name, one in recommender.named_parameters() if any(one is other for other in trained)}
     settings = zero.read_config(sys.argv[2])
     rank_rows = 8 // world
-    num_micro = accumulation(rank_rows, 4, 2)
-    engine = zero.initialise(recommender, trained, settings, rank_rows // num_micro, num_micro, weight_decay=0.01)
+    engine = zero.initialise(recommender, trained, settings, 4, weight_decay=0.01)
     held = sum(parameter.ds_tensor.numel() for parameter in recommender.parameters() if hasattr(parameter, "ds_tensor"))
 
     generator = np.random.default_rng(0)
@@ -46,14 +46,16 @@ def main(folder: str) -> None:
     labels = [float(text[0] > 30) for text in texts]
     order = Order(users, 0, 8, 2, 0.0, seed=1)
 
-    def feed(step: int, micro: int) -> tuple[object, ...]:
-        mine = order.batch(step)[rank * rank_rows :][:rank_rows].reshape(num_micro, -1)[micro]
-        rows = [Row(Prompt(texts[i], []), [3 + int(labels[i]), 1], 0, int(users[i]), labels[i], 0.9, 0.1) for i in mine]
-        return collate(rows, torch.ones(len(rows), 1), None, None, 0), 0.5, 2
+    def feed(steps: Sequence[int | None]) -> Iterator[tuple[object, ...]]:
+        mine = order.batch(steps[0] or 0)[rank * rank_rows :][:rank_rows]
+        for part in micro_batches(rank_rows, 4, 2):
+            rows = [Row(Prompt(texts[i], []), [3 + int(labels[i]), 1], 0, int(users[i]), labels[i], 0.9, 0.1) for i in mine[part]]
+            only, weight = torch.zeros(len(rows), dtype=torch.int64), torch.full((len(rows),), 1 / rank_rows)
+            yield collate(rows, only, None, None, 0, weight=weight), 0.5, 2
 
-    phase = loop.Phase("test", int(sys.argv[3]), 1e-2, warmup_steps=2, accumulation=num_micro, seed=1, checkpoint_every=5)
-    checkpoints = Checkpoints(folder, "test")
-    state = loop.run(engine, feed, phase, loop.fresh(initial), checkpoints, Path(folder) / "log.jsonl" if rank == 0 else None)
+    log = Path(folder) / "log.jsonl" if rank == 0 else None
+    learner = loop.Learner(int(sys.argv[3]), 1e-2, Checkpoints(folder, "test"), log, warmup_steps=2)
+    [(_, state)] = loop.run(engine, [learner], feed, loop.fresh(initial), seed=1, checkpoint_every=5)
     if rank == 0:
         from safetensors.torch import save_file
 

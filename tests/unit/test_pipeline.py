@@ -52,6 +52,7 @@ RERUNS = {
     "ray.num_cpus=7": set(),
     "ray.address='auto'": set(),
     "train.num_groups=1": set(),
+    "train.max_pack=3": set(),
     "train.num_workers=1": set(),
     "train.workers_per_group=2": set(),
     "train.micro_batch_size=8": set(),

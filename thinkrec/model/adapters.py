@@ -4,7 +4,7 @@ One formula trains and fuses (DESIGN 5). For a row with gates g and adapters (A_
 
     y = base(x) + sum_k g_k s_k B_k A_k x  =  base(x) + (((x A^T) * repeat(g s, r)) B^T)     with the A's and B's stacked,
 
-so training one adapter is E = 1 with gate 1, training a pack is one-hot gates (other experts get exactly zero gradient), and serving is
+so training one adapter is E = 1 with gate 1, training a pack is one adapter a row (others get exactly zero gradient), and serving is
 soft gates: the exact weighted sum, for a different mixture in every row of a batch. `peft_linear` keeps the arithmetic of the published
 code, which sums the B's unweighted and so counts what experts share once per expert (D1); it is there for parity only.
 """
@@ -27,7 +27,10 @@ Fusion = Literal["exact", "peft_linear"]
 
 @dataclass
 class Gates:
-    """The mixture of the batch in flight, shared by all bank layers of one model; `rows` is (R, E)."""
+    """The mixture of the batch in flight, shared by all bank layers of one model.
+
+    `rows` is (R, E) float, a mixture for each row, or (R,) int64, the one adapter of each row: one-hot gates without their zeros.
+    """
 
     rows: Tensor | None = None
     fusion: Fusion = "exact"
@@ -52,6 +55,8 @@ class BankLinear(nn.Module):
         gates = self.gates.rows
         if gates is None:
             return y
+        if gates.dim() == 1:
+            return y + self._one_each(self.dropout(x), gates)
         num_adapters, rank, _ = self.lora_A.shape
         low = F.linear(self.dropout(x), self.lora_A.flatten(0, 1)).view(*x.shape[:-1], num_adapters, rank)
         weights = (gates.to(low.dtype) * self.scale).view(-1, *[1] * (x.dim() - 2), num_adapters, 1)
@@ -60,6 +65,12 @@ class BankLinear(nn.Module):
         else:
             low = (low * weights).sum(-2, keepdim=True) * (weights > 0)
         return y + F.linear(low.flatten(-2), self.lora_B.transpose(0, 1).flatten(1))
+
+    def _one_each(self, x: Tensor, slots: Tensor) -> Tensor:
+        """s B A x with the one adapter of each row: the work of one adapter, however many there are."""
+        if len(self.lora_A) == 1:
+            return F.linear(F.linear(x, self.lora_A[0]) * self.scale, self.lora_B[0])
+        return torch.bmm(torch.bmm(x, self.lora_A[slots].mT) * self.scale, self.lora_B[slots].mT)
 
 
 class AdapterBank(nn.Module):

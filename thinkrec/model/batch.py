@@ -16,8 +16,9 @@ class Batch:
     """Right-padded rows ready for the model; every tensor's first axis is rows (R) unless said otherwise.
 
     input_ids (R, T) int64. verdict_at (R,): the position whose output is the verdict. answer_rows, answer_at, answer_ids (N,): the answer
-    tokens, and the positions that predict them. slot_rows, slot_at (S,), slot_vectors (S, d): the soft slots. gates (R, E). user (R,):
-    equal numbers are one user. label, w_rec, w_think (R,) float32.
+    tokens, and the positions that predict them. slot_rows, slot_at (S,), slot_vectors (S, d): the soft slots. gates: see
+    adapters.Gates. user (R,): equal numbers are one user. label, w_rec, w_think (R,) float32; weight (R,) float32: the loss is the sum of
+    weight times the row's loss.
     """
 
     input_ids: Tensor
@@ -33,6 +34,7 @@ class Batch:
     label: Tensor
     w_rec: Tensor
     w_think: Tensor
+    weight: Tensor
 
     def to(self, device: torch.device | str) -> Batch:
         return Batch(**{name: tensor.to(device) for name, tensor in vars(self).items()})
@@ -57,12 +59,19 @@ class Row:
 
 
 def collate(
-    rows: Sequence[Row], gates: Tensor, vectors: Tensor | None, user_vectors: Tensor | None, pad_id: int, text_loss: bool = True
+    rows: Sequence[Row],
+    gates: Tensor,
+    vectors: Tensor | None,
+    user_vectors: Tensor | None,
+    pad_id: int,
+    text_loss: bool = True,
+    weight: Tensor | None = None,
 ) -> Batch:
     """Pad and index `rows`; `vectors` (num_items, d) and `user_vectors` (num_users, d) fill the soft slots.
 
     The verdict's score is read where the model is about to say it: one place before the verdict token of the answer. Without `text_loss`
-    no row carries answer tokens; it is one setting of a whole run, because ranks that call different layers hang under ZeRO-3.
+    no row carries answer tokens; it is one setting of a whole run, because ranks that call different layers hang under ZeRO-3. `weight`
+    (R,) makes the loss another sum than the mean of the rows.
     """
     ids = [row.prompt.ids + row.answer[:-1] for row in rows]
     input_ids = torch.full((len(rows), max(map(len, ids))), pad_id, dtype=torch.int64)
@@ -88,6 +97,7 @@ def collate(
         label=torch.tensor([row.label for row in rows], dtype=torch.float32),
         w_rec=torch.tensor([row.w_rec for row in rows], dtype=torch.float32),
         w_think=torch.tensor([row.w_think for row in rows], dtype=torch.float32),
+        weight=torch.full((len(rows),), 1 / len(rows)) if weight is None else weight,
     )
 
 

@@ -80,18 +80,22 @@ class Recommender(nn.Module):
         return score
 
     def forward(self, batch: Batch, rank: float = 0.0, rows_per_user: int = 1) -> tuple[Tensor, dict[str, Tensor]]:
-        """Mean loss over the rows, and its parts."""
+        """Weighted sum of the rows' losses (the mean unless `batch.weight` says otherwise), and its parts for the log.
+
+        Parts are weighted sums too, (E,) with one adapter a row, else (1,).
+        """
         hidden = self.hidden(batch)
         score = self.scores(hidden, batch)
         rec = losses.recommendation_loss(score, batch.label)
-        per_row = batch.w_rec * rec
-        parts = {"rec": rec.mean().detach()}
+        per_row, parts = batch.w_rec * rec, {"rec": rec}
         if len(batch.answer_ids):
             logits = self.llm.lm_head(hidden[batch.answer_rows, batch.answer_at]).float()
             token_losses = F.cross_entropy(logits, batch.answer_ids, reduction="none")
-            think = losses.thinking_loss(token_losses, batch.answer_rows, len(score))
-            per_row = per_row + batch.w_think * think
-            parts["think"] = think.mean().detach()
+            parts["think"] = losses.thinking_loss(token_losses, batch.answer_rows, len(score))
+            per_row = per_row + batch.w_think * parts["think"]
         if rank > 0:
             per_row = per_row + rank * losses.ranking_loss(score, batch.label, batch.user, rows_per_user)
-        return per_row.mean(), parts
+        slots = batch.gates if batch.gates.dim() == 1 else torch.zeros_like(batch.user)
+        empty = score.new_zeros(self.bank.num_adapters if batch.gates.dim() == 1 else 1)
+        sums = {name: empty.index_add(0, slots, batch.weight * part.detach()) for name, part in {"loss": per_row, **parts}.items()}
+        return (batch.weight * per_row).sum(), sums

@@ -2,66 +2,136 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from thinkrec.config import Config, PhaseSection
+from thinkrec.job import Job
+from thinkrec.launch import fit
 from thinkrec.model.recommender import Recommender
+from thinkrec.model.tables import Places, Tables
+from thinkrec.store import read_json, writable, write_json
 from thinkrec.train import loop, zero
 from thinkrec.train.checkpoint import Checkpoints
-from thinkrec.train.instances import Instances
-from thinkrec.train.order import accumulation
+from thinkrec.train.instances import Instances, load_traces, mixed_batch, train_positions
+from thinkrec.train.order import micro_batches
+
+Weights = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Task:
+    """What one slot of the bank learns: from which rows, by which schedule; `log` is for rank 0 alone."""
+
+    instances: Instances
+    phase: PhaseSection
+    checkpoints: Checkpoints
+    log: Path | None
 
 
 class AdapterTrainer:
-    """One DeepSpeed engine over one loaded base; several experts may be trained with it one after another."""
+    """One DeepSpeed engine over one loaded base, for as many tasks at once as the bank has slots; pack after pack goes through it."""
 
-    def __init__(self, config: Config, recommender: Recommender, parameters: Iterable[nn.Parameter], phase: PhaseSection) -> None:
-        self.config, self.phase = config, phase
+    def __init__(
+        self, config: Config, recommender: Recommender, parameters: Iterable[nn.Parameter], weight_decay: float, num_slots: int = 1
+    ) -> None:
+        self.config, self.num_slots = config, num_slots
         self.world, self.rank = torch.distributed.get_world_size(), torch.distributed.get_rank()
-        loss = config.train.loss
-        self.run_length = loss.rows_per_user if loss.rank > 0 else 1
-        self.rank_rows = phase.batch_size // self.world
-        self.num_micro = accumulation(self.rank_rows, config.train.micro_batch_size, self.run_length)
         trained = list(parameters)
         chosen = set(map(id, trained))
-        self.initial = {name: one.detach().clone() for name, one in recommender.named_parameters() if id(one) in chosen}
-        ds_config = zero.read_config(config.train.ds_config)
-        self.engine = zero.initialise(recommender, trained, ds_config, self.rank_rows // self.num_micro, self.num_micro, phase.weight_decay)
+        # Every slot holds the same weights now: those every task starts from.
+        first = slice(1) if num_slots > 1 else slice(None)
+        self.start = loop.fresh({name: one.detach()[first].clone() for name, one in recommender.named_parameters() if id(one) in chosen})
+        settings = zero.read_config(config.train.ds_config)
+        self.engine = zero.initialise(recommender, trained, settings, config.train.micro_batch_size, weight_decay, num_slots)
 
-    def train(
-        self,
-        name: str,
-        instances: Instances,
-        root: str,
-        log: Path | None,
-        on_step: Callable[[int, Mapping[str, float]], None] = lambda step, figures: None,
-    ) -> tuple[dict[str, Tensor], int]:
-        """Train on `instances` from the weights the recommender came with.
+    def train(self, tasks: Sequence[Task]) -> Iterator[tuple[int, Weights, int]]:
+        """Train all tasks side by side, each as it would be alone; yields (number of the task, weights, steps) as each one ends."""
+        orders = [task.instances.order(task.phase.batch_size, self.config.run.seed) for task in tasks]
+        learners = [
+            _learner(task, order.num_steps(task.phase.num_epochs, task.phase.max_steps)) for task, order in zip(tasks, orders, strict=True)
+        ]
+        loss, members = self.config.train.loss, [task.instances for task in tasks]
+        run_length = loss.rows_per_user if loss.rank > 0 else 1
 
-        Returns the trained weights by parameter name, and the number of steps.
-        """
-        loss = self.config.train.loss
-        order = instances.order(self.phase.batch_size, self.config.run.seed)
-        num_steps = order.num_steps(self.phase.num_epochs, self.phase.max_steps)
+        sizes = [task.phase.batch_size // self.world for task in tasks]  # rows of each task's batch that are this rank's
 
-        def feed(step: int, micro: int) -> tuple[Any, ...]:
-            mine = order.batch(step)[self.rank * self.rank_rows :][: self.rank_rows].reshape(self.num_micro, -1)[micro]
-            return instances.batch(mine).to(self.engine.device), loss.rank, self.run_length
+        def rows_of(slot: int, step: int) -> tuple[NDArray[Any], ...]:
+            """Slot, number and weight of each row: a task's loss is the mean over its own batch."""
+            size = sizes[slot]
+            numbers = orders[slot].batch(step)[self.rank * size :][:size]
+            return np.full(size, slot), numbers, np.full(size, 1 / size, np.float32)
 
-        phase = loop.Phase(
-            name,
-            num_steps,
-            self.phase.lr,
-            self.phase.min_lr,
-            round(self.phase.warmup_share * num_steps),
-            self.num_micro,
-            self.config.run.seed,
-            self.config.train.checkpoint_every,
+        def feed(steps: Sequence[int | None]) -> Iterator[tuple[Any, ...]]:
+            active = [rows_of(slot, step) for slot, step in enumerate(steps) if step is not None]
+            columns = [np.concatenate(parts) for parts in zip(*active, strict=True)]
+            for part in micro_batches(len(columns[0]), self.config.train.micro_batch_size, run_length):
+                yield mixed_batch(members, *(column[part] for column in columns)).to(self.engine.device), loss.rank, run_length
+
+        ended = loop.run(
+            self.engine,
+            learners,
+            feed,
+            self.start,
+            num_slots=self.num_slots,
+            seed=self.config.run.seed,
+            checkpoint_every=self.config.train.checkpoint_every,
         )
-        state = loop.run(self.engine, feed, phase, loop.fresh(self.initial), Checkpoints(root, name), log, on_step)
-        return {name: parts[0] for name, parts in state.items()}, num_steps
+        for slot, state in ended:
+            yield slot, {name: parts[0] for name, parts in state.items()}, learners[slot].num_steps
+
+
+def fit_phase(job: Job, function: Callable[[dict[str, Any]], None], name: str) -> None:
+    """Run the train function of a phase that trains one thing on `train.num_workers` workers; its figures go into the draft."""
+    train = job.config.train
+    fit(
+        function,
+        {
+            "config": job.config.model_dump(),
+            "places": job.places(),
+            "out": job.draft.uri,
+            "root": job.store.root,
+            "name": f"{name}-{job.key}",
+        },
+        name=name,
+        folder=f"{job.store.root}/ray",
+        num_workers=train.num_workers,
+        use_gpu=train.use_gpu,
+        max_failures=train.max_failures,
+    )
+    job.draft.figures.update(read_json(f"{job.draft.uri}/figures.json") or {})
+
+
+def train_phase(
+    settings: Mapping[str, Any],
+    config: Config,
+    tables: Tables,
+    recommender: Recommender,
+    parameters: Iterable[nn.Parameter],
+    phase: PhaseSection,
+    export: Callable[[Path, Weights, Instances], None],
+) -> None:
+    """Train one thing on all train rows and traces; rank 0 lets `export` write the result and adds the log and the figures."""
+    trainer = AdapterTrainer(config, recommender, parameters, phase.weight_decay)
+    instances = Instances(config, tables, train_positions(tables), load_traces(config, Places(settings["places"]), tables))
+    checkpoints, leads = Checkpoints(settings["root"], settings["name"]), trainer.rank == 0
+    with writable(settings["out"]) as target:
+        [(_, weights, num_steps)] = trainer.train([Task(instances, phase, checkpoints, target / "log.jsonl" if leads else None)])
+        if leads:
+            export(target, weights, instances)
+            figures = {"num_steps": num_steps, "num_rows": len(instances.positions), "num_traces": len(instances.traces)}
+            write_json(f"{target}/figures.json", figures)
+    if leads:
+        checkpoints.clear()
+
+
+def _learner(task: Task, num_steps: int) -> loop.Learner:
+    phase = task.phase
+    return loop.Learner(num_steps, phase.lr, task.checkpoints, task.log, phase.min_lr, round(phase.warmup_share * num_steps))

@@ -5,6 +5,7 @@ Data order and dropout are functions of (seed, step), so these three are all the
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +26,7 @@ class Checkpoints:
     root: str
     name: str
 
-    def save(self, step: int, state: dict[str, Any]) -> None:
+    def save(self, step: int, state: Mapping[str, Any]) -> None:
         """Commit `{name: (weight, exp_avg, exp_avg_sq)}` after `step` optimizer steps, then drop all but the two newest."""
         from safetensors.torch import save_file
 
@@ -37,11 +38,11 @@ class Checkpoints:
         for old in self._steps()[:-2]:
             self._remove(old)
 
-    def latest(self) -> tuple[int, dict[str, Any]] | None:
-        """Step and state of the newest checkpoint whose files match its manifest, or None."""
+    def latest(self, at_most: int | None = None) -> tuple[int, dict[str, Any]] | None:
+        """Step and state of the newest checkpoint (up to step `at_most`) whose files match its manifest, or None."""
         from safetensors.torch import load_file
 
-        for step in reversed(self._steps()):
+        for step in reversed([step for step in self._steps() if at_most is None or step <= at_most]):
             try:
                 artefact = Store(self.root).find(STAGE, self._key(step))
                 if artefact is None:

@@ -1,39 +1,30 @@
 """Stage "experts": one adapter per user cluster, each started from the global one, all groups training at the same time.
 
-The driver starts one Ray Train job per group from a thread of its own. A group loads the frozen base once and then takes expert after
-expert from the fleet's queue; each finished expert is committed as an artefact of its own, so a killed run goes on with the rest.
+The driver cuts the experts into packs and starts one Ray Train job per group from a thread of its own. A group loads the frozen base once
+and then takes pack after pack from the fleet's queue (group.py); each finished expert is committed as an artefact of its own, so a killed
+run goes on with the rest, and one that fails for good does not take the others with it.
 """
 
 from __future__ import annotations
 
 import shutil
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import polars as pl
-import torch
 
-from thinkrec.config import Config, parse
 from thinkrec.data.audit import enforce
 from thinkrec.data.audit_artefacts import audit_artefacts
-from thinkrec.errors import StageFailed
+from thinkrec.errors import StageFailed, ThinkrecError, UserError
 from thinkrec.job import Job
 from thinkrec.launch import check_feasible, fit
-from thinkrec.model.base import load_model
-from thinkrec.model.build import build, load_adapter, load_projector
-from thinkrec.model.export import check_export, peft_tensors, read_adapter, write_adapter
-from thinkrec.model.tables import Places, Tables, base_folder, load_tables
-from thinkrec.store import Artefact, Store, digest, write_json
-from thinkrec.train import zero
-from thinkrec.train.adapter import AdapterTrainer
-from thinkrec.train.checkpoint import Checkpoints
-from thinkrec.train.fleet import Pack, Queue, packs
-from thinkrec.train.instances import Instances, load_traces, train_positions
+from thinkrec.model.tables import Places, load_tables
+from thinkrec.store import Artefact, digest, write_json
+from thinkrec.train.fleet import Pack, Queue, pack_limit, packs
+from thinkrec.train.group import STAGE, clusters_of, train_group
+from thinkrec.train.instances import train_positions
 
-STAGE = "expert"
+NUM_SAMPLED = 64  # train rows of a cluster whose prompts are written out to know their length
 
 
 def run(job: Job) -> None:
@@ -45,7 +36,7 @@ def run(job: Job) -> None:
         job.draft.figures["used"] = False
         return
     enforce(audit_artefacts(job.inputs), job.config.split.allow_leaks)
-    costs = rows_per_cluster(job)
+    costs = tokens_per_cluster(job)
     keys = {expert: expert_key(job.key, expert) for expert in costs}
     committed = [expert for expert, key in keys.items() if job.store.find(STAGE, key)]
     if committed:
@@ -61,109 +52,75 @@ def expert_key(stage_key: str, expert: int) -> str:
     return digest([stage_key, expert])[: len(stage_key)]
 
 
-def rows_per_cluster(job: Job) -> dict[int, int]:
-    """Train rows of each cluster: what an expert costs."""
-    assignment = pl.read_parquet(f"{job.inputs['cluster'].path('assignment')}/*.parquet", columns=["user_id", "cluster"])
-    rows = pl.scan_parquet(f"{job.inputs['ingest'].path('interactions')}/**/*.parquet").filter(pl.col("split") == "train")
-    counted = rows.select("user_id").collect().join(assignment, on="user_id").group_by("cluster").len().sort("cluster")
-    return {int(cluster): int(count) for cluster, count in counted.iter_rows() if cluster >= 0}
+def tokens_per_cluster(job: Job) -> dict[int, float]:
+    """What each expert costs: the rows its steps will show times the mean prompt tokens of a few of its rows.
+
+    Rows alone mislead: users of long histories, who cluster together, have longer prompts. A cluster without train rows gets no expert.
+    """
+    places, phase = Places(job.places()), job.config.train.experts
+    tables = load_tables(job.config, places)
+    positions = train_positions(tables)
+    cluster = clusters_of(places, tables.interactions.user_ids)[tables.interactions.user[positions]]
+    costs = {}
+    for expert in np.unique(cluster[cluster >= 0]):
+        rows = positions[cluster == expert]
+        shown = phase.num_epochs * len(rows)
+        if phase.max_steps:
+            shown = min(shown, phase.max_steps * phase.batch_size)
+        sampled = rows[np.linspace(0, len(rows) - 1, min(len(rows), NUM_SAMPLED)).astype(int)]
+        costs[int(expert)] = float(shown * np.mean([len(tables.prompt(int(row)).ids) for row in sampled]))
+    return costs
 
 
-def _train_fleet(job: Job, costs: dict[int, int], keys: dict[int, str]) -> None:
+def _train_fleet(job: Job, costs: dict[int, float], keys: dict[int, str]) -> None:
     import ray
 
     train = job.config.train
     num_groups = min(train.num_groups, len(costs))
     check_feasible(num_groups * train.workers_per_group, train.use_gpu)
-    queue = ray.remote(num_cpus=0)(Queue).remote(packs(costs, num_groups, 1))
-    settings = {"config": job.config.model_dump(), "places": job.places(), "root": job.store.root, "keys": keys, "queue": queue}
+    made = packs(costs, num_groups, pack_limit(train, len(costs)))
+    job.say("fleet", num_groups=num_groups, packs=[pack.experts for pack in made])
+    queue = ray.remote(num_cpus=0)(Queue).remote(made)
+    settings = {
+        "config": job.config.model_dump(),
+        "places": job.places(),
+        "root": job.store.root,
+        "keys": keys,
+        "queue": queue,
+        "num_slots": max(len(pack.experts) for pack in made),
+    }
 
-    def drive(group: int) -> Exception | None:
-        try:
-            fit(
-                train_group,
-                {**settings, "group": group},
-                name=f"experts-group-{group}",
-                folder=f"{job.store.root}/ray",
-                num_workers=train.workers_per_group,
-                use_gpu=train.use_gpu,
-                max_failures=train.max_failures,
-            )
-        except StageFailed as error:  # the other groups go on; the run fails at its end, naming what is missing
-            ray.get(queue.abandon.remote(group))
-            job.say("group failed", group=group, error=str(error))
-            return error
-        return None
+    def drive(group: int) -> list[ThinkrecError]:
+        """Keep one group at work while there is any; what fails for good is set aside, and the error kept for the end."""
+        failures: list[ThinkrecError] = []
+        while ray.get(queue.has_work.remote(group)):
+            try:
+                fit(
+                    train_group,
+                    {**settings, "group": group},
+                    name=f"experts-group-{group}",
+                    folder=f"{job.store.root}/ray",
+                    num_workers=train.workers_per_group,
+                    use_gpu=train.use_gpu,
+                    max_failures=train.max_failures,
+                )
+            except UserError:
+                ray.get(queue.close.remote())  # the other groups end what they hold
+                raise
+            except ThinkrecError as error:
+                failures.append(error)
+                held: Pack | None = ray.get(queue.fail.remote(group))
+                job.say("pack failed", group=group, experts=held.experts if held else (), error=str(error))
+                if held is None:
+                    break  # it failed before it took anything, and would again
+        return failures
 
     with ThreadPoolExecutor(num_groups) as threads:
-        failures = [error for error in threads.map(drive, range(num_groups)) if error]
+        failures = [error for found in threads.map(drive, range(num_groups)) for error in found]
     lost = [expert for expert in costs if not job.store.find(STAGE, keys[expert])]
     if lost:
         reason = str(failures[0]) if failures else "no group took them"
         raise StageFailed(f"experts {lost} are not trained: {reason}", "experts", "run the same command again; committed experts are kept")
-
-
-def train_group(settings: dict[str, Any]) -> None:
-    """The train function of one worker of a group."""
-    import ray
-
-    zero.skip_compiling()
-    config: Config = parse(settings["config"])
-    places, queue, group = Places(settings["places"]), settings["queue"], settings["group"]
-    tables = load_tables(config, places)
-    recommender = build(config, places, tables, zero.read_config(config.train.ds_config))
-    load_adapter(recommender, places.path("global", "adapter"))
-    load_projector(recommender, places.path("projector", "projector.safetensors"))
-    parameters = recommender.bank.parameters_of(config.adapter.last_layers)
-    trainer = AdapterTrainer(config, recommender, parameters, config.train.experts)
-    while (pack := _agree(ray.get(queue.take.remote(group)) if trainer.rank == 0 else None)) is not None:
-        _train_expert(config, places, tables, trainer, settings, pack.experts[0])
-        if trainer.rank == 0:
-            ray.get(queue.finish.remote(group))
-
-
-def _agree(value: Pack | None) -> Pack | None:
-    """Rank 0's value on every rank of the group."""
-    box = [value]
-    if torch.distributed.get_world_size() > 1:
-        torch.distributed.broadcast_object_list(box, src=0)
-    return box[0]
-
-
-def _train_expert(config: Config, places: Places, tables: Tables, trainer: AdapterTrainer, settings: dict[str, Any], expert: int) -> None:
-    data, leads = tables.interactions, trainer.rank == 0
-    assignment = pl.read_parquet(f"{places.path('cluster', 'assignment')}/*.parquet", columns=["user_id", "cluster"])
-    members = set(assignment.filter(pl.col("cluster") == expert)["user_id"].to_list())
-    belongs = np.array([user in members for user in data.user_ids])
-    positions = train_positions(tables)
-    traces = [trace for trace in load_traces(config, places, tables) if belongs[data.user[trace.position]]]
-    instances = Instances(config, tables, positions[belongs[data.user[positions]]], traces)
-    key, started_at = settings["keys"][expert], time.time()
-    folder = Store(settings["root"]).create(STAGE, key, {}, {"expert": expert}) if leads else None
-    if folder is None:
-        trainer.train(f"expert-{key}", instances, settings["root"], None)
-        return
-    with folder as draft:
-        log = draft.folder / "log.jsonl"
-        weights, num_steps = trainer.train(f"expert-{key}", instances, settings["root"], log)
-        base, target = base_folder(places), draft.folder / "adapter"
-        # Layers below `last_layers` were not trained: the expert keeps the global adapter's there.
-        tensors = read_adapter(places.path("global", "adapter"))
-        expected = {name: tensor.shape for name, tensor in tensors.items()}
-        tensors |= peft_tensors(trainer.engine.module.bank, weights)
-        write_adapter(target, tensors, config.adapter, base)
-        probe = torch.tensor([tables.template.write([], 0).ids])
-        check_export(target, load_model(base, "float32"), probe, expected)
-        draft.figures.update(
-            expert=expert,
-            group=settings["group"],
-            started_at=started_at,
-            ended_at=time.time(),
-            num_steps=num_steps,
-            num_rows=len(instances.positions),
-            num_traces=len(instances.traces),
-        )
-    Checkpoints(settings["root"], f"expert-{key}").clear()
 
 
 def _gather(job: Job, keys: dict[int, str]) -> None:
@@ -183,7 +140,7 @@ def _gather(job: Job, keys: dict[int, str]) -> None:
             "group": artefact.figures["group"],
             "start_s": artefact.figures["started_at"] - begun,
             "end_s": artefact.figures["ended_at"] - begun,
-            **{name: artefact.figures[name] for name in ("num_steps", "num_rows", "num_traces")},
+            **{name: artefact.figures[name] for name in ("num_steps", "num_rows", "num_traces", "pack")},
         }
         for expert, artefact in experts.items()
     ]

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from thinkrec.config import TrainSection
 
 BALANCE = 1.005  # larger packs may end this much later than the best balanced ones, at equal cost per token
+FINEST = 1e-3  # of a group's load: caps below it change no balance
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, order=True)
 class Pack:
     """Experts that train in one job, with what each costs alone (tokens or seconds)."""
 
@@ -46,30 +47,38 @@ class Queue:
     """
 
     def __init__(self, packs: Iterable[Pack]) -> None:
-        self._waiting = [(-pack.cost, pack.experts, pack) for pack in packs]
+        self._waiting = [(-pack.cost, pack) for pack in packs]
         heapq.heapify(self._waiting)
         self._in_flight: dict[int, Pack] = {}
         self.done: list[Pack] = []
+
+    def has_work(self, group: int) -> bool:
+        """Whether `take` would give this group a pack."""
+        return bool(self._waiting) or group in self._in_flight
 
     def take(self, group: int) -> Pack | None:
         """The next pack for this group, or the one it had not finished; None when the work is out."""
         if group not in self._in_flight:
             if not self._waiting:
                 return None
-            self._in_flight[group] = heapq.heappop(self._waiting)[-1]
+            self._in_flight[group] = heapq.heappop(self._waiting)[1]
         return self._in_flight[group]
 
     def finish(self, group: int) -> None:
         """The experts of the group's pack are committed."""
         self.done.append(self._in_flight.pop(group))
 
-    def abandon(self, group: int) -> None:
-        """The group is gone for good: another may take its pack."""
-        if group in self._in_flight:
-            self._put(self._in_flight.pop(group))
+    def fail(self, group: int) -> Pack | None:
+        """The group's pack failed for good: its experts wait again, one by one, and a single expert is dropped. Returns that pack."""
+        pack = self._in_flight.pop(group, None)
+        if pack is not None and len(pack.experts) > 1:
+            for expert, cost in zip(pack.experts, pack.costs, strict=True):
+                heapq.heappush(self._waiting, (-cost, Pack((expert,), (cost,))))
+        return pack
 
-    def _put(self, pack: Pack) -> None:
-        heapq.heappush(self._waiting, (-pack.cost, pack.experts, pack))
+    def close(self) -> None:
+        """Give out nothing more."""
+        self._waiting.clear()
 
 
 def packs(costs: Mapping[int, float], num_groups: int, max_pack: int) -> list[Pack]:
@@ -82,8 +91,10 @@ def packs(costs: Mapping[int, float], num_groups: int, max_pack: int) -> list[Pa
     alone = [Pack((expert,), (costs[expert],)) for expert in order]
     if max_pack == 1 or len(order) <= num_groups:
         return alone
-    found, cap = [], lower_bound(costs.values(), num_groups)
-    while cap >= 2 * costs[order[-1]]:
+    found: list[list[Pack]] = []
+    cap = sum(costs.values()) / num_groups
+    least = max(costs[order[-1]], FINEST * cap)
+    while cap >= 2 * least > 0:
         found.append(_cut(order, costs, cap, max_pack))
         cap *= 0.75
     found.append(alone)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 import torch
+from numpy.typing import NDArray
 
 from thinkrec.config import Config
 from thinkrec.model.batch import Batch, Row, collate
@@ -29,7 +30,7 @@ class Instances:
     def __init__(self, config: Config, tables: Tables, positions: Indices, traces: Sequence[Trace]) -> None:
         self.config, self.tables, self.positions, self.traces = config, tables, positions, traces
         loss = config.train.loss
-        self._text_loss = bool(loss.plain_think or (traces and loss.trace_think))
+        self.text_loss = bool(loss.plain_think or (traces and loss.trace_think))
 
     def order(self, batch_size: int, seed: int) -> Order:
         loss = self.config.train.loss
@@ -37,14 +38,8 @@ class Instances:
         users = self.tables.interactions.user[self.positions].astype(np.int64)
         return Order(users, len(self.traces), batch_size, run_length, self.config.train.trace_share, seed)
 
-    def batch(self, numbers: Indices) -> Batch:
-        """The rows of these numbers as one batch of an E = 1 bank."""
-        rows = [self._row(int(number)) for number in numbers]
-        tables = self.tables
-        pad_id = tables.template.tokenizer.pad_token_id
-        return collate(rows, torch.ones(len(rows), 1), tables.item_vectors, tables.user_vectors, pad_id, self._text_loss)
-
-    def _row(self, number: int) -> Row:
+    def row(self, number: int) -> Row:
+        """The row of this number with its columns."""
         loss, template, data = self.config.train.loss, self.tables.template, self.tables.interactions
         trace = self.traces[number - len(self.positions)] if number >= len(self.positions) else None
         position = trace.position if trace else int(self.positions[number])
@@ -58,6 +53,21 @@ class Instances:
             w_rec=loss.trace_rec if trace else loss.plain_rec,
             w_think=loss.trace_think if trace else loss.plain_think,
         )
+
+
+def mixed_batch(members: Sequence[Instances], slots: Indices, numbers: Indices, weight: NDArray[np.float32] | None = None) -> Batch:
+    """Rows of several training sets over the same tables: the i-th is row `numbers[i]` of `members[slots[i]]`, for that adapter."""
+    rows = [members[slot].row(int(number)) for slot, number in zip(slots, numbers, strict=True)]
+    tables = members[0].tables
+    return collate(
+        rows,
+        torch.from_numpy(slots),
+        tables.item_vectors,
+        tables.user_vectors,
+        tables.template.tokenizer.pad_token_id,
+        any(member.text_loss for member in members),
+        None if weight is None else torch.from_numpy(weight),
+    )
 
 
 def train_positions(tables: Tables) -> Indices:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from thinkrec.model.loss import thinking_loss
 from thinkrec.store import Artefact, writable
 from thinkrec.train import loop, zero
 from thinkrec.train.checkpoint import Checkpoints
-from thinkrec.train.order import Order, accumulation
+from thinkrec.train.order import Order, micro_batches
 
 ROWS = pa.schema([pa.field("ids", pa.list_(pa.int32()), nullable=False), pa.field("weights", pa.list_(pa.float32()), nullable=False)])
 
@@ -69,11 +69,15 @@ class LanguageModel(nn.Module):
         super().__init__()
         self.llm = llm
 
-    def forward(self, input_ids: Tensor, rows: Tensor, at: Tensor, targets: Tensor, weights: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def forward(
+        self, input_ids: Tensor, rows: Tensor, at: Tensor, targets: Tensor, weights: Tensor, num_rows: int
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """This micro batch's share of the mean over the `num_rows` rows of the rank's batch."""
         hidden = self.llm.model(input_ids=input_ids, use_cache=False).last_hidden_state
         losses = F.cross_entropy(self.llm.lm_head(hidden[rows, at]).float(), targets, reduction="none")
         per_row = thinking_loss(losses * weights, rows, len(input_ids)) / thinking_loss(weights, rows, len(input_ids)).clamp_min(1e-9)
-        return per_row.mean(), {}
+        loss = per_row.sum() / num_rows
+        return loss, {"loss": loss.detach()[None]}
 
 
 def train_language_model(settings: dict[str, Any]) -> None:
@@ -88,30 +92,25 @@ def train_language_model(settings: dict[str, Any]) -> None:
     order = Order(np.arange(len(ids)), 0, settings["batch_size"], 1, 0.0, settings["seed"])
     world, rank = dist.get_world_size(), dist.get_rank()
     rank_rows = settings["batch_size"] // world
-    num_micro = accumulation(rank_rows, settings["micro_batch_size"], 1)
     num_steps = order.num_steps(settings["num_epochs"])
     module = LanguageModel(load_model(folder / "model", "float32"))
     start = loop.fresh({name: parameter.detach().clone() for name, parameter in module.named_parameters()})
-    engine = zero.initialise(
-        module, module.parameters(), settings["ds_config"], rank_rows // num_micro, num_micro, settings["weight_decay"]
-    )
+    engine = zero.initialise(module, module.parameters(), settings["ds_config"], settings["micro_batch_size"], settings["weight_decay"])
 
-    def feed(step: int, micro: int) -> tuple[Tensor, ...]:
-        mine = order.batch(step)[rank * rank_rows :][:rank_rows].reshape(num_micro, -1)[micro]
-        return tuple(part.to(engine.device) for part in _collate([ids[i] for i in mine], [weights[i] for i in mine]))
+    def feed(steps: Sequence[int | None]) -> Iterator[tuple[Any, ...]]:
+        [step] = steps
+        assert step is not None
+        mine = order.batch(step)[rank * rank_rows :][:rank_rows]
+        for part in micro_batches(rank_rows, settings["micro_batch_size"], 1):
+            batch = _collate([ids[i] for i in mine[part]], [weights[i] for i in mine[part]])
+            yield *(column.to(engine.device) for column in batch), rank_rows
 
-    phase = loop.Phase(
-        settings["name"],
-        num_steps,
-        settings["lr"],
-        warmup_steps=num_steps // 20,
-        accumulation=num_micro,
-        seed=settings["seed"],
-        checkpoint_every=settings["checkpoint_every"],
-    )
     checkpoints = Checkpoints(settings["root"], settings["name"])
     with writable(settings["folder"]) as target:
-        state = loop.run(engine, feed, phase, start, checkpoints, target / "log.jsonl" if rank == 0 else None)
+        log = target / "log.jsonl" if rank == 0 else None
+        learner = loop.Learner(num_steps, settings["lr"], checkpoints, log, warmup_steps=num_steps // 20)
+        ended = loop.run(engine, [learner], feed, start, seed=settings["seed"], checkpoint_every=settings["checkpoint_every"])
+        [(_, state)] = ended
         if rank == 0:
             plain = load_model(folder / "model", "float32")
             plain.load_state_dict({name.removeprefix("llm."): parts[0] for name, parts in state.items()})

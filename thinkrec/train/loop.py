@@ -1,4 +1,8 @@
-"""The one training loop: everything that learns by gradient on the language model goes through `run`."""
+"""The one training loop: everything that learns by gradient on the language model goes through `run`.
+
+A model has one or more slots, and each slot one learner with a schedule, a step count, checkpoints and an end of its own. Learners share
+the passes through the model and nothing else: what one of them becomes does not depend on the others.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ import json
 import math
 import resource
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,22 +22,22 @@ from thinkrec.errors import NonFiniteLoss
 from thinkrec.train import zero
 from thinkrec.train.checkpoint import Checkpoints
 
-# feed(step, micro) -> the arguments of engine(...) for this rank's micro batch; a pure function, so a resumed run sees the same rows.
-Feed = Callable[[int, int], tuple[Any, ...]]
+State = Mapping[str, tuple[Tensor, ...]]  # weight and Adam's two moments by parameter name
+# feed(steps) -> this rank's micro batches, each the arguments of engine(...), which returns (loss, {name: one value a slot}); losses and
+# values add up to the step's. None: that slot rests. A pure function, so a resumed run sees the same rows.
+Feed = Callable[[Sequence[int | None]], Iterable[tuple[Any, ...]]]
 
 
 @dataclass(frozen=True)
-class Phase:
-    """The numbers of one training run; `lr_at` is linear warm-up, then cosine down to min_lr (method.md 8)."""
+class Learner:
+    """One thing that learns; `lr_at` is linear warm-up, then cosine down to min_lr (method.md 8). `log` is for rank 0 alone."""
 
-    name: str
     num_steps: int
     lr: float
+    checkpoints: Checkpoints
+    log: Path | None = None
     min_lr: float = 0.0
     warmup_steps: int = 0
-    accumulation: int = 1
-    seed: int = 0
-    checkpoint_every: int = 10**9
 
     def lr_at(self, step: int) -> float:
         if step < self.warmup_steps:
@@ -43,64 +47,97 @@ class Phase:
 
 
 def run(
-    engine: Any,
-    feed: Feed,
-    phase: Phase,
-    start: Mapping[str, tuple[Tensor, Tensor, Tensor]],
-    checkpoints: Checkpoints,
-    log: Path | None,
-    on_step: Callable[[int, Mapping[str, float]], None] = lambda step, figures: None,
-) -> dict[str, tuple[Tensor, Tensor, Tensor]]:
-    """Train from the newest checkpoint, else from `start`; returns the final state (see zero.gather_state) on every rank.
+    engine: Any, learners: Sequence[Learner], feed: Feed, start: State, *, num_slots: int = 1, seed: int = 0, checkpoint_every: int = 10**9
+) -> Iterator[tuple[int, State]]:
+    """Train each learner from its newest checkpoint, else from `start`; yields (slot, final state) on every rank as each one ends.
 
-    `log` (rank 0 alone passes one) gets a JSON line per step. Raises NonFiniteLoss before the optimizer moves.
+    `start` is the state of one slot. With several slots every trained parameter has them as its first axis. Raises NonFiniteLoss before
+    the optimizer moves.
     """
-    rank = torch.distributed.get_rank()
-    found = checkpoints.latest()
-    first, state = found if found else (0, dict(start))
-    zero.deal_state(engine, state, first)
+    rank, begun = torch.distributed.get_rank(), time.monotonic()
+    steps, states = _resume(learners, start)
+    resting = num_slots - len(learners)
+    zero.deal_state(engine, _stack([*states, *[start] * resting]), [*steps, *[0] * resting])
     engine.train()
-    begun = time.monotonic()
-    for step in range(first, phase.num_steps):
-        torch.manual_seed(phase.seed * 1_000_003 + step * 1_009 + rank)  # dropout, too, is a function of the step
-        lr = phase.lr_at(step)
-        for group in engine.optimizer.param_groups:
-            group["lr"] = lr
-        figures = _step(engine, feed, phase, step)
-        figures |= {"lr": lr, "elapsed_s": round(time.monotonic() - begun, 3), "peak_bytes": peak_bytes()}
-        if log is not None:
-            with log.open("a", encoding="utf-8") as stream:
-                stream.write(json.dumps({"phase": phase.name, "step": step, **figures}) + "\n")
-        on_step(step, figures)
-        if (step + 1) % phase.checkpoint_every == 0 and step + 1 < phase.num_steps:
-            state = zero.gather_state(engine)
-            if rank == 0:
-                checkpoints.save(step + 1, state)
-    return zero.gather_state(engine)
+    while active := [slot for slot, learner in enumerate(learners) if steps[slot] < learner.num_steps]:
+        torch.manual_seed(seed * 1_000_003 + steps[active[0]] * 1_009 + rank)  # dropout, too, is a function of the step
+        at = [step if slot in active else None for slot, step in enumerate(steps)]
+        rates = [0.0 if step is None else learner.lr_at(step) for learner, step in zip(learners, at, strict=True)]
+        zero.set_rates(engine, [*rates, *[0.0] * resting])
+        figures = _step(engine, feed(at), [learners[slot].checkpoints.name for slot in active])
+        spent = {"elapsed_s": round(time.monotonic() - begun, 3), "peak_bytes": peak_bytes()}
+        for slot in active:
+            shown = {name: values[slot] for name, values in figures.items()}
+            _write(learners[slot], steps[slot], shown | {"lr": rates[slot], **spent})
+            steps[slot] += 1
+        ended = [slot for slot in active if steps[slot] == learners[slot].num_steps]
+        # When one ends, the others are saved too: those that go on from there meet the very batches they would have met.
+        due = [slot for slot in active if slot not in ended and (ended or steps[slot] % checkpoint_every == 0)]
+        state = zero.gather_state(engine) if ended or due else {}
+        for slot in due if rank == 0 else ():
+            learners[slot].checkpoints.save(steps[slot], _slot(state, slot, num_slots))
+        for slot in ended:
+            yield slot, _slot(state, slot, num_slots)
 
 
-def _step(engine: Any, feed: Feed, phase: Phase, step: int) -> dict[str, float]:
-    sums: dict[str, float] = {}
-    for micro in range(phase.accumulation):
-        loss, parts = engine(*feed(step, micro))
-        for name, value in _agreed({"loss": loss, **parts}, phase, step).items():
-            sums[name] = sums.get(name, 0.0) + value / phase.accumulation
-        engine.backward(loss)
-        engine.step()
-    return sums
+def fresh(parameters: Mapping[str, Tensor]) -> State:
+    """A start state: these weights, zero moments."""
+    return {name: (weight.float(), *(torch.zeros_like(weight).float() for _ in range(2))) for name, weight in parameters.items()}
 
 
-def _agreed(values: Mapping[str, Tensor], phase: Phase, step: int) -> dict[str, float]:
+def _resume(learners: Sequence[Learner], start: State) -> tuple[list[int], list[State]]:
+    """Step and state of every learner: of the newest step all have saved, so that a killed pack goes on as it was, else each its own."""
+    newest = [learner.checkpoints.latest() for learner in learners]
+    common = min(found[0] if found else 0 for found in newest)
+    together = [learner.checkpoints.latest(common) for learner in learners]
+    alike = all(found and found[0] == common for found in together)
+    found = [at or (0, start) for at in (together if alike else newest)]
+    return [step for step, _ in found], [state for _, state in found]
+
+
+def _stack(states: Sequence[State]) -> State:
+    if len(states) == 1:
+        return states[0]
+    return {name: tuple(torch.cat(parts) for parts in zip(*(state[name] for state in states), strict=True)) for name in states[0]}
+
+
+def _slot(state: State, slot: int, num_slots: int) -> State:
+    if num_slots == 1:
+        return state
+    return {name: tuple(part[slot : slot + 1].clone() for part in parts) for name, parts in state.items()}
+
+
+def _step(engine: Any, batches: Iterable[tuple[Any, ...]], names: Sequence[str]) -> dict[str, list[float]]:
+    """One optimizer step over these micro batches; the figures summed over them, one value a slot."""
+    waiting, sums = list(batches), dict[str, Tensor]()
+    for number, batch in enumerate(waiting):
+        engine.set_gradient_accumulation_boundary(number + 1 == len(waiting))
+        loss, figures = engine(*batch)
+        for name, values in _agreed(figures, names).items():
+            sums[name] = sums[name] + values if name in sums else values
+        engine.backward(loss, scale_wrt_gas=False)
+    engine.step()
+    if not engine.was_step_applied():  # DeepSpeed skips a step whose gradient overflows, without a word
+        raise NonFiniteLoss("a gradient is NaN or infinite", ", ".join(names), "lower the lr or set gradient_clipping")
+    return {name: values.tolist() for name, values in sums.items()}
+
+
+def _agreed(figures: Mapping[str, Tensor], names: Sequence[str]) -> dict[str, Tensor]:
     """Means over all ranks. A NaN on one rank reaches all of them, so they stop together instead of hanging in the next collective."""
-    means = torch.stack([value.detach().float().reshape(()) for value in values.values()])
+    means = torch.stack([values.detach().float() for values in figures.values()])
     if torch.distributed.get_world_size() > 1:
         torch.distributed.all_reduce(means)
         means /= torch.distributed.get_world_size()
+    means = means.cpu()
     if not bool(means.isfinite().all()):
-        raise NonFiniteLoss(
-            f"the loss of step {step} is not finite: {means.tolist()}", phase.name, "lower its lr, or look at the rows of that step"
-        )
-    return dict(zip(values, means.tolist(), strict=True))
+        raise NonFiniteLoss(f"the loss is not finite: {means.tolist()}", ", ".join(names), "lower its lr, or look at the rows of that step")
+    return dict(zip(figures, means, strict=True))
+
+
+def _write(learner: Learner, step: int, figures: Mapping[str, float]) -> None:
+    if learner.log is not None:
+        with learner.log.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps({"phase": learner.checkpoints.name, "step": step, **figures}) + "\n")
 
 
 def peak_bytes() -> int:
@@ -108,10 +145,3 @@ def peak_bytes() -> int:
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated()
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # Linux counts in KiB
-
-
-def fresh(parameters: Mapping[str, Tensor]) -> dict[str, tuple[Tensor, Tensor, Tensor]]:
-    """A start state: these weights, zero moments."""
-    return {
-        name: (weight.float(), torch.zeros_like(weight).float(), torch.zeros_like(weight).float()) for name, weight in parameters.items()
-    }

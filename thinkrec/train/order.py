@@ -6,6 +6,8 @@ Plain and trace rows mix in a fixed share. Ranks take equal contiguous slices, s
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -79,7 +81,9 @@ class Order:
         return runs.reshape(-1)
 
 
-def accumulation(rank_rows: int, micro_batch_size: int, run_length: int) -> int:
-    """The fewest micro batches of at most `micro_batch_size` rows that cut a rank's rows evenly without splitting a run."""
-    num_runs = rank_rows // run_length
-    return next(n for n in range(1, num_runs + 1) if num_runs % n == 0 and (rank_rows // n <= micro_batch_size or n == num_runs))
+def micro_batches(num_rows: int, micro_batch_size: int, run_length: int) -> list[slice]:
+    """The fewest micro batches of at most `micro_batch_size` rows (or one run), of even size, that split no run."""
+    num_runs = num_rows // run_length
+    count = -(-num_runs // max(1, micro_batch_size // run_length))
+    ends = [number * num_runs // count * run_length for number in range(count + 1)]
+    return [slice(begin, end) for begin, end in itertools.pairwise(ends)]

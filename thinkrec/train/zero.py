@@ -6,11 +6,11 @@ The JSON in ds_configs/ is plain DeepSpeed and belongs to the user; thinkrec own
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from thinkrec.errors import ConfigError, MissingFileError, NonFiniteLoss
+from thinkrec.errors import ConfigError, MissingFileError
 from thinkrec.train import ds_keys
 
 # ds_configs/ inside an installed package, and beside the package in a checkout.
@@ -40,10 +40,15 @@ def read_config(name: str) -> dict[str, Any]:
 
 
 def initialise(
-    module: Any, parameters: Iterable[Any], settings: dict[str, Any], micro_batch_size: int, accumulation: int, weight_decay: float
+    module: Any, parameters: Iterable[Any], settings: dict[str, Any], micro_batch_size: int, weight_decay: float, num_slots: int = 1
 ) -> Any:
-    """A DeepSpeed engine over `module` that trains `parameters` with AdamW."""
+    """A DeepSpeed engine over `module` that trains `parameters` with SlotAdamW.
+
+    The file's gradient_clipping bounds each slot by itself, in the optimizer: DeepSpeed's own would tie the experts of a pack together.
+    """
     import deepspeed
+
+    from thinkrec.train.optimizer import SlotAdamW
 
     skip_compiling()
     trained = list(parameters)
@@ -51,14 +56,19 @@ def initialise(
         parameter.requires_grad_(False)
     for parameter in trained:
         parameter.requires_grad_(True)
-    optimizer = guarded_adamw(trained, weight_decay)
+    optimizer = SlotAdamW(trained, num_slots, weight_decay, settings.get("gradient_clipping", 0.0))
     config = {
         "steps_per_print": 10**9,
         "zero_allow_untested_optimizer": True,
         **settings,
+        "gradient_clipping": 0.0,
         "train_micro_batch_size_per_gpu": micro_batch_size,
-        "gradient_accumulation_steps": accumulation,
+        # The loop marks the last micro batch of a step itself, their number varies; above 1 DeepSpeed keeps room to add them up.
+        "gradient_accumulation_steps": 2,
     }
+    if settings.get("zero_optimization", {}).get("stage") == 3:
+        # One flat tensor, one optimizer step: a slot's gradient norm needs all of its numbers.
+        config["zero_optimization"] = {**settings["zero_optimization"], "sub_group_size": 10**12}
     engine, *_ = deepspeed.initialize(model=module, model_parameters=trained, optimizer=optimizer, config=config)
     return engine
 
@@ -75,19 +85,9 @@ def skip_compiling() -> None:
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
 
 
-def guarded_adamw(parameters: list[Any], weight_decay: float) -> Any:
-    """AdamW in one parameter group (an empty second one breaks DeepSpeed's schedulers) that will not step on a non-finite gradient."""
-    import torch
-
-    class GuardedAdamW(torch.optim.AdamW):
-        def step(self, closure: Any = None) -> Any:
-            for group in self.param_groups:
-                for parameter in group["params"]:
-                    if parameter.grad is not None and not bool(parameter.grad.isfinite().all()):
-                        raise NonFiniteLoss("a gradient is NaN or infinite", "optimizer step", "lower the lr or set gradient_clipping")
-            return super().step(closure)
-
-    return GuardedAdamW(parameters, lr=0.0, weight_decay=weight_decay)
+def set_rates(engine: Any, rates: Sequence[float]) -> None:
+    """The learning rate of each slot in the coming step; a slot at 0 rests."""
+    engine.optimizer.optimizer.rates = list(rates)
 
 
 def gather_state(engine: Any) -> dict[str, Any]:
@@ -103,21 +103,33 @@ def gather_state(engine: Any) -> dict[str, Any]:
     return state
 
 
-def deal_state(engine: Any, state: dict[str, Any], step: int) -> None:
-    """Set weights, moments and step count of the trained parameters; the way back from `gather_state`, for any world size."""
+def deal_state(engine: Any, state: Mapping[str, Any], steps: Sequence[int]) -> None:
+    """Set weights, moments and each slot's step count; the way back from `gather_state`, for any world size."""
     import torch
 
-    zero_optimizer, adam = engine.optimizer, engine.optimizer.optimizer
-    stage_3 = hasattr(zero_optimizer, "fp32_partitioned_groups_flat")
-    for flat in zero_optimizer.fp32_partitioned_groups_flat if stage_3 else zero_optimizer.single_partition_of_fp32_groups:
-        # Adam makes its moments at the first step; there is nowhere to put saved ones before that.
-        adam.state[flat] = {"step": torch.tensor(float(step)), "exp_avg": torch.zeros_like(flat), "exp_avg_sq": torch.zeros_like(flat)}
+    optimizer = engine.optimizer.optimizer
+    optimizer.steps = list(steps)
+    _make_moments(engine.optimizer)
     for name, parameter in engine.module.named_parameters():
         if parameter.requires_grad:
-            _deal(parameter, *state[name])
+            weight, *moments = state[name]
+            beside = dict(zip(("exp_avg", "exp_avg_sq"), moments, strict=True))
+            if len(steps) > 1:
+                beside["slot"] = torch.arange(len(steps)).view(-1, *[1] * (weight.dim() - 1)).expand_as(weight)
+            _deal(parameter, weight, beside)
 
 
-def _deal(parameter: Any, weight: Any, exp_avg: Any, exp_avg_sq: Any) -> None:
+def _make_moments(zero_optimizer: Any) -> None:
+    """Adam makes its moments at the first step; there is nowhere to put saved ones before that."""
+    stage_3 = hasattr(zero_optimizer, "fp32_partitioned_groups_flat")
+    for flat in zero_optimizer.fp32_partitioned_groups_flat if stage_3 else zero_optimizer.single_partition_of_fp32_groups:
+        if flat not in zero_optimizer.optimizer.state:
+            zero_optimizer.optimizer.state[flat] = zero_optimizer.optimizer.fresh_state(flat)
+    if not stage_3:
+        zero_optimizer._lazy_init_hp_params_optimizer_state()  # ZeRO-1 and 2 link each parameter to its part of them
+
+
+def _deal(parameter: Any, weight: Any, beside: Mapping[str, Any]) -> None:
     from deepspeed.utils import (
         safe_set_full_fp32_param,
         safe_set_full_optimizer_state,
@@ -127,13 +139,13 @@ def _deal(parameter: Any, weight: Any, exp_avg: Any, exp_avg_sq: Any) -> None:
 
     if not hasattr(parameter, "ds_id"):  # ZeRO-1 and 2 keep the working copy whole
         safe_set_full_fp32_param(parameter, weight)
-        safe_set_full_optimizer_state(parameter, exp_avg, "exp_avg")
-        safe_set_full_optimizer_state(parameter, exp_avg_sq, "exp_avg_sq")
+        for name, value in beside.items():
+            safe_set_full_optimizer_state(parameter, value, name)
         parameter.data.copy_(weight)
         return
     safe_set_local_fp32_param(parameter, _shard(parameter, weight))
-    safe_set_local_optimizer_state(parameter, _shard(parameter, exp_avg), "exp_avg")
-    safe_set_local_optimizer_state(parameter, _shard(parameter, exp_avg_sq), "exp_avg_sq")
+    for name, value in beside.items():
+        safe_set_local_optimizer_state(parameter, _shard(parameter, value), name)
     # ZeRO-3 copies master weights to the working shard only after a step; a small parameter is also kept whole.
     parameter.ds_tensor.data.copy_(_shard(parameter, weight))
     if parameter.data.numel() == parameter.ds_numel:

@@ -92,6 +92,23 @@ def test_one_hot_gates_give_other_experts_exactly_zero_gradient(banked):
         assert not layer.lora_B.grad[[0, 2]].any()
 
 
+def test_one_adapter_a_row_is_a_one_hot_gate_without_its_zeros(banked):
+    model, bank, _ = banked
+    slots = torch.tensor([2, 0, 0, 1, 2])
+    ids = torch.randint(0, 97, (5, 9), generator=torch.Generator().manual_seed(3))
+    gradients = []
+    for parameter in bank.parameters_of():
+        parameter.requires_grad_(True)
+    for gates in (slots, torch.nn.functional.one_hot(slots, NUM_EXPERTS).float()):
+        bank.gates.rows = gates
+        loss = model(input_ids=ids).logits.square().mean()
+        gradients.append([loss.detach(), *torch.autograd.grad(loss, list(bank.parameters_of()))])
+    for short, long in zip(*gradients, strict=True):
+        assert (short - long).norm() <= 1e-5 * long.norm()
+    other = logits(model, ids, bank, slots.flip(0))
+    assert (other - logits(model, ids, bank, slots)).abs().max() > 1e-2
+
+
 def test_last_layers_names_only_those_layers(banked):
     _, bank, _ = banked
     assert len(list(bank.parameters_of(1))) == len(list(bank.parameters_of())) // 2

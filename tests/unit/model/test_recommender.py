@@ -118,7 +118,7 @@ def test_without_text_loss_no_token_meets_the_vocabulary(made):
     recommender, _ = made()
     batch = collate(ROWS, GATES, None, None, PAD, text_loss=False)
     loss, parts = recommender(batch)
-    assert set(parts) == {"rec"}
+    assert set(parts) == {"loss", "rec"}
     rec = F.binary_cross_entropy_with_logits(scores_of(recommender, batch), batch.label, reduction="none")
     assert loss.item() == pytest.approx(float((batch.w_rec * rec).mean()), abs=1e-6)
 

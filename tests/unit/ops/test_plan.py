@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from thinkrec import config as config_room
 from thinkrec.errors import ConfigError
@@ -32,10 +33,11 @@ GIB = 2**30
 
 @pytest.fixture
 def big_base(tmp_path) -> Path:
-    """A folder with the config.json of an 8B model and a safetensors file that nothing reads."""
+    """A folder with the config.json of an 8B model, safetensors without tensors, and a tokenizer of a kind that plans do not read."""
     config = {"hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32, "num_attention_heads": 32}
     (tmp_path / "config.json").write_text(json.dumps({**config, "num_key_value_heads": 8, "vocab_size": 128256}))
-    (tmp_path / "model.safetensors").write_bytes(b"")
+    save_file({}, tmp_path / "model.safetensors")
+    (tmp_path / "tokenizer.model").touch()
     return tmp_path
 
 

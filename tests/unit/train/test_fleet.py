@@ -106,14 +106,28 @@ def test_a_group_that_comes_back_gets_its_unfinished_pack_again():
     assert queue.take(0) is None
 
 
-def test_what_a_dead_group_held_goes_to_another():
-    queue = Queue([pack(0), pack(1, cost=2)])
-    queue.take(0)
-    queue.abandon(0)
-    queue.abandon(5)  # held nothing
-    assert queue.take(1) == pack(1, cost=2)
+def test_experts_of_a_failed_pack_try_alone_and_one_that_fails_alone_is_dropped():
+    queue = Queue([Pack((1, 2), (3.0, 1.0)), pack(0, cost=2.0)])
+    assert queue.take(0).experts == (1, 2)
+    assert queue.fail(0).experts == (1, 2)
+    assert [queue.take(group).experts for group in (0, 1, 2)] == [(1,), (0,), (2,)]
+    assert queue.fail(0).experts == (1,)
+    assert not queue.has_work(0)
+    assert queue.fail(0) is None
+    assert queue.has_work(1)  # it still holds one
     queue.finish(1)
-    assert queue.take(1) == pack(0)
+    queue.finish(2)
+    assert [one.experts for one in queue.done] == [(0,), (2,)]
+
+
+def test_a_closed_queue_gives_out_nothing_more_but_what_is_held_can_end():
+    queue = Queue([pack(0), pack(1)])
+    held = queue.take(0)
+    queue.close()
+    assert queue.take(1) is None
+    assert queue.take(0) is held
+    queue.finish(0)
+    assert not queue.has_work(0)
 
 
 @pytest.mark.parametrize(

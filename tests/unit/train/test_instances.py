@@ -12,7 +12,7 @@ from thinkrec.data.history import Interactions
 from thinkrec.model import nano
 from thinkrec.model.prompt import ItemText, Template, fixed_phrases
 from thinkrec.model.tables import Places, Tables
-from thinkrec.train.instances import Instances, Trace, load_traces, train_positions
+from thinkrec.train.instances import Instances, Trace, load_traces, mixed_batch, train_positions
 
 TITLES = ["Alpha", "Beta", "Gamma"]
 SPLIT = np.array([0, 0, 1, 0, 0, 2], np.int8)
@@ -46,6 +46,10 @@ def make(request):
     return build
 
 
+def batch_of(instances, numbers):
+    return mixed_batch([instances], np.zeros_like(numbers), numbers)
+
+
 def answers(batch):
     return [batch.answer_ids[batch.answer_rows == row].tolist() for row in range(len(batch.label))]
 
@@ -57,7 +61,7 @@ def test_only_train_rows_are_learned_from(make):
 
 def test_kind_and_weights_are_columns_of_the_row(make):
     instances, tables = make(traces=[Trace(4, "because of noir")])
-    batch = instances.batch(np.array([0, 4, 3]))  # number 4 is the first trace
+    batch = batch_of(instances, np.array([0, 4, 3]))  # number 4 is the first trace
     assert batch.label.tolist() == [1.0, 1.0, 1.0]
     assert batch.user.tolist() == [0, 1, 1]
     assert batch.w_rec.tolist() == pytest.approx([0.8, 0.1, 0.8])
@@ -65,13 +69,14 @@ def test_kind_and_weights_are_columns_of_the_row(make):
     plain, trace, other = answers(batch)
     assert plain == other == tables.template.answer(True)
     assert trace == tables.template.answer(True, "because of noir")
-    assert batch.gates.tolist() == [[1.0]] * 3
+    assert batch.gates.tolist() == [0] * 3
+    assert batch.weight.tolist() == pytest.approx([1 / 3] * 3)
 
 
 @pytest.mark.parametrize("kind", ["first", "after"])
 def test_the_verdict_is_read_one_place_before_it_is_said(make, kind):
     instances, tables = make({"prompt": {"answer": kind, "priors": False}}, [Trace(1, "because of noir")])
-    batch = instances.batch(np.arange(5))
+    batch = batch_of(instances, np.arange(5))
     for row in range(5):
         said = batch.answer_ids[(batch.answer_rows == row) & (batch.answer_at == batch.verdict_at[row])]
         assert said.tolist() == [tables.template.verdict_ids[int(batch.label[row])]]
@@ -79,7 +84,7 @@ def test_the_verdict_is_read_one_place_before_it_is_said(make, kind):
 
 def test_a_prompt_shows_only_what_came_before(make):
     instances, tables = make()
-    batch = instances.batch(np.arange(4))
+    batch = batch_of(instances, np.arange(4))
     shown = [tables.template.tokenizer.decode(ids) for ids in batch.input_ids]
     assert [text.split("Would")[0].count("liked\n") for text in shown] == [0, 1, 0, 1]
     assert '"Alpha": liked\n' in shown[1]
@@ -87,9 +92,9 @@ def test_a_prompt_shows_only_what_came_before(make):
 
 def test_text_tokens_are_left_out_of_the_whole_run_or_not_at_all(make):
     silent = {"train": {"loss": LOSS | {"plain_think": 0.0}}}
-    assert len(make(silent)[0].batch(np.arange(4)).answer_ids) == 0
+    assert len(batch_of(make(silent)[0], np.arange(4)).answer_ids) == 0
     # With traces in the run a batch without any still carries answer tokens, or ranks would call different layers.
-    assert len(make(silent, [Trace(0, "because")])[0].batch(np.arange(4)).answer_ids) == 8
+    assert len(batch_of(make(silent, [Trace(0, "because")])[0], np.arange(4)).answer_ids) == 8
 
 
 def test_the_order_counts_plain_rows_and_traces(make):

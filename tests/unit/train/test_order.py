@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from thinkrec.errors import DataError
-from thinkrec.train.order import Order, accumulation
+from thinkrec.train.order import Order, micro_batches
 
 
 def users_of(counts):
@@ -55,9 +55,11 @@ def test_no_rows_is_a_named_error():
         Order(np.array([], dtype=np.int64), 0, 8, 1, 0.0, seed=1)
 
 
-@pytest.mark.parametrize(("rank_rows", "micro", "run", "expected"), [(32, 32, 1, 1), (32, 10, 4, 4), (24, 10, 1, 3), (8, 1, 4, 2)])
-def test_accumulation_cuts_evenly_and_keeps_runs_whole(rank_rows, micro, run, expected):
-    parts = accumulation(rank_rows, micro, run)
-    assert parts == expected
-    assert rank_rows % parts == 0
-    assert (rank_rows // parts) % run == 0
+@pytest.mark.parametrize(
+    ("num_rows", "micro", "run", "expected"),
+    [(32, 32, 1, [32]), (32, 10, 4, [8] * 4), (24, 10, 1, [8] * 3), (8, 1, 4, [4] * 2), (9, 4, 1, [3] * 3)],
+)
+def test_micro_batches_are_few_and_even_and_keep_runs_whole(num_rows, micro, run, expected):
+    parts = micro_batches(num_rows, micro, run)
+    assert [part.stop - part.start for part in parts] == expected
+    assert np.array_equal(np.concatenate([np.arange(num_rows)[part] for part in parts]), np.arange(num_rows))

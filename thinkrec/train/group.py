@@ -1,0 +1,151 @@
+"""One group of workers: it loads the frozen base once, then trains pack after pack of the fleet's queue.
+
+The experts of a pack share every pass through the base and nothing else. Each is committed as an artefact of its own when its own steps
+are done, so a group that dies goes on with the experts of its pack that are missing, each from its own checkpoint.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import polars as pl
+import torch
+
+from thinkrec.config import Config, parse
+from thinkrec.model.base import load_model
+from thinkrec.model.build import build, load_adapter, load_projector
+from thinkrec.model.export import check_export, peft_tensors, read_adapter, write_adapter
+from thinkrec.model.tables import Places, Tables, base_folder, load_tables
+from thinkrec.store import Store
+from thinkrec.train import zero
+from thinkrec.train.adapter import AdapterTrainer, Task, Weights
+from thinkrec.train.checkpoint import Checkpoints
+from thinkrec.train.fleet import Pack
+from thinkrec.train.instances import Instances, Trace, load_traces, train_positions
+from thinkrec.train.order import Indices
+
+STAGE = "expert"
+T = TypeVar("T")
+
+
+def train_group(settings: dict[str, Any]) -> None:
+    """The train function of one worker: keys, slots and queue as experts.py gives them."""
+    import ray
+
+    zero.skip_compiling()
+    group, queue, number = Group.load(settings), settings["queue"], settings["group"]
+    while (experts := group.agree(lambda: group.missing(ray.get(queue.take.remote(number))))) is not None:
+        group.train(experts)
+        if group.leads:
+            ray.get(queue.finish.remote(number))
+
+
+@dataclass
+class Group:
+    """What a worker keeps from pack to pack; `cluster` names the cluster of each user, -1 for none."""
+
+    number: int
+    config: Config
+    places: Places
+    store: Store
+    keys: Mapping[int, str]
+    tables: Tables
+    trainer: AdapterTrainer
+    cluster: Indices
+    positions: Indices
+    traces: list[Trace]
+
+    @classmethod
+    def load(cls, settings: Mapping[str, Any]) -> Group:
+        """Everything that packs share; every slot of the bank holds the global adapter."""
+        config, places, num_slots = parse(settings["config"]), Places(settings["places"]), settings["num_slots"]
+        tables = load_tables(config, places)
+        recommender = build(config, places, tables, zero.read_config(config.train.ds_config), num_slots)
+        for slot in range(num_slots):
+            load_adapter(recommender, places.path("global", "adapter"), slot)
+        load_projector(recommender, places.path("projector", "projector.safetensors"))
+        return cls(
+            number=settings["group"],
+            config=config,
+            places=places,
+            store=Store(settings["root"]),
+            keys=settings["keys"],
+            tables=tables,
+            trainer=AdapterTrainer(
+                config,
+                recommender,
+                recommender.bank.parameters_of(config.adapter.last_layers),
+                config.train.experts.weight_decay,
+                num_slots,
+            ),
+            cluster=clusters_of(places, tables.interactions.user_ids),
+            positions=train_positions(tables),
+            traces=load_traces(config, places, tables),
+        )
+
+    @property
+    def leads(self) -> bool:
+        """Whether this is the rank that talks to the queue and writes."""
+        return self.trainer.rank == 0
+
+    def missing(self, pack: Pack | None) -> tuple[int, ...] | None:
+        """The experts of a pack that are not committed yet; None stays None."""
+        return None if pack is None else tuple(expert for expert in pack.experts if not self.store.find(STAGE, self.keys[expert]))
+
+    def train(self, experts: tuple[int, ...]) -> None:
+        """Train these experts side by side and commit each one as it ends."""
+        started_at = time.time()
+        with tempfile.TemporaryDirectory(prefix="thinkrec-") as folder:
+            tasks = [self._task(expert, Path(folder)) for expert in experts]
+            for slot, weights, num_steps in self.trainer.train(tasks) if tasks else ():
+                if self.leads:
+                    figures = {"started_at": started_at, "num_steps": num_steps, "pack": list(experts)}
+                    self._commit(experts[slot], tasks[slot], weights, figures)
+
+    def _task(self, expert: int, folder: Path) -> Task:
+        user = self.tables.interactions.user
+        rows = self.positions[self.cluster[user[self.positions]] == expert]
+        traces = [trace for trace in self.traces if self.cluster[user[trace.position]] == expert]
+        instances = Instances(self.config, self.tables, rows, traces)
+        checkpoints = Checkpoints(self.store.root, f"expert-{self.keys[expert]}")
+        return Task(instances, self.config.train.experts, checkpoints, folder / f"{expert}.jsonl" if self.leads else None)
+
+    def _commit(self, expert: int, task: Task, weights: Weights, figures: Mapping[str, Any]) -> None:
+        """Write, pass the export gate, commit; then its checkpoints can go."""
+        with self.store.create(STAGE, self.keys[expert], {}, {"expert": expert}) as draft:
+            base, target = base_folder(self.places), draft.folder / "adapter"
+            # Layers below `last_layers` were not trained: the expert keeps the global adapter's there.
+            tensors = read_adapter(self.places.path("global", "adapter"))
+            expected = {name: tensor.shape for name, tensor in tensors.items()}
+            tensors |= peft_tensors(self.trainer.engine.module.bank, weights)
+            write_adapter(target, tensors, self.config.adapter, base)
+            probe = torch.tensor([self.tables.template.write([], 0).ids])
+            check_export(target, load_model(base, "float32"), probe, expected)
+            assert task.log is not None
+            shutil.copy(task.log, draft.folder / "log.jsonl")
+            rows, traces = task.instances.positions, task.instances.traces
+            draft.figures.update(
+                expert=expert, group=self.number, ended_at=time.time(), num_rows=len(rows), num_traces=len(traces), **figures
+            )
+        task.checkpoints.clear()
+
+    def agree(self, ask: Callable[[], T]) -> T | None:
+        """What rank 0 gets from `ask`, on every rank of the group."""
+        box: list[T | None] = [ask() if self.leads else None]
+        if self.trainer.world > 1:
+            torch.distributed.broadcast_object_list(box, src=0)
+        return box[0]
+
+
+def clusters_of(places: Places, users: list[str]) -> Indices:
+    """Cluster of each user, -1 for none, (len(users),)."""
+    assignment = pl.read_parquet(f"{places.path('cluster', 'assignment')}/*.parquet", columns=["user_id", "cluster"])
+    found = pl.DataFrame({"user_id": users}).join(assignment, on="user_id", how="left", maintain_order="left")
+    return found["cluster"].fill_null(-1).to_numpy().astype(np.int64)
