@@ -11,7 +11,7 @@ from tiny import TINY
 from thinkrec import config as config_room
 from thinkrec import pipeline
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.long, pytest.mark.cluster, pytest.mark.timeout(900)]
 
 
 def test_one_adapter_on_vectors_goes_through_every_stage(ray_cluster, tmp_path):
