@@ -26,7 +26,7 @@ from thinkrec.model.tables import Places
 from thinkrec.store import Artefact, Store, write_json
 from thinkrec.train import base
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 NUM_USERS, ROWS_PER_USER, NUM_TRAIN = 30, 12, 9
 ODD_ITEMS = [
     {
