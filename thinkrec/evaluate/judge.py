@@ -22,7 +22,7 @@ from thinkrec.evaluate.ranking import pooled_auc
 from thinkrec.evaluate.report.page import page
 from thinkrec.evaluate.report.words import COLUMNS
 from thinkrec.evaluate.rows import judged_rows
-from thinkrec.evaluate.scoreboard import difference_rows, measure, metric_rows
+from thinkrec.evaluate.scoreboard import difference_rows, measure, metric_rows, write_metrics
 from thinkrec.evaluate.usermap import user_map
 from thinkrec.job import Job
 from thinkrec.store import Artefact, installed_versions, write_json
@@ -144,8 +144,7 @@ def _meaning(name: str) -> str:
 
 def _write(folder: Path, report: dict[str, Any]) -> None:
     write_json(str(folder / "report.json"), report)
-    flat = [{"name": row["name"], "metric": metric} | found for row in report["metrics"] for metric, found in row["metrics"].items()]
-    pl.DataFrame(flat, infer_schema_length=None).write_csv(folder / "metrics.csv")
+    write_metrics(report["metrics"], folder / "metrics.csv")
     (folder / "report.html").write_text(page(report), encoding="utf-8")
     (folder / "cards").mkdir()
     for name, card in cards(report).items():
