@@ -14,9 +14,10 @@ from thinkrec.model.tables import Places, load_tables
 from thinkrec.ops.machines import Machines
 from thinkrec.ops.plan import Phase, Plan, make_plan
 from thinkrec.store import Artefact
-from thinkrec.train.instances import Instances, train_positions
+from thinkrec.train.instances import Instances, mixed_batch, train_positions
 
-pytestmark = [pytest.mark.skip(reason="failed in its only run"), pytest.mark.long, pytest.mark.cluster, pytest.mark.timeout(600)]
+LOW = pytest.mark.skip(reason="open fault: planned from the run file alone, tokens come out 29 % low; from artefacts they hold")
+pytestmark = [LOW, pytest.mark.long, pytest.mark.cluster, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +49,9 @@ def test_tokens_rows_and_parameters_are_as_planned(artefacts, before, config):
     instances = Instances(config, tables, train_positions(tables), [])
     order = instances.order(phase.batch_size, config.run.seed)
     num_steps = order.num_steps(phase.num_epochs)
-    batches = [instances.batch(rows) for step in range(num_steps) for rows in order.batch(step).reshape(-1, rate)]
+    alone = np.zeros(rate, np.int64)
+    parts = [part for step in range(num_steps) for part in order.batch(step).reshape(-1, rate)]
+    batches = [mixed_batch([instances], alone[: len(part)], part) for part in parts]
     places_counted = sum(batch.num_tokens for batch in batches)
     tokens_counted = sum(
         len(tables.prompt(int(instances.positions[row])).ids) + 1 for step in range(num_steps) for row in order.batch(step)
