@@ -76,7 +76,7 @@ def _windows(tables: Tables, small: NanoSection, seed: int) -> Iterator[tuple[li
                 item, label, counted = int(data.item[row]), int(data.label[row]), tables.counted(int(row))
                 if asked:
                     ids += [*template.question(item, counted, named), template.verdict_ids[label], *end_of_line]
-                else:
+                elif label or template.settings.history_dislikes:  # the text tells what a history would
                     ids += template.line(item, label, counted, named)
             ids.append(template.tokenizer.eos_token_id)
             yield ids, [1.0 if token in verdicts else small.text_weight for token in ids]
