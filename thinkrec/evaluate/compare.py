@@ -76,6 +76,7 @@ def compare(entries: Sequence[Entry], settings: Mapping[str, Any], failed: Mappi
         "changed": changed,
         "varied": _varied(changed, entries),
         "failed": dict(failed),
+        "wall_s": sum({artefact.uri: artefact.manifest["wall_s"] for entry in entries for artefact in entry.artefacts.values()}.values()),
         "num_bootstrap": entries[0].config.evaluate.num_bootstrap,
         "versions": installed_versions(),
     }

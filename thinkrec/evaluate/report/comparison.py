@@ -58,13 +58,12 @@ def conclusions(found: Report) -> list[str]:
 
 
 def _header(found: Report) -> str:
-    total = sum(row["cost"]["own_wall_s"] or 0.0 for row in found["trials"])
     facts = [
         ("trials", count(len(found["trials"]))),
         ("reference", found["reference"]),
         ("test rows", count(found["num_rows"])),
         ("test users", count(found["num_users"])),
-        ("of trials alone", duration(total)),
+        ("time of all stages", duration(found["wall_s"])),
     ]
     said = "".join(paragraph(sentence, "" if n else "lead") for n, sentence in enumerate(conclusions(found)))
     return f'<header><div class="kicker">thinkrec sweep</div><h1>{escape(found["title"])}</h1>{said}{tiles(facts)}</header>'
@@ -117,21 +116,26 @@ def _differences(found: Report) -> str:
 
 
 def _curve(found: Report) -> str:
-    """The metrics over the one number that the trials differ in; and METEOR, alone and against AUC, where there are explanations."""
+    """The metrics over the one number that the trials differ in; and METEOR, alone and against AUC, where there are explanations.
+
+    One curve is of one set of test rows: trials on others are left out.
+    """
     key = found["varied"]
     if key is None:
         return ""
     at, seeds = found["changed"][key], {row["name"]: f"seed {row['seed']}" for row in found["trials"]}
+    metrics, trials = ([row for row in found[part] if row["name"] not in found["unpaired"]] for part in ("metrics", "trials"))
     drawn = []
     for metric in COLUMNS:
-        points = [(row["name"], row["metrics"][metric]) for row in found["metrics"]]
+        points = [(row["name"], row["metrics"][metric]) for row in metrics]
         drawn.append((metric_name(metric), svg.curves(metric, _series(points, at, seeds), key)))
-    spoken = [(row["name"], row["meteor"]) for row in found["trials"] if row["meteor"]]
+    spoken = [(row["name"], row["meteor"]) for row in trials if row["meteor"]]
     areas = {row["name"]: row["metrics"]["auc"]["value"] for row in found["metrics"]}
     both = [(areas[name], meteor["value"], plain(at[name])) for name, meteor in spoken if areas[name] is not None]
     drawn.append(("METEOR of the explanations", svg.curves("METEOR", _series(spoken, at, seeds), key)))
     drawn.append((f"METEOR against AUC, dots by {key}", svg.trade("METEOR against AUC", both, "AUC", "METEOR")))
-    return paragraph(f"The trials differ in {key} alone.", "note") + plots(*drawn)
+    note = f"The trials differ in {key} alone." + (" Those on other test rows are not drawn." if found["unpaired"] else "")
+    return paragraph(note, "note") + plots(*drawn)
 
 
 def _series(points: list[tuple[str, Report]], at: Report, seeds: Mapping[str, str]) -> dict[str, list[tuple[float, svg.Bar]]]:
