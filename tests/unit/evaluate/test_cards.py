@@ -90,6 +90,7 @@ def test_a_run_without_experts_publishes_the_global_adapter_alone(inputs: dict[s
     store = Store(str(tmp_path / "store"))
     with store.create("global", "k", {}, {}) as draft:
         _adapter(draft.folder / "adapter", "all")
+        draft.figures.update(inputs["global"].figures)
     with store.create("experts", "k", {}, {}):
         pass
     artefacts = inputs | {name: store.find(name, "k") for name in ("global", "experts")}
