@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,14 +61,14 @@ def compare(entries: Sequence[Entry], settings: Mapping[str, Any], failed: Mappi
     pairs = [(one.name, one.reference) for one in entries if one.name != one.reference]
     paired = [pair for pair in pairs if group_of[pair[0]] == group_of.get(pair[1])]
     differences = difference_rows(measured, paired)
-    changed = _changed(entries)
+    changed, references = _changed(entries), {one.reference for one in entries}
     used = Counter(artefact.uri for entry in entries for artefact in entry.artefacts.values())
     first = scored[next((one.reference for one in entries if one.reference in scored), entries[0].name)][1]
     return {
         **settings,
         "num_rows": first.height,
         "num_users": first["user_id"].n_unique(),
-        "metrics": [row | {"kind": "model" if row["name"] in {one.reference for one in entries} else ""} for row in metric_rows(measured)],
+        "metrics": [row | {"kind": "model" if row["name"] in references else ""} for row in metric_rows(measured)],
         "differences": differences,
         "unpaired": {name: _why(against, measured) for name, against in pairs if (name, against) not in paired},
         "trials": [_facts(entry, *scored[entry.name], used) for entry in entries],
@@ -76,7 +76,7 @@ def compare(entries: Sequence[Entry], settings: Mapping[str, Any], failed: Mappi
         "changed": changed,
         "varied": _varied(changed, entries),
         "failed": dict(failed),
-        "wall_s": sum({artefact.uri: artefact.manifest["wall_s"] for entry in entries for artefact in entry.artefacts.values()}.values()),
+        "wall_s": _wall_s({one.uri: one for entry in entries for one in entry.artefacts.values()}.values()),
         "num_bootstrap": entries[0].config.evaluate.num_bootstrap,
         "versions": installed_versions(),
     }
@@ -105,12 +105,12 @@ def _measure(tables: Mapping[str, pl.DataFrame], entries: Sequence[Entry]) -> tu
         same = [number for number, group in enumerate(groups) if group.select(ROWS).equals(table.select(ROWS))]
         group_of[name] = same[0] if same else len(groups)
         groups += [] if same else [table.select(ROWS)]
-        groups[group_of[name]] = groups[group_of[name]].with_columns(table["score"].alias(name))
+        groups[group_of[name]] = groups[group_of[name]].with_columns(table["score"].alias(f"score of {name}"))
     config = entries[0].config
     measured: dict[str, Resampled] = {}
     for group in groups:
         measured |= measure(group, group.columns[len(ROWS) :], config.evaluate.num_bootstrap, config.run.seed)
-    return {name: measured[name] for name in tables}, group_of
+    return {name: measured[f"score of {name}"] for name in tables}, group_of
 
 
 def _why(against: str, measured: Mapping[str, Resampled]) -> str:
@@ -124,7 +124,7 @@ def _facts(entry: Entry, variant: str, table: pl.DataFrame, used: Mapping[str, i
     num_experts = clusters["num_clusters"] if clusters["num_clusters"] > 1 else 0
     num_traces = artefacts["global"].figures.get("num_traces", 0)
     areas = {row["name"]: row["metrics"]["auc"]["value"] for row in report["metrics"]}
-    own = [artefact.manifest["wall_s"] for artefact in artefacts.values() if used[artefact.uri] == 1]
+    own = [artefact for artefact in artefacts.values() if used[artefact.uri] == 1]
     return {
         "name": entry.name,
         "variant": variant,
@@ -139,8 +139,12 @@ def _facts(entry: Entry, variant: str, table: pl.DataFrame, used: Mapping[str, i
         "num_traces": num_traces,
         "encoder": next(({"name": name, "auc": areas[name]} for name in ENCODERS if name in areas), None),
         "meteor": _meteor(report),
-        "cost": costs(artefacts, entry.config)["total"] | {"own_wall_s": sum(own)},
+        "cost": costs(artefacts, entry.config)["total"] | {"own_wall_s": _wall_s(own)},
     }
+
+
+def _wall_s(artefacts: Iterable[Artefact]) -> float:
+    return float(sum(artefact.manifest.get("wall_s") or 0.0 for artefact in artefacts))
 
 
 def _meteor(report: Mapping[str, Any]) -> dict[str, Any] | None:

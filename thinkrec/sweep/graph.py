@@ -31,9 +31,9 @@ def places(trials: Sequence[Trial]) -> dict[str, dict[str, Place]]:
     return {trial.name: {stage: (stage, key) for stage, key in keys[trial.name].items()} for trial in trials}
 
 
-def graph(trials: Sequence[Trial]) -> dict[Place, Node]:
-    """Every node once, what a trial needs before what builds on it."""
-    where, nodes = places(trials), dict[Place, Node]()
+def graph(trials: Sequence[Trial], where: Mapping[str, Mapping[str, Place]]) -> dict[Place, Node]:
+    """Every node once, what a trial needs before what builds on it; `where` as from `places`."""
+    nodes: dict[Place, Node] = {}
     for trial in sorted(trials, key=lambda trial: bool(trial.model_of)):  # lenders first: what they lend is made by their settings
         mine = where[trial.name]
         for stage in pipeline.STAGES:
@@ -44,11 +44,13 @@ def graph(trials: Sequence[Trial]) -> dict[Place, Node]:
 
 def plan_text(sweep: Sweep) -> str:
     """Trial by trial: which stages it makes, which it shares with an earlier one, which are committed."""
-    store, nodes = Store(sweep.settings.dir), graph(sweep.trials)
+    store, where = Store(sweep.settings.dir), places(sweep.trials)
+    nodes = graph(sweep.trials, where)
+    references = {trial.reference for trial in sweep.trials}
     committed = {place for place in nodes if store.find(*place)}
     lines = [f"{sweep.settings.title}: {len(sweep.trials)} trials of {sweep.settings.recipe} in {sweep.settings.dir}"]
-    for name, mine in places(sweep.trials).items():
-        lines.append(f"{name}{' (reference)' if name in {trial.reference for trial in sweep.trials} else ''}")
+    for name, mine in where.items():
+        lines.append(f"{name} (reference)" if name in references else name)
         found: dict[str, list[str]] = {}
         for stage, place in mine.items():
             maker = nodes[place].trial.name

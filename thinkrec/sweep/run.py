@@ -7,10 +7,11 @@ artefact never make it twice.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
+from typing import Any
 
 from thinkrec import pipeline
 from thinkrec.errors import StageFailed, ThinkrecError
@@ -22,6 +23,7 @@ from thinkrec.sweep.graph import Node, Place, graph, places
 from thinkrec.sweep.trials import Sweep
 
 COMPARISON = "comparison"
+COMPARED = ("cluster", "score", "evaluate")  # stages whose files a comparison reads
 VERSION = 1  # raise it when the comparison starts to compute something else
 Failures = dict[Place, BaseException]
 
@@ -34,7 +36,8 @@ def run(sweep: Sweep, say: Voice, session: Callable[[Sweep], AbstractContextMana
     """
     for trial in sweep.trials:
         pipeline.check(trial.config)
-    store, nodes = Store(sweep.settings.dir), graph(sweep.trials)
+    store, where = Store(sweep.settings.dir), places(sweep.trials)
+    nodes = graph(sweep.trials, where)
     waiting = {place: node for place, node in nodes.items() if store.find(*place) is None}
     say("sweep", dir=store.root, trials=len(sweep.trials), stages=len(nodes), to_do=len(waiting))
     _verify(waiting, store)
@@ -42,19 +45,19 @@ def run(sweep: Sweep, say: Voice, session: Callable[[Sweep], AbstractContextMana
     # The session inside the pool: an interrupt then ends the cluster first, and with it what the threads wait for.
     with ThreadPoolExecutor(size) as pool, session(sweep) if waiting and session else nullcontext():
         failed = _make(waiting, store, pool, size, say)
-    lost = {name: error for name, mine in places(sweep.trials).items() if (error := _first(failed, mine))}
+    lost = {name: error for name, mine in where.items() if (error := _first(failed, mine))}
     for name, error in lost.items():
-        say("trial failed", trial=name, error=str(error))
+        say("trial failed", trial=name, error=_told(error))
     if len(lost) == len(sweep.trials):
         raise next(iter(lost.values()))
-    compared = _compare(sweep, lost, store, say)
+    compared = _compare(sweep, where, lost, store, say)
     if not waiting:
         say("nothing to do", dir=store.root)
     for error in lost.values():
         if not isinstance(error, ThinkrecError):
             raise error
     if lost:
-        reasons = "\n".join(f"{name}: {str(error).splitlines()[0]}" for name, error in lost.items())
+        reasons = "\n".join(f"{name}: {_told(error)}" for name, error in lost.items())
         raise StageFailed(f"{len(lost)} of {len(sweep.trials)} trials failed\n{reasons}", store.root, "the others are done and compared")
     return compared
 
@@ -94,37 +97,49 @@ def _first(failed: Failures, needed: Mapping[str, Place]) -> BaseException | Non
     return next((failed[place] for place in needed.values() if place in failed), None)
 
 
+def _told(error: BaseException) -> str:
+    """The first line of an error made on purpose; of a bug, what it is."""
+    return str(error).splitlines()[0] if isinstance(error, ThinkrecError) else repr(error)
+
+
 def _found(store: Store, place: Place) -> Artefact:
     artefact = store.find(*place)
     assert artefact is not None, place
     return artefact
 
 
-def _compare(sweep: Sweep, lost: Mapping[str, BaseException], store: Store, say: Voice) -> Artefact:
+def _compare(
+    sweep: Sweep, where: Mapping[str, Mapping[str, Place]], lost: Mapping[str, BaseException], store: Store, say: Voice
+) -> Artefact:
     """The comparison of the trials that came through, made anew only if one of them is another; copies reports and adapters out."""
-    mine = {name: where for name, where in places(sweep.trials).items() if name not in lost}
-    artefacts = {name: {stage: _found(store, place) for stage, place in where.items()} for name, where in mine.items()}
-    finished = [trial for trial in sweep.trials if trial.name in mine]
-    entries = [Entry(one.name, one.base, one.reference, one.variant, one.config, artefacts[one.name]) for one in finished]
-    settings = sweep.settings.model_dump(mode="json", include={"title", "reference", "metric"})
-    failures = {name: str(error) for name, error in lost.items()}
-    content = [
-        VERSION,
-        settings,
-        failures,
-        [[one.name, one.variant, one.config.model_dump(mode="json"), mine[one.name]] for one in finished],
+    entries = [
+        Entry(
+            one.name, one.base, one.reference, one.variant, one.config, {stage: _found(store, at) for stage, at in where[one.name].items()}
+        )
+        for one in sweep.trials
+        if one.name not in lost
     ]
-    key = digest(content)[: pipeline.KEY_LENGTH]
-    compared = store.find(COMPARISON, key)
-    if compared is None:
-        inputs = {entry.name: entry.artefacts["evaluate"] for entry in entries}
-        with store.create(COMPARISON, key, inputs, settings) as draft:
-            write_comparison(draft.folder, entries, settings, failures)
-        compared = _found(store, (COMPARISON, key))
-        say("compared", trials=len(entries), key=key)
+    settings = sweep.settings.model_dump(mode="json", include={"title", "reference", "metric"})
+    failures = {name: _told(error) for name, error in lost.items()}
+    trials = [[one.name, one.variant, one.config.model_dump(mode="json"), where[one.name]] for one in entries]
+    key = digest([VERSION, settings, failures, trials])[: pipeline.KEY_LENGTH]
+    compared = store.find(COMPARISON, key) or _make_comparison(entries, settings, failures, store, key, say)
+    compared.verify()
     for entry in entries:
         publish(entry.artefacts, f"{store.root}/trials/{entry.name}")
     with writable(store.root) as target:
         for name in FILES:
             shutil.copy(compared.path(name), target / name)
     return compared
+
+
+def _make_comparison(
+    entries: Sequence[Entry], settings: Mapping[str, Any], failures: Mapping[str, str], store: Store, key: str, say: Voice
+) -> Artefact:
+    for entry in entries:
+        for stage in COMPARED:
+            entry.artefacts[stage].verify()
+    with store.create(COMPARISON, key, {entry.name: entry.artefacts["evaluate"] for entry in entries}, settings) as draft:
+        write_comparison(draft.folder, entries, settings, failures)
+    say("compared", trials=len(entries), key=key)
+    return _found(store, (COMPARISON, key))

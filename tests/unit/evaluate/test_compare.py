@@ -45,6 +45,12 @@ def test_it_agrees_with_the_report_of_the_run_itself(trial, judged):
         assert row["metrics"][metric]["value"] == own["metrics"][metric]["value"]
 
 
+def test_a_trial_may_be_called_like_a_column(trial):
+    plain = compare([trial("a"), trial("b", noise=3.0)], SETTINGS, {})
+    odd = compare([trial("label", reference="label"), trial("row", noise=3.0, reference="label")], SETTINGS, {})
+    assert [row["metrics"] for row in odd["differences"]] == [row["metrics"] for row in plain["differences"]]
+
+
 def test_noise_is_worse_and_a_twin_is_even(trial):
     found = compare([trial("a"), trial("noisy", noise=4.0), trial("twin")], SETTINGS, {})
     noisy, twin = (row["metrics"]["auc"] for row in found["differences"])

@@ -13,7 +13,7 @@ TWO = "set.traces.enabled = false\n[trials.a]\n[trials.b]\n"
 def makers(sweep) -> dict[str, list[str]]:
     """Stage -> the trials that make one."""
     found: dict[str, list[str]] = {name: [] for name in NAMES}
-    for (stage, _), node in graph(sweep.trials).items():
+    for (stage, _), node in graph(sweep.trials, places(sweep.trials)).items():
         found[stage].append(node.trial.name)
     return found
 
@@ -49,7 +49,8 @@ def test_another_variant_of_the_same_scores_is_no_work(load):
 def test_a_borrowed_model_is_the_lenders_and_what_builds_on_it_is_keyed_by_it(load):
     text = "set.traces.enabled = false\n[trials.b]\nset.run.seed = 7\nmodel_of = 'a'\n[trials.a]\n[trials.own]\nset.run.seed = 7"
     sweep = load(text)
-    where, nodes = places(sweep.trials), graph(sweep.trials)
+    where = places(sweep.trials)
+    nodes = graph(sweep.trials, where)
     for stage in ("base", "global"):
         assert where["b"][stage] == where["a"][stage] != where["own"][stage]
         assert nodes[where["b"][stage]].trial.name == "a"
@@ -62,7 +63,8 @@ def test_a_borrowed_model_is_the_lenders_and_what_builds_on_it_is_keyed_by_it(lo
 
 
 def test_every_input_is_a_node_and_stands_before(load):
-    nodes = graph(load("[trials.b]\nmodel_of = 'a'\n[trials.a]\n[trials.c]\ngrid.cluster.num_clusters = [1, 3]").trials)
+    sweep = load("[trials.b]\nmodel_of = 'a'\n[trials.a]\n[trials.c]\ngrid.cluster.num_clusters = [1, 3]")
+    nodes = graph(sweep.trials, places(sweep.trials))
     order = list(nodes)
     for place, node in nodes.items():
         assert all(order.index(need) < order.index(place) for need in node.inputs.values())

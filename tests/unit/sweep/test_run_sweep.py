@@ -67,6 +67,7 @@ def house(monkeypatch) -> House:
         monkeypatch.setitem(sys.modules, stage.module, SimpleNamespace(run=found.work(stage.name)))
     monkeypatch.setattr(run_room, "publish", lambda artefacts, folder: None)
     monkeypatch.setattr(run_room, "FILES", ("comparison.json",))
+    monkeypatch.setattr(run_room, "COMPARED", ("two", "evaluate"))
     monkeypatch.setattr(run_room, "write_comparison", write)
     return found
 
@@ -157,7 +158,7 @@ def test_a_bug_shows_itself_after_the_others_are_done(house, load):
     with pytest.raises(ZeroDivisionError):
         sweep_of(house, sweep)
     assert told(sweep)["trials"] == ["a", "c"]
-    assert ("trial failed", {"trial": "b", "error": "a bug"}) in house.said
+    assert ("trial failed", {"trial": "b", "error": "ZeroDivisionError('a bug')"}) in house.said
 
 
 def test_nothing_builds_on_a_damaged_artefact(house, load):
@@ -168,3 +169,13 @@ def test_nothing_builds_on_a_damaged_artefact(house, load):
     with pytest.raises(ArtefactError, match="has changed"):
         sweep_of(house, sweep)
     assert house.ran == []
+
+
+def test_nothing_is_compared_from_a_damaged_artefact(house, load):
+    sweep = load("[trials.a]\n")
+    sweep_of(house, sweep)
+    made = Store(sweep.settings.dir)
+    made.find(*places(sweep.trials)["a"]["evaluate"]).path("out.txt").write_text("changed")
+    assert sweep_of(house, sweep)  # the comparison itself is whole
+    with pytest.raises(ArtefactError, match="has changed"):
+        sweep_of(house, load('metric = "uauc"\n[trials.a]\n'))

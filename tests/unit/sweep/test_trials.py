@@ -11,7 +11,7 @@ import pytest
 from thinkrec import config as config_room
 from thinkrec.errors import ConfigError, MissingFileError
 from thinkrec.sweep import trials
-from thinkrec.sweep.graph import graph
+from thinkrec.sweep.graph import graph, places
 
 ROOT = Path(__file__).parents[3]
 SWEEPS = sorted((ROOT / "ray_jobs/sweeps").glob("*.toml"))
@@ -121,7 +121,7 @@ def test_files_that_are_not_there_are_named(load, tmp_path):
 def test_every_shipped_sweep_loads_and_shares_stages(file):
     sweep = trials.load(file)
     assert sweep.settings.dir == f"runs/{file.stem}"
-    assert len(graph(sweep.trials)) < 13 * len(sweep.trials)
+    assert len(graph(sweep.trials, places(sweep.trials))) < 13 * len(sweep.trials)
 
 
 def test_the_papers_experiments_are_there():
