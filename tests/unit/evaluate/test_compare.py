@@ -32,7 +32,7 @@ def test_it_equals_measuring_the_scores_directly(trial):
     a, b = trial("a"), trial("b", noise=3.0)
     found = compare([a, b], SETTINGS, {})
     wide = scores(a).select("user_id", "label", a="score").with_columns(b=scores(b)["score"])
-    measured = measure(wide, ["a", "b"], 200, a.config.run.seed)
+    measured = measure(wide, ["a", "b"], 50, a.config.run.seed)
     assert [{key: row[key] for key in ("name", "metrics")} for row in found["metrics"]] == metric_rows(measured)
     assert found["differences"] == difference_rows(measured, [("b", "a")])
     assert (found["num_rows"], found["unpaired"]) == (wide.height, {})
@@ -93,7 +93,7 @@ def test_variants_of_the_same_scores_are_compared(trial):
     hard, whole = trial("hard", variant="experts"), trial("a")
     found = compare([whole, hard], SETTINGS, {})
     assert [row["variant"] for row in found["trials"]] == ["fusion", "experts"]
-    direct = measure(scores(hard, "experts").select("user_id", "label", x="score"), ["x"], 200, 42)
+    direct = measure(scores(hard, "experts").select("user_id", "label", x="score"), ["x"], 50, 42)
     assert found["metrics"][1]["metrics"] == metric_rows(direct)[0]["metrics"]
     with pytest.raises(DataError, match="trial 'a' has no scores of variant 'direct'; there are experts, fusion, global"):
         compare([trial("a", variant="direct")], SETTINGS, {})

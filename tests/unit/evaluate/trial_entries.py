@@ -25,7 +25,7 @@ class Trials:
     def __call__(
         self, name: str, noise: float = 0.0, rows: pl.Expr | None = None, tree: dict[str, Any] | None = None, **fields: Any
     ) -> Entry:
-        config = parse({"evaluate": {"num_bootstrap": 200}, **(tree or {})})
+        config = parse({"evaluate": {"num_bootstrap": 50}, **(tree or {})})
         num_clusters = config.cluster.num_clusters
         clusters = {"num_clusters": num_clusters, "sizes": [20] * num_clusters, "cohens_d_max": 0.5}
         artefacts = {**self._shared, "score": self._score(noise, rows), "cluster": self._make("cluster", clusters)}
