@@ -16,6 +16,7 @@ from thinkrec.errors import ThinkrecError
 from thinkrec.evaluate.command import evaluate
 from thinkrec.ops import commands
 from thinkrec.ops.commands import Insecure, Overrides, RunFile
+from thinkrec.sweep.command import sweep
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
 config_app = typer.Typer(no_args_is_help=True, help="Look at run files.")
@@ -26,6 +27,7 @@ app.command()(commands.plan)
 app.command()(commands.preflight)
 app.command()(commands.submit)
 app.command()(commands.k8s)
+app.command()(sweep)
 
 
 @app.command()

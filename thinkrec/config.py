@@ -9,10 +9,10 @@ from __future__ import annotations
 import difflib
 import json
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, time
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -167,6 +167,7 @@ class BaseSection(Section):
 class PromptSection(Section):
     history_length: Count = 10
     history_policy: Literal["rolling", "train_only"] = "rolling"
+    history_dislikes: bool = True  # false: a history shows the last likes alone; counted rates (priors) still count dislikes
     domain: str = "item"  # the noun of the question: movie, book, business
     keywords_in_history: bool = True
     titles: bool = True  # false: items are told by keywords and counts alone, for logs with few rows a title
@@ -327,27 +328,40 @@ class Config(Section):
         return self
 
 
+Kind = TypeVar("Kind", bound=Section)
+
+
 def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     """Read a run file and apply `a.b=value` overrides; raises ConfigError or MissingFileError."""
+    tree = read(path)
+    for override in overrides:
+        put(tree, *split_override(override), "--set")
+    return parse(tree, str(path))
+
+
+def read(path: str | Path, what: str = "run file", folder: str = "ray_jobs/recipes") -> dict[str, Any]:
+    """The tables of a TOML file as they stand; raises ConfigError or MissingFileError. `folder` is where files of this kind are shipped."""
     file = Path(path)
     if not file.is_file():
-        raise MissingFileError("the run file is not there", str(file), "name an existing .toml file; ray_jobs/recipes/ has some")
+        raise MissingFileError(f"the {what} is not there", str(file), f"name an existing .toml file; {folder}/ has some")
     try:
-        tree = tomllib.loads(file.read_text(encoding="utf-8"))
+        return tomllib.loads(file.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(f"this is not TOML: {error}", str(file), "mend the line named above") from None
-    for override in overrides:
-        _apply(tree, override)
-    return parse(tree, str(file))
 
 
 def parse(tree: dict[str, Any], where: str = "config") -> Config:
     """Check a plain tree of tables against the fields above; raises ConfigError that names every wrong key."""
+    return validate(Config, tree, where, "thinkrec config show prints every key with its value")
+
+
+def validate(kind: type[Kind], tree: dict[str, Any], where: str, mend: str) -> Kind:
+    """Check a tree of tables against the fields of any closed table."""
     try:
-        return Config.model_validate(tree)
+        return kind.model_validate(tree)
     except ValidationError as error:
-        problems = [_explain(dict(item)) for item in error.errors()]
-    raise ConfigError("\n".join(problems), where, "thinkrec config show prints every key with its value")
+        problems = [_explain(kind, dict(item)) for item in error.errors()]
+    raise ConfigError("\n".join(problems), where, mend)
 
 
 def dump(config: Config) -> str:
@@ -355,7 +369,8 @@ def dump(config: Config) -> str:
     return json.dumps(config.model_dump(), indent=2, sort_keys=False)
 
 
-def _apply(tree: dict[str, Any], override: str) -> None:
+def split_override(override: str) -> tuple[str, Any]:
+    """Key and value of `a.b=value`, the value read as TOML where it is TOML."""
     key, equals, text = override.partition("=")
     if not equals or not key.strip():
         raise ConfigError(f"override {override!r} is not of the form a.b=value", "--set", "write for example --set train.experts.lr=1e-4")
@@ -365,24 +380,37 @@ def _apply(tree: dict[str, Any], override: str) -> None:
         value = text  # a bare word is a string: --set data.path=../folder
     if isinstance(value, date | time):
         value = text  # TOML knows dates, the run file writes them as strings: --set split.test_from=2002-04-01
-    *tables, last = key.strip().split(".")
+    return key.strip(), value
+
+
+def put(tree: dict[str, Any], key: str, value: Any, where: str) -> None:
+    """Set the dotted `key` in a tree of tables; raises ConfigError where a value stands in the way."""
+    *tables, last = key.split(".")
     for table in tables:
         tree = tree.setdefault(table, {})
         if not isinstance(tree, dict):
-            raise ConfigError(f"{table!r} in {key!r} is a value, not a table", "--set", "thinkrec config show prints the tree")
+            raise ConfigError(f"{table!r} in {key!r} is a value, not a table", where, "thinkrec config show prints the tree")
     tree[last] = value
 
 
-def _explain(problem: dict[str, Any]) -> str:
+def flat(tree: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    """Dotted keys of nested tables and their values."""
+    found: dict[str, Any] = {}
+    for key, value in tree.items():
+        found |= flat(value, f"{above}{key}.") if isinstance(value, Mapping) else {f"{above}{key}": value}
+    return found
+
+
+def _explain(kind: type[Section], problem: dict[str, Any]) -> str:
     path = [str(part) for part in problem["loc"]]
-    key = ".".join(path) or "run file"
+    key = ".".join(path) or "the file"
     if problem["type"] == "value_error":
         return f"{key}: {problem['ctx']['error']}"
     if problem["type"] != "extra_forbidden":
         return f"{key}: {problem['msg']} (given: {problem['input']!r})"
-    section: Any = Config
+    section: Any = kind
     for part in path[:-1]:
-        section = section.model_fields[part].annotation
+        section = section.model_fields[part].annotation if hasattr(section, "model_fields") else get_args(section)[-1]  # of dict[str, ...]
     near = difflib.get_close_matches(path[-1], section.model_fields, n=1, cutoff=0.5)
     hint = f"did you mean {'.'.join([*path[:-1], near[0]])!r}?" if near else f"known keys: {', '.join(section.model_fields)}"
     return f"{key}: unknown key; {hint}"

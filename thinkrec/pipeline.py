@@ -7,7 +7,7 @@ reads and the keys of the stages it needs; so a changed setting reruns exactly t
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -30,6 +30,12 @@ class Stage:
     reads: tuple[str, ...]  # dotted sections or keys of the run file
     files: tuple[str, ...] = ()  # keys of the run file that name the user's own files
     version: int = 1  # raise it when the stage's code starts to compute something else
+    switch: str = ""  # key of the run file that turns the stage off: it then makes an empty artefact and needs nothing
+
+    def inputs(self, config: Config) -> tuple[str, ...]:
+        """What the stage needs in this run."""
+        on = not self.switch or _lookup(config.model_dump(), self.switch)
+        return self.needs if on else ()
 
     def settings(self, config: Config) -> dict[str, Any]:
         tree = config.model_dump(mode="json")
@@ -61,12 +67,14 @@ STAGES = (
         ("ingest", "keywords", "base"),
         ("traces", "prompt", "base.nano.ds_config", "run.seed"),
         ("traces.teacher", *NANO_DS_FILE),
+        switch="traces.enabled",
     ),
     Stage(
         "traces",
         "thinkrec.generate.traces",
         ("ingest", "keywords", "cluster", "base", "teacher"),
         ("traces", "prompt", "engine.kind", "run.seed"),
+        switch="traces.enabled",
     ),
     Stage("global", "thinkrec.train.global_adapter", TEXTS, (*LEARNING, "train.global_adapter"), DS_FILE),
     Stage("projector", "thinkrec.train.projector", (*TEXTS, "global"), (*LEARNING, "train.projector"), DS_FILE),
@@ -103,13 +111,17 @@ def select(until: str | None = None) -> list[Stage]:
     return [stage for stage in STAGES if stage.name in wanted]
 
 
-def keys(config: Config) -> dict[str, str]:
-    """The artefact key of every stage; raises MissingFileError for a named file that is not there."""
+def keys(config: Config, taken: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The artefact key of every stage; raises MissingFileError for a named file that is not there.
+
+    `taken`: keys of stages whose artefacts come from another run, so that what builds on them is keyed by those.
+    """
     found: dict[str, str] = {}
     for stage in STAGES:
         files = [_fingerprint(config, key) for key in stage.files]
-        inputs = [found[need] for need in stage.needs]
-        found[stage.name] = digest([stage.name, stage.version, stage.settings(config), files, inputs])[:KEY_LENGTH]
+        inputs = [found[need] for need in stage.inputs(config)]
+        own = digest([stage.name, stage.version, stage.settings(config), files, inputs])[:KEY_LENGTH]
+        found[stage.name] = (taken or {}).get(stage.name, own)
     return found
 
 
@@ -122,14 +134,15 @@ def run(
     stages = select(until)
     waiting = [stage for stage in stages if store.find(stage.name, named[stage.name]) is None]
     say("run", dir=store.root, stages=len(stages), to_do=[stage.name for stage in waiting])
-    needed = {need for stage in waiting for need in stage.needs}
+    needed = {need for stage in waiting for need in stage.inputs(config)}
     artefacts: dict[str, Artefact] = {}
     with session(config) if waiting and session else nullcontext():
         for stage in stages:
             cached = store.find(stage.name, named[stage.name])
             if cached and stage.name in needed:
                 cached.verify()  # no stage builds on what was damaged since
-            artefacts[stage.name] = cached or _make(stage, named[stage.name], config, store, artefacts, say)
+            inputs = {need: artefacts[need] for need in stage.inputs(config)}
+            artefacts[stage.name] = cached or make(stage, named[stage.name], config, store, inputs, say)
             if cached:
                 say("stage cached", stage=stage.name, key=named[stage.name])
     if not waiting:
@@ -156,8 +169,8 @@ def check(config: Config) -> None:
         )
 
 
-def _make(stage: Stage, key: str, config: Config, store: Store, artefacts: dict[str, Artefact], say: Voice) -> Artefact:
-    inputs = {need: artefacts[need] for need in stage.needs}
+def make(stage: Stage, key: str, config: Config, store: Store, inputs: Mapping[str, Artefact], say: Voice) -> Artefact:
+    """Run one stage and commit its artefact."""
     say("stage started", stage=stage.name, key=key)
     try:
         with store.create(stage.name, key, inputs, stage.settings(config)) as draft:

@@ -41,6 +41,7 @@ RERUNS = {
     "prompt.history_policy='train_only'": {"encode", "cluster"} | AFTER_WORDS,
     "prompt.slots='all'": AFTER_WORDS,
     "prompt.history_length=3": AFTER_WORDS,
+    "prompt.history_dislikes=false": AFTER_WORDS,
     "keywords.max_per_item=3": {"extractor", "keywords"} | AFTER_WORDS,
     "base.nano.num_layers=1": {"extractor", "keywords"} | AFTER_WORDS,
     "data.world.num_items=50": EVERYTHING,
@@ -141,6 +142,21 @@ def test_a_setting_reruns_exactly_what_depends_on_it(configured, override):
     assert {name for name in NAMES if before[name] != after[name]} == RERUNS[override]
 
 
+def test_a_stage_that_is_off_needs_nothing_and_parts_nothing(configured):
+    """Traces are drawn from clusters; without them the clusters decide nothing about the global adapter."""
+    off = "traces.enabled=false"
+    before, after = pipeline.keys(configured(off)), pipeline.keys(configured(off, "cluster.num_clusters=3"))
+    assert {name for name in NAMES if before[name] != after[name]} == FROM_CLUSTER - {"traces", "global", "projector"}
+    assert [stage.name for stage in STAGES if stage.needs and not stage.inputs(configured(off))] == ["teacher", "traces"]
+    assert all(stage.inputs(configured()) == stage.needs for stage in STAGES)
+
+
+def test_a_taken_artefact_changes_what_builds_on_it_alone(configured):
+    before, after = pipeline.keys(configured()), pipeline.keys(configured(), {"global": "k" * pipeline.KEY_LENGTH})
+    assert after["global"] == "k" * pipeline.KEY_LENGTH
+    assert {name for name in NAMES if before[name] != after[name]} == LEARNED
+
+
 def test_keys_are_names_and_all_unlike(configured):
     found = pipeline.keys(configured())
     assert list(found) == NAMES
@@ -199,6 +215,14 @@ def test_a_second_run_does_nothing_and_says_so(house, configured):
     assert second == first
 
 
+def test_a_stage_that_is_off_is_handed_nothing(house, configured, monkeypatch):
+    one, two, aside, three = pipeline.STAGES
+    off = Stage(aside.name, aside.module, aside.needs, aside.reads, switch="traces.enabled")
+    monkeypatch.setattr(pipeline, "STAGES", (one, two, off, three))
+    assert set(run(house, configured(), "aside")["aside"].manifest["inputs"]) == {"one"}
+    assert run(house, configured("traces.enabled=false"), "aside")["aside"].manifest["inputs"] == {}
+
+
 def test_until_runs_only_what_is_needed(house, configured):
     assert list(run(house, configured(), "three")) == ["one", "two", "three"]
     assert house.ran == ["one", "two", "three"]
@@ -241,7 +265,7 @@ REFUSED = {
 @pytest.mark.parametrize("case", REFUSED)
 def test_what_would_trip_a_late_stage_is_refused_before_the_first(monkeypatch, configured, case):
     overrides, kind, message = REFUSED[case]
-    monkeypatch.setattr(pipeline, "_make", lambda *arguments: pytest.fail("a stage was started"))
+    monkeypatch.setattr(pipeline, "make", lambda *arguments: pytest.fail("a stage was started"))
     with pytest.raises(kind, match=message):
         pipeline.run(configured(*overrides), lambda event, **fields: None, session=lambda config: pytest.fail("a session was opened"))
 

@@ -63,16 +63,18 @@ class Interactions:
     def __len__(self) -> int:
         return len(self.row)
 
-    def history(self, position: int, length: int, policy: Policy) -> slice | NDArray[np.int64]:
+    def history(self, position: int, length: int, policy: Policy, dislikes: bool = True) -> slice | NDArray[np.int64]:
         """Positions of the last `length` rows of the same user before `position`, oldest first.
 
-        "rolling": all earlier rows, of whatever split, as a slice; "train_only": only train rows, as an array. What is later never shows.
+        "rolling": all earlier rows, of whatever split, as a slice; "train_only": only train rows, as an array. Without `dislikes` only
+        likes count, as an array. What is later never shows.
         """
         start = int(self.offsets[self.user[position]])
-        if policy == "rolling":
+        if policy == "rolling" and dislikes:
             return slice(max(start, position - length), position)
-        first, last = np.searchsorted(self._train_positions, [start, position])
-        return self._train_positions[max(first, last - length) : last]
+        shown = self._shown(policy, dislikes)
+        first, last = np.searchsorted(shown, [start, position])
+        return shown[max(first, last - length) : last]
 
     def cells(self) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         """For each row whether its user, and whether its item, occurs in train."""
@@ -80,9 +82,23 @@ class Interactions:
         user_in_train[self.user[self.split == TRAIN]] = True
         return user_in_train[self.user], self.item_in_train[self.item]
 
+    def _shown(self, policy: Policy, dislikes: bool) -> NDArray[np.int64]:
+        """Positions of the rows that a history may show."""
+        if policy == "rolling":
+            return self._liked_positions
+        return self._train_positions if dislikes else self._liked_train_positions
+
     @cached_property
     def _train_positions(self) -> NDArray[np.int64]:
         return np.flatnonzero(self.split == TRAIN)
+
+    @cached_property
+    def _liked_positions(self) -> NDArray[np.int64]:
+        return np.flatnonzero(self.label == 1)
+
+    @cached_property
+    def _liked_train_positions(self) -> NDArray[np.int64]:
+        return np.flatnonzero((self.label == 1) & (self.split == TRAIN))
 
 
 def _files(folder: Path, buckets: Collection[int] | None) -> list[Path]:

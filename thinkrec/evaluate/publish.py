@@ -20,7 +20,7 @@ def publish(artefacts: Mapping[str, Artefact], run_dir: str) -> None:
     """
     judged = artefacts["evaluate"]
     folders = {"global": artefacts["global"].path("adapter")}
-    folders |= {f"expert-{folder.name}": folder for folder in artefacts["experts"].path("experts").iterdir()}
+    folders |= {f"expert-{folder.name}": folder for folder in artefacts["experts"].path("experts").glob("*")}  # none with one cluster
     with writable(run_dir) as target:
         for name in REPORT:
             shutil.copy(judged.path(name), target / name)

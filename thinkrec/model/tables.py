@@ -43,7 +43,7 @@ class Tables:
     def history(self, position: int) -> list[tuple[int, int]]:
         """(item, label) pairs the prompt of the row at `position` shows, oldest first."""
         data, settings = self.interactions, self.template.settings
-        before = data.history(position, settings.history_length, settings.history_policy)
+        before = data.history(position, settings.history_length, settings.history_policy, settings.history_dislikes)
         return list(zip(data.item[before].tolist(), data.label[before].tolist(), strict=True))
 
     def prompt(self, position: int) -> Prompt:

@@ -22,7 +22,7 @@ class Progress:
     def __init__(self, run_dir: str, console: Console | None = None) -> None:
         self._console = console or Console(stderr=True, highlight=False)
         self._begun = time.monotonic()
-        self._started_at: dict[str, float] = {}
+        self._started_at: dict[tuple[str, str], float] = {}
         self._log: Path | None = None
         if "://" not in run_dir:
             self._log = Path(run_dir) / "run.jsonl"
@@ -34,7 +34,7 @@ class Progress:
 
     def __call__(self, event: str, **fields: Any) -> None:
         now = time.monotonic()
-        stage = str(fields.get("stage", ""))
+        stage = str(fields.get("stage", "")), str(fields.get("key", ""))  # a sweep makes several of a kind at a time
         if event == "stage started":
             self._started_at[stage] = now
         elif event == "stage done":

@@ -141,7 +141,7 @@ def _sampled(config: Config, found: Mapping[str, Artefact], tokenizer: Any, coun
     chosen = np.random.default_rng(config.run.seed).choice(train, min(NUM_SAMPLES, len(train)), replace=False)
     counts, lines, num_slots = [], [], 0
     for position in chosen:
-        before = data.history(int(position), settings.history_length, settings.history_policy)
+        before = data.history(int(position), settings.history_length, settings.history_policy, settings.history_dislikes)
         history = list(zip(data.item[before].tolist(), data.label[before].tolist(), strict=True))
         counted = priors.at(int(position), int(data.user[position])) if priors else None
         prompt = template.write(history, int(data.item[position]), counted)

@@ -57,10 +57,10 @@ def write_lessons(config: Config, folder: Path, data: Interactions, places: Plac
     nano.save(folder / "model", nano.make_model(len(tokenizer), config.prompt.max_tokens, small, config.run.seed), tokenizer)
     settings = config.prompt.model_copy(update={"slots": "none", "answer": "first"})
     tables = Tables(data, Template(tokenizer, items, settings, load_priors(config, places, data, items)), None, None)
-    return write_rows(folder / "text.parquet", _windows(tables, small, config.run.seed))
+    return write_rows(folder / "text.parquet", windows(tables, small, config.run.seed))
 
 
-def _windows(tables: Tables, small: NanoSection, seed: int) -> Iterator[tuple[list[int], list[float]]]:
+def windows(tables: Tables, small: NanoSection, seed: int) -> Iterator[tuple[list[int], list[float]]]:
     """Each user's train rows as lines of text, some of them asked as questions, cut into windows."""
     data, template, generator = tables.interactions, tables.template, np.random.default_rng((seed, 7))
     verdicts = {token for mark in template.marks for token in mark} | set(template.verdict_ids)
@@ -76,7 +76,7 @@ def _windows(tables: Tables, small: NanoSection, seed: int) -> Iterator[tuple[li
                 item, label, counted = int(data.item[row]), int(data.label[row]), tables.counted(int(row))
                 if asked:
                     ids += [*template.question(item, counted, named), template.verdict_ids[label], *end_of_line]
-                else:
+                elif label or template.settings.history_dislikes:  # the text tells what a history would
                     ids += template.line(item, label, counted, named)
             ids.append(template.tokenizer.eos_token_id)
             yield ids, [1.0 if token in verdicts else small.text_weight for token in ids]

@@ -81,15 +81,18 @@ def test_offsets_part_the_users(loaded):
 
 @pytest.mark.parametrize("length", [0, 1, 5, 1000])
 @pytest.mark.parametrize("policy", ["rolling", "train_only"])
-def test_a_history_is_what_a_loop_over_all_rows_finds(loaded, length, policy):
+@pytest.mark.parametrize("dislikes", [True, False], ids=["all marks", "likes alone"])
+def test_a_history_is_what_a_loop_over_all_rows_finds(loaded, length, policy, dislikes):
     log = readable(loaded)
     for position in range(0, len(log), 3):
         user, time, row, *_ = log[position]
         earlier = [n for n, other in enumerate(log) if other[0] == user and (other[1], other[2]) < (time, row)]
         if policy == "train_only":
             earlier = [n for n in earlier if log[n][5] == "train"]
+        if not dislikes:
+            earlier = [n for n in earlier if log[n][4] == 1]
         expected = earlier[len(earlier) - min(length, len(earlier)) :]
-        assert np.arange(len(log))[loaded.history(position, length, policy)].tolist() == expected
+        assert np.arange(len(log))[loaded.history(position, length, policy, dislikes)].tolist() == expected
 
 
 def test_some_users_or_some_buckets_load_as_a_part_of_the_whole(folder, loaded):

@@ -47,7 +47,8 @@ def look(page: Path, width: int) -> Look:
 
 
 async def _look(address: str, width: int) -> Look:
-    with tempfile.TemporaryDirectory() as profile:
+    # The browser's children may still write while it is swept away.
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         quiet = asyncio.subprocess.DEVNULL
         process = await asyncio.create_subprocess_exec(
             str(find_browser()), *SWITCHES, f"--user-data-dir={profile}", "about:blank", stdout=quiet, stderr=quiet

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import polars as pl
 import pytest
 from browser import find_browser, look
+from trial_entries import SETTINGS, Trials
 
+from thinkrec.evaluate.compare import write_comparison
 from thinkrec.store import Artefact
 
 WIDTHS = (400, 1400)
@@ -14,6 +17,36 @@ NONE_HERE = "no chromium, chromium-browser or google-chrome on PATH: the page wa
 OUTSIDE = "<p style='color:red'>x</p><img src='http://127.0.0.1:9/pixel.png'>"
 
 pytestmark = [pytest.mark.skipif(find_browser() is None, reason=NONE_HERE), pytest.mark.timeout(180)]
+
+
+@pytest.fixture(scope="module")
+def compared(inputs: dict[str, Artefact], judged: Artefact, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The comparison of a sweep with everything a page may show: a curve, seeds, trials on other rows, long names, a failure."""
+    trial, folder = Trials(inputs, judged, tmp_path_factory.mktemp("trials")), tmp_path_factory.mktemp("compared")
+    shares = (0.0, 0.1, 0.2, 0.5)
+    entries = [
+        trial(
+            f"share_of_traces_{share}_seed{seed}",
+            noise=2 * share + seed / 4,
+            base=f"share_of_traces_{share}",
+            reference=f"share_of_traces_0.0_seed{seed}",
+            tree={"train": {"trace_share": share}, "run": {"seed": seed}},
+            rows=pl.col("row") % 2 == 0 if (share, seed) == (0.5, 1) else None,
+        )
+        for share in shares
+        for seed in (1, 2)
+    ]
+    write_comparison(folder, entries, SETTINGS, {"share_of_traces_0.9_seed1": "the worker group failed: " + "word" * 60})
+    return folder / "comparison.html"
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_the_comparison_asks_for_nothing_complains_of_nothing_and_fits(compared: Path, width: int):
+    seen = look(compared, width)
+    assert seen.requests == [compared.resolve().as_uri()]
+    assert seen.complaints == []
+    assert seen.wider == []
+    assert seen.page_width <= width
 
 
 @pytest.mark.parametrize("width", WIDTHS)

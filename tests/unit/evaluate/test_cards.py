@@ -86,6 +86,19 @@ def test_publishing_puts_each_card_beside_its_adapter(inputs: dict[str, Artefact
         assert f"# thinkrec {name}\n" in (folder / "README.md").read_text()
 
 
+def test_a_run_without_experts_publishes_the_global_adapter_alone(inputs: dict[str, Artefact], tmp_path):
+    store = Store(str(tmp_path / "store"))
+    with store.create("global", "k", {}, {}) as draft:
+        _adapter(draft.folder / "adapter", "all")
+        draft.figures.update(inputs["global"].figures)
+    with store.create("experts", "k", {}, {}):
+        pass
+    artefacts = inputs | {name: store.find(name, "k") for name in ("global", "experts")}
+    artefacts["evaluate"] = run_stage(artefacts, tmp_path / "judged")
+    publish(artefacts, str(tmp_path / "run"))
+    assert [path.name for path in (tmp_path / "run/adapters").iterdir()] == ["global"]
+
+
 def _adapter(folder, said: str) -> None:
     folder.mkdir(parents=True)
     for name in ("adapter_config.json", "adapter_model.safetensors", "log.jsonl"):

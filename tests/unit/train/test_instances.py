@@ -12,6 +12,7 @@ from thinkrec.data.history import Interactions
 from thinkrec.model import nano
 from thinkrec.model.prompt import ItemText, Template, fixed_phrases
 from thinkrec.model.tables import Places, Tables
+from thinkrec.train.base import windows
 from thinkrec.train.instances import Instances, Trace, load_traces, mixed_batch, train_positions
 
 TITLES = ["Alpha", "Beta", "Gamma"]
@@ -111,3 +112,16 @@ def test_traces_find_their_row_and_others_stay_out(make, tmp_path):
     places = Places({"traces": str(tmp_path / "traces")})
     assert load_traces(instances.config, places, tables) == [Trace(4, "second user"), Trace(0, "first user")]
     assert load_traces(config_room.parse({"traces": {"enabled": False}}), places, tables) == []
+
+
+@pytest.mark.parametrize("dislikes", [True, False])
+def test_a_history_without_dislikes_neither_shows_nor_teaches_one(make, dislikes):
+    """Dislikes stay what is asked about: only the history, and the lines that teach the base to read one, leave them out."""
+    _, tables = make({"prompt": {"priors": False, "history_dislikes": dislikes}})
+    shown = tables.template.text(tables.prompt(2))
+    assert ['"Alpha": liked' in shown, '"Beta": disliked' in shown] == [True, dislikes]
+    told = NanoSection(question_share=0.0, title_dropout=0.0)
+    lines = "".join(tables.template.tokenizer.decode(ids) for ids, _ in windows(tables, told, 0))
+    assert ['"Beta": liked' in lines, '"Gamma": disliked' in lines] == [True, dislikes]
+    asked = [ids for ids, _ in windows(tables, NanoSection(question_share=1.0), 0)]
+    assert sum(ids.count(tables.template.verdict_ids[0]) for ids in asked) == 2

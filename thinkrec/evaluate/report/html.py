@@ -6,9 +6,25 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
+from thinkrec.evaluate.report.style import STYLE
 from thinkrec.evaluate.report.words import plain
 
 MAX_STACKED = 4
+# The browser itself refuses whatever a page would fetch or run.
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+
+
+def document(title: str, header: str, bodies: Mapping[str, str]) -> str:
+    """A whole page: its header, contents and sections by heading; empty sections are left out."""
+    written = {heading: body for heading, body in bodies.items() if body}
+    contents = "".join(f'<a href="#{anchor(heading)}">{escape(heading)}</a>' for heading in written)
+    sections = "".join(section(heading, body) for heading, body in written.items())
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8"/><meta name="viewport" content="width=device-width, initial-scale=1"/>'
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}"/>'
+        f"<title>{escape(title)}</title><style>{STYLE}</style></head>"
+        f"<body><main>{header}<nav>{contents}</nav>{sections}</main></body></html>\n"
+    )
 
 
 def section(heading: str, body: str) -> str:

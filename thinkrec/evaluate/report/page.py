@@ -7,12 +7,8 @@ from html import escape
 from typing import Any
 
 from thinkrec.evaluate.report import account, quality, story, users
-from thinkrec.evaluate.report.html import anchor, paragraph, section, tiles
-from thinkrec.evaluate.report.style import STYLE
+from thinkrec.evaluate.report.html import document, paragraph, tiles
 from thinkrec.evaluate.report.words import count, label, metric_of, number, percent, sentences, title
-
-# The browser itself refuses whatever this page would fetch or run.
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 
 SECTIONS = (
     ("Ranking quality", quality.metrics),
@@ -31,15 +27,7 @@ SECTIONS = (
 
 def page(report: Mapping[str, Any]) -> str:
     """The whole document; `report` is what report.json holds."""
-    bodies = {heading: body for heading, write in SECTIONS if (body := write(report))}
-    contents = "".join(f'<a href="#{anchor(heading)}">{heading}</a>' for heading in bodies)
-    sections = "".join(section(heading, body) for heading, body in bodies.items())
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8"/><meta name="viewport" content="width=device-width, initial-scale=1"/>'
-        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}"/>'
-        f"<title>{escape(title(report))}</title><style>{STYLE}</style></head>"
-        f"<body><main>{_header(report)}<nav>{contents}</nav>{sections}</main></body></html>\n"
-    )
+    return document(title(report), _header(report), {heading: write(report) for heading, write in SECTIONS})
 
 
 def _header(report: Mapping[str, Any]) -> str:

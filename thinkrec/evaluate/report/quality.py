@@ -40,7 +40,7 @@ def differences(report: Report) -> str:
     """Paired differences of the best variant to the others and to the baselines."""
     rows = []
     for row in report["differences"]:
-        cells = [_difference(row["metrics"][metric]) for metric in COLUMNS]
+        cells = [difference(row["metrics"][metric]) for metric in COLUMNS]
         rows.append(("", [f"{escape(label(row['name']))} \u2212 {escape(label(row['against']))}", *cells]))
     if not rows:
         return ""
@@ -78,6 +78,12 @@ def calibration(report: Report) -> str:
 def estimate(found: Report) -> str:
     """A metric over its interval, as a table cell."""
     return f"{number(found['value'])}<small>{span(found)}</small>"
+
+
+def difference(found: Report) -> str:
+    """A paired difference over its interval and p, as a table cell."""
+    p = "" if found["p"] is None else f"<br>p {found['p']:.3f}"
+    return f'<span class="{verdict(found)}">{number(found["value"], signed=True)}</span><small>{span(found, signed=True)}{p}</small>'
 
 
 def _curves(report: Report) -> list[tuple[str, str]]:
@@ -139,8 +145,3 @@ def _everything(report: Report) -> str:
 def _scorer(row: Report) -> tuple[str, list[str]]:
     name = f"{escape(label(row['name']))}<small>{escape(row['meaning'])}</small>"
     return row["kind"], [name, *(estimate(row["metrics"][metric]) for metric in COLUMNS)]
-
-
-def _difference(found: Report) -> str:
-    p = "" if found["p"] is None else f"<br>p {found['p']:.3f}"
-    return f'<span class="{verdict(found)}">{number(found["value"], signed=True)}</span><small>{span(found, signed=True)}{p}</small>'

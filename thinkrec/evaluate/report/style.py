@@ -17,7 +17,7 @@ h1 { font-size: clamp(26px, 4.2vw, 40px); line-height: 1.15; letter-spacing: -.0
   max-width: 24em; text-wrap: balance; }
 h2 { font-size: 20px; font-weight: 650; letter-spacing: -.01em; margin: 52px 0 6px; }
 h3 { font-size: 14px; font-weight: 600; margin: 0 0 8px; }
-p { margin: 0 0 10px; max-width: 44em; text-wrap: pretty; }
+p { margin: 0 0 10px; max-width: 44em; text-wrap: pretty; overflow-wrap: anywhere; }
 p.lead { font-size: 17px; }
 nav { display: flex; flex-wrap: wrap; gap: 4px 18px; padding: 14px 0; font-size: 14px; }
 nav a { color: var(--soft); text-decoration: none; border-bottom: 1px solid transparent; }

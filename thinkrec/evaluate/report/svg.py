@@ -73,6 +73,41 @@ def lines(title: str, series: Mapping[str, Sequence[tuple[float, float]]], x_lab
     return drawing(title, height, [*parts, *named])
 
 
+def curves(title: str, series: Mapping[str, Sequence[tuple[float, Bar]]], x_label: str) -> str:
+    """Dots with their intervals over a numeric axis, (x, bar), those of a series joined by a line; a legend where there are several."""
+    places = [(x, bar) for points in series.values() for x, bar in points if bar.value is not None]
+    if not places:
+        return ""
+    across = Axis.around([x for x, _ in places], 54, WIDTH - 20)
+    up = Axis.around([edge for _, bar in places for edge in (bar.value, bar.low, bar.high) if edge is not None], 180, 12)
+    parts = [across.grid(12, 184, 198), up.rules(44, WIDTH - 10), text(WIDTH - 10, 214, x_label, "end plain")]
+    for n, points in enumerate(series.values()):
+        tone, shift = f"c{n % len(COLOURS)}", 4 * (n - (len(series) - 1) / 2)  # beside each other, not on top
+        known = [(across(x) + shift, up(bar.value), bar) for x, bar in sorted(points, key=lambda point: point[0]) if bar.value is not None]
+        path = " ".join(f"{x:.1f},{y:.1f}" for x, y, _ in known)
+        parts.append(f'<polyline class="{tone} thin" points="{path}"/>')
+        for x, y, bar in known:
+            if bar.low is not None and bar.high is not None:
+                parts.append(f'<line class="{tone}" x1="{x:.1f}" x2="{x:.1f}" y1="{up(bar.low):.1f}" y2="{up(bar.high):.1f}"/>')
+            parts.append(f'<circle class="{tone}" cx="{x:.1f}" cy="{y:.1f}" r="4"/>')
+    named, height = legend(list(series) if len(series) > 1 else [], 218)
+    return drawing(title, height, [*parts, *named])
+
+
+def trade(title: str, points: Sequence[tuple[float, float, str]], x_label: str, y_label: str) -> str:
+    """Two measures against each other: named dots (x, y, name), joined in their order."""
+    if not points:
+        return ""
+    across = Axis.around([x for x, _, _ in points], 54, WIDTH - 50, margin=0.08)
+    up = Axis.around([y for _, y, _ in points], 180, 24, margin=0.08)
+    path = " ".join(f"{across(x):.1f},{up(y):.1f}" for x, y, _ in points)
+    parts = [across.grid(16, 184, 198), up.rules(44, WIDTH - 10), f'<polyline class="c0 thin" points="{path}"/>']
+    for x, y, name in points:
+        parts.append(f'<circle class="c0" cx="{across(x):.1f}" cy="{up(y):.1f}" r="4"/>')
+        parts.append(text(across(x) + 7, up(y) - 5, name, "plain"))
+    return drawing(title, 220, [*parts, text(WIDTH - 10, 214, x_label, "end plain"), text(0, 10, y_label, "plain")])
+
+
 def gantt(title: str, spans: Sequence[Span]) -> str:
     """Spans on their lanes over seconds."""
     if not spans:

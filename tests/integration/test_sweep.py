@@ -1,0 +1,117 @@
+"""A sweep of tiny worlds on the real engines: shared stages made once, trials compared, and a second sweep idle."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from tiny import TINY
+
+from thinkrec.config import flat
+from thinkrec.evaluate.scoreboard import difference_rows, measure
+from thinkrec.store import Store
+from thinkrec.sweep import run as run_room
+from thinkrec.sweep import trials
+from thinkrec.sweep.graph import places
+
+pytestmark = [pytest.mark.long, pytest.mark.cluster, pytest.mark.timeout(1800)]
+
+TRIALS = """
+title = "Number of experts and what else a trial can be"
+recipe = "run.toml"
+reference = "experts_1"
+num_parallel = 2
+set.keywords.source = "categories"
+set.traces.enabled = false
+set.prompt.slots = "none"
+
+[trials.experts]
+grid.cluster.num_clusters = [1, 2]
+
+[trials.hard]
+variant = "experts"
+
+[trials.moved]
+set.run.seed = 7
+set.cluster.num_clusters = 1
+model_of = "experts_1"
+"""
+
+
+class Swept:
+    """One sweep on the engines, what it said, and where it lies."""
+
+    def __init__(self, root: Path) -> None:
+        lines = [f"{key} = {json.dumps(value)}" for key, value in flat(TINY).items()]
+        (root / "run.toml").write_text("\n".join(lines))
+        (root / "sweep.toml").write_text(f'dir = "{root / "swept"}"\n{TRIALS}')
+        self.root = root / "swept"
+        self.sweep = trials.load(root / "sweep.toml")
+        self.said: list[tuple[str, dict[str, Any]]] = []
+
+    def run(self) -> dict[str, Any]:
+        self.said.clear()
+        compared = run_room.run(self.sweep, lambda event, **fields: self.said.append((event, fields)))
+        return json.loads(compared.path("comparison.json").read_text())
+
+    def started(self) -> list[str]:
+        return [fields["stage"] for event, fields in self.said if event == "stage started"]
+
+
+@pytest.fixture(scope="module")
+def swept(ray_cluster, tmp_path_factory) -> tuple[Swept, dict[str, Any], list[str]]:
+    """The sweep, its comparison, and the stages that were started."""
+    made = Swept(tmp_path_factory.mktemp("sweep"))
+    found = made.run()
+    return made, found, made.started()
+
+
+def test_shared_stages_run_once(swept):
+    _, _, started = swept
+    expected = {"base": 1, "global": 1} | dict.fromkeys(("ingest", "encode", "extractor", "keywords", "teacher", "traces", "projector"), 2)
+    expected |= dict.fromkeys(("cluster", "experts", "score", "evaluate"), 3)
+    assert {stage: started.count(stage) for stage in expected} == expected
+
+
+def test_the_comparison_is_that_of_the_scores_themselves(swept):
+    made, found, _ = swept
+    store, where = Store(made.sweep.settings.dir), places(made.sweep.trials)
+    tables = {
+        name: pl.read_parquet(store.find(*where[name]["score"]).path(f"scores/{variant}.parquet")).sort("row")
+        for name, variant in (("experts_1", "global"), ("experts_2", "fusion"))
+    }
+    wide = tables["experts_1"].select("user_id", "label", experts_1="score").with_columns(experts_2=tables["experts_2"]["score"])
+    measured = measure(wide, list(tables), TINY["evaluate"]["num_bootstrap"], 42)
+    assert difference_rows(measured, [("experts_2", "experts_1")])[0] in found["differences"]
+    assert [row["num_experts"] for row in found["trials"]] == [0, 2, 2, 0]
+    assert found["unpaired"] == {"moved": "other test rows"}
+    assert not found["failed"]
+
+
+def test_another_model_serves_the_moved_trial(swept):
+    made, _, _ = swept
+    store, where = Store(made.sweep.settings.dir), places(made.sweep.trials)
+    score = store.find(*where["moved"]["score"])
+    inputs = score.manifest["inputs"]
+    assert inputs["global"]["key"] == where["experts_1"]["global"][1]
+    assert inputs["ingest"]["key"] != where["experts_1"]["ingest"][1]
+
+
+def test_every_trial_has_its_own_report_and_adapters(swept):
+    made, found, _ = swept
+    assert "<svg" in (made.root / "comparison.html").read_text()
+    assert sorted(path.name for path in (made.root / "trials").iterdir()) == sorted(row["name"] for row in found["trials"])
+    for name, adapters in (("experts_1", ["global"]), ("experts_2", ["expert-0", "expert-1", "global"])):
+        assert sorted(path.name for path in (made.root / "trials" / name / "adapters").iterdir()) == adapters
+    reports = {name: json.loads((made.root / "trials" / name / "report.json").read_text()) for name in ("experts_1", "experts_2")}
+    assert [len(report["portraits"]) for report in reports.values()] == [1, 2]
+
+
+def test_a_second_sweep_does_no_work_and_says_so(swept):
+    made, found, _ = swept
+    assert made.run() == found
+    assert made.started() == []
+    assert [event for event, _ in made.said] == ["sweep", "nothing to do"]

@@ -1,0 +1,209 @@
+"""The comparison of a sweep's trials as one HTML file that needs nothing else; the same parts and style as the report of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from html import escape
+from typing import Any
+
+from thinkrec.evaluate.report import svg
+from thinkrec.evaluate.report.html import document, folded, paragraph, plots, table, tiles, tree
+from thinkrec.evaluate.report.quality import difference, estimate
+from thinkrec.evaluate.report.words import (
+    COLUMNS,
+    count,
+    duration,
+    label,
+    meaning,
+    metric_name,
+    number,
+    percent,
+    plain,
+    size,
+    span,
+    verdict,
+)
+
+Report = Mapping[str, Any]
+SAID = {"better": "Better", "worse": "Worse", "even": "No clear difference"}
+
+
+def comparison_page(found: Report) -> str:
+    """The whole document; `found` is what comparison.json holds."""
+    bodies = {
+        "Trials": _trials(found),
+        "Paired differences": _differences(found),
+        "Over the varied setting": _curve(found),
+        "Over seeds": _seeds(found),
+        "Experts, traces, encoders": _parts(found),
+        "Cost": _cost(found),
+        "Settings that differ": _settings(found),
+        "Failed trials": "".join(paragraph(f"{name}: {why}", "worse") for name, why in found["failed"].items()),
+        "All metrics and versions": _everything(found),
+    }
+    return document(str(found["title"]), _header(found), bodies)
+
+
+def conclusions(found: Report) -> list[str]:
+    """Which trials are better or worse than the reference on the headline metric, by their intervals, in a sentence each."""
+    metric, name = found["metric"], metric_name(found["metric"])
+    said = []
+    for kind, word in SAID.items():
+        steps = [(row["name"], row["metrics"][metric]) for row in found["differences"] if verdict(row["metrics"][metric]) == kind]
+        if steps:
+            told = "; ".join(f"{trial} {number(step['value'], True)} ({span(step, True)})" for trial, step in steps)
+            said.append(f"{word} than {found['reference']} on {name}: {told}." if kind != "even" else f"{word} on {name}: {told}.")
+    said += [f"{trial} is not held against {found['reference']}: {why}." for trial, why in found["unpaired"].items()]
+    return said
+
+
+def _header(found: Report) -> str:
+    facts = [
+        ("trials", count(len(found["trials"]))),
+        ("reference", found["reference"]),
+        ("test rows", count(found["num_rows"])),
+        ("test users", count(found["num_users"])),
+        ("time of all stages", duration(found["wall_s"])),
+    ]
+    said = "".join(paragraph(sentence, "" if n else "lead") for n, sentence in enumerate(conclusions(found)))
+    return f'<header><div class="kicker">thinkrec sweep</div><h1>{escape(found["title"])}</h1>{said}{tiles(facts)}</header>'
+
+
+def _trials(found: Report) -> str:
+    drawn = [(metric_name(metric), _intervals(found, metric)) for metric in COLUMNS]
+    facts = {row["name"]: row for row in found["trials"]}
+    rows = []
+    for row in found["metrics"]:
+        told = f"{escape(row['name'])}<small>{escape(_about(facts[row['name']], found))}</small>"
+        rows.append((row["kind"], [told, *(estimate(row["metrics"][metric]) for metric in COLUMNS)]))
+    note = (
+        "Dots and large figures are the metrics on the test rows, bars and small figures their 95 % intervals over resampled users. "
+        "The dashed line is the reference."
+    )
+    meanings = " ".join(f"<b>{escape(metric_name(metric))}</b>: {escape(meaning(metric))}." for metric in COLUMNS)
+    head = ["Trial", *(metric_name(metric) for metric in COLUMNS)]
+    return "".join([paragraph(note), plots(*drawn), table(head, rows), f'<p class="note">{meanings}</p>'])
+
+
+def _about(facts: Report, found: Report) -> str:
+    """The scores compared and, where there are other test rows, how many."""
+    rows = f", {count(facts['num_rows'])} rows of {count(facts['num_users'])} users" if facts["name"] in found["unpaired"] else ""
+    return f"{label(facts['variant'])}{rows}"
+
+
+def _intervals(found: Report, metric: str) -> str:
+    bars = []
+    for row in found["metrics"]:
+        cell = row["metrics"][metric]
+        bars.append(svg.Bar(row["name"], cell["value"], cell["low"], cell["high"], strong=row["kind"] == "model"))
+    reference = next((bar.value for bar in bars if bar.strong), None)
+    return svg.intervals(f"{metric} with 95 % intervals", bars, reference)
+
+
+def _differences(found: Report) -> str:
+    rows = []
+    for row in found["differences"]:
+        cells = [difference(row["metrics"][metric]) for metric in COLUMNS]
+        rows.append(("", [f"{escape(row['name'])} \u2212 {escape(row['against'])}", *cells]))
+    for name, why in found["unpaired"].items():
+        rows.append(("", [f"{escape(name)}<small>{escape(why)}: no difference is claimed</small>", *["\u2013"] * len(COLUMNS)]))
+    note = (
+        f"The same test rows and the same {count(found['num_bootstrap'])} resamples of their users on both sides. Coloured where the whole "
+        "95 % interval lies on one side of zero. The intervals and p know the chance of users, not that of training, and are not "
+        "corrected for the number of trials."
+    )
+    return "".join([paragraph(note, "note"), table(["", *(metric_name(metric) for metric in COLUMNS)], rows)]) if rows else ""
+
+
+def _curve(found: Report) -> str:
+    """The metrics over the one number that the trials differ in; and METEOR, alone and against AUC, where there are explanations.
+
+    One curve is of one set of test rows: trials on others are left out.
+    """
+    key = found["varied"]
+    if key is None:
+        return ""
+    at, seeds = found["changed"][key], {row["name"]: f"seed {row['seed']}" for row in found["trials"]}
+    metrics, trials = ([row for row in found[part] if row["name"] not in found["unpaired"]] for part in ("metrics", "trials"))
+    drawn = []
+    for metric in COLUMNS:
+        points = [(row["name"], row["metrics"][metric]) for row in metrics]
+        drawn.append((metric_name(metric), svg.curves(metric, _series(points, at, seeds), key)))
+    spoken = [(row["name"], row["meteor"]) for row in trials if row["meteor"]]
+    areas = {row["name"]: row["metrics"]["auc"]["value"] for row in found["metrics"]}
+    both = [(areas[name], meteor["value"], plain(at[name])) for name, meteor in spoken if areas[name] is not None]
+    drawn.append(("METEOR of the explanations", svg.curves("METEOR", _series(spoken, at, seeds), key)))
+    drawn.append((f"METEOR against AUC, dots by {key}", svg.trade("METEOR against AUC", both, "AUC", "METEOR")))
+    note = f"The trials differ in {key} alone." + (" Those on other test rows are not drawn." if found["unpaired"] else "")
+    return paragraph(note, "note") + plots(*drawn)
+
+
+def _series(points: list[tuple[str, Report]], at: Report, seeds: Mapping[str, str]) -> dict[str, list[tuple[float, svg.Bar]]]:
+    """(x, bar) by seed."""
+    series: dict[str, list[tuple[float, svg.Bar]]] = {}
+    for name, cell in points:
+        series.setdefault(seeds[name], []).append((at[name], svg.Bar(name, cell["value"], cell["low"], cell["high"])))
+    return series
+
+
+def _seeds(found: Report) -> str:
+    rows = []
+    for row in found["seeds"]:
+        cells = [f"{_spread(row[metric]['value'])}<small>{_spread(row[metric]['difference'], True)}</small>" for metric in COLUMNS]
+        rows.append(("", [f"{escape(row['name'])}<small>{count(row['num_seeds'])} seeds</small>", *cells]))
+    note = "Mean and standard deviation over the seeds; below, of the difference to the reference of the same seed."
+    return paragraph(note, "note") + table(["Trial", *(metric_name(metric) for metric in COLUMNS)], rows) if rows else ""
+
+
+def _spread(found: Report, signed: bool = False) -> str:
+    return f"{number(found['mean'], signed)} \u00b1 {number(found['sd'])}"
+
+
+def _parts(found: Report) -> str:
+    """What each trial is made of."""
+    rows = []
+    for row in found["trials"]:
+        d = "\u2013" if row["cohens_d_max"] is None else f"{row['cohens_d_max']:.2f}"
+        experts = f"{count(row['num_experts'])}<small>users {escape(', '.join(map(count, row['sizes'])))}</small>"
+        traces = f"{percent(row['trace_share'])}<small>{count(row['num_traces'])} traces</small>"
+        encoder = f"{number(row['encoder']['auc'])}<small>{escape(label(row['encoder']['name']))}</small>" if row["encoder"] else "\u2013"
+        meteor = f"{estimate(row['meteor'])}<small>shuffled {number(row['meteor']['shuffled'])}</small>" if row["meteor"] else "\u2013"
+        rows.append(("", [escape(row["name"]), experts, d, traces, encoder, meteor]))
+    kinds = sorted({row["meteor"]["references"] for row in found["trials"] if row["meteor"]})
+    note = (
+        "Experts with the train users of each cluster; without experts the global adapter serves everybody. Cohen's d: the largest between "
+        "two clusters, of their users' train row counts. Traces: their share in a batch of training. Encoder: AUC of its own scores. "
+    ) + (f"METEOR: of the explanations against {' and '.join(kinds)} references; shuffled, against those of other rows." if kinds else "")
+    return table(["Trial", "experts", "Cohen's d", "traces", "encoder alone", "METEOR"], rows) + paragraph(note, "note")
+
+
+def _cost(found: Report) -> str:
+    costs = {row["name"]: row["cost"] for row in found["trials"]}
+    spent = [(name, cost["own_wall_s"] or 0.0, duration(cost["own_wall_s"])) for name, cost in costs.items()]
+    rows = []
+    for name, cost in costs.items():
+        hours = "\u2013" if cost["gpu_hours"] is None else f"{cost['gpu_hours']:.2f}"
+        cells = [duration(cost["own_wall_s"]), duration(cost["wall_s"]), hours, count(cost["num_tokens"]), size(cost["num_bytes"])]
+        rows.append(("", [escape(name), *cells]))
+    note = (
+        "Own: the stages that no other trial shares. All: what the trial would cost alone, shared stages counted in full. Wall time of "
+        "stages as they were made; stages made at the same time slow each other down."
+    )
+    drawn = plots(("Own wall time", svg.bars("own wall time", spent)))
+    return drawn + table(["Trial", "own", "all", "GPU-hours", "tokens", "on disk"], rows) + paragraph(note, "note")
+
+
+def _settings(found: Report) -> str:
+    names = [row["name"] for row in found["trials"]]
+    rows = [("", [escape(key), *(escape(plain(values[name])) for name in names)]) for key, values in found["changed"].items()]
+    return table(["Setting", *map(escape, names)], rows) if rows else ""
+
+
+def _everything(found: Report) -> str:
+    rows = []
+    for metric, first in found["metrics"][0]["metrics"].items():
+        users = f"{count(first['num_users'])}<small>{count(first['num_dropped'])} dropped</small>"
+        cells = [estimate(row["metrics"][metric]) if metric in row["metrics"] else "\u2013" for row in found["metrics"]]
+        rows.append(("", [escape(metric_name(metric)), users, *cells]))
+    head = ["Metric", "Users", *(escape(row["name"]) for row in found["metrics"])]
+    return folded("Every metric", table(head, rows)) + folded("Versions of the packages", tree(found["versions"]))
