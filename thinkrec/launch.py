@@ -8,10 +8,15 @@ function, which finds its own checkpoints.
 from __future__ import annotations
 
 import uuid
+from collections import Counter
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
-from thinkrec.errors import EnvironmentFault, StageFailed, ThinkrecError
+from thinkrec.config import FaultsSection
+from thinkrec.errors import EnvironmentFault, ThinkrecError
+from thinkrec.failures import Hang, classify
+from thinkrec.journal import Journal
 
 
 def fit(
@@ -19,52 +24,54 @@ def fit(
     settings: Mapping[str, Any],
     *,
     name: str,
-    folder: str,
+    root: str,
     num_workers: int,
     use_gpu: bool,
-    max_failures: int = 0,
+    faults: FaultsSection,
 ) -> None:
-    """Run `function(settings)` on a worker group and wait, again up to `max_failures` times if it dies; it resumes by itself.
+    """Run `function(settings)` on a worker group of the run at `root` and wait; it resumes by itself.
 
-    A ThinkrecError raised by a worker comes back as itself, at once. Raises EnvironmentFault when the cluster can never hold the group
-    (Ray itself would wait for ever), StageFailed when it dies for good or for want of memory.
+    When the group dies it is run again, as often as the class of its failure allows. The settings the function gets also hold `watchdog`,
+    the arguments of a train.watchdog.Watchdog. A ThinkrecError raised by a worker comes back as itself, at once. Raises EnvironmentFault
+    when the cluster can never hold the group (Ray itself would wait for ever), and what failures.TABLE says when it dies for good.
     """
     import ray.train
     from ray.train.torch import TorchConfig, TorchTrainer
 
     check_feasible(num_workers, use_gpu)
-    for failures in range(max_failures + 1):
+    folder, spent = f"{root}/ray", Counter[str]()
+    while True:
+        run_name = f"{name}-{uuid.uuid4().hex[:8]}"
+        note = "" if "://" in folder else f"{folder}/hang-{run_name}"
         trainer = TorchTrainer(
             function,
-            train_loop_config=dict(settings),
+            train_loop_config={**settings, "watchdog": (note, faults.hang_s)},
             # Logical GPUs on a CPU machine, too, need gloo: only a visible CUDA device makes nccl possible.
             torch_config=TorchConfig(backend="nccl" if use_gpu and _cuda_in_cluster() else "gloo"),
             scaling_config=ray.train.ScalingConfig(
                 num_workers=num_workers, use_gpu=use_gpu, resources_per_worker={"CPU": 1, "GPU": 1} if use_gpu else {"CPU": 1}
             ),
             # Ray's own retries would do a wrong run file or a NaN over again, too.
-            run_config=ray.train.RunConfig(name=f"{name}-{uuid.uuid4().hex[:8]}", storage_path=folder),
+            run_config=ray.train.RunConfig(name=run_name, storage_path=folder),
         )
         try:
             trainer.fit()
             return
         except ray.train.TrainingFailedError as error:
-            _raise_if_final(_causes(error), name)
-            if failures == max_failures:
-                raise StageFailed(
-                    f"{name}: the worker group failed: {_last_line(error)}", folder, "run the same command again to resume"
-                ) from error
+            failure, cause = classify([*_causes(error), *_hangs(note)] or [error])
+            spent[failure.name] += 1
+            reason = f"{failure.name.replace('_', ' ')}: {_last_line(cause)}"
+            Journal(root)("group failed", group=name, failure=failure.name, action=failure.action, times=spent[failure.name], reason=reason)
+            if failure.action == "stop" or spent[failure.name] > getattr(faults, failure.name):
+                if isinstance(cause, ThinkrecError):
+                    raise cause from None
+                raise failure.raises(f"{name}: {reason}", folder, failure.mend) from error
 
 
-def _raise_if_final(causes: list[BaseException], name: str) -> None:
-    """What would happen again however often it is tried: an error raised on purpose, or a lack of memory."""
-    for cause in causes:
-        if isinstance(cause, ThinkrecError):
-            raise cause from None
-    if any(type(cause).__name__ == "OutOfMemoryError" for cause in causes):  # of torch or of Ray's memory monitor
-        raise StageFailed(
-            f"{name}: out of memory", "training", "lower train.micro_batch_size or train.max_pack, or use more workers a group"
-        )
+def _hangs(note: str) -> list[Hang]:
+    """What the watchdogs of a group's workers noted (train/watchdog.py): a worker that ended itself left a note that is not empty."""
+    notes = sorted(Path(note).parent.glob(f"{Path(note).name}.*")) if note else []
+    return [Hang(f"{file}: no step for too long, see there where the threads stood") for file in notes if file.stat().st_size]
 
 
 def check_feasible(num_workers: int, use_gpu: bool) -> None:

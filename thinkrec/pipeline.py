@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from typing import Any
 
+from thinkrec import lease
 from thinkrec.config import Config
 from thinkrec.errors import ConfigError, MissingFileError, ThinkrecError
 from thinkrec.job import Job, Voice
@@ -126,8 +127,13 @@ def run(
     say("run", dir=store.root, stages=len(stages), to_do=[stage.name for stage in waiting])
     needed = {need for stage in waiting for need in stage.needs}
     artefacts: dict[str, Artefact] = {}
-    with session(config) if waiting and session else nullcontext():
+    with ExitStack() as stack:
+        held = stack.enter_context(lease.hold(store.root, config.faults.lease_s, say)) if waiting else None
+        if waiting and session:
+            stack.enter_context(session(config))
         for stage in stages:
+            if held:
+                held.check()
             cached = store.find(stage.name, named[stage.name])
             if cached and stage.name in needed:
                 cached.verify()  # no stage builds on what was damaged since

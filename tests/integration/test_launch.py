@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from thinkrec.config import FaultsSection
 from thinkrec.errors import DataError, StageFailed
 from thinkrec.launch import fit
 
@@ -27,22 +28,22 @@ def stumbler() -> Callable[[dict[str, Any]], None]:
     return stumble
 
 
-def launch(tmp_path: Path, *, failures: int, on_purpose: bool, max_failures: int) -> None:
+def launch(tmp_path: Path, *, failures: int, on_purpose: bool, **budgets: int) -> None:
     settings = {"tries": str(tmp_path / "tries"), "failures": failures, "on_purpose": on_purpose}
-    fit(stumbler(), settings, name="stumble", folder=str(tmp_path / "ray"), num_workers=1, use_gpu=False, max_failures=max_failures)
+    fit(stumbler(), settings, name="stumble", root=str(tmp_path), num_workers=1, use_gpu=False, faults=FaultsSection(**budgets))
 
 
 def test_an_error_raised_on_purpose_comes_back_as_itself_after_one_try(ray_cluster, tmp_path):
     with pytest.raises(DataError, match="a row is wrong") as caught:
-        launch(tmp_path, failures=9, on_purpose=True, max_failures=3)
+        launch(tmp_path, failures=9, on_purpose=True, unknown=3)
     assert caught.value.mend == "mend it"
     assert (tmp_path / "tries").read_text() == "x"
 
 
 def test_any_other_error_is_tried_again_within_its_budget(ray_cluster, tmp_path):
-    launch(tmp_path, failures=1, on_purpose=False, max_failures=1)
+    launch(tmp_path, failures=1, on_purpose=False, unknown=1)
     assert (tmp_path / "tries").read_text() == "xx"
     (tmp_path / "tries").unlink()
     with pytest.raises(StageFailed, match="a cable was pulled"):
-        launch(tmp_path, failures=9, on_purpose=False, max_failures=1)
+        launch(tmp_path, failures=9, on_purpose=False, unknown=1)
     assert (tmp_path / "tries").read_text() == "xx"

@@ -57,7 +57,8 @@ RERUNS = {
     "train.workers_per_group=2": set(),
     "train.micro_batch_size=8": set(),
     "train.checkpoint_every=5": set(),
-    "train.max_failures=0": set(),
+    "train.num_checkpoints=3": set(),
+    "faults.hang_s=3600": set(),
     "engine.batch_size=2": set(),
     "engine.num_actors=2": set(),
 }

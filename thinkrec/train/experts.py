@@ -99,10 +99,10 @@ def _train_fleet(job: Job, costs: dict[int, float], keys: dict[int, str]) -> Non
                     train_group,
                     {**settings, "group": group},
                     name=f"experts-group-{group}",
-                    folder=f"{job.store.root}/ray",
+                    root=job.store.root,
                     num_workers=train.workers_per_group,
                     use_gpu=train.use_gpu,
-                    max_failures=train.max_failures,
+                    faults=job.config.faults,
                 )
             except UserError:
                 ray.get(queue.close.remote())  # the other groups end what they hold

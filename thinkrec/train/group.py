@@ -25,11 +25,11 @@ from thinkrec.model.export import check_export, peft_tensors, read_adapter, writ
 from thinkrec.model.tables import Places, Tables, base_folder, load_tables
 from thinkrec.store import Store
 from thinkrec.train import zero
-from thinkrec.train.adapter import AdapterTrainer, Task, Weights
-from thinkrec.train.checkpoint import Checkpoints
+from thinkrec.train.adapter import AdapterTrainer, Task, Weights, checkpoints_of
 from thinkrec.train.fleet import Pack
 from thinkrec.train.instances import Instances, Trace, load_traces, train_positions
 from thinkrec.train.order import Indices
+from thinkrec.train.watchdog import Watchdog
 
 STAGE = "expert"
 T = TypeVar("T")
@@ -84,6 +84,7 @@ class Group:
                 recommender.bank.parameters_of(config.adapter.last_layers),
                 config.train.experts.weight_decay,
                 num_slots,
+                Watchdog(*settings["watchdog"]),
             ),
             cluster=clusters_of(places, tables.interactions.user_ids),
             positions=train_positions(tables),
@@ -114,7 +115,7 @@ class Group:
         rows = self.positions[self.cluster[user[self.positions]] == expert]
         traces = [trace for trace in self.traces if self.cluster[user[trace.position]] == expert]
         instances = Instances(self.config, self.tables, rows, traces)
-        checkpoints = Checkpoints(self.store.root, f"expert-{self.keys[expert]}")
+        checkpoints = checkpoints_of(self.config, self.store.root, f"expert-{self.keys[expert]}")
         return Task(instances, self.config.train.experts, checkpoints, folder / f"{expert}.jsonl" if self.leads else None)
 
     def _commit(self, expert: int, task: Task, weights: Weights, figures: Mapping[str, Any]) -> None:
