@@ -26,6 +26,7 @@ def main(folder: str) -> None:
     from thinkrec.train.watchdog import Watchdog
 
     torch.set_num_threads(1)
+    zero.skip_compiling()
     deepspeed.init_distributed("gloo", verbose=False)
     rank, world = torch.distributed.get_rank(), torch.distributed.get_world_size()
     torch.manual_seed(0)
