@@ -39,17 +39,20 @@ def fit(
     from ray.train.torch import TorchConfig, TorchTrainer
 
     check_feasible(num_workers, use_gpu)
-    folder, spent = f"{root}/ray", Counter[str]()
+    folder, spent, avoided = f"{root}/ray", Counter[str](), set[str]()
     while True:
         run_name = f"{name}-{uuid.uuid4().hex[:8]}"
         note = "" if "://" in folder else f"{folder}/hang-{run_name}"
         trainer = TorchTrainer(
-            function,
+            _placed(function),
             train_loop_config={**settings, "watchdog": (note, faults.hang_s)},
             # Logical GPUs on a CPU machine, too, need gloo: only a visible CUDA device makes nccl possible.
             torch_config=TorchConfig(backend="nccl" if use_gpu and _cuda_in_cluster() else "gloo"),
             scaling_config=ray.train.ScalingConfig(
-                num_workers=num_workers, use_gpu=use_gpu, resources_per_worker={"CPU": 1, "GPU": 1} if use_gpu else {"CPU": 1}
+                num_workers=num_workers,
+                use_gpu=use_gpu,
+                resources_per_worker={"CPU": 1, "GPU": 1} if use_gpu else {"CPU": 1},
+                label_selector={"ray.io/node-id": f"!in({','.join(sorted(avoided))})"} if avoided else None,
             ),
             # Ray's own retries would do a wrong run file or a NaN over again, too.
             run_config=ray.train.RunConfig(name=run_name, storage_path=folder),
@@ -66,6 +69,23 @@ def fit(
                 if isinstance(cause, ThinkrecError):
                     raise cause from None
                 raise failure.raises(f"{name}: {reason}", folder, failure.mend) from error
+            if failure.action == "avoid node":
+                avoided |= {getattr(cause, "node_id", "")} - {""}
+
+
+def _placed(function: Callable[[dict[str, Any]], None]) -> Callable[[dict[str, Any]], None]:
+    """The same train function, whose errors know as `node_id` on which node they were raised."""
+
+    def run(settings: dict[str, Any]) -> None:
+        import ray
+
+        try:
+            function(settings)
+        except Exception as error:
+            error.node_id = ray.get_runtime_context().get_node_id()  # type: ignore[attr-defined]
+            raise
+
+    return run
 
 
 def _hangs(note: str) -> list[Hang]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import safetensors.torch
 from pyarrow import fs
+from ranks import fork
 
 CALLS = ("create_dir", "delete_dir_contents", "delete_dir", "delete_file", "move", "open_output_stream")
 
@@ -64,14 +65,7 @@ class Boundaries:
 
 def in_child(act: Callable[[], None]) -> int:
     """Run `act` in a copy of this process; returns its exit status, negative for a signal."""
-    if pid := os.fork():
-        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    status = 1
-    try:
-        act()
-        status = 0
-    finally:
-        os._exit(status)
+    return os.waitstatus_to_exitcode(os.waitpid(fork(act), 0)[1])
 
 
 def free_port() -> int:

@@ -8,7 +8,7 @@ import os
 VARIABLE = "THINKREC_FAULT_TABLE"
 
 
-def record(fault: str, repeated_steps: int, noticed_s: float | None) -> None:
+def record(fault: str, repeated_steps: int | None, noticed_s: float | None) -> None:
     """One row: a fault that landed and was survived, what was done twice, and how soon it was noticed."""
     if VARIABLE in os.environ:
         row = {"fault": fault, "repeated_steps": repeated_steps, "noticed_s": None if noticed_s is None else round(noticed_s, 1)}
