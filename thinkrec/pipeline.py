@@ -14,7 +14,8 @@ from typing import Any
 
 from thinkrec import lease
 from thinkrec.config import Config
-from thinkrec.errors import ConfigError, MissingFileError, ThinkrecError
+from thinkrec.errors import ConfigError, EnvironmentFault, MissingFileError, ThinkrecError
+from thinkrec.failures import classify
 from thinkrec.job import Job, Voice
 from thinkrec.store import Artefact, Store, digest, exists, fingerprint
 
@@ -172,6 +173,12 @@ def _make(stage: Stage, key: str, config: Config, store: Store, artefacts: dict[
     except ThinkrecError as error:
         say("stage failed", stage=stage.name, error=str(error))
         raise
+    except OSError as error:
+        failure, _ = classify([error])
+        if failure.raises is not EnvironmentFault:
+            raise  # a bug
+        say("stage failed", stage=stage.name, error=str(error))
+        raise EnvironmentFault(f"{failure.name.replace('_', ' ')}: {error}", f"stage {stage.name}", failure.mend) from error
     made = store.find(stage.name, key)
     assert made is not None
     say("stage done", stage=stage.name, key=key, figures=_brief(made.figures))

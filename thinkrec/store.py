@@ -119,6 +119,13 @@ class Store:
         write_json(f"{uri}/{MANIFEST}", manifest)
         _sync(system, os.path.dirname(base), os.path.dirname(os.path.dirname(base)))
 
+    def remove(self, stage: str, key: str) -> None:
+        """Remove what is at that place, whole or not; the manifest goes first, so what a killed removal leaves is no artefact."""
+        system, base = open_root(self._place(stage, key))
+        if system.get_file_info(f"{base}/{MANIFEST}").is_file:
+            system.delete_file(f"{base}/{MANIFEST}")
+        system.delete_dir(base)
+
     def _place(self, stage: str, key: str) -> str:
         """The address of an artefact. Writing empties it first, so raises ConfigError where a link leads out of the run folder."""
         uri = f"{self.root}/{check_name(stage)}/{check_name(key)}"

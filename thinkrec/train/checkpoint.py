@@ -15,7 +15,7 @@ from pyarrow import fs
 from thinkrec.errors import ArtefactError
 from thinkrec.failures import patiently
 from thinkrec.journal import Journal
-from thinkrec.store import MANIFEST, Artefact, Store, open_root
+from thinkrec.store import Artefact, Store, open_root
 
 STAGE = "checkpoints"
 FILE = "state.safetensors"
@@ -60,7 +60,7 @@ class Checkpoints:
     def clear(self) -> None:
         """Remove them all; the result they led to is committed."""
         for step in self._steps():
-            self._remove(step)
+            Store(self.root).remove(STAGE, self._key(step))
 
     def _write(self, step: int, tensors: Mapping[str, Any]) -> None:
         from safetensors import SafetensorError
@@ -72,7 +72,7 @@ class Checkpoints:
             except SafetensorError as error:
                 raise OSError(str(error)) from error  # the only way it fails here, and failures.py knows the system's words
         for old in self._steps()[: -self.num_kept]:
-            self._remove(old)
+            Store(self.root).remove(STAGE, self._key(old))
 
     def _newest(self, start: State, at_most: int | None) -> int:
         for step in reversed([step for step in self._steps() if at_most is None or step <= at_most]):
@@ -99,13 +99,6 @@ class Checkpoints:
         found = system.get_file_info(fs.FileSelector(base, allow_not_found=True))
         names = [info.base_name.rpartition(".") for info in found if info.type == fs.FileType.Directory]
         return sorted(int(step) for name, _, step in names if name == self.name and step.isdigit())
-
-    def _remove(self, step: int) -> None:
-        """The manifest goes first: what a killed removal leaves is no checkpoint."""
-        system, base = open_root(f"{self.root}/{STAGE}/{self._key(step)}")
-        if system.get_file_info(f"{base}/{MANIFEST}").is_file:
-            system.delete_file(f"{base}/{MANIFEST}")
-        system.delete_dir(base)
 
 
 def _check(artefact: Artefact, start: State) -> None:

@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,6 +20,7 @@ import polars as pl
 import torch
 
 from thinkrec.config import Config, parse
+from thinkrec.failures import patiently
 from thinkrec.model.base import load_model
 from thinkrec.model.build import build, load_adapter, load_projector
 from thinkrec.model.export import check_export, peft_tensors, read_adapter, write_adapter
@@ -108,7 +110,8 @@ class Group:
             for slot, weights, num_steps in self.trainer.train(tasks) if tasks else ():
                 if self.leads:
                     figures = {"started_at": started_at, "num_steps": num_steps, "pack": list(experts)}
-                    self._commit(experts[slot], tasks[slot], weights, figures)
+                    commit = partial(self._commit, experts[slot], tasks[slot], weights, figures)
+                    patiently(commit, self.config.faults.storage_wait_s)
 
     def _task(self, expert: int, folder: Path) -> Task:
         user = self.tables.interactions.user

@@ -7,11 +7,12 @@ The interpreter's own watchdog needs neither the GIL nor a healthy thread.
 from __future__ import annotations
 
 import faulthandler
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+
+STDERR = 2  # the descriptor itself: Ray puts something else in the place of sys.stderr
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Watchdog:
         path = Path(f"{self.note}.{rank}") if self.note else None
         if path:
             path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("w") if path else nullcontext(sys.__stderr__) as stream:
+        with path.open("w") if path else nullcontext(STDERR) as stream:
 
             def beat() -> None:
                 faulthandler.dump_traceback_later(self.window_s, exit=True, file=stream)

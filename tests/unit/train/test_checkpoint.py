@@ -145,13 +145,16 @@ def test_a_spoilt_newest_is_refused_by_name_and_the_older_good_one_taken(checkpo
 def test_a_link_out_of_the_run_is_refused_and_what_it_leads_to_left_alone(checkpoints, tmp_path_factory):
     outside = tmp_path_factory.mktemp("outside")
     (outside / "precious.txt").write_text("mine")
+    (outside / MANIFEST).write_text("{}")
     checkpoints.save(10, state(10))
     Path(checkpoints.root, STAGE, "global-3f2a.00000020").symlink_to(outside)
     with pytest.raises(ConfigError, match="link leads out"):
         checkpoints.latest(START)
     with pytest.raises(ConfigError, match="link leads out"):
         checkpoints.save(20, state(20))
-    assert (outside / "precious.txt").read_text() == "mine"
+    with pytest.raises(ConfigError, match="link leads out"):
+        checkpoints.clear()
+    assert sorted(path.name for path in outside.iterdir()) == [MANIFEST, "precious.txt"]
 
 
 def test_when_all_are_spoilt_there_is_none(checkpoints):
