@@ -120,7 +120,7 @@ def _causes(error: BaseException) -> list[BaseException]:
         link: BaseException | None = worker_error
         while link is not None and link not in found:
             found.append(link)
-            link = getattr(link, "cause", None) or link.__cause__
+            link = getattr(link, "cause", None) or getattr(link, "health_check_failure", None) or link.__cause__
     return found
 
 
