@@ -15,8 +15,10 @@ from typing import Any
 
 from thinkrec.config import FaultsSection
 from thinkrec.errors import EnvironmentFault, ThinkrecError
-from thinkrec.failures import Hang, classify
+from thinkrec.failures import TABLE, Hang, classify
 from thinkrec.journal import Journal
+
+ONCE = FaultsSection(**{failure.name: 0 for failure in TABLE if failure.action != "stop"})  # whatever happens, nothing is tried again
 
 
 def fit(
@@ -27,7 +29,7 @@ def fit(
     root: str,
     num_workers: int,
     use_gpu: bool,
-    faults: FaultsSection,
+    faults: FaultsSection = ONCE,
 ) -> None:
     """Run `function(settings)` on a worker group of the run at `root` and wait; it resumes by itself.
 

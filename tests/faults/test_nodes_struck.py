@@ -13,12 +13,10 @@ import pytest
 from record import record
 
 from thinkrec import config as config_room
-from thinkrec.config import FaultsSection
-from thinkrec.launch import fit
+from thinkrec.launch import ONCE, fit
 from thinkrec.ops.session import worker_environment
 
 pytestmark = [pytest.mark.long, pytest.mark.cluster, pytest.mark.timeout(1500)]
-NO_BUDGETS = {name: 0 for name in FaultsSection.model_fields if not name.endswith("_s")}
 DEADLINE_S = 300
 
 
@@ -59,7 +57,7 @@ def visitor() -> Callable[[dict[str, Any]], None]:
 
 def visit(tmp_path: Path, how: str, **budgets: int) -> list[str]:
     """The nodes on which rank 0 was, in order."""
-    faults = FaultsSection(**(NO_BUDGETS | budgets))
+    faults = ONCE.model_copy(update=budgets)
     settings = {"visits": str(tmp_path / "visits"), "how": how}
     fit(visitor(), settings, name="visit", root=str(tmp_path), num_workers=2, use_gpu=False, faults=faults)
     return (tmp_path / "rank0").read_text().split()
