@@ -33,7 +33,7 @@ class Simulated:
     process: subprocess.Popen[str]
 
     def remove_node(self, number: int) -> None:
-        """Kill a node with all of its processes; nodes are counted from 0 in the order they were asked for."""
+        """Kill a node with all of its processes; nodes are counted from 0 in the order they were asked for, and the head is 0."""
         self._ask({"remove": number})
 
     def add_node(self, **node: Any) -> None:
@@ -64,11 +64,11 @@ class Simulated:
 
 @contextmanager
 def simulated(*nodes: Mapping[str, Any]) -> Iterator[Simulated]:
-    """A head with two CPUs and a node for each of these (`num_gpus`, `num_cpus` ...), with a token, ports and a folder of their own."""
+    """A node for each of these (`num_gpus`, `num_cpus` ...), the first one the head; with a token, ports and a folder of their own."""
     environment = {name: value for name, value in os.environ.items() if name not in ("RAY_ADDRESS", "RAY_AUTH_TOKEN_PATH")}
     environment |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(16), "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"}
     with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder:
-        command = [sys.executable, __file__, json.dumps([{"num_cpus": 2, "include_dashboard": True}, *nodes])]
+        command = [sys.executable, __file__, json.dumps(nodes)]
         environment["RAY_TMPDIR"] = folder  # also keeps the address from those who look for a cluster on this machine
         with (Path(folder) / "log").open("w") as log:
             process = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True)
@@ -99,20 +99,32 @@ def wait_until_free() -> float:
         time.sleep(0.5)
 
 
-def main(nodes: list[dict[str, Any]]) -> None:
-    """Start the cluster, print its address, and do as told, line by line, until the input ends."""
+def start(nodes: list[dict[str, Any]]) -> tuple[Any, list[Any]]:
+    """The cluster and its nodes. Ray gives a node 30 s to start, which a crowded machine may not keep, so it has three tries."""
     from ray.cluster_utils import Cluster
 
+    for tries_left in (2, 1, 0):
+        cluster = Cluster()
+        try:
+            return cluster, [cluster.add_node(**{"object_store_memory": STORE_BYTES, **node}) for node in nodes]
+        except Exception:  # noqa: BLE001 - Ray raises nothing more special
+            cluster.shutdown()
+            if not tries_left:
+                raise
+    raise AssertionError
+
+
+def main(nodes: list[dict[str, Any]]) -> None:
+    """Start the cluster, print its address, and do as told, line by line, until the input ends."""
     (Path(os.environ["RAY_TMPDIR"]) / "ray").mkdir()
-    cluster = Cluster()
+    cluster, started = start(nodes)
     try:
-        started = [cluster.add_node(**{"object_store_memory": STORE_BYTES, **node}) for node in nodes]
         sys.stdout.write(f"{cluster.address}\n")
         sys.stdout.flush()
         for line in sys.stdin:
             match json.loads(line):
                 case {"remove": number}:
-                    cluster.remove_node(started[number + 1], allow_graceful=False)
+                    cluster.remove_node(started[number], allow_graceful=False)
                 case {"add": node}:
                     started.append(cluster.add_node(**{"object_store_memory": STORE_BYTES, **node}))
             sys.stdout.write("done\n")

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -60,28 +59,21 @@ def side_by_side(folder: Path, num_groups: int, size: int) -> dict[str, Any]:
     return {"workers": [json.loads(file.read_text()) for file in sorted(out.glob("*.json"))], "free_after_s": wait_until_free()}
 
 
-def refused(folder: Path, num_workers: int) -> dict[str, Any]:
-    """The error of a group that does not come to be."""
-    begun = time.monotonic()
-    try:
-        launch.fit(meet, {}, name="refused", folder=str(folder / "ray"), num_workers=num_workers, use_gpu=True)
-    except ThinkrecError as error:
-        spent_s = time.monotonic() - begun
-        return {"error": str(error), "class": type(error).__name__, "spent_s": spent_s, "free_after_s": wait_until_free()}
-    raise AssertionError("it came to be")
-
-
-def with_held_gpus(count: int, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """`work()` while somebody else has so many GPUs, all on one node."""
+def refused(folder: Path, num_workers: int, num_held: int = 0) -> dict[str, Any]:
+    """The error of a group that does not come to be, while somebody else has so many GPUs of one node."""
     import ray
     from ray.util.placement_group import placement_group, remove_placement_group
 
-    others = placement_group([{"GPU": count}])
-    ray.get(others.ready())
-    release = ThreadPoolExecutor(1).submit(lambda: (time.sleep(20), remove_placement_group(others)))
-    found = work()
-    release.result()
-    return found
+    others = placement_group([{"GPU": num_held}]) if num_held else None
+    if others:
+        ray.get(others.ready())
+    try:
+        launch.fit(meet, {}, name="refused", folder=str(folder / "ray"), num_workers=num_workers, use_gpu=True)
+    except ThinkrecError as error:
+        if others:
+            remove_placement_group(others)
+        return {"error": str(error), "class": type(error).__name__, "free_after_s": wait_until_free()}
+    raise AssertionError("it came to be")
 
 
 def fails_to_start(folder: Path) -> dict[str, Any]:
@@ -100,7 +92,7 @@ def main(address: str, folder: Path) -> None:
             "inside": side_by_side(folder, 3, 2),
             "across": side_by_side(folder, 4, 2),
             "too large": refused(folder, 9),
-            "no room": with_held_gpus(4, lambda: refused(folder, 5)),
+            "no room": refused(folder, 5, num_held=4),
             "bad start": fails_to_start(folder),
         }
     (folder / "found.json").write_text(json.dumps(found))

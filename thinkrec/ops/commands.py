@@ -23,8 +23,13 @@ STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red", "skipped": "dim"}
 
 
 def load(file: Path, overrides: Sequence[str] | None, insecure: bool = False) -> Config:
-    """The run file with the overrides of the command line."""
-    return config_room.load(file, _overrides(overrides, insecure))
+    """The run file with the overrides of the command line and the size of its groups."""
+    settings = config_room.load(file, _overrides(overrides, insecure))
+    if settings.train.workers_per_group:
+        return settings
+    from thinkrec.ops.group_size import sized
+
+    return sized(settings)
 
 
 def _overrides(overrides: Sequence[str] | None, insecure: bool) -> list[str]:

@@ -53,7 +53,8 @@ class TensorBoard:
     def __init__(self, config: Config) -> None:
         from tensorboardX import SummaryWriter
 
-        self._writer = SummaryWriter(logdir=str(Path(config.run.dir) / "tensorboard"))
+        # Its file names tell seconds; a second try within one would write over the first.
+        self._writer = SummaryWriter(logdir=str(Path(config.run.dir) / "tensorboard"), filename_suffix=f".{time.time_ns()}")
 
     def hear(self, board: Board, event: str, fields: Mapping[str, Any], at: float) -> None:
         for name, value, step in scalars(event, fields):
@@ -69,10 +70,10 @@ class MLflow:
     def __init__(self, config: Config) -> None:
         from mlflow import MlflowClient
 
-        folder = Path(config.run.dir)
+        folder = Path(config.run.dir).absolute()
         folder.mkdir(parents=True, exist_ok=True)
-        self._client = MlflowClient(tracking_uri=(folder.absolute() / "mlruns").as_uri())
-        self._run_id = self._find_or_create(folder / RUN_ID, config)
+        self._client = MlflowClient(tracking_uri=f"sqlite:///{folder / 'mlflow.db'}")
+        self._run_id = self._find_or_create(folder, config)
         self._status = "KILLED"  # unless the run says otherwise
 
     def hear(self, board: Board, event: str, fields: Mapping[str, Any], at: float) -> None:
@@ -83,14 +84,15 @@ class MLflow:
     def close(self) -> None:
         self._client.set_terminated(self._run_id, self._status)
 
-    def _find_or_create(self, file: Path, config: Config) -> str:
+    def _find_or_create(self, folder: Path, config: Config) -> str:
+        file = folder / RUN_ID
         if file.is_file():
             run_id = file.read_text(encoding="utf-8").strip()
             self._client.update_run(run_id, status="RUNNING")
             return run_id
         experiment = self._client.get_experiment_by_name("thinkrec")
-        number = experiment.experiment_id if experiment else self._client.create_experiment("thinkrec")
-        run_id = str(self._client.create_run(number, run_name=Path(config.run.dir).name, start_time=int(time.time() * 1000)).info.run_id)
+        number = experiment.experiment_id if experiment else self._client.create_experiment("thinkrec", (folder / "mlflow").as_uri())
+        run_id = str(self._client.create_run(number, run_name=folder.name, start_time=int(time.time() * 1000)).info.run_id)
         self._client.log_text(run_id, dump(config), "config.json")
         file.write_text(run_id + "\n", encoding="utf-8")
         return run_id

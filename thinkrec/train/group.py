@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -105,6 +106,11 @@ class Group:
         """Whether this is the rank that talks to the queue and writes."""
         return self.trainer.rank == 0
 
+    @cached_property
+    def plain_base(self) -> Any:
+        """The base for the export gate, whole and on the host; read once, because that takes minutes for a large one."""
+        return load_model(base_folder(self.places), "float32")
+
     def tell_devices(self) -> None:
         """Tell on which node each worker is and which GPUs Ray gave it."""
         import ray
@@ -165,7 +171,7 @@ class Group:
             tensors |= peft_tensors(self.trainer.engine.module.bank, weights)
             write_adapter(target, tensors, self.config.adapter, base)
             probe = torch.tensor([self.tables.template.write([], 0).ids])
-            check_export(target, load_model(base, "float32"), probe, expected)
+            check_export(target, self.plain_base, probe, expected)
             assert task.log is not None
             shutil.copy(task.log, draft.folder / "log.jsonl")
             rows, traces = task.instances.positions, task.instances.traces

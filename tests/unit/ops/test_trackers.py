@@ -51,12 +51,14 @@ def test_tensorboard_shows_two_tries_as_one_run(make_config, tmp_path):
     assert [one.value for one in found.Scalars("experts/num_experts")] == [1.0]
 
 
+@pytest.mark.long
+@pytest.mark.timeout(900)
 def test_mlflow_finds_its_run_again(make_config, tmp_path):
     mlflow = pytest.importorskip("mlflow")
     config = make_config({"run": {"dir": str(tmp_path / "mine")}, "watch": {"mlflow": True}})
     one_try(config, 1, 2, fails=True)
     run_id = (tmp_path / "mine" / "mlflow_run_id").read_text().strip()
-    client = mlflow.MlflowClient(tracking_uri=(tmp_path / "mine" / "mlruns").as_uri())
+    client = mlflow.MlflowClient(tracking_uri=f"sqlite:///{tmp_path / 'mine' / 'mlflow.db'}")
     assert client.get_run(run_id).info.status == "FAILED"
     one_try(config, 3, 2)
     assert (tmp_path / "mine" / "mlflow_run_id").read_text().strip() == run_id
