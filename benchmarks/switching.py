@@ -1,8 +1,8 @@
 """What does a group lose between two packs, as a share of its shortest expert?
 
-One worker loads the base and trains expert after expert of the planted world, as in a fleet. Lost is all time of a pack but its steps: rows
-and order of the next expert, dealing its state, gathering and writing what was learned, the export gate, the commit. Beside it stands what a
-job of its own would cost each expert: loading base and data once more, before any process or cluster has started.
+One worker loads the base and trains expert after expert of the planted world, as in a fleet. Lost is all time of a pack but its steps:
+rows and order of the next expert, dealing its state, gathering and writing what was learned, the export gate, the commit. Beside it stands
+what a job of its own would cost each expert: loading base and data once more, before any process or cluster has started.
 
     python benchmarks/switching.py            print the shares as JSON
     python benchmarks/switching.py --store    and keep them in benchmarks/baselines/switching.json

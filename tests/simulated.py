@@ -22,6 +22,11 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 STORE_BYTES = 100 * 2**20
 FREE_WITHIN_S = 60.0
+SPARING = {  # processes that nothing here needs
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+    "RAY_enable_worker_prestart": "0",
+    "RAY_prestart_worker_first_driver": "0",
+}
 
 
 @dataclass(frozen=True)
@@ -66,7 +71,12 @@ class Simulated:
 def simulated(*nodes: Mapping[str, Any]) -> Iterator[Simulated]:
     """A node for each of these (`num_gpus`, `num_cpus` ...), the first one the head; with a token, ports and a folder of their own."""
     environment = {name: value for name, value in os.environ.items() if name not in ("RAY_ADDRESS", "RAY_AUTH_TOKEN_PATH")}
-    environment |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(16), "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"}
+    environment |= SPARING | {
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": secrets.token_hex(16),
+        "PYTHONPATH": str(ROOT),
+        "PYTHONWARNINGS": "ignore",
+    }
     with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder:
         command = [sys.executable, __file__, json.dumps(nodes)]
         environment["RAY_TMPDIR"] = folder  # also keeps the address from those who look for a cluster on this machine
@@ -107,7 +117,7 @@ def start(nodes: list[dict[str, Any]]) -> tuple[Any, list[Any]]:
         cluster = Cluster()
         try:
             return cluster, [cluster.add_node(**{"object_store_memory": STORE_BYTES, **node}) for node in nodes]
-        except Exception:  # noqa: BLE001 - Ray raises nothing more special
+        except Exception:  # Ray raises nothing more special
             cluster.shutdown()
             if not tries_left:
                 raise

@@ -85,7 +85,7 @@ def _free_orphans() -> None:
     from ray.core.generated import gcs_pb2
     from ray.util.placement_group import PlacementGroup, remove_placement_group
 
-    removed, job = gcs_pb2.PlacementGroupTableData.REMOVED, ray.get_runtime_context().job_id
+    removed, job = gcs_pb2.PlacementGroupTableData.REMOVED, ray.JobID.from_hex(ray.get_runtime_context().get_job_id())
     deadline = time.monotonic() + ORPHANS_S
     while time.monotonic() < deadline:
         dead = set(state.actors(job_id=job, actor_state_name="DEAD"))

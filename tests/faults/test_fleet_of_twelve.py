@@ -52,7 +52,7 @@ num_epochs = 1
 [watch]
 every_s = 1.0
 """
-pytestmark = [pytest.mark.long, pytest.mark.cluster, pytest.mark.timeout(3000)]
+pytestmark = [pytest.mark.long, pytest.mark.cluster, pytest.mark.timeout(5400)]
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +79,7 @@ def command(there: Simulated, run: Path, file: Path) -> list[str]:
 def undisturbed(there, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("fleet")
     (folder / "run.toml").write_text(RUN_FILE)
-    there.run("-m", "thinkrec", *command(there, folder / "run", folder / "run.toml"), log=folder / "log", timeout_s=1400)
+    there.run("-m", "thinkrec", *command(there, folder / "run", folder / "run.toml"), log=folder / "log", timeout_s=2400)
     return folder
 
 
@@ -94,7 +94,7 @@ def disturbed(there, undisturbed, tmp_path_factory) -> Path:
         schedule.Fault(schedule.STEP, "kill", rank=0, group=2, step=2 * CHECKPOINT_EVERY + 1),
     )
     words = command(there, folder / "run", undisturbed / "run.toml")
-    there.run(str(DRIVER), str(plan), *words, log=folder / "log", timeout_s=1400)
+    there.run(str(DRIVER), str(plan), *words, log=folder / "log", timeout_s=2400)
     schedule.require(plan)
     return folder
 
