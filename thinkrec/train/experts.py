@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor, wait
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
@@ -107,12 +107,17 @@ def _train_fleet(job: Job, costs: dict[int, float], keys: dict[int, str]) -> Non
             busy_s += _relay(job, desk)
         busy_s += _relay(job, desk)
     makespan_s = time.monotonic() - begun
-    job.draft.figures |= {"makespan_s": makespan_s, "idle_share": 1 - busy_s / (num_groups * makespan_s)}
-    job.say("fleet done", makespan_s=makespan_s, idle_share=job.draft.figures["idle_share"])
+    figures = {"makespan_s": makespan_s, "idle_share": 1 - busy_s / (num_groups * makespan_s)}
+    job.draft.figures |= figures
+    job.say("fleet done", **figures)
+    _check_complete([expert for expert in costs if not job.store.find(STAGE, keys[expert])], len(costs), drives)
+
+
+def _check_complete(lost: list[int], num_experts: int, drives: Sequence[Future[list[ThinkrecError]]]) -> None:
+    """Raise what kept these experts from being trained, if there are any."""
     failures = [error for drive in drives for error in drive.result()]
-    lost = [expert for expert in costs if not job.store.find(STAGE, keys[expert])]
     if lost:
-        if failures and len(lost) == len(costs) and all(isinstance(error, EnvironmentFault) for error in failures):
+        if failures and len(lost) == num_experts and all(isinstance(error, EnvironmentFault) for error in failures):
             raise failures[0]
         reason = str(failures[0]) if failures else "no group took them"
         raise StageFailed(f"experts {lost} are not trained: {reason}", "experts", "run the same command again; committed experts are kept")
