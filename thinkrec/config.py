@@ -273,7 +273,7 @@ class ClusterResources(Section):
     address: str = ""  # "" starts a local cluster unless RAY_ADDRESS names one
     num_cpus: int = Field(default=0, ge=0)  # logical CPUs of a local cluster; 0 = what training needs + 2 spare for Ray Data
     object_store_bytes: int = Field(default=256 * 2**20, ge=1, lt=2**63)
-    resource_timeout_s: Positive = 600  # how long a group may wait for room on the cluster
+    resource_timeout_s: Positive = 600.0  # how long a group may wait for room on the cluster
     insecure_cluster: bool = False  # take a cluster that others may reach and no token protects
     dashboard: str = "http://127.0.0.1:8265"  # where jobs are submitted
     working_dir: str = "."  # what a submitted job takes along; the run file lies in it
