@@ -76,6 +76,7 @@ def measure(folder: str) -> dict[str, Any]:
         "keys": keys,
         "group": 0,
         "num_slots": 1,
+        "watchdog": ("", 0.0),
     }
     begun = time.monotonic()
     group = Group.load(settings, lambda event, **fields: None)

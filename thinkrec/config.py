@@ -24,6 +24,7 @@ from thinkrec.errors import ConfigError, MissingFileError
 from thinkrec.section import Count, Positive, Section, Share
 
 DnsName = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")]
+Budget = Annotated[int, Field(ge=0, lt=2**31)]
 VariableName = Annotated[str, Field(pattern=r"^[A-Z_][A-Z0-9_]{0,63}$")]
 
 
@@ -232,11 +233,31 @@ class TrainSection(Section):
     use_gpu: bool = False
     trace_share: Share = 0.2  # share of trace rows in a batch
     checkpoint_every: Count = 200  # optimizer steps
-    max_failures: int = Field(default=2, ge=0)
+    num_checkpoints: int = Field(default=2, ge=2)  # kept of a training run; an older one is taken when the newest is damaged
     loss: LossSection = LossSection()
     global_adapter: PhaseSection = PhaseSection()
     projector: PhaseSection = PhaseSection()
     experts: PhaseSection = PhaseSection(lr=5e-4)
+
+
+class FaultsSection(Section):
+    """How often a worker group is started again, by the class of its failure (failures.py), and how long to wait for what may return."""
+
+    node_sick: Budget = 3
+    node_lost: Budget = 8
+    storage_away: Budget = 3
+    hang: Budget = 2
+    worker_lost: Budget = 3
+    unknown: Budget = 1
+    storage_wait_s: float = Field(default=120.0, ge=0)  # of one read or write, before the group fails
+    hang_s: float = Field(default=900.0, ge=0)  # without a step; must hold the longest step, checkpoint or export; 0 = no watch
+    lease_s: Positive = 60.0  # silence after which another run may take this run's folder
+
+    @model_validator(mode="after")
+    def _waiting_is_no_hang(self) -> Self:
+        if 0 < self.hang_s <= self.storage_wait_s:
+            raise ValueError(f"hang_s {self.hang_s} must be above storage_wait_s {self.storage_wait_s}: waiting for the storage is no hang")
+        return self
 
 
 class EvaluateSection(Section):
@@ -317,6 +338,7 @@ class Config(Section):
     prompt: PromptSection = PromptSection()
     adapter: AdapterSection = AdapterSection()
     train: TrainSection = TrainSection()
+    faults: FaultsSection = FaultsSection()
     evaluate: EvaluateSection = EvaluateSection()
     ray: ClusterResources = ClusterResources()
     plan: PlanSection = PlanSection()

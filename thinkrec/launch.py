@@ -9,10 +9,15 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
 from typing import Any
 
-from thinkrec.errors import StageFailed, ThinkrecError
+from thinkrec.config import FaultsSection
+from thinkrec.errors import ThinkrecError
+from thinkrec.failures import Hang, classify
+from thinkrec.journal import Journal
 from thinkrec.placement import free_nodes, lacking, needs, nodes, require, strategy
 
 ORPHANS_S = 20.0  # how long a controller may take to die
@@ -23,39 +28,38 @@ def fit(
     settings: Mapping[str, Any],
     *,
     name: str,
-    folder: str,
+    root: str,
     num_workers: int,
     use_gpu: bool,
-    max_failures: int = 0,
+    faults: FaultsSection,
     num_groups: int = 1,
 ) -> None:
-    """Run `function(settings)` on a worker group and wait, again up to `max_failures` times if it dies; it resumes by itself.
+    """Run `function(settings)` on a worker group of the run at `root` and wait; it resumes by itself.
 
-    The group is a placement group inside one node where the caller's `num_groups` groups of this size fit so, else over several. A
-    ThinkrecError raised by a worker comes back as itself, at once. Raises EnvironmentFault when the cluster can never hold the group
-    (Ray itself would wait for ever) or has no room within `ray.resource_timeout_s`, StageFailed when it dies for good or lacks memory.
+    The group is a placement group inside one node where the caller's `num_groups` groups of this size fit so, else over several. When it
+    dies it is run again, as often as the class of its failure allows. The settings the function gets also hold `watchdog`, the arguments
+    of a train.watchdog.Watchdog. A ThinkrecError raised by a worker comes back as itself, at once. Raises EnvironmentFault when the
+    cluster can never hold the group (Ray itself would wait for ever) or has no room within `ray.resource_timeout_s`, and what
+    failures.TABLE says when it dies for good.
     """
     import ray.train
     from ray.train.torch import TorchConfig, TorchTrainer
 
-    worker = needs(use_gpu)
-    require(nodes(), 1, num_workers, worker)
-    for failures in range(max_failures + 1):
+    require(nodes(), 1, num_workers, needs(use_gpu))
+    folder, spent, avoided = f"{root}/ray", Counter[str](), set[str]()
+    while True:
+        run_name = f"{name}-{uuid.uuid4().hex[:8]}"
+        note = "" if "://" in folder else f"{folder}/hang-{run_name}"
         trainer = TorchTrainer(
-            function,
-            train_loop_config=dict(settings),
+            _placed(function),
+            train_loop_config={**settings, "watchdog": (note, faults.hang_s)},
             # Logical GPUs on a CPU machine, too, need gloo: only a visible CUDA device makes nccl possible.
             torch_config=TorchConfig(backend="nccl" if use_gpu and _cuda_in_cluster() else "gloo"),
-            scaling_config=ray.train.ScalingConfig(
-                num_workers=num_workers,
-                use_gpu=use_gpu,
-                resources_per_worker=dict(worker),
-                placement_strategy=strategy(nodes(), num_groups, num_workers, worker),
-            ),
+            scaling_config=_scaling(num_workers, use_gpu, num_groups, avoided),
+            # Ray's own retries would do a wrong run file or a NaN over again, too, and wait for room for ever.
             run_config=ray.train.RunConfig(
-                name=f"{name}-{uuid.uuid4().hex[:8]}",
+                name=run_name,
                 storage_path=folder,
-                # Ray's own retries would do a wrong run file or a NaN over again, too, and wait for room for ever.
                 failure_config=ray.train.FailureConfig(max_failures=0, controller_failure_limit=0),
             ),
         )
@@ -63,16 +67,50 @@ def fit(
             trainer.fit()
             return
         except ray.train.TrainingFailedError as error:
-            causes = _causes(error)
+            causes = [*_causes(error), *_hangs(note)] or [error]
             if any(type(cause).__name__ == "WorkerGroupStartupTimeoutError" for cause in causes):
-                raise lacking("ray.resource_timeout_s passed without room for", free_nodes(), 1, num_workers, worker) from None
+                raise lacking("ray.resource_timeout_s passed without room for", free_nodes(), 1, num_workers, needs(use_gpu)) from None
             if isinstance(error, ray.train.ControllerError):
                 _free_orphans()
-            _raise_if_final(causes, name)
-            if failures == max_failures:
-                raise StageFailed(
-                    f"{name}: the worker group failed: {_last_line(error)}", folder, "run the same command again to resume"
-                ) from error
+            failure, cause = classify(causes)
+            spent[failure.name] += 1
+            reason = f"{failure.name.replace('_', ' ')}: {_last_line(cause)}"
+            Journal(root)("group failed", group=name, failure=failure.name, action=failure.action, times=spent[failure.name], reason=reason)
+            if failure.action == "stop" or spent[failure.name] > getattr(faults, failure.name):
+                if isinstance(cause, ThinkrecError):
+                    raise cause from None
+                raise failure.raises(f"{name}: {reason}", folder, failure.mend) from error
+            if failure.action == "avoid node":
+                avoided |= {getattr(cause, "node_id", "")} - {""}
+
+
+def _scaling(num_workers: int, use_gpu: bool, num_groups: int, avoided: Collection[str]) -> Any:
+    """What Ray Train asks the cluster for, away from the nodes of these ids."""
+    import ray.train
+
+    worker = needs(use_gpu)
+    return ray.train.ScalingConfig(
+        num_workers=num_workers,
+        use_gpu=use_gpu,
+        resources_per_worker=dict(worker),
+        placement_strategy=strategy(nodes(avoided), num_groups, num_workers, worker),
+        label_selector={"ray.io/node-id": f"!in({','.join(sorted(avoided))})"} if avoided else None,
+    )
+
+
+def _placed(function: Callable[[dict[str, Any]], None]) -> Callable[[dict[str, Any]], None]:
+    """The same train function, whose errors know as `node_id` on which node they were raised."""
+
+    def run(settings: dict[str, Any]) -> None:
+        import ray
+
+        try:
+            function(settings)
+        except Exception as error:
+            error.node_id = ray.get_runtime_context().get_node_id()  # type: ignore[attr-defined]
+            raise
+
+    return run
 
 
 def _free_orphans() -> None:
@@ -98,15 +136,10 @@ def _free_orphans() -> None:
         time.sleep(0.2)
 
 
-def _raise_if_final(causes: list[BaseException], name: str) -> None:
-    """What would happen again however often it is tried: an error raised on purpose, or a lack of memory."""
-    for cause in causes:
-        if isinstance(cause, ThinkrecError):
-            raise cause from None
-    if any(type(cause).__name__ == "OutOfMemoryError" for cause in causes):  # of torch or of Ray's memory monitor
-        raise StageFailed(
-            f"{name}: out of memory", "training", "lower train.micro_batch_size or train.max_pack, or use more workers a group"
-        )
+def _hangs(note: str) -> list[Hang]:
+    """What the watchdogs of a group's workers noted (train/watchdog.py): a worker that ended itself left a note that is not empty."""
+    notes = sorted(Path(note).parent.glob(f"{Path(note).name}.*")) if note else []
+    return [Hang(f"{file}: no step for too long, see there where the threads stood") for file in notes if file.stat().st_size]
 
 
 def _cuda_in_cluster() -> bool:
@@ -117,8 +150,7 @@ def _cuda_in_cluster() -> bool:
 
 def _causes(error: BaseException) -> list[BaseException]:
     found: list[BaseException] = []
-    first = [*getattr(error, "worker_failures", {}).values(), getattr(error, "controller_failure", None)]
-    for link in first:
+    for link in [*getattr(error, "worker_failures", {}).values(), getattr(error, "controller_failure", None)]:
         while link is not None and link not in found:
             found.append(link)
             link = getattr(link, "cause", None) or link.__cause__

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from typing import Any
 
+from thinkrec import lease
 from thinkrec.config import Config
-from thinkrec.errors import ConfigError, MissingFileError, ThinkrecError
+from thinkrec.errors import ConfigError, EnvironmentFault, MissingFileError, ThinkrecError
+from thinkrec.failures import classify
 from thinkrec.job import Job, Voice
 from thinkrec.store import Artefact, Store, digest, exists, fingerprint
 
@@ -126,8 +128,13 @@ def run(
     say("run", dir=store.root, stages=len(stages), to_do=[stage.name for stage in waiting])
     needed = {need for stage in waiting for need in stage.needs}
     artefacts: dict[str, Artefact] = {}
-    with session(config) if waiting and session else nullcontext():
+    with ExitStack() as stack:
+        held = stack.enter_context(lease.hold(store.root, config.faults.lease_s, say)) if waiting else None
+        if waiting and session:
+            stack.enter_context(session(config))
         for stage in stages:
+            if held:
+                held.check()
             cached = store.find(stage.name, named[stage.name])
             if cached and stage.name in needed:
                 cached.verify()  # no stage builds on what was damaged since
@@ -168,6 +175,12 @@ def _make(stage: Stage, key: str, config: Config, store: Store, artefacts: dict[
     except ThinkrecError as error:
         say("stage failed", stage=stage.name, error=str(error))
         raise
+    except OSError as error:
+        failure, _ = classify([error])
+        if failure.raises is not EnvironmentFault:
+            raise  # a bug
+        say("stage failed", stage=stage.name, error=str(error))
+        raise EnvironmentFault(f"{failure.name.replace('_', ' ')}: {error}", f"stage {stage.name}", failure.mend) from error
     made = store.find(stage.name, key)
     assert made is not None
     say("stage done", stage=stage.name, key=key, figures=_brief(made.figures))

@@ -5,7 +5,7 @@ All groups of a call are of one size and every worker needs the same, so nodes o
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -65,8 +65,8 @@ def needs(use_gpu: bool) -> dict[str, float]:
     return {"CPU": 1, "GPU": 1} if use_gpu else {"CPU": 1}
 
 
-def nodes() -> list[Node]:
-    """The living nodes of the connected cluster with all they have; those it may grow to where an autoscaler tells."""
+def nodes(avoided: Collection[str] = ()) -> list[Node]:
+    """The living nodes of the connected cluster, but for these ids, with all they have; those it may grow to where an autoscaler tells."""
     import ray
     from ray._private.state import state  # no public call tells what an autoscaler may add
 
@@ -74,7 +74,7 @@ def nodes() -> list[Node]:
     if growing is not None and growing.node_group_configs:
         counts = [(kind, UNLIMITED if kind.max_count < 0 else kind.max_count) for kind in growing.node_group_configs]
         return [Node(kind.name, dict(kind.resources), count) for kind, count in counts if count]
-    return [Node(_name(one), one["Resources"]) for one in ray.nodes() if one["Alive"]]
+    return [Node(_name(one), one["Resources"]) for one in ray.nodes() if one["Alive"] and one["NodeID"] not in avoided]
 
 
 def free_nodes() -> list[Node]:

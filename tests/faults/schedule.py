@@ -5,8 +5,8 @@ once in the life of its plan, however often processes start again, and leaves a 
 none must skip.
 
     plan = schedule.write(folder, Fault("thinkrec.train.optimizer:SlotAdamW.step", "kill", rank=1, step=7))
-    python schedule.py PLAN SCRIPT ARGUMENTS...                  a script under the plan
-    fit(schedule.under(plan, train_group), settings, ...)        a train function of Ray Train under the plan
+    schedule.install(plan)                                  a process under the plan
+    fit(schedule.under(plan, train_group), settings, ...)   a train function of Ray Train under the plan
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import importlib
 import itertools
 import json
 import os
-import runpy
 import signal
 import sys
 import time
@@ -155,9 +154,3 @@ def _leave_mark(plan: Path, number: int) -> bool:
     except FileExistsError:
         return False
     return True
-
-
-if __name__ == "__main__":
-    install(Path(sys.argv[1]))
-    sys.argv = sys.argv[2:]
-    runpy.run_path(sys.argv[0], run_name="__main__")

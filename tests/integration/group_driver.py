@@ -17,6 +17,7 @@ from simulated import wait_until_free
 
 from thinkrec import config as config_room
 from thinkrec import launch
+from thinkrec.config import FaultsSection
 from thinkrec.errors import ThinkrecError
 from thinkrec.ops.session import ray_session
 
@@ -52,7 +53,9 @@ def side_by_side(folder: Path, num_groups: int, size: int) -> dict[str, Any]:
 
     def run(group: int) -> None:
         settings = {"group": group, "out": str(out), "num_workers": num_groups * size, "deadline_s": DEADLINE_S}
-        launch.fit(meet, settings, name="meet", folder=str(folder / "ray"), num_workers=size, use_gpu=True, num_groups=num_groups)
+        launch.fit(
+            meet, settings, name="meet", root=str(folder), num_workers=size, use_gpu=True, faults=FaultsSection(), num_groups=num_groups
+        )
 
     with ThreadPoolExecutor(num_groups) as threads:
         list(threads.map(run, range(num_groups)))
@@ -68,7 +71,8 @@ def refused(folder: Path, num_workers: int, num_held: int = 0) -> dict[str, Any]
     if others:
         ray.get(others.ready())
     try:
-        launch.fit(meet, {}, name="refused", folder=str(folder / "ray"), num_workers=num_workers, use_gpu=True)
+        faults = FaultsSection(unknown=0)
+        launch.fit(meet, {}, name="refused", root=str(folder), num_workers=num_workers, use_gpu=True, faults=faults)
     except ThinkrecError as error:
         if others:
             remove_placement_group(others)

@@ -23,6 +23,7 @@ from thinkrec.train import loop, zero
 from thinkrec.train.checkpoint import Checkpoints
 from thinkrec.train.instances import Instances, load_traces, mixed_batch, train_positions
 from thinkrec.train.order import Order, micro_batches
+from thinkrec.train.watchdog import Watchdog
 
 Weights = Mapping[str, Tensor]
 
@@ -49,9 +50,15 @@ class AdapterTrainer:
     """One DeepSpeed engine over one loaded base, for as many tasks at once as the bank has slots; pack after pack goes through it."""
 
     def __init__(
-        self, config: Config, recommender: Recommender, parameters: Iterable[nn.Parameter], weight_decay: float, num_slots: int = 1
+        self,
+        config: Config,
+        recommender: Recommender,
+        parameters: Iterable[nn.Parameter],
+        weight_decay: float,
+        num_slots: int = 1,
+        watchdog: Watchdog = Watchdog(),  # noqa: B008 - it is frozen
     ) -> None:
-        self.config, self.num_slots = config, num_slots
+        self.config, self.num_slots, self.watchdog = config, num_slots, watchdog
         self.world, self.rank = torch.distributed.get_world_size(), torch.distributed.get_rank()
         trained = list(parameters)
         chosen = set(map(id, trained))
@@ -81,17 +88,19 @@ class AdapterTrainer:
             for part in micro_batches(len(columns[0]), self.config.train.micro_batch_size, run_length):
                 yield mixed_batch(members, *(column[part] for column in columns)).to(self.engine.device), loss.rank, run_length
 
-        ended = loop.run(
-            self.engine,
-            learners,
-            feed,
-            self.start,
-            num_slots=self.num_slots,
-            seed=self.config.run.seed,
-            checkpoint_every=self.config.train.checkpoint_every,
-        )
-        for slot, state in ended:
-            yield slot, {name: parts[0] for name, parts in state.items()}, learners[slot].num_steps
+        with self.watchdog.watch(self.rank) as beat:
+            ended = loop.run(
+                self.engine,
+                learners,
+                feed,
+                self.start,
+                num_slots=self.num_slots,
+                seed=self.config.run.seed,
+                checkpoint_every=self.config.train.checkpoint_every,
+                beat=beat,
+            )
+            for slot, state in ended:
+                yield slot, {name: parts[0] for name, parts in state.items()}, learners[slot].num_steps
 
 
 def fit_phase(job: Job, function: Callable[[dict[str, Any]], None], name: str) -> None:
@@ -107,10 +116,10 @@ def fit_phase(job: Job, function: Callable[[dict[str, Any]], None], name: str) -
             "name": f"{name}-{job.key}",
         },
         name=name,
-        folder=f"{job.store.root}/ray",
+        root=job.store.root,
         num_workers=train.num_workers,
         use_gpu=train.use_gpu,
-        max_failures=train.max_failures,
+        faults=job.config.faults,
     )
     job.draft.figures.update(read_json(f"{job.draft.uri}/figures.json") or {})
 
@@ -125,9 +134,9 @@ def train_phase(
     export: Callable[[Path, Weights, Instances], None],
 ) -> None:
     """Train one thing on all train rows and traces; rank 0 lets `export` write the result and adds the log and the figures."""
-    trainer = AdapterTrainer(config, recommender, parameters, phase.weight_decay)
+    trainer = AdapterTrainer(config, recommender, parameters, phase.weight_decay, watchdog=Watchdog(*settings["watchdog"]))
     instances = Instances(config, tables, train_positions(tables), load_traces(config, Places(settings["places"]), tables))
-    checkpoints, leads = Checkpoints(settings["root"], settings["name"]), trainer.rank == 0
+    checkpoints, leads = checkpoints_of(config, settings["root"], settings["name"]), trainer.rank == 0
     with writable(settings["out"]) as target:
         [(_, weights, num_steps)] = trainer.train([Task(instances, phase, checkpoints, target / "log.jsonl" if leads else None)])
         if leads:
@@ -136,6 +145,11 @@ def train_phase(
             write_json(f"{target}/figures.json", figures)
     if leads:
         checkpoints.clear()
+
+
+def checkpoints_of(config: Config, root: str, name: str) -> Checkpoints:
+    """The checkpoints of one training run, as the run file wants them kept."""
+    return Checkpoints(root, name, config.train.num_checkpoints, config.faults.storage_wait_s)
 
 
 def _learner(task: Task) -> loop.Learner:

@@ -134,10 +134,10 @@ def _drive(job: Job, settings: Mapping[str, Any], group: int, num_groups: int) -
                 train_group,
                 {**settings, "group": group},
                 name=f"experts-group-{group}",
-                folder=f"{job.store.root}/ray",
+                root=job.store.root,
                 num_workers=train.workers_per_group,
                 use_gpu=train.use_gpu,
-                max_failures=train.max_failures,
+                faults=job.config.faults,
                 num_groups=num_groups,
             )
         except UserError:

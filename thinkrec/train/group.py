@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,18 +21,19 @@ import polars as pl
 import torch
 
 from thinkrec.config import Config, parse
+from thinkrec.failures import patiently
 from thinkrec.model.base import load_model
 from thinkrec.model.build import build, load_adapter, load_projector
 from thinkrec.model.export import check_export, peft_tensors, read_adapter, write_adapter
 from thinkrec.model.tables import Places, Tables, base_folder, load_tables
 from thinkrec.store import Store
 from thinkrec.train import zero
-from thinkrec.train.adapter import AdapterTrainer, Task, Weights
-from thinkrec.train.checkpoint import Checkpoints
+from thinkrec.train.adapter import AdapterTrainer, Task, Weights, checkpoints_of
 from thinkrec.train.fleet import Pack
 from thinkrec.train.instances import Instances, Trace, load_traces, train_positions
 from thinkrec.train.order import Indices
 from thinkrec.train.teller import Learning, Tell, telling
+from thinkrec.train.watchdog import Watchdog
 
 STAGE = "expert"
 T = TypeVar("T")
@@ -94,6 +95,7 @@ class Group:
                 recommender.bank.parameters_of(config.adapter.last_layers),
                 config.train.experts.weight_decay,
                 num_slots,
+                Watchdog(*settings["watchdog"]),
             ),
             cluster=clusters_of(places, tables.interactions.user_ids),
             positions=train_positions(tables),
@@ -137,7 +139,8 @@ class Group:
                 for slot, weights, num_steps in self.trainer.train(tasks):
                     if self.leads:
                         figures = {"started_at": started_at, "num_steps": num_steps, "pack": list(pack.experts)}
-                        self._commit(pack.experts[slot], tasks[slot], weights, figures)
+                        commit = partial(self._commit, pack.experts[slot], tasks[slot], weights, figures)
+                        patiently(commit, self.config.faults.storage_wait_s)
                         self.tell("expert done", expert=pack.experts[slot], num_steps=num_steps)
         if self.leads:
             self.tell("pack done", experts=pack.experts, busy_s=round(time.time() - started_at, 3))
@@ -158,7 +161,7 @@ class Group:
         rows = self.positions[self.cluster[user[self.positions]] == expert]
         traces = [trace for trace in self.traces if self.cluster[user[trace.position]] == expert]
         instances = Instances(self.config, self.tables, rows, traces)
-        checkpoints = Checkpoints(self.store.root, f"expert-{self.keys[expert]}")
+        checkpoints = checkpoints_of(self.config, self.store.root, f"expert-{self.keys[expert]}")
         return Task(instances, self.config.train.experts, checkpoints, folder / f"{expert}.jsonl" if self.leads else None)
 
     def _commit(self, expert: int, task: Task, weights: Weights, figures: Mapping[str, Any]) -> None:
