@@ -228,7 +228,7 @@ class TrainSection(Section):
     ds_config: str = "cpu"  # a name in ds_configs/ or the path of a DeepSpeed JSON file
     micro_batch_size: Count = 32  # rows one worker takes through the model at once
     num_groups: Count = 2  # worker groups that train experts side by side
-    workers_per_group: Count = 1
+    workers_per_group: int = Field(default=1, ge=0)  # 0: as few as have the memory, see ops/group_size.py
     max_pack: int = Field(default=0, ge=0)  # experts that may train in one job; 0 = as many as one micro batch holds
     num_workers: Count = 2  # workers of the phases that train one thing
     use_gpu: bool = False
@@ -295,11 +295,20 @@ class ClusterResources(Section):
     address: str = ""  # "" starts a local cluster unless RAY_ADDRESS names one
     num_cpus: int = Field(default=0, ge=0)  # logical CPUs of a local cluster; 0 = what training needs + 2 spare for Ray Data
     object_store_bytes: int = Field(default=256 * 2**20, ge=1, lt=2**63)
+    resource_timeout_s: Positive = 600.0  # how long a group may wait for room on the cluster
     insecure_cluster: bool = False  # take a cluster that others may reach and no token protects
     dashboard: str = "http://127.0.0.1:8265"  # where jobs are submitted
     working_dir: str = "."  # what a submitted job takes along; the run file lies in it
     secrets: tuple[VariableName, ...] = ()  # names of environment variables that must be set on every node; never their values
     k8s: KubernetesSection = KubernetesSection()
+
+
+class WatchSection(Section):
+    """How a run is told; none of it changes what a run computes."""
+
+    every_s: Positive = 10.0  # between two lines about an expert that trains
+    tensorboard: bool = False  # scalars in run.dir/tensorboard; needs thinkrec[tensorboard]
+    mlflow: bool = False  # one MLflow run in run.dir/mlflow.db for all tries of this run; needs thinkrec[mlflow]
 
 
 class PlanSection(Section):
@@ -334,6 +343,7 @@ class Config(Section):
     evaluate: EvaluateSection = EvaluateSection()
     ray: ClusterResources = ClusterResources()
     plan: PlanSection = PlanSection()
+    watch: WatchSection = WatchSection()
 
     @model_validator(mode="after")
     def _parts_agree(self) -> Self:
@@ -341,7 +351,7 @@ class Config(Section):
         run_length = train.loss.rows_per_user if train.loss.rank > 0 else 1
         for name in ("global_adapter", "projector", "experts"):
             size = getattr(train, name).batch_size
-            workers = train.workers_per_group if name == "experts" else train.num_workers
+            workers = (train.workers_per_group or 1) if name == "experts" else train.num_workers
             if size % (workers * run_length):
                 raise ValueError(
                     f"train.{name}.batch_size {size} does not divide by {workers} workers x {run_length} rows that must stay together"

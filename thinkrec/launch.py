@@ -7,17 +7,20 @@ function, which finds its own checkpoints.
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from thinkrec.config import FaultsSection
-from thinkrec.errors import EnvironmentFault, ThinkrecError
+from thinkrec.errors import ThinkrecError
 from thinkrec.failures import TABLE, Hang, classify
 from thinkrec.journal import Journal
+from thinkrec.placement import free_nodes, lacking, needs, nodes, require, strategy
 
+ORPHANS_S = 20.0  # how long a controller may take to die
 ONCE = FaultsSection(**{failure.name: 0 for failure in TABLE if failure.action != "stop"})  # whatever happens, nothing is tried again
 
 
@@ -30,17 +33,20 @@ def fit(
     num_workers: int,
     use_gpu: bool,
     faults: FaultsSection = ONCE,
+    num_groups: int = 1,
 ) -> None:
     """Run `function(settings)` on a worker group of the run at `root` and wait; it resumes by itself.
 
-    When the group dies it is run again, as often as the class of its failure allows. The settings the function gets also hold `watchdog`,
-    the arguments of a train.watchdog.Watchdog. A ThinkrecError raised by a worker comes back as itself, at once. Raises EnvironmentFault
-    when the cluster can never hold the group (Ray itself would wait for ever), and what failures.TABLE says when it dies for good.
+    The group is a placement group inside one node where the caller's `num_groups` groups of this size fit so, else over several. When it
+    dies it is run again, as often as the class of its failure allows. The settings the function gets also hold `watchdog`, the arguments
+    of a train.watchdog.Watchdog. A ThinkrecError raised by a worker comes back as itself, at once. Raises EnvironmentFault when the
+    cluster can never hold the group (Ray itself would wait for ever) or has no room within `ray.resource_timeout_s`, and what
+    failures.TABLE says when it dies for good.
     """
     import ray.train
     from ray.train.torch import TorchConfig, TorchTrainer
 
-    check_feasible(num_workers, use_gpu)
+    require(nodes(), 1, num_workers, needs(use_gpu))
     folder, spent, avoided = f"{root}/ray", Counter[str](), set[str]()
     while True:
         run_name = f"{name}-{uuid.uuid4().hex[:8]}"
@@ -50,20 +56,24 @@ def fit(
             train_loop_config={**settings, "watchdog": (note, faults.hang_s)},
             # Logical GPUs on a CPU machine, too, need gloo: only a visible CUDA device makes nccl possible.
             torch_config=TorchConfig(backend="nccl" if use_gpu and _cuda_in_cluster() else "gloo"),
-            scaling_config=ray.train.ScalingConfig(
-                num_workers=num_workers,
-                use_gpu=use_gpu,
-                resources_per_worker={"CPU": 1, "GPU": 1} if use_gpu else {"CPU": 1},
-                label_selector={"ray.io/node-id": f"!in({','.join(sorted(avoided))})"} if avoided else None,
+            scaling_config=_scaling(num_workers, use_gpu, num_groups, avoided),
+            # Ray's own retries would do a wrong run file or a NaN over again, too, and wait for room for ever.
+            run_config=ray.train.RunConfig(
+                name=run_name,
+                storage_path=folder,
+                failure_config=ray.train.FailureConfig(max_failures=0, controller_failure_limit=0),
             ),
-            # Ray's own retries would do a wrong run file or a NaN over again, too.
-            run_config=ray.train.RunConfig(name=run_name, storage_path=folder),
         )
         try:
             trainer.fit()
             return
         except ray.train.TrainingFailedError as error:
-            failure, cause = classify([*_causes(error), *_hangs(note)] or [error])
+            causes = [*_causes(error), *_hangs(note)] or [error]
+            if any(type(cause).__name__ == "WorkerGroupStartupTimeoutError" for cause in causes):
+                raise lacking("ray.resource_timeout_s passed without room for", free_nodes(), 1, num_workers, needs(use_gpu)) from None
+            if isinstance(error, ray.train.ControllerError):
+                _free_orphans()
+            failure, cause = classify(causes)
             spent[failure.name] += 1
             reason = f"{failure.name.replace('_', ' ')}: {_last_line(cause)}"
             Journal(root)("group failed", group=name, failure=failure.name, action=failure.action, times=spent[failure.name], reason=reason)
@@ -73,6 +83,20 @@ def fit(
                 raise failure.raises(f"{name}: {reason}", folder, failure.mend) from error
             if failure.action == "avoid node":
                 avoided |= {getattr(cause, "node_id", "")} - {""}
+
+
+def _scaling(num_workers: int, use_gpu: bool, num_groups: int, avoided: Collection[str]) -> Any:
+    """What Ray Train asks the cluster for, away from the nodes of these ids."""
+    import ray.train
+
+    worker = needs(use_gpu)
+    return ray.train.ScalingConfig(
+        num_workers=num_workers,
+        use_gpu=use_gpu,
+        resources_per_worker=dict(worker),
+        placement_strategy=strategy(nodes(avoided), num_groups, num_workers, worker),
+        label_selector={"ray.io/node-id": f"!in({','.join(sorted(avoided))})"} if avoided else None,
+    )
 
 
 def _placed(function: Callable[[dict[str, Any]], None]) -> Callable[[dict[str, Any]], None]:
@@ -90,24 +114,33 @@ def _placed(function: Callable[[dict[str, Any]], None]) -> Callable[[dict[str, A
     return run
 
 
+def _free_orphans() -> None:
+    """Remove placement groups whose controller is dead: one that fails while its workers start leaves its own behind until the job ends.
+
+    The controller dies some moments after `fit` has raised.
+    """
+    import ray
+    from ray._private import state
+    from ray.core.generated import gcs_pb2
+    from ray.util.placement_group import PlacementGroup, remove_placement_group
+
+    removed, job = gcs_pb2.PlacementGroupTableData.REMOVED, ray.JobID.from_hex(ray.get_runtime_context().get_job_id())
+    deadline = time.monotonic() + ORPHANS_S
+    while time.monotonic() < deadline:
+        dead = set(state.actors(job_id=job, actor_state_name="DEAD"))
+        rows = map(gcs_pb2.PlacementGroupTableData.FromString, state.state._connect_and_get_accessor().get_placement_group_table())
+        orphans = [row for row in rows if row.state != removed and row.creator_actor_id.hex() in dead]
+        for row in orphans:
+            remove_placement_group(PlacementGroup(ray.PlacementGroupID(row.placement_group_id)))
+        if orphans:
+            return
+        time.sleep(0.2)
+
+
 def _hangs(note: str) -> list[Hang]:
     """What the watchdogs of a group's workers noted (train/watchdog.py): a worker that ended itself left a note that is not empty."""
     notes = sorted(Path(note).parent.glob(f"{Path(note).name}.*")) if note else []
     return [Hang(f"{file}: no step for too long, see there where the threads stood") for file in notes if file.stat().st_size]
-
-
-def check_feasible(num_workers: int, use_gpu: bool) -> None:
-    """Refuse a group that the cluster could not hold even when idle."""
-    import ray
-
-    total = ray.cluster_resources()
-    for resource, needed in (("CPU", num_workers), ("GPU", num_workers if use_gpu else 0)):
-        if needed > total.get(resource, 0):
-            raise EnvironmentFault(
-                f"a group of {num_workers} workers needs {needed} {resource}, the cluster has {total.get(resource, 0):g}",
-                "ray cluster",
-                "lower train.num_workers or train.workers_per_group, or raise ray.num_cpus (logical CPUs may exceed the cores)",
-            )
 
 
 def _cuda_in_cluster() -> bool:
@@ -118,8 +151,7 @@ def _cuda_in_cluster() -> bool:
 
 def _causes(error: BaseException) -> list[BaseException]:
     found: list[BaseException] = []
-    for worker_error in getattr(error, "worker_failures", {}).values():
-        link: BaseException | None = worker_error
+    for link in [*getattr(error, "worker_failures", {}).values(), getattr(error, "controller_failure", None)]:
         while link is not None and link not in found:
             found.append(link)
             link = getattr(link, "cause", None) or getattr(link, "health_check_failure", None) or link.__cause__

@@ -151,6 +151,8 @@ def check(config: Config) -> None:
 
     for name in (config.train.ds_config, config.base.nano.ds_config):
         zero.read_config(name)
+    if not config.train.workers_per_group:  # Ray Train takes 0 workers for "in this process"
+        raise ConfigError("the size of an expert group is open", "train.workers_per_group", "give it, or let ops.group_size fill it in")
     if config.base.source == "folder":
         check_folder(config.base.path)
     if config.traces.enabled and config.traces.teacher != "nano":

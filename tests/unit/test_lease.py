@@ -92,7 +92,7 @@ def test_who_lost_the_folder_is_told_and_leaves_the_new_lease_alone(root):
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline and held._rival is None:
             time.sleep(0.01)
-        with pytest.raises(EnvironmentFault, match="taken this folder over: .*another-host"):
+        with pytest.raises(EnvironmentFault, match=r"taken this folder over: .*another-host"):
             held.check()
     assert newest(root) == (2, rival)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from thinkrec.store import read_json, writable, write_json
 from thinkrec.train import loop, zero
 from thinkrec.train.checkpoint import Checkpoints
 from thinkrec.train.instances import Instances, load_traces, mixed_batch, train_positions
-from thinkrec.train.order import micro_batches
+from thinkrec.train.order import Order, micro_batches
 from thinkrec.train.watchdog import Watchdog
 
 Weights = Mapping[str, Tensor]
@@ -35,6 +36,14 @@ class Task:
     phase: PhaseSection
     checkpoints: Checkpoints
     log: Path | None
+
+    @cached_property
+    def order(self) -> Order:
+        return self.instances.order(self.phase.batch_size, self.instances.config.run.seed)
+
+    @property
+    def num_steps(self) -> int:
+        return self.order.num_steps(self.phase.num_epochs, self.phase.max_steps)
 
 
 class AdapterTrainer:
@@ -61,10 +70,7 @@ class AdapterTrainer:
 
     def train(self, tasks: Sequence[Task]) -> Iterator[tuple[int, Weights, int]]:
         """Train all tasks side by side, each as it would be alone; yields (number of the task, weights, steps) as each one ends."""
-        orders = [task.instances.order(task.phase.batch_size, self.config.run.seed) for task in tasks]
-        learners = [
-            _learner(task, order.num_steps(task.phase.num_epochs, task.phase.max_steps)) for task, order in zip(tasks, orders, strict=True)
-        ]
+        learners = [_learner(task) for task in tasks]
         loss, members = self.config.train.loss, [task.instances for task in tasks]
         run_length = loss.rows_per_user if loss.rank > 0 else 1
 
@@ -73,7 +79,7 @@ class AdapterTrainer:
         def rows_of(slot: int, step: int) -> tuple[NDArray[Any], ...]:
             """Slot, number and weight of each row: a task's loss is the mean over its own batch."""
             size = sizes[slot]
-            numbers = orders[slot].batch(step)[self.rank * size :][:size]
+            numbers = tasks[slot].order.batch(step)[self.rank * size :][:size]
             return np.full(size, slot), numbers, np.full(size, 1 / size, np.float32)
 
         def feed(steps: Sequence[int | None]) -> Iterator[tuple[Any, ...]]:
@@ -146,6 +152,6 @@ def checkpoints_of(config: Config, root: str, name: str) -> Checkpoints:
     return Checkpoints(root, name, config.train.num_checkpoints, config.faults.storage_wait_s)
 
 
-def _learner(task: Task, num_steps: int) -> loop.Learner:
-    phase = task.phase
+def _learner(task: Task) -> loop.Learner:
+    phase, num_steps = task.phase, task.num_steps
     return loop.Learner(num_steps, phase.lr, task.checkpoints, task.log, phase.min_lr, round(phase.warmup_share * num_steps))
