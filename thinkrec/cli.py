@@ -28,6 +28,7 @@ app.command()(commands.preflight)
 app.command()(commands.submit)
 app.command()(commands.k8s)
 app.command()(sweep)
+app.command()(commands.status)
 
 
 @app.command()
@@ -51,8 +52,10 @@ def run_stages(settings: Config, until: str | None = None) -> None:
     from thinkrec import pipeline
     from thinkrec.ops.progress import Progress
     from thinkrec.ops.session import ray_session
+    from thinkrec.ops.trackers import listeners
 
-    artefacts = pipeline.run(settings, Progress(settings.run.dir), until, ray_session)
+    with Progress(settings.run.dir, listeners=listeners(settings)) as say:
+        artefacts = pipeline.run(settings, say, until, ray_session)
     judged = artefacts.get("evaluate")
     if judged is None:
         return

@@ -24,6 +24,7 @@ from thinkrec.errors import ConfigError, MissingFileError
 from thinkrec.section import Count, Positive, Section, Share
 
 DnsName = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")]
+Budget = Annotated[int, Field(ge=0, lt=2**31)]
 VariableName = Annotated[str, Field(pattern=r"^[A-Z_][A-Z0-9_]{0,63}$")]
 
 
@@ -228,17 +229,37 @@ class TrainSection(Section):
     ds_config: str = "cpu"  # a name in ds_configs/ or the path of a DeepSpeed JSON file
     micro_batch_size: Count = 32  # rows one worker takes through the model at once
     num_groups: Count = 2  # worker groups that train experts side by side
-    workers_per_group: Count = 1
+    workers_per_group: int = Field(default=1, ge=0)  # 0: as few as have the memory, see ops/group_size.py
     max_pack: int = Field(default=0, ge=0)  # experts that may train in one job; 0 = as many as one micro batch holds
     num_workers: Count = 2  # workers of the phases that train one thing
     use_gpu: bool = False
     trace_share: Share = 0.2  # share of trace rows in a batch
     checkpoint_every: Count = 200  # optimizer steps
-    max_failures: int = Field(default=2, ge=0)
+    num_checkpoints: int = Field(default=2, ge=2)  # kept of a training run; an older one is taken when the newest is damaged
     loss: LossSection = LossSection()
     global_adapter: PhaseSection = PhaseSection()
     projector: PhaseSection = PhaseSection()
     experts: PhaseSection = PhaseSection(lr=5e-4)
+
+
+class FaultsSection(Section):
+    """How often a worker group is started again, by the class of its failure (failures.py), and how long to wait for what may return."""
+
+    node_sick: Budget = 3
+    node_lost: Budget = 8
+    storage_away: Budget = 3
+    hang: Budget = 2
+    worker_lost: Budget = 3
+    unknown: Budget = 1
+    storage_wait_s: float = Field(default=120.0, ge=0)  # of one read or write, before the group fails
+    hang_s: float = Field(default=900.0, ge=0)  # without a step; must hold the longest step, checkpoint or export; 0 = no watch
+    lease_s: Positive = 60.0  # silence after which another run may take this run's folder
+
+    @model_validator(mode="after")
+    def _waiting_is_no_hang(self) -> Self:
+        if 0 < self.hang_s <= self.storage_wait_s:
+            raise ValueError(f"hang_s {self.hang_s} must be above storage_wait_s {self.storage_wait_s}: waiting for the storage is no hang")
+        return self
 
 
 class EvaluateSection(Section):
@@ -275,11 +296,20 @@ class ClusterResources(Section):
     address: str = ""  # "" starts a local cluster unless RAY_ADDRESS names one
     num_cpus: int = Field(default=0, ge=0)  # logical CPUs of a local cluster; 0 = what training needs + 2 spare for Ray Data
     object_store_bytes: int = Field(default=256 * 2**20, ge=1, lt=2**63)
+    resource_timeout_s: Positive = 600.0  # how long a group may wait for room on the cluster
     insecure_cluster: bool = False  # take a cluster that others may reach and no token protects
     dashboard: str = "http://127.0.0.1:8265"  # where jobs are submitted
     working_dir: str = "."  # what a submitted job takes along; the run file lies in it
     secrets: tuple[VariableName, ...] = ()  # names of environment variables that must be set on every node; never their values
     k8s: KubernetesSection = KubernetesSection()
+
+
+class WatchSection(Section):
+    """How a run is told; none of it changes what a run computes."""
+
+    every_s: Positive = 10.0  # between two lines about an expert that trains
+    tensorboard: bool = False  # scalars in run.dir/tensorboard; needs thinkrec[tensorboard]
+    mlflow: bool = False  # one MLflow run in run.dir/mlflow.db for all tries of this run; needs thinkrec[mlflow]
 
 
 class PlanSection(Section):
@@ -310,9 +340,11 @@ class Config(Section):
     prompt: PromptSection = PromptSection()
     adapter: AdapterSection = AdapterSection()
     train: TrainSection = TrainSection()
+    faults: FaultsSection = FaultsSection()
     evaluate: EvaluateSection = EvaluateSection()
     ray: ClusterResources = ClusterResources()
     plan: PlanSection = PlanSection()
+    watch: WatchSection = WatchSection()
 
     @model_validator(mode="after")
     def _parts_agree(self) -> Self:
@@ -320,7 +352,7 @@ class Config(Section):
         run_length = train.loss.rows_per_user if train.loss.rank > 0 else 1
         for name in ("global_adapter", "projector", "experts"):
             size = getattr(train, name).batch_size
-            workers = train.workers_per_group if name == "experts" else train.num_workers
+            workers = (train.workers_per_group or 1) if name == "experts" else train.num_workers
             if size % (workers * run_length):
                 raise ValueError(
                     f"train.{name}.batch_size {size} does not divide by {workers} workers x {run_length} rows that must stay together"

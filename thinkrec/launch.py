@@ -7,11 +7,21 @@ function, which finds its own checkpoints.
 
 from __future__ import annotations
 
+import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
 from typing import Any
 
-from thinkrec.errors import EnvironmentFault, StageFailed, ThinkrecError
+from thinkrec.config import FaultsSection
+from thinkrec.errors import ThinkrecError
+from thinkrec.failures import TABLE, Hang, classify
+from thinkrec.journal import Journal
+from thinkrec.placement import free_nodes, lacking, needs, nodes, require, strategy
+
+ORPHANS_S = 20.0  # how long a controller may take to die
+ONCE = FaultsSection(**{failure.name: 0 for failure in TABLE if failure.action != "stop"})  # whatever happens, nothing is tried again
 
 
 def fit(
@@ -19,66 +29,118 @@ def fit(
     settings: Mapping[str, Any],
     *,
     name: str,
-    folder: str,
+    root: str,
     num_workers: int,
     use_gpu: bool,
-    max_failures: int = 0,
+    faults: FaultsSection = ONCE,
+    num_groups: int = 1,
 ) -> None:
-    """Run `function(settings)` on a worker group and wait, again up to `max_failures` times if it dies; it resumes by itself.
+    """Run `function(settings)` on a worker group of the run at `root` and wait; it resumes by itself.
 
-    A ThinkrecError raised by a worker comes back as itself, at once. Raises EnvironmentFault when the cluster can never hold the group
-    (Ray itself would wait for ever), StageFailed when it dies for good or for want of memory.
+    The group is a placement group inside one node where the caller's `num_groups` groups of this size fit so, else over several. When it
+    dies it is run again, as often as the class of its failure allows. The settings the function gets also hold `watchdog`, the arguments
+    of a train.watchdog.Watchdog. A ThinkrecError raised by a worker comes back as itself, at once. Raises EnvironmentFault when the
+    cluster can never hold the group (Ray itself would wait for ever) or has no room within `ray.resource_timeout_s`, and what
+    failures.TABLE says when it dies for good.
     """
     import ray.train
     from ray.train.torch import TorchConfig, TorchTrainer
 
-    check_feasible(num_workers, use_gpu)
-    for failures in range(max_failures + 1):
+    require(nodes(), 1, num_workers, needs(use_gpu))
+    folder, spent, avoided = f"{root}/ray", Counter[str](), set[str]()
+    while True:
+        run_name = f"{name}-{uuid.uuid4().hex[:8]}"
+        note = "" if "://" in folder else f"{folder}/hang-{run_name}"
         trainer = TorchTrainer(
-            function,
-            train_loop_config=dict(settings),
+            _placed(function),
+            train_loop_config={**settings, "watchdog": (note, faults.hang_s)},
             # Logical GPUs on a CPU machine, too, need gloo: only a visible CUDA device makes nccl possible.
             torch_config=TorchConfig(backend="nccl" if use_gpu and _cuda_in_cluster() else "gloo"),
-            scaling_config=ray.train.ScalingConfig(
-                num_workers=num_workers, use_gpu=use_gpu, resources_per_worker={"CPU": 1, "GPU": 1} if use_gpu else {"CPU": 1}
+            scaling_config=_scaling(num_workers, use_gpu, num_groups, avoided),
+            # Ray's own retries would do a wrong run file or a NaN over again, too, and wait for room for ever.
+            run_config=ray.train.RunConfig(
+                name=run_name,
+                storage_path=folder,
+                failure_config=ray.train.FailureConfig(max_failures=0, controller_failure_limit=0),
             ),
-            # Ray's own retries would do a wrong run file or a NaN over again, too.
-            run_config=ray.train.RunConfig(name=f"{name}-{uuid.uuid4().hex[:8]}", storage_path=folder),
         )
         try:
             trainer.fit()
             return
         except ray.train.TrainingFailedError as error:
-            _raise_if_final(_causes(error), name)
-            if failures == max_failures:
-                raise StageFailed(
-                    f"{name}: the worker group failed: {_last_line(error)}", folder, "run the same command again to resume"
-                ) from error
+            causes = [*_causes(error), *_hangs(note)] or [error]
+            if any(type(cause).__name__ == "WorkerGroupStartupTimeoutError" for cause in causes):
+                raise lacking("ray.resource_timeout_s passed without room for", free_nodes(), 1, num_workers, needs(use_gpu)) from None
+            if isinstance(error, ray.train.ControllerError):
+                _free_orphans()
+            failure, cause = classify(causes)
+            spent[failure.name] += 1
+            reason = f"{failure.name.replace('_', ' ')}: {_last_line(cause)}"
+            Journal(root)("group failed", group=name, failure=failure.name, action=failure.action, times=spent[failure.name], reason=reason)
+            if failure.action == "stop" or spent[failure.name] > getattr(faults, failure.name):
+                if isinstance(cause, ThinkrecError):
+                    raise cause from None
+                raise failure.raises(f"{name}: {reason}", folder, failure.mend) from error
+            if failure.action == "avoid node":
+                avoided |= {getattr(cause, "node_id", "")} - {""}
 
 
-def _raise_if_final(causes: list[BaseException], name: str) -> None:
-    """What would happen again however often it is tried: an error raised on purpose, or a lack of memory."""
-    for cause in causes:
-        if isinstance(cause, ThinkrecError):
-            raise cause from None
-    if any(type(cause).__name__ == "OutOfMemoryError" for cause in causes):  # of torch or of Ray's memory monitor
-        raise StageFailed(
-            f"{name}: out of memory", "training", "lower train.micro_batch_size or train.max_pack, or use more workers a group"
-        )
+def _scaling(num_workers: int, use_gpu: bool, num_groups: int, avoided: Collection[str]) -> Any:
+    """What Ray Train asks the cluster for, away from the nodes of these ids."""
+    import ray.train
+
+    worker = needs(use_gpu)
+    return ray.train.ScalingConfig(
+        num_workers=num_workers,
+        use_gpu=use_gpu,
+        resources_per_worker=dict(worker),
+        placement_strategy=strategy(nodes(avoided), num_groups, num_workers, worker),
+        label_selector={"ray.io/node-id": f"!in({','.join(sorted(avoided))})"} if avoided else None,
+    )
 
 
-def check_feasible(num_workers: int, use_gpu: bool) -> None:
-    """Refuse a group that the cluster could not hold even when idle."""
+def _placed(function: Callable[[dict[str, Any]], None]) -> Callable[[dict[str, Any]], None]:
+    """The same train function, whose errors know as `node_id` on which node they were raised."""
+
+    def run(settings: dict[str, Any]) -> None:
+        import ray
+
+        try:
+            function(settings)
+        except Exception as error:
+            error.node_id = ray.get_runtime_context().get_node_id()  # type: ignore[attr-defined]
+            raise
+
+    return run
+
+
+def _free_orphans() -> None:
+    """Remove placement groups whose controller is dead: one that fails while its workers start leaves its own behind until the job ends.
+
+    The controller dies some moments after `fit` has raised.
+    """
     import ray
+    from ray._private import state
+    from ray.core.generated import gcs_pb2
+    from ray.util.placement_group import PlacementGroup, remove_placement_group
 
-    total = ray.cluster_resources()
-    for resource, needed in (("CPU", num_workers), ("GPU", num_workers if use_gpu else 0)):
-        if needed > total.get(resource, 0):
-            raise EnvironmentFault(
-                f"a group of {num_workers} workers needs {needed} {resource}, the cluster has {total.get(resource, 0):g}",
-                "ray cluster",
-                "lower train.num_workers or train.workers_per_group, or raise ray.num_cpus (logical CPUs may exceed the cores)",
-            )
+    removed, job = gcs_pb2.PlacementGroupTableData.REMOVED, ray.JobID.from_hex(ray.get_runtime_context().get_job_id())
+    deadline = time.monotonic() + ORPHANS_S
+    while time.monotonic() < deadline:
+        dead = set(state.actors(job_id=job, actor_state_name="DEAD"))
+        rows = map(gcs_pb2.PlacementGroupTableData.FromString, state.state._connect_and_get_accessor().get_placement_group_table())
+        orphans = [row for row in rows if row.state != removed and row.creator_actor_id.hex() in dead]
+        for row in orphans:
+            remove_placement_group(PlacementGroup(ray.PlacementGroupID(row.placement_group_id)))
+        if orphans:
+            return
+        time.sleep(0.2)
+
+
+def _hangs(note: str) -> list[Hang]:
+    """What the watchdogs of a group's workers noted (train/watchdog.py): a worker that ended itself left a note that is not empty."""
+    notes = sorted(Path(note).parent.glob(f"{Path(note).name}.*")) if note else []
+    return [Hang(f"{file}: no step for too long, see there where the threads stood") for file in notes if file.stat().st_size]
 
 
 def _cuda_in_cluster() -> bool:
@@ -89,11 +151,10 @@ def _cuda_in_cluster() -> bool:
 
 def _causes(error: BaseException) -> list[BaseException]:
     found: list[BaseException] = []
-    for worker_error in getattr(error, "worker_failures", {}).values():
-        link: BaseException | None = worker_error
+    for link in [*getattr(error, "worker_failures", {}).values(), getattr(error, "controller_failure", None)]:
         while link is not None and link not in found:
             found.append(link)
-            link = getattr(link, "cause", None) or link.__cause__
+            link = getattr(link, "cause", None) or getattr(link, "health_check_failure", None) or link.__cause__
     return found
 
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from typing import Any
 
+from thinkrec import lease
 from thinkrec.config import Config
-from thinkrec.errors import ConfigError, MissingFileError, ThinkrecError
+from thinkrec.errors import ConfigError, EnvironmentFault, MissingFileError, ThinkrecError
+from thinkrec.failures import classify
 from thinkrec.job import Job, Voice
 from thinkrec.store import Artefact, Store, digest, exists, fingerprint
 
@@ -136,8 +138,13 @@ def run(
     say("run", dir=store.root, stages=len(stages), to_do=[stage.name for stage in waiting])
     needed = {need for stage in waiting for need in stage.inputs(config)}
     artefacts: dict[str, Artefact] = {}
-    with session(config) if waiting and session else nullcontext():
+    with ExitStack() as stack:
+        held = stack.enter_context(lease.hold(store.root, config.faults.lease_s, say)) if waiting else None
+        if waiting and session:
+            stack.enter_context(session(config))
         for stage in stages:
+            if held:
+                held.check()
             cached = store.find(stage.name, named[stage.name])
             if cached and stage.name in needed:
                 cached.verify()  # no stage builds on what was damaged since
@@ -157,6 +164,8 @@ def check(config: Config) -> None:
 
     for name in (config.train.ds_config, config.base.nano.ds_config):
         zero.read_config(name)
+    if not config.train.workers_per_group:  # Ray Train takes 0 workers for "in this process"
+        raise ConfigError("the size of an expert group is open", "train.workers_per_group", "give it, or let ops.group_size fill it in")
     if config.base.source == "folder":
         check_folder(config.base.path)
     if config.traces.enabled and config.traces.teacher != "nano":
@@ -178,6 +187,12 @@ def make(stage: Stage, key: str, config: Config, store: Store, inputs: Mapping[s
     except ThinkrecError as error:
         say("stage failed", stage=stage.name, error=str(error))
         raise
+    except OSError as error:
+        failure, _ = classify([error])
+        if failure.raises is not EnvironmentFault:
+            raise  # a bug
+        say("stage failed", stage=stage.name, error=str(error))
+        raise EnvironmentFault(f"{failure.name.replace('_', ' ')}: {error}", f"stage {stage.name}", failure.mend) from error
     made = store.find(stage.name, key)
     assert made is not None
     say("stage done", stage=stage.name, key=key, figures=_brief(made.figures))

@@ -86,6 +86,10 @@ class Store:
             )
         if lacking := {"stage", "key", "files", "figures"} - manifest.keys():
             raise ArtefactError(f"a manifest lacks {', '.join(sorted(lacking))}", f"{uri}/{MANIFEST}", "delete that folder and run again")
+        if (manifest["stage"], manifest["key"]) != (stage, key):
+            raise ArtefactError(
+                f"this artefact is {manifest['stage']}/{manifest['key']}, brought here", uri, "delete that folder and run again"
+            )
         return Artefact(uri, manifest)
 
     @contextmanager
@@ -99,6 +103,7 @@ class Store:
         with writable(uri) as folder:
             draft = Draft(uri, folder)
             yield draft
+        _sync_below(system, base)
         manifest = {
             "schema_version": SCHEMA_VERSION,
             "stage": stage,
@@ -112,6 +117,14 @@ class Store:
             "written_at": datetime.now(UTC).isoformat(timespec="seconds"),
         }
         write_json(f"{uri}/{MANIFEST}", manifest)
+        _sync(system, os.path.dirname(base), os.path.dirname(os.path.dirname(base)))
+
+    def remove(self, stage: str, key: str) -> None:
+        """Remove what is at that place, whole or not; the manifest goes first, so what a killed removal leaves is no artefact."""
+        system, base = open_root(self._place(stage, key))
+        if system.get_file_info(f"{base}/{MANIFEST}").is_file:
+            system.delete_file(f"{base}/{MANIFEST}")
+        system.delete_dir(base)
 
     def _place(self, stage: str, key: str) -> str:
         """The address of an artefact. Writing empties it first, so raises ConfigError where a link leads out of the run folder."""
@@ -198,11 +211,13 @@ def read_json(uri: str) -> dict[str, Any] | None:
 
 
 def write_json(uri: str, value: object) -> None:
-    """Write JSON under a temporary name and move it into place."""
+    """Write JSON under a temporary name and move it into place; once it is there it outlives a power cut."""
     system, path = open_root(uri)
     with system.open_output_stream(f"{path}.tmp") as stream:
         stream.write(json.dumps(value, indent=1, default=str).encode())
+    _sync(system, f"{path}.tmp")
     system.move(f"{path}.tmp", path)
+    _sync(system, os.path.dirname(path))
 
 
 def check_name(name: str) -> str:
@@ -247,6 +262,22 @@ def _cached(uri: str, manifest: Mapping[str, Any]) -> Path:
 def _files(uri: str) -> list[Any]:
     system, path, info = look(uri)
     return [info] if info.is_file else [below for below in system.get_file_info(fs.FileSelector(path, recursive=True)) if below.is_file]
+
+
+def _sync(system: Any, *paths: str) -> None:
+    """Have the kernel write files and folders to the disk; an object store has done so when its writer returns."""
+    for path in paths if isinstance(system, fs.LocalFileSystem) else ():
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _sync_below(system: Any, base: str) -> None:
+    """`_sync` for all that lies in a folder, then the folder: a name is safe when the folder that holds it is."""
+    for folder, _, files in os.walk(base, topdown=False) if isinstance(system, fs.LocalFileSystem) else ():
+        _sync(system, *(os.path.join(folder, file) for file in sorted(files)), folder)
 
 
 def _inventory(system: Any, base: str) -> dict[str, dict[str, Any]]:

@@ -13,8 +13,8 @@ STRANGERS = {
     "an open cluster without IPv4": until("ingest", "ray.address=[2001:db8::1]:6379"),
 }
 TOO_SMALL = {
-    "more workers than CPUs": (until("base", "train.num_workers=64"), "64 workers needs 64 CPU"),
-    "no GPU": (until("base", "train.use_gpu=true"), "needs 2 GPU, the cluster has 0"),
+    "more workers than CPUs": (until("base", "train.num_workers=64"), "a group of 64 workers: 64 CPU"),
+    "no GPU": (until("base", "train.use_gpu=true"), "2 CPU and 2 GPU; it has"),
 }
 
 

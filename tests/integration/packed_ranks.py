@@ -78,13 +78,14 @@ def main(folder: str, ds_config: str) -> None:
 
     from thinkrec import config as config_room
     from thinkrec.config import PhaseSection
-    from thinkrec.train import loop, optimizer
+    from thinkrec.train import loop, optimizer, zero
     from thinkrec.train.adapter import Task
     from thinkrec.train.checkpoint import Checkpoints
     from thinkrec.train.instances import Instances, Trace
     from thinkrec.train.optimizer import SlotAdamW
 
     torch.set_num_threads(1)
+    zero.skip_compiling()
     deepspeed.init_distributed("gloo", verbose=False)
     rank = torch.distributed.get_rank()
     train = {"ds_config": ds_config, "micro_batch_size": 6, "checkpoint_every": CHECKPOINT_EVERY, "loss": {"rank": 0.5, "rows_per_user": 2}}

@@ -1,17 +1,23 @@
-"""What Ray Train does with a worker's error: one raised on purpose stops the run at once, any other is tried again."""
+"""What becomes of a worker group that fails: each class of failure has a budget of its own, and some are never tried again."""
 
 from __future__ import annotations
 
+import errno
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from thinkrec.errors import DataError, StageFailed
-from thinkrec.launch import fit
+from thinkrec.config import FaultsSection
+from thinkrec.errors import DataError, EnvironmentFault, StageFailed
+from thinkrec.launch import ONCE, fit
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1200)]
+
+BUDGETS = [name for name in FaultsSection.model_fields if not name.endswith("_s")]
+WINDOW_S = 5.0
 
 
 def stumbler() -> Callable[[dict[str, Any]], None]:
@@ -19,30 +25,73 @@ def stumbler() -> Callable[[dict[str, Any]], None]:
 
     def stumble(settings: dict[str, Any]) -> None:
         """Count the try; fail in the way the settings say, for as many tries as they say."""
+        import os
+        import signal
+        import time
+
+        from thinkrec.train.watchdog import Watchdog
+
         tries = Path(settings["tries"])
         tries.write_text(tries.read_text() + "x" if tries.is_file() else "x")
-        if len(tries.read_text()) <= settings["failures"]:
-            raise DataError("a row is wrong", "row 7", "mend it") if settings["on_purpose"] else RuntimeError("a cable was pulled")
+        if len(tries.read_text()) > settings["failures"]:
+            return
+        match settings["how"]:
+            case "on purpose":
+                raise DataError("a row is wrong", "row 7", "mend it")
+            case "unknown":
+                raise RuntimeError("a cable was pulled")
+            case "worker_lost":
+                os.kill(os.getpid(), signal.SIGKILL)
+            case "hang":
+                with Watchdog(*settings["watchdog"]).watch(0):
+                    time.sleep(600)
+            case "out_of_memory":
+                raise MemoryError
+            case number:
+                raise OSError(int(number), os.strerror(int(number)))
 
     return stumble
 
 
-def launch(tmp_path: Path, *, failures: int, on_purpose: bool, max_failures: int) -> None:
-    settings = {"tries": str(tmp_path / "tries"), "failures": failures, "on_purpose": on_purpose}
-    fit(stumbler(), settings, name="stumble", folder=str(tmp_path / "ray"), num_workers=1, use_gpu=False, max_failures=max_failures)
+def launch(tmp_path: Path, how: str, failures: int, **budgets: int) -> str:
+    """Run until it works or is given up; returns one letter a try."""
+    settings = {"tries": str(tmp_path / "tries"), "failures": failures, "how": how}
+    faults = ONCE.model_copy(update=budgets | {"hang_s": WINDOW_S, "storage_wait_s": 0})
+    fit(stumbler(), settings, name="stumble", root=str(tmp_path), num_workers=1, use_gpu=False, faults=faults)
+    return (tmp_path / "tries").read_text()
 
 
 def test_an_error_raised_on_purpose_comes_back_as_itself_after_one_try(ray_cluster, tmp_path):
     with pytest.raises(DataError, match="a row is wrong") as caught:
-        launch(tmp_path, failures=9, on_purpose=True, max_failures=3)
+        launch(tmp_path, "on purpose", 9, unknown=3)
     assert caught.value.mend == "mend it"
     assert (tmp_path / "tries").read_text() == "x"
 
 
 def test_any_other_error_is_tried_again_within_its_budget(ray_cluster, tmp_path):
-    launch(tmp_path, failures=1, on_purpose=False, max_failures=1)
-    assert (tmp_path / "tries").read_text() == "xx"
+    assert launch(tmp_path, "unknown", 1, unknown=1) == "xx"
     (tmp_path / "tries").unlink()
     with pytest.raises(StageFailed, match="a cable was pulled"):
-        launch(tmp_path, failures=9, on_purpose=False, max_failures=1)
+        launch(tmp_path, "unknown", 9, unknown=1)
     assert (tmp_path / "tries").read_text() == "xx"
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("how", "name"), [("worker_lost", "worker_lost"), ("hang", "hang"), (str(errno.EIO), "storage_away")])
+def test_each_class_has_a_budget_of_its_own(ray_cluster, tmp_path, how, name):
+    """All other budgets are 0, so that only the right class lets it pass."""
+    assert launch(tmp_path, how, 1, **{name: 1}) == "xx"
+    events = [json.loads(line) for line in (tmp_path / "run.jsonl").read_text().splitlines()]
+    assert [(event["event"], event["failure"], event["action"]) for event in events] == [("group failed", name, "retry")]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("how", "error", "text"),
+    [("out_of_memory", StageFailed, "out of memory"), (str(errno.ENOSPC), EnvironmentFault, "disk full: .*No space left")],
+)
+def test_what_would_happen_again_is_not_tried_again(ray_cluster, tmp_path, how, error, text):
+    budgets = dict.fromkeys(BUDGETS, 5)
+    with pytest.raises(error, match=text):
+        launch(tmp_path, how, 9, **budgets)
+    assert (tmp_path / "tries").read_text() == "x"

@@ -12,10 +12,10 @@ TINY: dict[str, Any] = {
     "base": {"nano": {"num_epochs": 1, "vocab_size": 400}},
     "prompt": {"slots": "target", "history_length": 4, "max_answer_tokens": 24},
     "train": {
-        "max_failures": 0,
         "global_adapter": {"max_steps": 3},
         "projector": {"max_steps": 2},
         "experts": {"max_steps": 6, "lr": 1e-3},
     },
+    "faults": {"unknown": 0, "worker_lost": 0},
     "evaluate": {"num_bootstrap": 50, "num_explanations": 3},
 }

@@ -1,4 +1,4 @@
-"""Run by test_zero3.py under torchrun: one short training on a tiny base, and what each rank held. Not a test itself."""
+"""Run by test_zero3.py and the fault tests: one short training on a tiny base, and what each rank held. Not a test itself."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import torch
 
 
 def main(folder: str) -> None:
+    """Arguments: folder, DeepSpeed file, steps, and then, if given, the watchdog's window and the patience with the storage."""
     import deepspeed
     import numpy as np
     from transformers import LlamaConfig, LlamaForCausalLM
@@ -22,8 +23,10 @@ def main(folder: str) -> None:
     from thinkrec.train import loop, zero
     from thinkrec.train.checkpoint import Checkpoints
     from thinkrec.train.order import Order, micro_batches
+    from thinkrec.train.watchdog import Watchdog
 
     torch.set_num_threads(1)
+    zero.skip_compiling()
     deepspeed.init_distributed("gloo", verbose=False)
     rank, world = torch.distributed.get_rank(), torch.distributed.get_world_size()
     torch.manual_seed(0)
@@ -54,8 +57,10 @@ def main(folder: str) -> None:
             yield collate(rows, only, None, None, 0, weight=weight), 0.5, 2
 
     log = Path(folder) / "log.jsonl" if rank == 0 else None
-    learner = loop.Learner(int(sys.argv[3]), 1e-2, Checkpoints(folder, "test"), log, warmup_steps=2)
-    [(_, state)] = loop.run(engine, [learner], feed, loop.fresh(initial), seed=1, checkpoint_every=5)
+    hang_s, wait_s = (float(text) for text in sys.argv[4:] or (0, 0))
+    learner = loop.Learner(int(sys.argv[3]), 1e-2, Checkpoints(folder, "test", wait_s=wait_s), log, warmup_steps=2)
+    with Watchdog(f"{folder}/hang", hang_s).watch(rank) as beat:
+        [(_, state)] = loop.run(engine, [learner], feed, loop.fresh(initial), seed=1, checkpoint_every=5, beat=beat)
     if rank == 0:
         from safetensors.torch import save_file
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.util
+import os
 import sys
 from collections.abc import Callable
 from contextlib import contextmanager
@@ -14,7 +16,7 @@ import pytest
 from thinkrec import config as config_room
 from thinkrec import pipeline
 from thinkrec.config import Config
-from thinkrec.errors import ConfigError, MissingFileError, StageFailed
+from thinkrec.errors import ConfigError, EnvironmentFault, MissingFileError, StageFailed
 from thinkrec.pipeline import STAGES, Stage
 
 NAMES = [stage.name for stage in STAGES]
@@ -58,7 +60,8 @@ RERUNS = {
     "train.workers_per_group=2": set(),
     "train.micro_batch_size=8": set(),
     "train.checkpoint_every=5": set(),
-    "train.max_failures=0": set(),
+    "train.num_checkpoints=3": set(),
+    "faults.hang_s=3600": set(),
     "engine.batch_size=2": set(),
     "engine.num_actors=2": set(),
 }
@@ -247,6 +250,18 @@ def test_a_failing_stage_keeps_the_earlier_ones_and_alone_is_tried_again(house, 
     run(house, configured())
     assert house.ran == ["two", "aside", "three"]
     assert "stage cached one" in house.said
+
+
+@pytest.mark.parametrize(("number", "text"), [(errno.ENOSPC, "disk full: "), (errno.EIO, "storage away: ")])
+def test_a_disk_that_fails_is_told_as_such_and_not_as_a_bug(house, configured, number, text):
+    house.broken["two"] = OSError(number, os.strerror(number))
+    with pytest.raises(EnvironmentFault, match=text + r".*" + os.strerror(number)) as caught:
+        run(house, configured())
+    assert caught.value.exit_code == 3
+    assert "stage failed two" in house.said
+    house.broken["two"] = OSError(errno.ENOENT, os.strerror(errno.ENOENT))
+    with pytest.raises(FileNotFoundError):
+        run(house, configured())
 
 
 REFUSED = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -106,6 +107,29 @@ def test_the_manifest_comes_last(tmp_path):
         assert store.find("ingest", "k1") is None
         assert not (draft.folder / MANIFEST).exists()
     assert sorted(path.name for path in (tmp_path / "ingest/k1").iterdir()) == ["data.txt", MANIFEST]
+
+
+def test_all_is_on_the_disk_before_the_manifest_is_there_and_its_name_after(root, tmp_path, monkeypatch):
+    fsync, synced = os.fsync, []
+
+    def noted(handle: int) -> None:
+        synced.append((os.readlink(f"/proc/self/fd/{handle}"), (tmp_path / "ingest/k1" / MANIFEST).exists()))
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    commit(Store(root))
+    below = [str(tmp_path / "ingest/k1" / name) for name in ("deep/data.txt", "deep", "", f"{MANIFEST}.tmp")]
+    assert synced[:4] == [(path.rstrip("/"), False) for path in below]
+    assert {(str(tmp_path / name), True) for name in ("ingest/k1", "ingest")} | {(str(tmp_path), True)} == set(synced[4:])
+
+
+@pytest.mark.parametrize("name", ["stage", "key"])
+def test_an_artefact_brought_from_elsewhere_is_refused_by_its_own_name(tmp_path, name):
+    commit(Store(str(tmp_path)))
+    place = {"stage": "encode/k1", "key": "ingest/k2"}[name]
+    shutil.copytree(tmp_path / "ingest/k1", tmp_path / place)
+    with pytest.raises(ArtefactError, match="ingest/k1, brought here"):
+        Store(str(tmp_path)).find(*place.split("/"))
 
 
 def test_distributed_writers_fill_the_same_place(tmp_path):

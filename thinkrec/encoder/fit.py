@@ -48,9 +48,10 @@ def run(job: Job) -> None:
             train_function,
             settings,
             name=f"encode-{job.key[:12]}",
-            folder=f"{job.store.root}/ray",
+            root=job.store.root,
             num_workers=1,
             use_gpu=job.config.train.use_gpu,
+            faults=job.config.faults,
         )
         meta = read_json(f"{job.draft.uri}/encoder.json") or {}
     job.draft.figures |= meta | {"num_vectors_missing": _num_missing(job)}

@@ -1,4 +1,4 @@
-"""The commands around a run: plan, preflight, submit, k8s. Parsing and printing, nothing else."""
+"""The commands around a run: plan, preflight, submit, k8s, status. Parsing and printing, nothing else."""
 
 from __future__ import annotations
 
@@ -23,8 +23,13 @@ STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red", "skipped": "dim"}
 
 
 def load(file: Path, overrides: Sequence[str] | None, insecure: bool = False) -> Config:
-    """The run file with the overrides of the command line."""
-    return config_room.load(file, _overrides(overrides, insecure))
+    """The run file with the overrides of the command line and the size of its groups."""
+    settings = config_room.load(file, _overrides(overrides, insecure))
+    if settings.train.workers_per_group:
+        return settings
+    from thinkrec.ops.group_size import sized
+
+    return sized(settings)
 
 
 def _overrides(overrides: Sequence[str] | None, insecure: bool) -> list[str]:
@@ -115,3 +120,22 @@ def k8s(
     settings = load(file, overrides)
     text = file.read_text(encoding="utf-8")
     typer.echo(render(settings, text, overrides or (), "RayCluster" if cluster else "RayJob"), nl=False)
+
+
+def status(run: Annotated[str, typer.Argument(help="The folder of a run, run.dir.")], as_json: AsJson = False) -> None:
+    """Say where a run stands, from its files alone; another terminal or machine will do, and so will a run that has ended."""
+    import time
+
+    from rich.console import Console
+
+    from thinkrec.ops.board import Board
+    from thinkrec.ops.board_text import board_table, duration
+
+    board, now = Board.of_file(run), time.time()
+    if as_json:
+        typer.echo(json.dumps(board.as_dict(now), indent=2))
+        return
+    stages = ", ".join(f"{name} {state}" for name, state in board.stages.items())
+    typer.echo(f"{run}: {board.state}, last heard of {duration(now - board.last_at)} ago\nstages: {stages or 'none to do'}")
+    if board.experts:
+        Console().print(board_table(board, now))

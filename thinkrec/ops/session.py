@@ -54,7 +54,13 @@ def num_cpus_needed(config: Config) -> int:
 
 def worker_environment(config: Config) -> dict[str, str]:
     """What workers must find in their environment; README lists it, and a job's own runtime env may set more."""
-    environment = {"PYTHONWARNINGS": "ignore::FutureWarning", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+    environment = {
+        "PYTHONWARNINGS": "ignore::FutureWarning",
+        "HF_HUB_OFFLINE": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+        # Read by Ray Train's controllers; see launch.py.
+        "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": str(config.ray.resource_timeout_s),
+    }
     if not config.train.use_gpu:
         environment |= {"DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": "1"}
         # glibc would hand every large tensor back to the kernel and fault its pages in again at the next step.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,8 @@ from thinkrec.store import read_json, writable, write_json
 from thinkrec.train import loop, zero
 from thinkrec.train.checkpoint import Checkpoints
 from thinkrec.train.instances import Instances, load_traces, mixed_batch, train_positions
-from thinkrec.train.order import micro_batches
+from thinkrec.train.order import Order, micro_batches
+from thinkrec.train.watchdog import Watchdog
 
 Weights = Mapping[str, Tensor]
 
@@ -35,14 +37,28 @@ class Task:
     checkpoints: Checkpoints
     log: Path | None
 
+    @cached_property
+    def order(self) -> Order:
+        return self.instances.order(self.phase.batch_size, self.instances.config.run.seed)
+
+    @property
+    def num_steps(self) -> int:
+        return self.order.num_steps(self.phase.num_epochs, self.phase.max_steps)
+
 
 class AdapterTrainer:
     """One DeepSpeed engine over one loaded base, for as many tasks at once as the bank has slots; pack after pack goes through it."""
 
     def __init__(
-        self, config: Config, recommender: Recommender, parameters: Iterable[nn.Parameter], weight_decay: float, num_slots: int = 1
+        self,
+        config: Config,
+        recommender: Recommender,
+        parameters: Iterable[nn.Parameter],
+        weight_decay: float,
+        num_slots: int = 1,
+        watchdog: Watchdog = Watchdog(),  # noqa: B008 - it is frozen
     ) -> None:
-        self.config, self.num_slots = config, num_slots
+        self.config, self.num_slots, self.watchdog = config, num_slots, watchdog
         self.world, self.rank = torch.distributed.get_world_size(), torch.distributed.get_rank()
         trained = list(parameters)
         chosen = set(map(id, trained))
@@ -54,10 +70,7 @@ class AdapterTrainer:
 
     def train(self, tasks: Sequence[Task]) -> Iterator[tuple[int, Weights, int]]:
         """Train all tasks side by side, each as it would be alone; yields (number of the task, weights, steps) as each one ends."""
-        orders = [task.instances.order(task.phase.batch_size, self.config.run.seed) for task in tasks]
-        learners = [
-            _learner(task, order.num_steps(task.phase.num_epochs, task.phase.max_steps)) for task, order in zip(tasks, orders, strict=True)
-        ]
+        learners = [_learner(task) for task in tasks]
         loss, members = self.config.train.loss, [task.instances for task in tasks]
         run_length = loss.rows_per_user if loss.rank > 0 else 1
 
@@ -66,7 +79,7 @@ class AdapterTrainer:
         def rows_of(slot: int, step: int) -> tuple[NDArray[Any], ...]:
             """Slot, number and weight of each row: a task's loss is the mean over its own batch."""
             size = sizes[slot]
-            numbers = orders[slot].batch(step)[self.rank * size :][:size]
+            numbers = tasks[slot].order.batch(step)[self.rank * size :][:size]
             return np.full(size, slot), numbers, np.full(size, 1 / size, np.float32)
 
         def feed(steps: Sequence[int | None]) -> Iterator[tuple[Any, ...]]:
@@ -75,17 +88,19 @@ class AdapterTrainer:
             for part in micro_batches(len(columns[0]), self.config.train.micro_batch_size, run_length):
                 yield mixed_batch(members, *(column[part] for column in columns)).to(self.engine.device), loss.rank, run_length
 
-        ended = loop.run(
-            self.engine,
-            learners,
-            feed,
-            self.start,
-            num_slots=self.num_slots,
-            seed=self.config.run.seed,
-            checkpoint_every=self.config.train.checkpoint_every,
-        )
-        for slot, state in ended:
-            yield slot, {name: parts[0] for name, parts in state.items()}, learners[slot].num_steps
+        with self.watchdog.watch(self.rank) as beat:
+            ended = loop.run(
+                self.engine,
+                learners,
+                feed,
+                self.start,
+                num_slots=self.num_slots,
+                seed=self.config.run.seed,
+                checkpoint_every=self.config.train.checkpoint_every,
+                beat=beat,
+            )
+            for slot, state in ended:
+                yield slot, {name: parts[0] for name, parts in state.items()}, learners[slot].num_steps
 
 
 def fit_phase(job: Job, function: Callable[[dict[str, Any]], None], name: str) -> None:
@@ -101,10 +116,10 @@ def fit_phase(job: Job, function: Callable[[dict[str, Any]], None], name: str) -
             "name": f"{name}-{job.key}",
         },
         name=name,
-        folder=f"{job.store.root}/ray",
+        root=job.store.root,
         num_workers=train.num_workers,
         use_gpu=train.use_gpu,
-        max_failures=train.max_failures,
+        faults=job.config.faults,
     )
     job.draft.figures.update(read_json(f"{job.draft.uri}/figures.json") or {})
 
@@ -119,9 +134,9 @@ def train_phase(
     export: Callable[[Path, Weights, Instances], None],
 ) -> None:
     """Train one thing on all train rows and traces; rank 0 lets `export` write the result and adds the log and the figures."""
-    trainer = AdapterTrainer(config, recommender, parameters, phase.weight_decay)
+    trainer = AdapterTrainer(config, recommender, parameters, phase.weight_decay, watchdog=Watchdog(*settings["watchdog"]))
     instances = Instances(config, tables, train_positions(tables), load_traces(config, Places(settings["places"]), tables))
-    checkpoints, leads = Checkpoints(settings["root"], settings["name"]), trainer.rank == 0
+    checkpoints, leads = checkpoints_of(config, settings["root"], settings["name"]), trainer.rank == 0
     with writable(settings["out"]) as target:
         [(_, weights, num_steps)] = trainer.train([Task(instances, phase, checkpoints, target / "log.jsonl" if leads else None)])
         if leads:
@@ -132,6 +147,11 @@ def train_phase(
         checkpoints.clear()
 
 
-def _learner(task: Task, num_steps: int) -> loop.Learner:
-    phase = task.phase
+def checkpoints_of(config: Config, root: str, name: str) -> Checkpoints:
+    """The checkpoints of one training run, as the run file wants them kept."""
+    return Checkpoints(root, name, config.train.num_checkpoints, config.faults.storage_wait_s)
+
+
+def _learner(task: Task) -> loop.Learner:
+    phase, num_steps = task.phase, task.num_steps
     return loop.Learner(num_steps, phase.lr, task.checkpoints, task.log, phase.min_lr, round(phase.warmup_share * num_steps))

@@ -1,6 +1,7 @@
-"""Adapter-native checkpoints: trained weights, Adam moments and the step, in safetensors, whole and independent of the number of workers.
+"""Adapter-native checkpoints: trained weights, Adam moments and the step, whole and independent of the number of workers.
 
-Data order and dropout are functions of (seed, step), so these three are all there is to resume: a resumed run equals the straight run.
+Data order and dropout are functions of (seed, step), so these three are all there is to resume: a resumed run equals the straight run. A
+checkpoint is an artefact (store.py): its tensors are safetensors, and its manifest, written last, holds the step and the run it is of.
 """
 
 from __future__ import annotations
@@ -12,53 +13,83 @@ from typing import Any
 from pyarrow import fs
 
 from thinkrec.errors import ArtefactError
-from thinkrec.store import Store, open_root
+from thinkrec.failures import patiently
+from thinkrec.journal import Journal
+from thinkrec.store import Artefact, Store, open_root
 
 STAGE = "checkpoints"
 FILE = "state.safetensors"
+FORMAT = 1
 PARTS = ("weight", "exp_avg", "exp_avg_sq")
+State = Mapping[str, tuple[Any, ...]]  # the tensors PARTS by parameter name
 
 
 @dataclass(frozen=True)
 class Checkpoints:
-    """The checkpoints of one training run, newest last; `name` carries the artefact key, so settings never mix."""
+    """The `num_kept` newest checkpoints of one training run; `name` carries the artefact key, so settings never mix.
+
+    While the storage is away, reading and writing wait for it, up to `wait_s`.
+    """
 
     root: str
     name: str
+    num_kept: int = 2
+    wait_s: float = 0.0
 
-    def save(self, step: int, state: Mapping[str, Any]) -> None:
-        """Commit `{name: (weight, exp_avg, exp_avg_sq)}` after `step` optimizer steps, then drop all but the two newest."""
-        from safetensors.torch import save_file
-
+    def save(self, step: int, state: State) -> None:
+        """Commit `{name: (weight, exp_avg, exp_avg_sq)}` after `step` optimizer steps, then drop all but the newest ones."""
         tensors = {
             f"{part}/{name}": tensor.contiguous() for name, parts in state.items() for part, tensor in zip(PARTS, parts, strict=True)
         }
-        with Store(self.root).create(STAGE, self._key(step), {}, {"step": step}) as draft:
-            save_file(tensors, draft.folder / FILE)
-        for old in self._steps()[:-2]:
-            self._remove(old)
+        patiently(lambda: self._write(step, tensors), self.wait_s)
 
-    def latest(self, at_most: int | None = None) -> tuple[int, dict[str, Any]] | None:
-        """Step and state of the newest checkpoint (up to step `at_most`) whose files match its manifest, or None."""
+    def latest(self, start: State, at_most: int | None = None) -> int:
+        """Step of the newest sound checkpoint (up to step `at_most`) whose tensors are shaped as those of `start`; 0 if there is none.
+
+        One that was cut off by a kill is passed over; one that is damaged, foreign or of a newer format is, too, and the journal says why.
+        """
+        return patiently(lambda: self._newest(start, at_most), self.wait_s)
+
+    def load(self, step: int, start: State) -> State:
+        """The state that was saved at a step that `latest` found; `start` names its parameters."""
         from safetensors.torch import load_file
 
-        for step in reversed([step for step in self._steps() if at_most is None or step <= at_most]):
-            try:
-                artefact = Store(self.root).find(STAGE, self._key(step))
-                if artefact is None:
-                    continue  # killed while writing: there is no manifest
-                artefact.verify()
-            except ArtefactError:
-                continue
-            tensors = load_file(artefact.path(FILE))
-            names = {key.partition("/")[2] for key in tensors}
-            return step, {name: tuple(tensors[f"{part}/{name}"] for part in PARTS) for name in names}
-        return None
+        tensors = patiently(lambda: load_file(self._find(step).path(FILE)), self.wait_s)
+        return {name: tuple(tensors[f"{part}/{name}"] for part in PARTS) for name in start}
 
     def clear(self) -> None:
         """Remove them all; the result they led to is committed."""
         for step in self._steps():
-            self._remove(step)
+            Store(self.root).remove(STAGE, self._key(step))
+
+    def _write(self, step: int, tensors: Mapping[str, Any]) -> None:
+        from safetensors import SafetensorError
+        from safetensors.torch import save_file
+
+        with Store(self.root).create(STAGE, self._key(step), {}, {"format": FORMAT, "run": self.name, "step": step}) as draft:
+            try:
+                save_file(dict(tensors), draft.folder / FILE)
+            except SafetensorError as error:
+                raise OSError(str(error)) from error  # the only way it fails here, and failures.py knows the system's words
+        for old in self._steps()[: -self.num_kept]:
+            Store(self.root).remove(STAGE, self._key(old))
+
+    def _newest(self, start: State, at_most: int | None) -> int:
+        for step in reversed([step for step in self._steps() if at_most is None or step <= at_most]):
+            try:
+                artefact = Store(self.root).find(STAGE, self._key(step))
+                if artefact is not None:  # else killed while writing: there is no manifest
+                    _check(artefact, start)
+                    return step
+            except ArtefactError as error:
+                Journal(self.root)("checkpoint refused", checkpoint=self._key(step), reason=error.what, where=error.where)
+        return 0
+
+    def _find(self, step: int) -> Artefact:
+        artefact = Store(self.root).find(STAGE, self._key(step))
+        if artefact is None:
+            raise ArtefactError("a checkpoint went away while it was taken up", self._key(step), "run the same command again")
+        return artefact
 
     def _key(self, step: int) -> str:
         return f"{self.name}.{step:08d}"
@@ -69,6 +100,19 @@ class Checkpoints:
         names = [info.base_name.rpartition(".") for info in found if info.type == fs.FileType.Directory]
         return sorted(int(step) for name, _, step in names if name == self.name and step.isdigit())
 
-    def _remove(self, step: int) -> None:
-        system, base = open_root(f"{self.root}/{STAGE}/{self._key(step)}")
-        system.delete_dir(base)
+
+def _check(artefact: Artefact, start: State) -> None:
+    """Raises ArtefactError if a checkpoint's files do not match its manifest, or its tensors those of `start`."""
+    from safetensors import SafetensorError, safe_open
+
+    written = artefact.manifest["settings"].get("format")
+    if written != FORMAT:
+        raise ArtefactError(f"a checkpoint of format {written}, this program reads {FORMAT}", artefact.uri, "use the program that wrote it")
+    artefact.verify()
+    try:
+        with safe_open(artefact.path(FILE), framework="pt") as file:
+            found = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118 - the file is no dict
+    except (SafetensorError, FileNotFoundError) as error:
+        raise ArtefactError(f"the tensors of a checkpoint cannot be read: {error}", artefact.uri, "delete that folder") from None
+    if found != {f"{part}/{name}": tuple(one.shape) for name, parts in start.items() for part, one in zip(PARTS, parts, strict=True)}:
+        raise ArtefactError("the tensors of a checkpoint are not those of this training", artefact.uri, "delete that folder")

@@ -8,22 +8,28 @@ run goes on with the rest, and one that fails for good does not take the others 
 from __future__ import annotations
 
 import shutil
-from concurrent.futures import ThreadPoolExecutor
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from thinkrec.data.audit import enforce
 from thinkrec.data.audit_artefacts import audit_artefacts
-from thinkrec.errors import StageFailed, ThinkrecError, UserError
+from thinkrec.errors import EnvironmentFault, StageFailed, ThinkrecError, UserError
 from thinkrec.job import Job
-from thinkrec.launch import check_feasible, fit
+from thinkrec.launch import fit
 from thinkrec.model.tables import Places, load_tables
+from thinkrec.placement import needs, nodes, require, strategy
 from thinkrec.store import Artefact, digest, write_json
-from thinkrec.train.fleet import Pack, Queue, pack_limit, packs
+from thinkrec.train.desk import Desk
+from thinkrec.train.fleet import Pack, pack_limit, packs
 from thinkrec.train.group import STAGE, clusters_of, train_group
 from thinkrec.train.instances import train_positions
 
+RELAY_S = 1.0  # between two looks into the letter box of the groups
 NUM_SAMPLED = 64  # train rows of a cluster whose prompts are written out to know their length
 
 
@@ -73,54 +79,93 @@ def tokens_per_cluster(job: Job) -> dict[int, float]:
 
 
 def _train_fleet(job: Job, costs: dict[int, float], keys: dict[int, str]) -> None:
+    """All groups at work until no pack is left; raises EnvironmentFault if no group found room, StageFailed if an expert is missing."""
     import ray
 
     train = job.config.train
-    num_groups = min(train.num_groups, len(costs))
-    check_feasible(num_groups * train.workers_per_group, train.use_gpu)
+    num_groups, worker, begun = min(train.num_groups, len(costs)), needs(train.use_gpu), time.monotonic()
+    require(there := nodes(), num_groups, train.workers_per_group, worker)
     made = packs(costs, num_groups, pack_limit(train, len(costs)))
-    job.say("fleet", num_groups=num_groups, packs=[pack.experts for pack in made])
-    queue = ray.remote(num_cpus=0)(Queue).remote(made)
+    placed = strategy(there, num_groups, train.workers_per_group, worker)
+    shape = {"num_groups": num_groups, "workers_per_group": train.workers_per_group, "strategy": placed}
+    job.say("fleet", **shape, packs=[pack.experts for pack in made], num_tokens=costs)
+    if placed == "PACK":
+        job.say("warning", text="not every group fits inside a node: some gather weights over the network")
+    desk = ray.remote(num_cpus=0)(Desk).remote(made)
     settings = {
         "config": job.config.model_dump(),
         "places": job.places(),
         "root": job.store.root,
         "keys": keys,
-        "queue": queue,
+        "desk": desk,
         "num_slots": max(len(pack.experts) for pack in made),
     }
-
-    def drive(group: int) -> list[ThinkrecError]:
-        """Keep one group at work while there is any; what fails for good is set aside, and the error kept for the end."""
-        failures: list[ThinkrecError] = []
-        while ray.get(queue.has_work.remote(group)):
-            try:
-                fit(
-                    train_group,
-                    {**settings, "group": group},
-                    name=f"experts-group-{group}",
-                    folder=f"{job.store.root}/ray",
-                    num_workers=train.workers_per_group,
-                    use_gpu=train.use_gpu,
-                    max_failures=train.max_failures,
-                )
-            except UserError:
-                ray.get(queue.close.remote())  # the other groups end what they hold
-                raise
-            except ThinkrecError as error:
-                failures.append(error)
-                held: Pack | None = ray.get(queue.fail.remote(group))
-                job.say("pack failed", group=group, experts=held.experts if held else (), error=str(error))
-                if held is None:
-                    break  # it failed before it took anything, and would again
-        return failures
-
     with ThreadPoolExecutor(num_groups) as threads:
-        failures = [error for found in threads.map(drive, range(num_groups)) for error in found]
-    lost = [expert for expert in costs if not job.store.find(STAGE, keys[expert])]
+        drives = [threads.submit(_drive, job, settings, group, num_groups) for group in range(num_groups)]
+        busy_s = 0.0
+        while wait(drives, timeout=RELAY_S).not_done:
+            busy_s += _relay(job, desk)
+        busy_s += _relay(job, desk)
+    makespan_s = time.monotonic() - begun
+    figures = {"makespan_s": makespan_s, "idle_share": 1 - busy_s / (num_groups * makespan_s)}
+    job.draft.figures |= figures
+    job.say("fleet done", **figures)
+    _check_complete([expert for expert in costs if not job.store.find(STAGE, keys[expert])], len(costs), drives)
+
+
+def _check_complete(lost: list[int], num_experts: int, drives: Sequence[Future[list[ThinkrecError]]]) -> None:
+    """Raise what kept these experts from being trained, if there are any."""
+    failures = [error for drive in drives for error in drive.result()]
     if lost:
+        if failures and len(lost) == num_experts and all(isinstance(error, EnvironmentFault) for error in failures):
+            raise failures[0]
         reason = str(failures[0]) if failures else "no group took them"
         raise StageFailed(f"experts {lost} are not trained: {reason}", "experts", "run the same command again; committed experts are kept")
+
+
+def _drive(job: Job, settings: Mapping[str, Any], group: int, num_groups: int) -> list[ThinkrecError]:
+    """Keep one group at work while there is any; what fails for good is set aside, and the error kept for the end."""
+    import ray
+
+    train, desk, failures = job.config.train, settings["desk"], list[ThinkrecError]()
+    while ray.get(desk.has_work.remote(group)):
+        try:
+            fit(
+                train_group,
+                {**settings, "group": group},
+                name=f"experts-group-{group}",
+                root=job.store.root,
+                num_workers=train.workers_per_group,
+                use_gpu=train.use_gpu,
+                faults=job.config.faults,
+                num_groups=num_groups,
+            )
+        except UserError:
+            ray.get(desk.close.remote())  # the other groups end what they hold
+            raise
+        except EnvironmentFault as error:
+            failures.append(error)
+            given: Pack | None = ray.get(desk.give_back.remote(group))
+            job.say("group lost", group=group, experts=given.experts if given else (), error=str(error))
+            break
+        except ThinkrecError as error:
+            failures.append(error)
+            held: Pack | None = ray.get(desk.fail.remote(group))
+            job.say("pack failed", group=group, experts=held.experts if held else (), error=str(error))
+            if held is None:
+                break  # it failed before it took anything, and would again
+    return failures
+
+
+def _relay(job: Job, desk: Any) -> float:
+    """Say what the groups told since the last time; returns how long they were busy with the packs that ended meanwhile."""
+    import ray
+
+    busy_s = 0.0
+    for event, fields in ray.get(desk.drain.remote()):
+        job.say(event, **fields)
+        busy_s += fields.get("busy_s", 0.0)
+    return busy_s
 
 
 def _gather(job: Job, keys: dict[int, str]) -> None:

@@ -29,6 +29,11 @@ class Pack:
         """The sum over its experts: what packing saves is not counted on."""
         return sum(self.costs)
 
+    def only(self, experts: Collection[int]) -> Pack:
+        """The same pack without all others."""
+        kept = [(expert, cost) for expert, cost in zip(self.experts, self.costs, strict=True) if expert in experts]
+        return Pack(tuple(expert for expert, _ in kept), tuple(cost for _, cost in kept))
+
 
 @dataclass(frozen=True)
 class Schedule:
@@ -74,6 +79,13 @@ class Queue:
         if pack is not None and len(pack.experts) > 1:
             for expert, cost in zip(pack.experts, pack.costs, strict=True):
                 heapq.heappush(self._waiting, (-cost, Pack((expert,), (cost,))))
+        return pack
+
+    def give_back(self, group: int) -> Pack | None:
+        """The group is gone for good: its pack waits again, for any other group. Returns that pack."""
+        pack = self._in_flight.pop(group, None)
+        if pack is not None:
+            heapq.heappush(self._waiting, (-pack.cost, pack))
         return pack
 
     def close(self) -> None:

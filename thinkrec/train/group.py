@@ -9,8 +9,10 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,32 +21,40 @@ import polars as pl
 import torch
 
 from thinkrec.config import Config, parse
+from thinkrec.failures import patiently
 from thinkrec.model.base import load_model
 from thinkrec.model.build import build, load_adapter, load_projector
 from thinkrec.model.export import check_export, peft_tensors, read_adapter, write_adapter
 from thinkrec.model.tables import Places, Tables, base_folder, load_tables
 from thinkrec.store import Store
 from thinkrec.train import zero
-from thinkrec.train.adapter import AdapterTrainer, Task, Weights
-from thinkrec.train.checkpoint import Checkpoints
+from thinkrec.train.adapter import AdapterTrainer, Task, Weights, checkpoints_of
 from thinkrec.train.fleet import Pack
 from thinkrec.train.instances import Instances, Trace, load_traces, train_positions
 from thinkrec.train.order import Indices
+from thinkrec.train.teller import Learning, Tell, telling
+from thinkrec.train.watchdog import Watchdog
 
 STAGE = "expert"
 T = TypeVar("T")
 
 
 def train_group(settings: dict[str, Any]) -> None:
-    """The train function of one worker: keys, slots and queue as experts.py gives them."""
+    """The train function of one worker: keys, slots and desk as experts.py gives them."""
     import ray
 
+    desk, number = settings["desk"], settings["group"]
+
+    def tell(event: str, **fields: Any) -> None:
+        desk.tell.remote(event, {"group": number, **fields})
+
     zero.skip_compiling()
-    group, queue, number = Group.load(settings), settings["queue"], settings["group"]
-    while (experts := group.agree(lambda: group.missing(ray.get(queue.take.remote(number))))) is not None:
-        group.train(experts)
+    group = Group.load(settings, tell)
+    group.tell_devices()
+    while (pack := group.agree(lambda: group.missing(ray.get(desk.take.remote(number))))) is not None:
+        group.train(pack)
         if group.leads:
-            ray.get(queue.finish.remote(number))
+            ray.get(desk.finish.remote(number))
 
 
 @dataclass
@@ -61,9 +71,10 @@ class Group:
     cluster: Indices
     positions: Indices
     traces: list[Trace]
+    tell: Tell
 
     @classmethod
-    def load(cls, settings: Mapping[str, Any]) -> Group:
+    def load(cls, settings: Mapping[str, Any], tell: Tell) -> Group:
         """Everything that packs share; every slot of the bank holds the global adapter."""
         config, places, num_slots = parse(settings["config"]), Places(settings["places"]), settings["num_slots"]
         tables = load_tables(config, places)
@@ -84,10 +95,12 @@ class Group:
                 recommender.bank.parameters_of(config.adapter.last_layers),
                 config.train.experts.weight_decay,
                 num_slots,
+                Watchdog(*settings["watchdog"]),
             ),
             cluster=clusters_of(places, tables.interactions.user_ids),
             positions=train_positions(tables),
             traces=load_traces(config, places, tables),
+            tell=tell,
         )
 
     @property
@@ -95,26 +108,60 @@ class Group:
         """Whether this is the rank that talks to the queue and writes."""
         return self.trainer.rank == 0
 
-    def missing(self, pack: Pack | None) -> tuple[int, ...] | None:
-        """The experts of a pack that are not committed yet; None stays None."""
-        return None if pack is None else tuple(expert for expert in pack.experts if not self.store.find(STAGE, self.keys[expert]))
+    @cached_property
+    def plain_base(self) -> Any:
+        """The base for the export gate, whole and on the host; read once, because that takes minutes for a large one."""
+        return load_model(base_folder(self.places), "float32")
 
-    def train(self, experts: tuple[int, ...]) -> None:
+    def tell_devices(self) -> None:
+        """Tell on which node each worker is and which GPUs Ray gave it."""
+        import ray
+
+        mine = {"node": ray.get_runtime_context().get_node_id()[:8], "gpus": ray.get_gpu_ids()}
+        workers: list[dict[str, Any]] = [mine] * self.trainer.world
+        if self.trainer.world > 1:
+            torch.distributed.all_gather_object(workers, mine)
+        if self.leads:
+            self.tell("group started", workers=workers)
+
+    def missing(self, pack: Pack | None) -> Pack | None:
+        """A pack without the experts that are committed already; None stays None."""
+        return None if pack is None else pack.only([expert for expert in pack.experts if not self.store.find(STAGE, self.keys[expert])])
+
+    def train(self, pack: Pack) -> None:
         """Train these experts side by side and commit each one as it ends."""
+        if not pack.experts:
+            return
         started_at = time.time()
         with tempfile.TemporaryDirectory(prefix="thinkrec-") as folder:
-            tasks = [self._task(expert, Path(folder)) for expert in experts]
-            for slot, weights, num_steps in self.trainer.train(tasks) if tasks else ():
-                if self.leads:
-                    figures = {"started_at": started_at, "num_steps": num_steps, "pack": list(experts)}
-                    self._commit(experts[slot], tasks[slot], weights, figures)
+            tasks = [self._task(expert, Path(folder)) for expert in pack.experts]
+            with self._telling(pack, tasks):
+                for slot, weights, num_steps in self.trainer.train(tasks):
+                    if self.leads:
+                        figures = {"started_at": started_at, "num_steps": num_steps, "pack": list(pack.experts)}
+                        commit = partial(self._commit, pack.experts[slot], tasks[slot], weights, figures)
+                        patiently(commit, self.config.faults.storage_wait_s)
+                        self.tell("expert done", expert=pack.experts[slot], num_steps=num_steps)
+        if self.leads:
+            self.tell("pack done", experts=pack.experts, busy_s=round(time.time() - started_at, 3))
+
+    def _telling(self, pack: Pack, tasks: Sequence[Task]) -> AbstractContextManager[None]:
+        """Rank 0 tells what starts, and then how far it is."""
+        if not self.leads:
+            return nullcontext()
+        learning = {}
+        for expert, cost, task in zip(pack.experts, pack.costs, tasks, strict=True):
+            assert task.log is not None
+            learning[expert] = Learning(task.log, task.num_steps, cost)
+        self.tell("pack started", experts=pack.experts, num_steps=[task.num_steps for task in tasks], num_tokens=pack.costs)
+        return telling(learning, self.tell, self.config.watch.every_s)
 
     def _task(self, expert: int, folder: Path) -> Task:
         user = self.tables.interactions.user
         rows = self.positions[self.cluster[user[self.positions]] == expert]
         traces = [trace for trace in self.traces if self.cluster[user[trace.position]] == expert]
         instances = Instances(self.config, self.tables, rows, traces)
-        checkpoints = Checkpoints(self.store.root, f"expert-{self.keys[expert]}")
+        checkpoints = checkpoints_of(self.config, self.store.root, f"expert-{self.keys[expert]}")
         return Task(instances, self.config.train.experts, checkpoints, folder / f"{expert}.jsonl" if self.leads else None)
 
     def _commit(self, expert: int, task: Task, weights: Weights, figures: Mapping[str, Any]) -> None:
@@ -127,7 +174,7 @@ class Group:
             tensors |= peft_tensors(self.trainer.engine.module.bank, weights)
             write_adapter(target, tensors, self.config.adapter, base)
             probe = torch.tensor([self.tables.template.write([], 0).ids])
-            check_export(target, load_model(base, "float32"), probe, expected)
+            check_export(target, self.plain_base, probe, expected)
             assert task.log is not None
             shutil.copy(task.log, draft.folder / "log.jsonl")
             rows, traces = task.instances.positions, task.instances.traces

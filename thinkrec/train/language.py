@@ -20,6 +20,7 @@ from thinkrec.store import Artefact, writable
 from thinkrec.train import loop, zero
 from thinkrec.train.checkpoint import Checkpoints
 from thinkrec.train.order import Order, micro_batches
+from thinkrec.train.watchdog import Watchdog
 
 ROWS = pa.schema([pa.field("ids", pa.list_(pa.int32()), nullable=False), pa.field("weights", pa.list_(pa.float32()), nullable=False)])
 
@@ -53,12 +54,14 @@ def fit_language_model(
             "checkpoint_every": config.train.checkpoint_every,
             "ds_config": zero.read_config(config.base.nano.ds_config),
             "seed": config.run.seed,
+            "num_checkpoints": config.train.num_checkpoints,
+            "storage_wait_s": config.faults.storage_wait_s,
         },
         name=name,
-        folder=f"{root}/ray",
+        root=root,
         num_workers=config.train.num_workers,
         use_gpu=config.train.use_gpu,
-        max_failures=config.train.max_failures,
+        faults=config.faults,
     )
 
 
@@ -105,11 +108,11 @@ def train_language_model(settings: dict[str, Any]) -> None:
             batch = _collate([ids[i] for i in mine[part]], [weights[i] for i in mine[part]])
             yield *(column.to(engine.device) for column in batch), rank_rows
 
-    checkpoints = Checkpoints(settings["root"], settings["name"])
-    with writable(settings["folder"]) as target:
+    checkpoints = Checkpoints(settings["root"], settings["name"], settings["num_checkpoints"], settings["storage_wait_s"])
+    with writable(settings["folder"]) as target, Watchdog(*settings["watchdog"]).watch(rank) as beat:
         log = target / "log.jsonl" if rank == 0 else None
         learner = loop.Learner(num_steps, settings["lr"], checkpoints, log, warmup_steps=num_steps // 20)
-        ended = loop.run(engine, [learner], feed, start, seed=settings["seed"], checkpoint_every=settings["checkpoint_every"])
+        ended = loop.run(engine, [learner], feed, start, seed=settings["seed"], checkpoint_every=settings["checkpoint_every"], beat=beat)
         [(_, state)] = ended
         if rank == 0:
             plain = load_model(folder / "model", "float32")

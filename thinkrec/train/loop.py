@@ -47,15 +47,23 @@ class Learner:
 
 
 def run(
-    engine: Any, learners: Sequence[Learner], feed: Feed, start: State, *, num_slots: int = 1, seed: int = 0, checkpoint_every: int = 10**9
+    engine: Any,
+    learners: Sequence[Learner],
+    feed: Feed,
+    start: State,
+    *,
+    num_slots: int = 1,
+    seed: int = 0,
+    checkpoint_every: int = 10**9,
+    beat: Callable[[], None] = lambda: None,
 ) -> Iterator[tuple[int, State]]:
     """Train each learner from its newest checkpoint, else from `start`; yields (slot, final state) on every rank as each one ends.
 
     `start` is the state of one slot. With several slots every trained parameter has them as its first axis. Raises NonFiniteLoss before
-    the optimizer moves.
+    the optimizer moves. `beat` is called when a step has ended, see watchdog.py.
     """
     rank, begun = torch.distributed.get_rank(), time.monotonic()
-    steps, states = _resume(learners, start)
+    steps, states = _resume(learners, start, rank)
     resting = num_slots - len(learners)
     zero.deal_state(engine, _stack([*states, *[start] * resting]), [*steps, *[0] * resting])
     engine.train()
@@ -78,6 +86,7 @@ def run(
             learners[slot].checkpoints.save(steps[slot], _slot(state, slot, num_slots))
         for slot in ended:
             yield slot, _slot(state, slot, num_slots)
+        beat()
 
 
 def fresh(parameters: Mapping[str, Tensor]) -> State:
@@ -85,14 +94,23 @@ def fresh(parameters: Mapping[str, Tensor]) -> State:
     return {name: (weight.float(), *(torch.zeros_like(weight).float() for _ in range(2))) for name, weight in parameters.items()}
 
 
-def _resume(learners: Sequence[Learner], start: State) -> tuple[list[int], list[State]]:
-    """Step and state of every learner: of the newest step all have saved, so that a killed pack goes on as it was, else each its own."""
-    newest = [learner.checkpoints.latest() for learner in learners]
-    common = min(found[0] if found else 0 for found in newest)
-    together = [learner.checkpoints.latest(common) for learner in learners]
-    alike = all(found and found[0] == common for found in together)
-    found = [at or (0, start) for at in (together if alike else newest)]
-    return [step for step, _ in found], [state for _, state in found]
+def _resume(learners: Sequence[Learner], start: State, rank: int) -> tuple[list[int], list[State]]:
+    """Step and state of every learner, as rank 0 finds them: its view of the storage is everybody's."""
+    box = [_steps_to_resume(learners, start) if rank == 0 else []]
+    if torch.distributed.get_world_size() > 1:
+        torch.distributed.broadcast_object_list(box, src=0)
+    [steps] = box
+    states = [learner.checkpoints.load(step, start) if step else start for learner, step in zip(learners, steps, strict=True)]
+    return steps, states
+
+
+def _steps_to_resume(learners: Sequence[Learner], start: State) -> list[int]:
+    """The newest step that all have saved, so that a killed pack goes on as it was, else each its own."""
+    newest = [learner.checkpoints.latest(start) for learner in learners]
+    if len(set(newest)) == 1:
+        return newest
+    together = [learner.checkpoints.latest(start, min(newest)) for learner in learners]
+    return together if len(set(together)) == 1 else newest
 
 
 def _stack(states: Sequence[State]) -> State:

@@ -120,6 +120,19 @@ def test_experts_of_a_failed_pack_try_alone_and_one_that_fails_alone_is_dropped(
     assert [one.experts for one in queue.done] == [(0,), (2,)]
 
 
+def test_what_a_lost_group_held_goes_to_the_next_one_whole():
+    queue = Queue([pack(0), pack(1, 2, cost=2.0)])
+    assert queue.take(0).experts == (1, 2)
+    assert queue.give_back(0).experts == (1, 2)
+    assert queue.give_back(0) is None
+    assert [queue.take(group).experts for group in (1, 2)] == [(1, 2), (0,)]
+
+
+def test_a_pack_without_its_committed_experts_keeps_the_others_costs():
+    assert Pack((4, 7, 9), (3.0, 2.0, 1.0)).only({9, 4, 5}) == Pack((4, 9), (3.0, 1.0))
+    assert pack(1, 2).only(()) == Pack((), ())
+
+
 def test_a_closed_queue_gives_out_nothing_more_but_what_is_held_can_end():
     queue = Queue([pack(0), pack(1)])
     held = queue.take(0)

@@ -1,0 +1,90 @@
+"""Where groups of workers fit: arithmetic over the nodes of a cluster, done before Ray is asked, because Ray waits for ever.
+
+All groups of a call are of one size and every worker needs the same, so nodes of any mixed sizes fill up without leaving gaps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from thinkrec.errors import EnvironmentFault
+
+Strategy = Literal["STRICT_PACK", "PACK"]
+SHOWN_NODES = 16  # of an error message
+UNLIMITED = 10**6  # nodes of a kind that an autoscaler adds without a bound
+
+
+@dataclass(frozen=True)
+class Node:
+    """What one node has, or has free, by Ray's names of resources; `count` nodes alike."""
+
+    name: str
+    resources: Mapping[str, float]
+    count: int = 1
+
+    def room(self, worker: Mapping[str, float]) -> int:
+        """How many such workers one of these nodes holds."""
+        return min(int(self.resources.get(name, 0.0) // amount) for name, amount in worker.items())
+
+    def shown(self, worker: Mapping[str, float]) -> str:
+        """In words, as far as such a worker minds."""
+        return f"{self.name}: " + ", ".join(f"{self.resources.get(name, 0.0):g} {name}" for name in worker)
+
+
+def strategy(nodes: Sequence[Node], num_groups: int, num_workers: int, worker: Mapping[str, float]) -> Strategy:
+    """STRICT_PACK, every group inside a node, if that holds all of them at once; else PACK, on as few nodes as Ray finds."""
+    inside = sum(node.count * (node.room(worker) // num_workers) for node in nodes)
+    return "STRICT_PACK" if inside >= num_groups else "PACK"
+
+
+def require(nodes: Sequence[Node], num_groups: int, num_workers: int, worker: Mapping[str, float]) -> None:
+    """Refuse what these nodes cannot hold at once, even when idle; raises EnvironmentFault that says what is missing where."""
+    if sum(node.count * node.room(worker) for node in nodes) < num_groups * num_workers:
+        raise lacking("the cluster cannot hold", nodes, num_groups, num_workers, worker)
+
+
+def lacking(reason: str, nodes: Sequence[Node], num_groups: int, num_workers: int, worker: Mapping[str, float]) -> EnvironmentFault:
+    """The error that compares what is asked with what the nodes have, node by node."""
+    asked = " and ".join(f"{num_groups * num_workers * amount:g} {name}" for name, amount in worker.items())
+    groups = f"{num_groups} groups" if num_groups > 1 else "a group"
+    shown = [f"{node.count} x {node.shown(worker)}" if node.count > 1 else node.shown(worker) for node in nodes[:SHOWN_NODES]]
+    shown += [f"and {len(nodes) - SHOWN_NODES} nodes more"] * (len(nodes) > SHOWN_NODES)
+    there = "\n    ".join(shown) if shown else "no node at all"
+    return EnvironmentFault(
+        f"{reason} {groups} of {num_workers} workers: {asked}; it has\n    {there}",
+        "ray cluster",
+        "lower train.num_groups, train.workers_per_group or train.num_workers, add nodes, or raise ray.num_cpus (logical CPUs may exceed "
+        "the cores)",
+    )
+
+
+def needs(use_gpu: bool) -> dict[str, float]:
+    """What one worker takes of its node."""
+    return {"CPU": 1, "GPU": 1} if use_gpu else {"CPU": 1}
+
+
+def nodes(avoided: Collection[str] = ()) -> list[Node]:
+    """The living nodes of the connected cluster, but for these ids, with all they have; those it may grow to where an autoscaler tells."""
+    import ray
+    from ray._private.state import state  # no public call tells what an autoscaler may add
+
+    growing = state.get_cluster_config()
+    if growing is not None and growing.node_group_configs:
+        counts = [(kind, UNLIMITED if kind.max_count < 0 else kind.max_count) for kind in growing.node_group_configs]
+        return [Node(kind.name, dict(kind.resources), count) for kind, count in counts if count]
+    return [Node(_name(one), one["Resources"]) for one in ray.nodes() if one["Alive"] and one["NodeID"] not in avoided]
+
+
+def free_nodes() -> list[Node]:
+    """The living nodes with what nobody holds now."""
+    import ray
+    from ray._private.state import available_resources_per_node  # the public call adds the nodes up
+
+    free = available_resources_per_node()
+    return [Node(_name(one), free.get(one["NodeID"], {})) for one in ray.nodes() if one["Alive"]]
+
+
+def _name(node: Mapping[str, Any]) -> str:
+    return f"node {node['NodeID'][:8]} at {node['NodeManagerAddress']}"
