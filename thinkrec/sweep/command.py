@@ -33,7 +33,8 @@ def sweep(
     from thinkrec.ops.progress import Progress
     from thinkrec.sweep.run import run
 
-    compared = run(read, Progress(read.settings.dir), _session)
+    with Progress(read.settings.dir) as say:
+        compared = run(read, say, _session)
     found = json.loads(compared.path("comparison.json").read_text(encoding="utf-8"))
     typer.echo("\n".join([*conclusions(found), "", text_table(found)]))
     typer.echo(f"comparison: {read.settings.dir}/comparison.html")

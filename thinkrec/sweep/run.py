@@ -9,11 +9,11 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack
 from functools import partial
 from typing import Any
 
-from thinkrec import pipeline
+from thinkrec import lease, pipeline
 from thinkrec.errors import StageFailed, ThinkrecError
 from thinkrec.evaluate.compare import FILES, Entry, write_comparison
 from thinkrec.evaluate.publish import publish
@@ -43,7 +43,11 @@ def run(sweep: Sweep, say: Voice, session: Callable[[Sweep], AbstractContextMana
     _verify(waiting, store)
     size = sweep.settings.num_parallel
     # The session inside the pool: an interrupt then ends the cluster first, and with it what the threads wait for.
-    with ThreadPoolExecutor(size) as pool, session(sweep) if waiting and session else nullcontext():
+    with ThreadPoolExecutor(size) as pool, ExitStack() as stack:
+        if waiting:
+            stack.enter_context(lease.hold(store.root, sweep.shared.faults.lease_s, say))
+        if waiting and session:
+            stack.enter_context(session(sweep))
         failed = _make(waiting, store, pool, size, say)
     lost = {name: error for name, mine in where.items() if (error := _first(failed, mine))}
     for name, error in lost.items():
