@@ -24,6 +24,8 @@ STORE_BYTES = 100 * 2**20
 FREE_WITHIN_S = 60.0
 SPARING = {  # no process that nothing here needs, and patience with a crowded machine
     "RAY_raylet_start_wait_time_s": "120",
+    "RAY_worker_register_timeout_seconds": "300",
+    "RAY_worker_niceness": "0",
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
     "RAY_enable_worker_prestart": "0",
     "RAY_prestart_worker_first_driver": "0",
