@@ -11,6 +11,7 @@ import json
 import os
 import tempfile
 import time
+import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -76,7 +77,7 @@ class Store:
 
     def find(self, stage: str, key: str) -> Artefact | None:
         """The committed artefact of this stage and key, or None."""
-        uri = self._place(stage, key)
+        uri = self.place(stage, key)
         manifest = read_json(f"{uri}/{MANIFEST}")
         if manifest is None:
             return None
@@ -91,7 +92,7 @@ class Store:
     @contextmanager
     def create(self, stage: str, key: str, inputs: Mapping[str, Artefact], settings: Mapping[str, Any]) -> Iterator[Draft]:
         """Write one artefact; it exists only if the block ends without an error."""
-        uri = self._place(stage, key)
+        uri = self.place(stage, key)
         system, base = open_root(uri)
         begun = time.monotonic()
         system.create_dir(base, recursive=True)
@@ -113,7 +114,7 @@ class Store:
         }
         write_json(f"{uri}/{MANIFEST}", manifest)
 
-    def _place(self, stage: str, key: str) -> str:
+    def place(self, stage: str, key: str) -> str:
         """The address of an artefact. Writing empties it first, so raises ConfigError where a link leads out of the run folder."""
         uri = f"{self.root}/{check_name(stage)}/{check_name(key)}"
         if "://" not in uri and not Path(os.path.realpath(uri)).is_relative_to(os.path.realpath(self.root)):
@@ -198,11 +199,29 @@ def read_json(uri: str) -> dict[str, Any] | None:
 
 
 def write_json(uri: str, value: object) -> None:
-    """Write JSON under a temporary name and move it into place."""
+    """Write JSON, whole or not at all."""
+    write_bytes(uri, json.dumps(value, indent=1, default=str).encode())
+
+
+def write_bytes(uri: str, content: bytes) -> None:
+    """Write a file under a name of its own and move it into place, so that nobody meets half of it, not even after a power cut."""
     system, path = open_root(uri)
-    with system.open_output_stream(f"{path}.tmp") as stream:
-        stream.write(json.dumps(value, indent=1, default=str).encode())
-    system.move(f"{path}.tmp", path)
+    draft = f"{path}.{uuid.uuid4().hex[:8]}.tmp"  # two writers of one file, one of them thought dead, do not meet
+    folder = os.path.dirname(path) or "."
+    system.create_dir(folder, recursive=True)
+    if "://" in uri:
+        with system.open_output_stream(draft) as stream:
+            stream.write(content)
+        system.move(draft, path)
+        return
+    with open(draft, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(draft, path)
+    place = os.open(folder, os.O_RDONLY)  # the move itself must reach the disk, too
+    os.fsync(place)
+    os.close(place)
 
 
 def check_name(name: str) -> str:
