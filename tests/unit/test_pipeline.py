@@ -41,6 +41,8 @@ RERUNS = {
     "prompt.history_policy='train_only'": {"encode", "cluster"} | AFTER_WORDS,
     "prompt.slots='all'": AFTER_WORDS,
     "prompt.history_length=3": AFTER_WORDS,
+    "prompt.domain='movie'": {"keywords"} | AFTER_WORDS,
+    "engine.http.model='another'": {"keywords"} | AFTER_WORDS,
     "keywords.max_per_item=3": {"extractor", "keywords"} | AFTER_WORDS,
     "base.nano.num_layers=1": {"extractor", "keywords"} | AFTER_WORDS,
     "data.world.num_items=50": EVERYTHING,
@@ -60,6 +62,8 @@ RERUNS = {
     "train.max_failures=0": set(),
     "engine.batch_size=2": set(),
     "engine.num_actors=2": set(),
+    "engine.shard_rows=9": set(),
+    "engine.http.max_tries=2": set(),
 }
 
 

@@ -46,7 +46,9 @@ def ask(engine, rows):
 
 
 def rows_of(num_rows: int, poison: frozenset[int] = frozenset()) -> pa.Table:
-    return pa.table({"id": [str(n) for n in range(num_rows)], "prompt": [f"poison {n}" if n in poison else f"prompt {n}" for n in range(num_rows)]})
+    return pa.table(
+        {"id": [str(n) for n in range(num_rows)], "prompt": [f"poison {n}" if n in poison else f"prompt {n}" for n in range(num_rows)]}
+    )
 
 
 def work(folder: Path, rows: pa.Table, shard_rows: int) -> pa.Table:

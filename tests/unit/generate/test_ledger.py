@@ -41,7 +41,7 @@ def test_every_row_is_asked_once(tmp_path):
     assert len(log_of(tmp_path)) == 103
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(2, 8))])
 def test_kills_lose_nothing_double_nothing_and_repeat_at_most_a_shard_each(tmp_path, seed):
     num_rows, shard_rows = 300, 20
     num_kills = crash(tmp_path, seed, num_rows, shard_rows, 40)
@@ -156,7 +156,8 @@ def test_lost_foreign_and_double_answers_fail_the_stage(ids, attempts, what):
 def test_questions_of_one_id_fail_the_stage():
     with pytest.raises(StageFailed):
         check_complete(pa.table({"id": ["a", "a"]}), pa.table({"id": ["a"]}), "here")
-    with pytest.raises(StageFailed, match="asked about twice"), Ledger("x", SCHEMA).deal(
-        pa.table({"id": ["a", "a"]}).to_batches(), 2
-    ) as parts:
+    with (
+        pytest.raises(StageFailed, match="asked about twice"),
+        Ledger("x", SCHEMA).deal(pa.table({"id": ["a", "a"]}).to_batches(), 2) as parts,
+    ):
         parts[0].rows()
