@@ -19,7 +19,7 @@ from thinkrec.data.readers import canonical, named
 from thinkrec.data.readers.tables import collect
 from thinkrec.errors import ArtefactError, MissingFileError
 from thinkrec.pipeline import keys
-from thinkrec.store import MANIFEST, Store, fingerprint
+from thinkrec.store import Store, fingerprint
 
 moto = pytest.importorskip("moto.server")
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}

@@ -130,8 +130,8 @@ class HttpEngine:
             return self._connections.request(
                 method, self._settings.url.rstrip("/") + path, body=body, headers=self._headers, redirect=False
             )
-        except urllib3.exceptions.TimeoutError as error:
-            raise Passing(f"no answer within {self._settings.timeout_s:g} s ({type(error).__name__})", is_row=True) from None
+        except urllib3.exceptions.ReadTimeoutError:
+            raise Passing(f"no answer within {self._settings.timeout_s:g} s", is_row=True) from None
         except urllib3.exceptions.HTTPError as error:
             raise Passing(f"the connection failed ({type(error).__name__})", is_row=True) from None
 

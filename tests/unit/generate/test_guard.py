@@ -53,7 +53,7 @@ def test_what_no_row_is_to_blame_for_is_not_caught(tmp_path, error):
 
 def test_after_a_death_the_suspects_are_halved_and_the_last_one_given_up(tmp_path):
     for deaths in range(20):
-        guard, engine = guarded(tmp_path, EngineDied(), {"7"})
+        guard, _engine = guarded(tmp_path, EngineDied(), {"7"})
         try:
             results = guard.generate(REQUESTS)
             break

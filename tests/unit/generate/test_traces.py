@@ -8,8 +8,8 @@ import pytest
 
 from thinkrec.config import TracesSection
 from thinkrec.generate import quality
-from thinkrec.generate.engine import GenRequest, GenResult
 from thinkrec.generate.dialogue import AskTeacher, judge
+from thinkrec.generate.engine import GenRequest, GenResult
 from thinkrec.generate.lessons import write_lesson
 from thinkrec.generate.traces import refuse_repeated, summary
 from thinkrec.model.claims import Facts
@@ -31,7 +31,7 @@ class Oracle:
         results = []
         for request in requests:
             number = sum(old.id == request.id for old in self.asked)
-            text = self.rule(request.id, number, 7 in request.prompt)
+            text = self.rule(request.id, number, ("hint " if isinstance(request.prompt, str) else 7) in request.prompt)
             self.asked.append(request)
             error = text.removeprefix("error:") if text.startswith("error:") else ""
             reason = "error" if error else "length" if text.endswith("...") else "stop"
