@@ -52,14 +52,15 @@ def test_what_no_row_is_to_blame_for_is_not_caught(tmp_path, error):
 
 
 def test_after_a_death_the_suspects_are_halved_and_the_last_one_given_up(tmp_path):
-    for deaths in range(20):
+    num_deaths = 0
+    while num_deaths < 20:
         guard, _engine = guarded(tmp_path, EngineDied(), {"7"})
         try:
             results = guard.generate(REQUESTS)
             break
         except EngineDied:
-            continue
-    assert deaths == 7  # 40, 20, 10, 5, 3, 2, 1 and once more alone
+            num_deaths += 1
+    assert num_deaths == 7  # 40, 20, 10, 5, 3, 2, 1 and once more alone
     assert [r.id for r in results if "died twice" in r.error] == ["7"]
     assert sum(r.finish_reason == "stop" for r in results) == 38
     assert [r.id for r in guard.generate(REQUESTS) if "died twice" in r.error] == ["7"]  # the next round of a dialogue
