@@ -94,3 +94,8 @@ def test_what_an_engine_wrote_is_read_with_its_end():
     assert read(answer, TEXT) == Reading(["noir"], {"romance": "not in the text"})
     assert read(answer, TEXT, ("noir",)).kept == []
     assert read(answer | {"error": "too long"}, TEXT) == Reading([], {}, "too long")
+
+
+def test_models_that_were_not_taught_are_told_what_to_do():
+    assert extraction.write_prompt("a b c", 2) == "Text: a b\nKeywords:"
+    assert extraction.write_prompt("a b c", 2, extraction.INSTRUCTION) == f"{extraction.INSTRUCTION}Text: a b\nKeywords:"
