@@ -24,6 +24,7 @@ checks: $(READY)  ## style, lint, types
 	$(BIN)/mypy
 
 bench: $(READY)  ## ratios measured side by side in one run
+	$(BIN)/python -m pip install --quiet --editable '.[$(HARDWARE),bench]'
 	for file in benchmarks/*.py; do $(BIN)/python $$file || exit 1; done
 
 # torch goes first and alone: with it in place nothing below brings another build of it.
