@@ -29,12 +29,12 @@ Open = Callable[[], Engine]
 def stream(job: Job, name: str, recipe: Mapping[str, Any], rows: pa.Table, ask: Ask, schema: pa.Schema, open_engine: Open) -> pa.Table:
     """`ask(engine, rows)` over all rows that the ledger does not know yet; the answers to all, in no order.
 
-    `recipe` says what decides an answer beside the row itself: of another recipe nothing is reused. `open_engine()` is called in each
+    `recipe` says what decides an answer beside row and engine: of another recipe nothing is reused. `open_engine()` is called in each
     actor. `ask` may give several answers (id, attempt) to a row, but each row needs one at least. Raises StageFailed when rows got lost
     or too many went wrong, EnvironmentFault when the cluster has too few CPUs.
     """
-    ledger = Ledger(job.store.place("ledger", f"{name}-{digest(recipe)[:16]}"), schema)
     settings = job.config.engine
+    ledger = Ledger(job.store.place("ledger", f"{name}-{digest([settings.kind, recipe])[:16]}"), schema)
     with ledger.deal(rows.to_batches(), rows.num_rows) as parts:
         shards, num_new = [], 0
         for missing in ledger.missing(parts, shard_rows(settings, rows.num_rows)):

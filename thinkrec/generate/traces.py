@@ -1,6 +1,7 @@
 """Stage "traces": teachers reason over train rows that none was taught, and what passes the checks becomes training text.
 
-The ledger keeps every attempt as the teacher wrote it. Here each is judged, and whatever is refused goes to quarantine with its reason.
+The ledger keeps every attempt as the teacher wrote it. Here each is judged, and whatever is refused goes to quarantine with its reason. A
+row whose prompt is unchanged is not asked again, even where the catalogue has since brought keywords its traces are now judged by.
 """
 
 from __future__ import annotations
@@ -62,7 +63,9 @@ def run(job: Job) -> None:
     if not job.config.traces.enabled:
         write_table(job, "traces.parquet", [], TRACES)
         return
-    teachers, asked, attempts = load_teachers(Places(job.places())), list[Row](), list[Row]()
+    teachers = load_teachers(Places(job.places()))
+    asked: list[Row] = []
+    attempts: list[Row] = []
     for teacher, rows in _deal(job, teachers):
         questions, answers = _ask(job, teacher, rows)
         asked += questions
@@ -126,9 +129,10 @@ def _ask(job: Job, teacher: Teacher, rows: set[int]) -> tuple[list[Row], list[Ro
     """What one teacher is asked, and every attempt it made, judged."""
     places, settings, engine = Places(job.places()), job.config.traces, job.config.engine
     tokenizer = load_tokenizer(teacher.folder or base_folder(places))
-    if not teacher.folder:
+    as_text = not teacher.folder or (engine.kind == "http" and engine.http.chat)
+    if as_text:
         tokenizer.chat_template = None  # the server has its own
-    questions = _questions(teacher_tables(job, tokenizer), rows, as_text=not teacher.folder or (engine.kind == "http" and engine.http.chat))
+    questions = _questions(teacher_tables(job, tokenizer), rows, as_text)
     words = pl.read_parquet(places.path("keywords", "keywords.parquet"), columns=["keywords"])["keywords"].explode().drop_nulls()
     vocabulary = frozenset(map(normal, words.unique()))
     ask = AskTeacher(settings, job.config.run.seed, vocabulary)
