@@ -20,7 +20,7 @@ class HttpSection(Section):
 
     url: str = ""  # up to and with /v1
     model: str = ""  # what the server calls the model that reads keywords; teachers are called by their own names
-    key_variable: VariableName | Literal[""] = ""  # the environment variable that holds the key, on every node; never the key
+    key_variable: VariableName | Literal[""] = ""  # the environment variable of the key; preflight looks for it if ray.secrets names it, too
     chat: bool = False  # ask /chat/completions, which takes text only; false: /completions
     num_parallel: Count = 32  # requests under way at once, of one actor
     requests_per_s: float = Field(default=0.0, ge=0)  # of one actor, tries again included; 0 = no limit
