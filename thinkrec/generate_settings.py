@@ -20,7 +20,7 @@ class HttpSection(Section):
 
     url: str = ""  # up to and with /v1
     model: str = ""  # what the server calls the model that reads keywords; teachers are called by their own names
-    key_variable: VariableName | Literal[""] = ""  # the environment variable of the key; preflight looks for it if ray.secrets names it, too
+    key_variable: VariableName | Literal[""] = ""  # the variable that holds the key; preflight looks for it if ray.secrets names it, too
     chat: bool = False  # ask /chat/completions, which takes text only; false: /completions
     num_parallel: Count = 32  # requests under way at once, of one actor
     requests_per_s: float = Field(default=0.0, ge=0)  # of one actor, tries again included; 0 = no limit
@@ -99,7 +99,7 @@ class TracesSection(Section):
     min_words: Count = 4  # a shorter reasoning is refused
     max_words: Count = 1000  # and a longer one
     min_right_share: Share = 0.75  # of its claims, or the trace is refused
-    min_taste_share: Share = 0.75  # of the likes and dislikes it speaks of that must be the prompt's own, or the trace is refused
+    min_taste_share: Share = 0.5  # of the likes and dislikes it speaks of that must be the prompt's own, or the trace is refused
     max_contrary: int = Field(default=-1, ge=-1)  # tastes it states against its verdict beyond those for it; -1 = not looked at
     same_share: Share = 0.9  # two texts are the same if they share this much of their word trigrams (Jaccard)
     max_same_text: Count = 3  # traces that may be the same

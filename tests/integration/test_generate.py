@@ -62,6 +62,7 @@ def config():
                 "num_instances": 20,
                 "max_attempts": 2,
                 "min_right_share": 0.2,
+                "min_taste_share": 0.0,
                 "allow_hint": True,
             },
         }
