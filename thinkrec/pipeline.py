@@ -41,7 +41,7 @@ PROMPTED = ("prompt", "base.dtype", "run.seed")
 LEARNING = (*PROMPTED, "adapter", "traces.enabled", "train.ds_config", "train.trace_share", "train.loss")
 TEXTS = ("ingest", "encode", "keywords", "traces", "base")
 ADAPTERS = ("global", "projector", "experts")
-DS_FILE = ("train.ds_config",)
+DS_FILE, NANO_DS_FILE = ("train.ds_config",), ("base.nano.ds_config",)
 GROWN = (("keywords.extractor", "nano"), ("traces.teachers", "nano"))
 
 STAGES = (
@@ -54,13 +54,7 @@ STAGES = (
         files=("encoder.users_path", "encoder.items_path"),
     ),
     Stage("cluster", "thinkrec.cluster.assign", ("ingest", "encode"), ("cluster", "run.seed")),
-    Stage(
-        "extractor",
-        "thinkrec.generate.extractor",
-        ("ingest",),
-        ("keywords", "engine.kind", "base.nano", "train.ds_config", "run.seed"),
-        DS_FILE,
-    ),
+    Stage("extractor", "thinkrec.generate.extractor", ("ingest",), ("keywords", "engine.kind", "base.nano", "run.seed"), NANO_DS_FILE),
     Stage(
         "keywords",
         "thinkrec.generate.keywords",
@@ -69,15 +63,13 @@ STAGES = (
         ("keywords.extractor",),
         version=2,
     ),
-    Stage(
-        "base", "thinkrec.train.base", ("ingest", "keywords"), ("base", "prompt", "train.ds_config", "run.seed"), ("base.path", *DS_FILE)
-    ),
+    Stage("base", "thinkrec.train.base", ("ingest", "keywords"), ("base", "prompt", "run.seed"), ("base.path", *NANO_DS_FILE)),
     Stage(
         "teacher",
         "thinkrec.generate.teacher",
         ("ingest", "keywords", "base"),
-        ("traces", *ENGINE, "prompt", "train.ds_config", "run.seed"),
-        ("traces.teachers", *DS_FILE),
+        ("traces", *ENGINE, "prompt", "base.nano.ds_config", "run.seed"),
+        ("traces.teachers", *NANO_DS_FILE),
         version=2,
     ),
     Stage(
@@ -161,7 +153,8 @@ def check(config: Config) -> None:
     from thinkrec.model.base import check_folder
     from thinkrec.train import zero
 
-    zero.read_config(config.train.ds_config)
+    for name in (config.train.ds_config, config.base.nano.ds_config):
+        zero.read_config(name)
     if config.base.source == "folder":
         check_folder(config.base.path)
     _check_models(config)
@@ -228,7 +221,7 @@ def _fingerprint(config: Config, key: str) -> str:
 
 
 def _fingerprint_of(key: str, named: str) -> str:
-    if key == "train.ds_config":
+    if key in (*DS_FILE, *NANO_DS_FILE):
         from thinkrec.train.zero import find_config
 
         return fingerprint(find_config(named))
