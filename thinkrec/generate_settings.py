@@ -91,7 +91,7 @@ class TracesSection(Section):
     enabled: bool = True
     num_instances: Count = 400  # train rows a teacher is asked about, balanced over clusters and labels
     max_share: Share = 1.0  # of the train rows, if that is fewer
-    hard_share: Share = 0.0  # of the instances: rows that a label-only model gets wrong come first
+    hard_share: Share = 0.5  # of the instances: rows that a label-only model gets wrong
     max_attempts: Count = 3
     allow_hint: bool = False  # after the unhinted attempts, tell the teacher the answer once; kept apart in the table
     temperature: float = Field(default=0.7, ge=0)

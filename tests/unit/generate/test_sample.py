@@ -39,7 +39,7 @@ CLUSTERS = pl.DataFrame({"user_id": [f"u{n:02d}" for n in range(NUM_USERS)], "cl
 
 
 def chosen(data, seed=3, **settings):
-    section = TracesSection(**{"num_instances": 60, **settings})
+    section = TracesSection(**{"num_instances": 60, "hard_share": 0.0, **settings})
     return sample.choose(data, sample.askable(data), CLUSTERS, "rolling", section, seed)
 
 
