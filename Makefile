@@ -24,6 +24,7 @@ checks: $(READY)  ## style, lint, types
 	$(BIN)/mypy
 
 bench: $(READY)  ## ratios measured side by side in one run
+	$(BIN)/python -m pip install --quiet --editable '.[$(HARDWARE),bench]'
 	for file in $(filter-out benchmarks/gpu_check.py,$(wildcard benchmarks/*.py)); do $(BIN)/python $$file || exit 1; done
 
 gpu-check: $(READY)  ## tokens/s, utilisation and memory of one CUDA device at the shape of an 8B base

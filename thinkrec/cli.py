@@ -16,12 +16,14 @@ from thinkrec.errors import ThinkrecError
 from thinkrec.evaluate.command import evaluate
 from thinkrec.ops import commands
 from thinkrec.ops.commands import Insecure, Overrides, RunFile
+from thinkrec.ops.trace_commands import app as traces_app
 from thinkrec.sweep.command import sweep
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
 config_app = typer.Typer(no_args_is_help=True, help="Look at run files.")
 app.add_typer(config_app, name="config")
 app.add_typer(data_app, name="data")
+app.add_typer(traces_app, name="traces")
 app.command()(evaluate)
 app.command()(commands.plan)
 app.command()(commands.preflight)

@@ -21,11 +21,15 @@ from thinkrec.data_settings import DataSection as DataSection
 from thinkrec.data_settings import SplitSection as SplitSection
 from thinkrec.data_settings import WorldSection as WorldSection
 from thinkrec.errors import ConfigError, MissingFileError
-from thinkrec.section import Count, Positive, Section, Share
+from thinkrec.generate_settings import EngineSection as EngineSection
+from thinkrec.generate_settings import HttpSection as HttpSection
+from thinkrec.generate_settings import KeywordsSection as KeywordsSection
+from thinkrec.generate_settings import TeacherSection as TeacherSection
+from thinkrec.generate_settings import TracesSection as TracesSection
+from thinkrec.section import Count, Positive, Section, Share, VariableName
 
 DnsName = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")]
 Budget = Annotated[int, Field(ge=0, lt=2**31)]
-VariableName = Annotated[str, Field(pattern=r"^[A-Z_][A-Z0-9_]{0,63}$")]
 
 
 class RunSection(Section):
@@ -97,40 +101,6 @@ class ClusterSection(Section):
     expert_threshold: float = 0.5  # one expert alone when max gate > expert_threshold + expert_slope / K
     expert_slope: float = 0.6
     entropy_share: Share = 0.95  # global when the entropy of the gates reaches this share of ln K
-
-
-class EngineSection(Section):
-    """Where generated text comes from. The vLLM and HTTP engines arrive behind the same protocol."""
-
-    kind: Literal["hf"] = "hf"
-    batch_size: Count = 64
-    num_actors: Count = 1
-
-
-class KeywordsSection(Section):
-    source: Literal["engine", "categories", "none"] = "engine"
-    max_per_item: Count = 10
-    max_tokens: Count = 32
-    max_words: Count = 100  # of an item's text that the engine reads
-    stop_words: tuple[str, ...] = ()
-    num_lessons: Count = 16000  # texts the nano extractor learns from: annotated items and variations of them
-    lr: Positive = 5e-3
-
-
-class TracesSection(Section):
-    enabled: bool = True
-    num_instances: Count = 400  # train rows the teacher is asked about, balanced over clusters and labels
-    max_attempts: Count = 3
-    allow_hint: bool = False  # after the unhinted attempts, tell the teacher the answer once; kept apart in the table
-    temperature: float = Field(default=0.7, ge=0)
-    max_tokens: Count = 64
-    min_words: Count = 4  # a shorter reasoning is refused
-    min_right_share: Share = 0.75  # of its claims, or the trace is refused
-    max_same_text: Count = 3  # traces that may share one text, word for word
-    teacher: str = "nano"  # "nano" trains a small teacher on the run's own train text; else a Hugging Face folder
-    num_lessons: Count = 8000  # texts the nano teacher learns from, from at most half of the train rows
-    num_epochs: Count = 6
-    lr: Positive = 3e-3
 
 
 class NanoSection(Section):
@@ -442,7 +412,8 @@ def _explain(kind: type[Section], problem: dict[str, Any]) -> str:
         return f"{key}: {problem['msg']} (given: {problem['input']!r})"
     section: Any = kind
     for part in path[:-1]:
-        section = section.model_fields[part].annotation if hasattr(section, "model_fields") else get_args(section)[-1]  # of dict[str, ...]
+        inner = [one for one in get_args(section) if one is not Ellipsis]  # of dict[str, ...] and tuple[..., ...]
+        section = inner[-1] if inner else section.model_fields[part].annotation
     near = difflib.get_close_matches(path[-1], section.model_fields, n=1, cutoff=0.5)
     hint = f"did you mean {'.'.join([*path[:-1], near[0]])!r}?" if near else f"known keys: {', '.join(section.model_fields)}"
     return f"{key}: unknown key; {hint}"

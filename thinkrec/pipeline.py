@@ -44,11 +44,13 @@ class Stage:
         return {key: _lookup(tree, key) for key in self.reads}
 
 
+ENGINE = ("engine.kind", "engine.http.model", "engine.http.chat")  # how many ask, how fast and where decides no answer
 PROMPTED = ("prompt", "base.dtype", "run.seed")
 LEARNING = (*PROMPTED, "adapter", "traces.enabled", "train.ds_config", "train.trace_share", "train.loss")
 TEXTS = ("ingest", "encode", "keywords", "traces", "base")
 ADAPTERS = ("global", "projector", "experts")
 DS_FILE, NANO_DS_FILE = ("train.ds_config",), ("base.nano.ds_config",)
+GROWN = (("keywords.extractor", "nano"), ("traces.teachers", "nano"))
 
 STAGES = (
     Stage("ingest", "thinkrec.data.ingest", (), ("data", "split", "run.seed"), files=("data.path", "data.items_path"), version=2),
@@ -60,22 +62,31 @@ STAGES = (
         files=("encoder.users_path", "encoder.items_path"),
     ),
     Stage("cluster", "thinkrec.cluster.assign", ("ingest", "encode"), ("cluster", "run.seed")),
-    Stage("extractor", "thinkrec.generate.extractor", ("ingest",), ("keywords", "base.nano", "run.seed"), NANO_DS_FILE),
-    Stage("keywords", "thinkrec.generate.keywords", ("ingest", "extractor"), ("keywords", "engine.kind", "run.seed")),
+    Stage("extractor", "thinkrec.generate.extractor", ("ingest",), ("keywords", "engine.kind", "base.nano", "run.seed"), NANO_DS_FILE),
+    Stage(
+        "keywords",
+        "thinkrec.generate.keywords",
+        ("ingest", "extractor"),
+        ("keywords", *ENGINE, "prompt.domain", "run.seed"),
+        ("keywords.extractor",),
+        version=2,
+    ),
     Stage("base", "thinkrec.train.base", ("ingest", "keywords"), ("base", "prompt", "run.seed"), ("base.path", *NANO_DS_FILE)),
     Stage(
         "teacher",
         "thinkrec.generate.teacher",
         ("ingest", "keywords", "base"),
-        ("traces", "prompt", "base.nano.ds_config", "run.seed"),
-        ("traces.teacher", *NANO_DS_FILE),
+        ("traces", *ENGINE, "prompt", "base.nano.ds_config", "run.seed"),
+        ("traces.teachers", *NANO_DS_FILE),
+        version=2,
         switch="traces.enabled",
     ),
     Stage(
         "traces",
         "thinkrec.generate.traces",
         ("ingest", "keywords", "cluster", "base", "teacher"),
-        ("traces", "prompt", "engine.kind", "run.seed"),
+        ("traces", *ENGINE, "prompt", "run.seed"),
+        version=2,
         switch="traces.enabled",
     ),
     Stage("global", "thinkrec.train.global_adapter", TEXTS, (*LEARNING, "train.global_adapter"), DS_FILE),
@@ -158,7 +169,7 @@ def run(
 
 
 def check(config: Config) -> None:
-    """Look at everything a run would trip over late: the DeepSpeed file, the folders of base and teacher."""
+    """Look at everything a run would trip over late: the DeepSpeed file, the folders of base, extractor and teachers."""
     from thinkrec.model.base import check_folder
     from thinkrec.train import zero
 
@@ -168,14 +179,38 @@ def check(config: Config) -> None:
         raise ConfigError("the size of an expert group is open", "train.workers_per_group", "give it, or let ops.group_size fill it in")
     if config.base.source == "folder":
         check_folder(config.base.path)
-    if config.traces.enabled and config.traces.teacher != "nano":
-        check_folder(config.traces.teacher)
-    elif config.traces.enabled and config.base.source != "nano":
-        raise ConfigError(
-            'traces.teacher = "nano" is grown from the nano base, and base.source = "folder"',
-            "traces.teacher",
-            "name the folder of a teacher model (base.path will do if it can reason), or set traces.enabled = false",
-        )
+    _check_models(config)
+
+
+def _check_models(config: Config) -> None:
+    """Raise for an extractor or a teacher that the run could neither load, teach nor ask a server for."""
+    from thinkrec.model.base import check_folder
+
+    is_served = config.engine.kind == "http"
+    if config.keywords.source == "engine":
+        if is_served and not config.engine.http.model:
+            raise ConfigError(
+                "nobody says which of the server's models reads keywords", "engine.http.model", "name it, or set keywords.source"
+            )
+        if not is_served and config.keywords.extractor != "nano":
+            check_folder(config.keywords.extractor)
+    for teacher in config.traces.teachers if config.traces.enabled else ():
+        if teacher.path not in ("", "nano"):
+            check_folder(teacher.path)
+        elif not is_served and not teacher.path:
+            raise ConfigError(f"the teacher {teacher.name!r} has no folder", "traces.teachers", 'give its path, or engine.kind = "http"')
+        elif is_served and teacher.path:
+            raise ConfigError(
+                'a nano teacher is taught here, and engine.kind = "http" asks a server',
+                "traces.teachers",
+                "name one of the server's models as a teacher, or set traces.enabled = false",
+            )
+        elif teacher.path and config.base.source != "nano":
+            raise ConfigError(
+                'a nano teacher is grown from the nano base, and base.source = "folder"',
+                "traces.teachers",
+                "give the path of a teacher's folder (base.path will do if it can reason), or set traces.enabled = false",
+            )
 
 
 def make(stage: Stage, key: str, config: Config, store: Store, inputs: Mapping[str, Artefact], say: Voice) -> Artefact:
@@ -207,9 +242,13 @@ def _lookup(tree: dict[str, Any], dotted: str) -> Any:
 
 
 def _fingerprint(config: Config, key: str) -> str:
-    named = str(_lookup(config.model_dump(), key))
-    if not named or (key, named) == ("traces.teacher", "nano"):
-        return ""
+    """Of what a key names: a path, or the paths in a list of tables; empty for none and for a model that the run makes itself."""
+    value = _lookup(config.model_dump(), key)
+    named = [str(entry["path"]) for entry in value] if isinstance(value, tuple | list) else [str(value)]
+    return "".join(_fingerprint_of(key, path) for path in named if path and (key, path) not in GROWN)
+
+
+def _fingerprint_of(key: str, named: str) -> str:
     if key in (*DS_FILE, *NANO_DS_FILE):
         from thinkrec.train.zero import find_config
 

@@ -11,6 +11,7 @@ import json
 import os
 import tempfile
 import time
+import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -76,7 +77,7 @@ class Store:
 
     def find(self, stage: str, key: str) -> Artefact | None:
         """The committed artefact of this stage and key, or None."""
-        uri = self._place(stage, key)
+        uri = self.place(stage, key)
         manifest = read_json(f"{uri}/{MANIFEST}")
         if manifest is None:
             return None
@@ -95,7 +96,7 @@ class Store:
     @contextmanager
     def create(self, stage: str, key: str, inputs: Mapping[str, Artefact], settings: Mapping[str, Any]) -> Iterator[Draft]:
         """Write one artefact; it exists only if the block ends without an error."""
-        uri = self._place(stage, key)
+        uri = self.place(stage, key)
         system, base = open_root(uri)
         begun = time.monotonic()
         system.create_dir(base, recursive=True)
@@ -121,12 +122,12 @@ class Store:
 
     def remove(self, stage: str, key: str) -> None:
         """Remove what is at that place, whole or not; the manifest goes first, so what a killed removal leaves is no artefact."""
-        system, base = open_root(self._place(stage, key))
+        system, base = open_root(self.place(stage, key))
         if system.get_file_info(f"{base}/{MANIFEST}").is_file:
             system.delete_file(f"{base}/{MANIFEST}")
         system.delete_dir(base)
 
-    def _place(self, stage: str, key: str) -> str:
+    def place(self, stage: str, key: str) -> str:
         """The address of an artefact. Writing empties it first, so raises ConfigError where a link leads out of the run folder."""
         uri = f"{self.root}/{check_name(stage)}/{check_name(key)}"
         if "://" not in uri and not Path(os.path.realpath(uri)).is_relative_to(os.path.realpath(self.root)):
@@ -211,13 +212,20 @@ def read_json(uri: str) -> dict[str, Any] | None:
 
 
 def write_json(uri: str, value: object) -> None:
-    """Write JSON under a temporary name and move it into place; once it is there it outlives a power cut."""
+    """Write JSON, whole or not at all."""
+    write_bytes(uri, json.dumps(value, indent=1, default=str).encode())
+
+
+def write_bytes(uri: str, content: bytes) -> None:
+    """Write a file under a name of its own and move it into place, so that nobody meets half of it, not even after a power cut."""
     system, path = open_root(uri)
-    with system.open_output_stream(f"{path}.tmp") as stream:
-        stream.write(json.dumps(value, indent=1, default=str).encode())
-    _sync(system, f"{path}.tmp")
-    system.move(f"{path}.tmp", path)
-    _sync(system, os.path.dirname(path))
+    draft, folder = f"{path}.{uuid.uuid4().hex[:8]}.tmp", os.path.dirname(path) or "."  # two writers of one file do not meet
+    system.create_dir(folder, recursive=True)
+    with system.open_output_stream(draft) as stream:
+        stream.write(content)
+    _sync(system, draft)
+    system.move(draft, path)
+    _sync(system, folder)
 
 
 def check_name(name: str) -> str:

@@ -39,7 +39,7 @@ CASES = {
     "a shard that is gone": Case(text(INDEX, names("model-2.safetensors")), WORDS, "index names 'model-2.safetensors'"),
     "a shard that climbs out": Case(text(INDEX, names("../base/model.safetensors")), WORDS, r"index names '\.\./base/model"),
     "no tokenizer": Case(gone("given/base/tokenizer.json"), WORDS, "no tokenizer"),
-    "no teacher": Case(nothing, until("ingest", "traces.teacher=nowhere"), r"traces\.teacher names something|base folder is not there"),
+    "no teacher": Case(nothing, until("ingest", 'traces.teachers=[{name="a",path="nowhere"}]'), "base folder is not there"),
 }
 
 

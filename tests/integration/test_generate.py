@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -10,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from thinkrec.config import Config, WorldSection
+from thinkrec.config import Config, EngineSection, TracesSection, WorldSection
 from thinkrec.data import schema
 from thinkrec.data.history import Interactions
 from thinkrec.data.ingest import count
@@ -18,12 +20,13 @@ from thinkrec.data.prose import FACETS
 from thinkrec.data.world import make_world
 from thinkrec.errors import ConfigError, DataError, EnvironmentFault, StageFailed
 from thinkrec.generate import extractor, keywords, quality, teacher, traces
+from thinkrec.generate.choose import model_hash, open_engine
 from thinkrec.generate.engine import GenParams, GenRequest
 from thinkrec.generate.stream import stream
 from thinkrec.job import Job
 from thinkrec.model.phrases import words
 from thinkrec.model.tables import Places
-from thinkrec.store import Artefact, Store, write_json
+from thinkrec.store import Artefact, Store, read_json, write_json
 from thinkrec.train import base
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
@@ -59,6 +62,7 @@ def config():
                 "num_instances": 20,
                 "max_attempts": 2,
                 "min_right_share": 0.2,
+                "min_taste_share": 0.0,
                 "allow_hint": True,
             },
         }
@@ -140,6 +144,25 @@ def test_odd_items_cost_nobody_else(keyword_artefacts):
     assert found.figures["num_refused"] == quarantine["keyword"].drop_nulls().len()
 
 
+def test_a_grown_catalogue_asks_about_its_new_items(keyword_artefacts, config, store, ingest):
+    school, first = keyword_artefacts
+    settings = config.keywords.model_copy(update={"extractor": str(school.path("model")), "stop_words": ("noir",)})
+    config = config.model_copy(update={"keywords": settings})
+    small = make(keywords, "keywords", config, store, "small", ingest=ingest, extractor=school)
+    assert (
+        first.figures["num_generated"] == small.figures["num_generated"] == 301
+    )  # asked with another prompt, as a model of the user's own
+    items = pq.read_table(ingest.path("items.parquet"))
+    new = {"item_id": "a-new", "title": "New", "text": "A noir heist in the desert.", "categories": None}
+    with store.create("ingest", "grown", {}, {}) as draft:
+        pq.write_table(pa.concat_tables([pa.Table.from_pylist([new], schema=schema.ITEMS), items]), draft.folder / "items.parquet")
+    grown = make(keywords, "keywords", config, store, "grown", ingest=store.find("ingest", "grown"), extractor=school)
+    assert (grown.figures["num_items"], grown.figures["num_generated"]) == (304, 1)
+    tables = [pl.read_parquet(found.path("keywords.parquet")) for found in (small, grown)]
+    assert tables[1].filter(pl.col("item_id") != "a-new").equals(tables[0])
+    assert not tables[1]["keywords"].explode().eq("noir").any()
+
+
 def test_without_an_annotated_item_the_way_out_is_named(config, store, ingest):
     bare = pq.read_table(ingest.path("items.parquet"))
     bare = bare.set_column(3, schema.ITEMS.field("categories"), pa.nulls(len(bare), schema.ITEMS.field("categories").type))
@@ -154,15 +177,17 @@ ECHO = pa.schema([("id", pa.string())])
 
 
 @pytest.fixture
-def ask_through_ray(keyword_artefacts, config, store):
-    """ask_through_ray(function, num_actors) sends seven rows through the real engine and Ray Data."""
+def ask_through_ray(keyword_artefacts, config, store, request):
+    """ask_through_ray(function, ...) sends seven rows through the real engine and Ray Data; nothing is reused between tests."""
     school, _ = keyword_artefacts
 
-    def through(function, num_actors: int = 1):
-        engine = config.engine.model_copy(update={"batch_size": 1, "num_actors": num_actors})
+    def through(function, **settings):
+        engine = config.engine.model_copy(update={"shard_rows": 1, **settings})
         with store.create("echo", "k1", {}, {}) as draft:
             job = Job(config.model_copy(update={"engine": engine}), {}, draft, store, "k1", lambda event, **fields: None)
-            return stream(job, pa.table({"id": [f"r{n}" for n in range(7)]}), function, ECHO, partial(school.path, "model"))
+            rows = pa.table({"id": [f"r{n}" for n in range(7)]})
+            recipe = {"test": request.node.name, "function": repr(function)}
+            return stream(job, "echo", recipe, rows, function, ECHO, partial(open_engine, engine, school.path("model")))
 
     return through
 
@@ -176,9 +201,18 @@ def test_a_user_error_in_an_actor_comes_back_as_itself(ask_through_ray):
 
 
 def test_a_row_lost_on_the_way_fails_the_stage(ask_through_ray):
-    assert ask_through_ray(lambda engine, rows: rows, num_actors=2)["id"].to_pylist() == [f"r{n}" for n in range(7)]
-    with pytest.raises(StageFailed, match="1 of 7 rows have no answer"):
+    assert sorted(ask_through_ray(lambda engine, rows: rows, num_actors=2)["id"].to_pylist()) == [f"r{n}" for n in range(7)]
+    with pytest.raises(StageFailed, match="1 of 1 rows have no answer"):
         ask_through_ray(lambda engine, rows: [row for row in rows if row["id"] != "r5"])
+
+
+def test_a_row_that_the_engine_cannot_bear_costs_that_row(ask_through_ray):
+    def ask(engine, rows):
+        results = engine.generate([GenRequest(row["id"], "a tale" if row["id"] != "r5" else 5, GenParams(2)) for row in rows])
+        return [{"id": result.id + (":" + result.error)[: 100 * bool(result.error)]} for result in results]
+
+    with pytest.raises(StageFailed, match="1 answers no row"):  # the error came back as an answer: nothing else went wrong
+        ask_through_ray(ask, shard_rows=7)
 
 
 def test_more_actors_than_the_cluster_can_feed_are_refused(ask_through_ray):
@@ -213,11 +247,14 @@ def trace_artefacts(keyword_artefacts, config, store, ingest):
     inputs = {"ingest": ingest, "keywords": found, "base": store.find("base", "k1")}
     school = make(teacher, "teacher", config, store, **inputs)
     inputs |= {"teacher": school, "cluster": store.find("cluster", "k1")}
-    return school, [make(traces, "traces", config, store, key, **inputs) for key in ("k1", "k2")]
+    made = [make(traces, "traces", config, store, key, **inputs) for key in ("k1", "k2")]
+    for ledger in (Path(store.root) / "ledger").glob("traces-*"):
+        shutil.rmtree(ledger)
+    return school, [*made, make(traces, "traces", config, store, "k3", **inputs)]
 
 
 def test_every_question_is_answered_and_every_answer_is_kept(trace_artefacts, config, ingest):
-    school, (made, _) = trace_artefacts
+    school, (made, *_) = trace_artefacts
     accepted = pl.read_parquet(made.path("traces.parquet"))
     refused = pl.read_parquet(made.path("quarantine/traces.parquet"))
     assert accepted.columns == schema.TRACES.names
@@ -241,7 +278,7 @@ def test_every_question_is_answered_and_every_answer_is_kept(trace_artefacts, co
 
 
 def test_questions_are_balanced_over_clusters_and_labels(trace_artefacts, ingest):
-    _, (made, _) = trace_artefacts
+    _, (made, *_) = trace_artefacts
     tables = [pl.read_parquet(made.path(name)) for name in ("traces.parquet", "quarantine/traces.parquet")]
     rows = pl.concat([table.select("row", "user_id") for table in tables])
     data = Interactions.load(ingest.path())
@@ -252,6 +289,44 @@ def test_questions_are_balanced_over_clusters_and_labels(trace_artefacts, ingest
 
 
 def test_the_same_seed_gives_the_same_traces(trace_artefacts):
-    _, (first, second) = trace_artefacts
-    for name in ("traces.parquet", "quarantine/traces.parquet"):
-        assert pl.read_parquet(first.path(name)).equals(pl.read_parquet(second.path(name)))
+    _, (first, reused, again) = trace_artefacts
+    assert [found.figures["num_generated"] for found in (first, reused, again)] == [20, 0, 20]
+    for name in ("traces.parquet", "quarantine/traces.parquet", "questions.parquet"):
+        tables = [pl.read_parquet(found.path(name)) for found in (first, reused, again)]
+        assert tables[0].equals(tables[1])
+        assert tables[0].equals(tables[2])
+
+
+def test_every_trace_says_where_it_comes_from(trace_artefacts):
+    school, (made, *_) = trace_artefacts
+    accepted = pl.read_parquet(made.path("traces.parquet"))
+    (entry,) = read_json(str(school.path("teachers.json")))["teachers"]
+    assert set(accepted["model"]) == {entry["hash"]} == {model_hash(EngineSection(), school.path("model"))}
+    assert accepted["prompt"].str.len_chars().unique().to_list() == [16]
+    asked = pl.read_parquet(made.path("questions.parquet"))
+    assert set(asked["row"]) >= set(accepted["row"])
+    assert asked["prompt"].str.contains("Would the user like").all()
+
+
+def test_teachers_share_the_questions_by_weight(trace_artefacts, config, store, ingest, keyword_artefacts):
+    """Two teachers, one of them the other's folder: each is asked about its share, and the report tells them apart."""
+    school, (made, *_) = trace_artefacts
+    mine, theirs = {"name": "nano", "path": "nano", "weight": 1.0}, {"name": "other", "path": str(school.path("model")), "weight": 3.0}
+    config = config.model_copy(update={"traces": TracesSection(**{**config.traces.model_dump(), "teachers": [mine, theirs]})})
+    entries = [
+        {"name": t["name"], "folder": "" if t is mine else t["path"], "hash": t["name"], "weight": t["weight"], "taught_here": t is mine}
+        for t in (mine, theirs)
+    ]
+    with store.create("teacher", "two", {}, {}) as draft:
+        shutil.copytree(school.path("model"), draft.folder / "model")
+        shutil.copy(school.path("lessons.parquet"), draft.folder / "lessons.parquet")
+        write_json(f"{draft.folder}/teachers.json", {"teachers": entries})
+    inputs = {"ingest": ingest, "keywords": keyword_artefacts[1], "base": store.find("base", "k1"), "cluster": store.find("cluster", "k1")}
+    two = make(traces, "traces", config, store, "two", teacher=store.find("teacher", "two"), **inputs)
+    told = two.figures["teachers"]
+    assert told["nano"]["num_asked"] + told["other"]["num_asked"] == 20
+    assert told["other"]["num_asked"] > told["nano"]["num_asked"] > 0
+    accepted = pl.read_parquet(two.path("traces.parquet"))
+    assert (accepted["teacher"] == accepted["model"]).all()
+    same = pl.read_parquet(made.path("traces.parquet")).select("row", "attempt", "text")
+    assert accepted.select("row", "attempt", "text").equals(same)  # who is asked changes nothing when both are one

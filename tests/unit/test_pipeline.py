@@ -44,6 +44,8 @@ RERUNS = {
     "prompt.slots='all'": AFTER_WORDS,
     "prompt.history_length=3": AFTER_WORDS,
     "prompt.history_dislikes=false": AFTER_WORDS,
+    "prompt.domain='movie'": {"keywords"} | AFTER_WORDS,
+    "engine.http.model='another'": {"keywords"} | AFTER_WORDS,
     "keywords.max_per_item=3": {"extractor", "keywords"} | AFTER_WORDS,
     "base.nano.num_layers=1": {"extractor", "keywords"} | AFTER_WORDS,
     "data.world.num_items=50": EVERYTHING,
@@ -64,6 +66,8 @@ RERUNS = {
     "faults.hang_s=3600": set(),
     "engine.batch_size=2": set(),
     "engine.num_actors=2": set(),
+    "engine.shard_rows=9": set(),
+    "engine.http.max_tries=2": set(),
 }
 
 

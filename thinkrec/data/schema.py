@@ -74,6 +74,8 @@ TRACES = pa.schema(
         pa.field("finish_reason", pa.string(), nullable=False),
         pa.field("num_tokens", pa.int32(), nullable=False),
         pa.field("teacher", pa.string(), nullable=False),
+        pa.field("model", pa.string(), nullable=False),  # hash of the teacher's folder, or of what its server calls it
+        pa.field("prompt", pa.string(), nullable=False),  # hash of what was asked
         pa.field("seed", pa.int64(), nullable=False),
     ]
 )

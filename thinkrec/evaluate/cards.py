@@ -125,7 +125,7 @@ def _data(report: Report) -> str:
         lines.append(f"- content digest: `{facts['sha256']}`")
     if traces:
         asked = f"{count(traces['num_traces'])} reasoning traces, {percent(traces['hinted_share'])} of them written with the answer known"
-        lines.append(f"- {asked}; teacher: {Path(report['settings']['traces']['teacher']).name}")
+        lines.append(f"- {asked}; teachers: {', '.join(t['name'] for t in report['settings']['traces']['teachers'])}")
     return "\n".join(lines) or "Nothing was handed to this card."
 
 

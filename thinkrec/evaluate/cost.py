@@ -25,12 +25,12 @@ def costs(inputs: Mapping[str, Artefact], config: Config) -> dict[str, Any]:
 
 
 def reserved_gpus(stage: str, config: Config) -> int:
-    """GPUs the stage asks Ray for: one a training worker, one an actor that generates or scores; none without train.use_gpu."""
+    """GPUs the stage asks Ray for: one a training worker, one an actor that scores or holds an engine; none without train.use_gpu."""
     train, num_actors = config.train, config.engine.num_actors
     if not train.use_gpu:
         return 0
     trained = dict.fromkeys(("extractor", "base", "teacher", "global", "projector"), train.num_workers)
-    answered = dict.fromkeys(("keywords", "traces", "score"), num_actors)
+    answered = dict.fromkeys(("score",) if config.engine.kind == "http" else ("keywords", "traces", "score"), num_actors)
     return (trained | answered | {"encode": 1, "experts": train.num_groups * train.workers_per_group}).get(stage, 0)
 
 

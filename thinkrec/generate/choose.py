@@ -1,4 +1,4 @@
-"""Which engine answers: the run file's `engine.kind`. The vLLM and HTTP engines will stand here beside `hf`."""
+"""Which engine answers: the run file's `engine.kind`. The vLLM engine will stand here beside `hf` and `http`."""
 
 from __future__ import annotations
 
@@ -6,11 +6,26 @@ from pathlib import Path
 
 from thinkrec.config import EngineSection
 from thinkrec.generate.engine import Engine
-from thinkrec.generate.hf import HfEngine
+from thinkrec.store import digest, fingerprint
+
+HASH_LENGTH = 16
 
 
-def open_engine(settings: EngineSection, model_folder: str | Path) -> Engine:
-    """The engine that `settings.kind` names, with this model loaded."""
+def model_hash(settings: EngineSection, model: str | Path) -> str:
+    """What tells one model from another: the content of its folder, or what a server calls it. It stands in every row made by it."""
+    if settings.kind == "http":
+        return digest(["http", settings.http.chat, str(model)])[:HASH_LENGTH]
+    return fingerprint(model)[:HASH_LENGTH]
+
+
+def open_engine(settings: EngineSection, model: str | Path) -> Engine:
+    """The engine that `settings.kind` names: `hf` loads the folder `model`, `http` asks its server for the model of that name."""
     match settings.kind:
         case "hf":
-            return HfEngine(model_folder, settings.batch_size)
+            from thinkrec.generate.hf import HfEngine
+
+            return HfEngine(model, settings.batch_size)
+        case "http":
+            from thinkrec.generate.http import HttpEngine
+
+            return HttpEngine(settings.http, str(model))

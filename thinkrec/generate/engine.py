@@ -65,9 +65,14 @@ class GenResult:
 
     id: str
     text: str
-    token_ids: tuple[int, ...] = field(default=(), repr=False)
+    token_ids: tuple[int, ...] = field(default=(), repr=False)  # empty where a server tells none
     finish_reason: Literal["stop", "length", "error"] = "stop"
     error: str = ""
+    num_tokens: int = 0  # generated, the end token left out where that is known
+
+
+class EngineDied(Exception):
+    """Raised by `generate` when the engine can answer nobody any more and must be opened again."""
 
 
 class Engine(Protocol):

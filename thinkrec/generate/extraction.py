@@ -10,12 +10,15 @@ from thinkrec.config import KeywordsSection
 from thinkrec.model.phrases import normal, occurs, words
 
 MAX_KEYWORD_WORDS = 4
+INSTRUCTION = (
+    "Name up to ten keywords of this text in its own words, the most telling first, separated by commas.\n"  # to models not taught here
+)
 SWAP_SHARE = 0.2  # of the words that are no keywords
 
 
-def write_prompt(text: str, max_words: int) -> str:
+def write_prompt(text: str, max_words: int, instruction: str = "") -> str:
     """The question about one text; the answer goes on with the keywords, separated by commas."""
-    return f"Text: {' '.join(text.split()[:max_words])}\nKeywords:"
+    return f"{instruction}Text: {' '.join(text.split()[:max_words])}\nKeywords:"
 
 
 def write_answer(keywords: Sequence[str]) -> str:
@@ -30,10 +33,13 @@ def parse(answer: str, complete: bool, stop_words: Iterable[str] = ()) -> list[s
 
 
 def clean(keywords: Iterable[str], stop_words: Iterable[str] = ()) -> list[str]:
-    """Lower case, single blanks, no quotes or full stops around, no stop words; each once, in order."""
+    """Lower case, single blanks, no quotes or full stops around, no stop words; in order, each once: "Sci-Fi" and "sci fi" are one."""
     cleaned = (" ".join(keyword.split()).strip(" .;:\"'").lower() for keyword in keywords)
-    refused = {word.lower() for word in stop_words}
-    return list(dict.fromkeys(keyword for keyword in cleaned if keyword and keyword not in refused))
+    first: dict[str, str] = {}
+    for keyword in cleaned:
+        first.setdefault(normal(keyword), keyword)
+    refused = {"", *map(normal, stop_words)}
+    return [keyword for form, keyword in first.items() if form not in refused]
 
 
 def ground(keywords: Iterable[str], text: str) -> tuple[list[str], dict[str, str]]:

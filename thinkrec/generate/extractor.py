@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 import torch
 
-from thinkrec.config import KeywordsSection, NanoSection
+from thinkrec.config import Config, KeywordsSection, NanoSection
 from thinkrec.errors import DataError
 from thinkrec.generate import extraction
 from thinkrec.generate.choose import open_engine
@@ -30,10 +30,10 @@ UNVARIED_SHARE = 0.1
 
 
 def run(job: Job) -> None:
-    """Write `model/` and its precision and recall on held-out items; inputs ingest. Does nothing unless keywords.source = "engine"."""
+    """Write `model/` and its precision and recall on held-out items; inputs ingest. Does nothing where another model reads, or none."""
     settings = job.config.keywords
-    job.draft.figures["used"] = settings.source == "engine"
-    if settings.source != "engine":
+    job.draft.figures["used"] = is_taught(job.config)
+    if not is_taught(job.config):
         return
     items = pl.read_parquet(job.inputs["ingest"].path("items.parquet")).drop_nulls(["text", "categories"])
     lessons = [(text, extraction.lesson(text, names, settings)) for text, names in zip(items["text"], items["categories"], strict=True)]
@@ -43,7 +43,7 @@ def run(job: Job) -> None:
             f"the keyword extractor has nothing to learn from: {len(items)} items have text and categories, "
             "and none of them names a category in its text",
             str(job.inputs["ingest"].path("items.parquet")),
-            'set keywords.source = "categories" or "none"',
+            'set keywords.source = "categories" or "none", or name a model folder as keywords.extractor',
         )
     random.Random(job.config.run.seed).shuffle(lessons)
     num_held_out = min(int(len(lessons) * HELD_OUT_SHARE), MAX_HELD_OUT)
@@ -60,6 +60,11 @@ def run(job: Job) -> None:
         answers = [(result.text, result.finish_reason == "stop") for result in engine.generate(requests)]
         engine.close()
         job.draft.figures.update(judge(answers, held_out, settings))
+
+
+def is_taught(config: Config) -> bool:
+    """Whether the run teaches an extractor of its own."""
+    return (config.keywords.source, config.keywords.extractor, config.engine.kind) == ("engine", "nano", "hf")
 
 
 def judge(answers: Sequence[tuple[str, bool]], lessons: Sequence[Lesson], settings: KeywordsSection) -> dict[str, float]:

@@ -92,7 +92,7 @@ class HfEngine:
         text = str(self.tokenizer.decode(ids, skip_special_tokens=True))
         cut = _first_stop(text, request.params.stop)
         ended = end is not None or cut is not None
-        return GenResult(request.id, text[:cut], ids, "stop" if ended else "length")
+        return GenResult(request.id, text[:cut], ids, "stop" if ended else "length", num_tokens=len(ids))
 
 
 class _Sampler(LogitsProcessor):  # type: ignore[misc]

@@ -1,31 +1,38 @@
-"""Stage "keywords": at most ten keywords an item, every one of them to be found in the item's own text (D28)."""
+"""Stage "keywords": at most ten keywords an item, every one of them to be found in the item's own text (D28).
+
+The ledger keeps what the engine wrote. What of it may stay is decided here, so another stop list asks nobody again, and a grown
+catalogue asks about its new items only (a nano extractor learns from the catalogue, so a grown one is another model, which reads all).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pyarrow as pa
 
-from thinkrec.config import KeywordsSection
+from thinkrec.config import EngineSection, KeywordsSection
 from thinkrec.data.schema import KEYWORDS
 from thinkrec.generate import extraction
+from thinkrec.generate.choose import model_hash, open_engine
 from thinkrec.generate.engine import Engine, GenParams, GenRequest
+from thinkrec.generate.extractor import is_taught
 from thinkrec.generate.stream import Row, stream, write_table
 from thinkrec.job import Job
 from thinkrec.model.tables import Places
 
+QUESTIONS = pa.schema([pa.field("id", pa.string(), nullable=False), pa.field("prompt", pa.string(), nullable=False)])
 ANSWERS = pa.schema(
     [
         pa.field("id", pa.string(), nullable=False),
         pa.field("text", pa.string(), nullable=False),  # as the engine wrote it
         pa.field("finish_reason", pa.string(), nullable=False),
         pa.field("error", pa.string(), nullable=False),
-        pa.field("keywords", pa.list_(pa.string()), nullable=False),
-        pa.field("refused", pa.list_(pa.string()), nullable=False),
-        pa.field("reasons", pa.list_(pa.string()), nullable=False),  # one for each of `refused`
+        pa.field("num_tokens", pa.int32(), nullable=False),
     ]
 )
 QUARANTINE = pa.schema(
@@ -40,75 +47,101 @@ QUARANTINE = pa.schema(
 
 def run(job: Job) -> None:
     """Write keywords.parquet (schema.KEYWORDS, in the order of items.parquet); inputs ingest, extractor."""
-    settings = job.config.keywords
+    settings, stop_words = job.config.keywords, job.config.keywords.refused(job.config.prompt.domain)
     items = pl.read_parquet(job.inputs["ingest"].path("items.parquet"))
     answers = _ask(job, items) if settings.source == "engine" else {}
-    rows = [_row(item, answers.get(item["item_id"]), settings) for item in items.iter_rows(named=True)]
+    readings = {}
+    for identity, text in items.filter(_has_text()).select("item_id", "text").iter_rows():
+        if answer := answers.get(identity):
+            readings[identity] = read(answer, text, stop_words)
+    rows = [_row(item, readings.get(item["item_id"]), settings, stop_words) for item in items.iter_rows(named=True)]
     write_table(job, "keywords.parquet", rows, KEYWORDS)
-    refused = list(_refused(answers))
-    write_table(job, "quarantine/keywords.parquet", refused, QUARANTINE)
+    write_table(job, "quarantine/keywords.parquet", list(_quarantine(answers, readings)), QUARANTINE)
     num_keywords = sum(len(row["keywords"]) for row in rows)
-    num_kept = sum(len(answer["keywords"]) for answer in answers.values())
-    num_refused = sum(len(answer["refused"]) for answer in answers.values())
+    num_kept = sum(len(reading.kept) for reading in readings.values())
+    num_refused = sum(len(reading.refused) for reading in readings.values())
     job.draft.figures.update(
         num_items=len(rows),
         num_keywords=num_keywords,
         mean_per_item=num_keywords / max(1, len(rows)),
         num_without=sum(not row["keywords"] for row in rows),
         num_without_text=items.select(_has_text().not_().sum()).item(),
-        num_errors=sum(bool(answer["error"]) for answer in answers.values()),
+        num_errors=sum(bool(reading.error) for reading in readings.values()),
         num_refused=num_refused,
+        num_tokens=sum(answer["num_tokens"] for answer in answers.values()),
         grounding_rate=num_kept / (num_kept + num_refused) if num_kept + num_refused else None,
     )
 
 
 @dataclass(frozen=True)
-class Extract:
-    """Asks for the keywords of rows (id, text) and keeps those that are grounded."""
+class Reading:
+    """What an answer comes to: keywords that may stay, the others with the reason why not, and why there is no answer at all."""
 
-    settings: KeywordsSection
+    kept: list[str]
+    refused: dict[str, str]
+    error: str = ""
+
+
+def read(answer: Mapping[str, Any], text: str, stop_words: tuple[str, ...] = ()) -> Reading:
+    """Read an engine's answer about an item with this text."""
+    if answer["error"]:
+        return Reading([], {}, answer["error"])
+    return Reading(*extraction.ground(extraction.parse(answer["text"], answer["finish_reason"] == "stop", stop_words), text))
+
+
+@dataclass(frozen=True)
+class Extract:
+    """Asks for the keywords of rows (id, prompt)."""
+
+    max_tokens: int
 
     def __call__(self, engine: Engine, rows: list[Row]) -> list[Row]:
-        settings = self.settings
-        prompts = [extraction.write_prompt(row["text"], settings.max_words) for row in rows]
-        params = GenParams(settings.max_tokens, stop=("\n",))
-        results = engine.generate([GenRequest(row["id"], prompt, params) for row, prompt in zip(rows, prompts, strict=True)])
-        answers = []
-        for row, result in zip(rows, results, strict=True):
-            found = extraction.parse(result.text, result.finish_reason == "stop", settings.stop_words)
-            kept, refused = extraction.ground(found, row["text"])
-            answer = {"id": row["id"], "text": result.text, "finish_reason": result.finish_reason, "error": result.error}
-            answers.append(answer | {"keywords": kept, "refused": list(refused), "reasons": list(refused.values())})
-        return answers
+        params = GenParams(self.max_tokens, stop=("\n",))
+        results = engine.generate([GenRequest(row["id"], row["prompt"], params) for row in rows])
+        return [{name: getattr(result, name) for name in ANSWERS.names} for result in results]
 
 
 def _ask(job: Job, items: pl.DataFrame) -> dict[str, Row]:
-    asked = items.filter(_has_text()).select(pl.col("item_id").alias("id"), "text")
-    job.say("keywords", num_items=len(items), num_asked=len(asked))
-    model = partial(Places(job.places()).path, "extractor", "model")
-    answers = stream(
-        job, asked.to_arrow().cast(pa.schema([("id", pa.string()), ("text", pa.string())])), Extract(job.config.keywords), ANSWERS, model
-    )
+    settings, engine = job.config.keywords, job.config.engine
+    asked = items.filter(_has_text())
+    instruction = "" if is_taught(job.config) else extraction.INSTRUCTION
+    prompts = [extraction.write_prompt(text, settings.max_words, instruction) for text in asked["text"]]
+    questions = pa.table({"id": asked["item_id"].to_list(), "prompt": prompts}, schema=QUESTIONS)
+    model = partial(reader, Places(job.places()), engine, settings.extractor)
+    recipe = {"version": 1, "model": model_hash(engine, model()), "max_tokens": settings.max_tokens}
+    answers = stream(job, "keywords", recipe, questions, Extract(settings.max_tokens), ANSWERS, partial(_open, engine, model))
     return {row["id"]: row for row in answers.to_pylist()}
 
 
-def _row(item: Row, answer: Row | None, settings: KeywordsSection) -> Row:
+def reader(places: Places, engine: EngineSection, extractor: str) -> str | Path:
+    """The model that reads keywords: a server's, the one taught here, or the user's own folder."""
+    if engine.kind == "http":
+        return engine.http.model
+    return places.path("extractor", "model") if extractor == "nano" else Path(extractor).absolute()
+
+
+def _open(engine: EngineSection, model: Any) -> Engine:
+    return open_engine(engine, model())
+
+
+def _row(item: Row, reading: Reading | None, settings: KeywordsSection, stop_words: tuple[str, ...]) -> Row:
     """The engine's keywords, else (no text, no answer, or by choice) the categories, else none."""
-    if answer and not answer["error"]:
-        found, source = answer["keywords"], "engine"
+    if reading and not reading.error:
+        found, source = reading.kept, "engine"
     elif item["categories"] and settings.source != "none":
-        found, source = extraction.clean(item["categories"], settings.stop_words), "categories"
+        found, source = extraction.clean(item["categories"], stop_words), "categories"
     else:
         found, source = [], "none"
     return {"item_id": item["item_id"], "keywords": found[: settings.max_per_item], "source": source}
 
 
-def _refused(answers: dict[str, Row]) -> Iterator[Row]:
-    for answer in answers.values():
-        if answer["error"]:
-            yield {"item_id": answer["id"], "keyword": None, "reason": answer["error"], "answer": answer["text"]}
-        for keyword, reason in zip(answer["refused"], answer["reasons"], strict=True):
-            yield {"item_id": answer["id"], "keyword": keyword, "reason": reason, "answer": answer["text"]}
+def _quarantine(answers: Mapping[str, Row], readings: Mapping[str, Reading]) -> Iterator[Row]:
+    for identity, reading in readings.items():
+        row = {"item_id": identity, "answer": answers[identity]["text"]}
+        if reading.error:
+            yield row | {"keyword": None, "reason": reading.error}
+        for keyword, reason in reading.refused.items():
+            yield row | {"keyword": keyword, "reason": reason}
 
 
 def _has_text() -> pl.Expr:

@@ -1,87 +1,110 @@
-"""Rows through an engine by Ray Data: each actor holds one engine, answers stream to parquet, and every row is accounted for.
+"""Rows through an engine by Ray Data: each actor holds one engine, takes shards, and commits each to the ledger itself.
 
-Ray Data keeps no order, so rows carry ids. Blocks are cut beforehand and an actor takes a block at a time, so that the same rows share a
-batch in every run.
+What travels through Ray is the names of shards; rows and answers lie in the ledger. So a driver or an actor may be killed at any moment:
+what is lost is the shards that were being answered, and the next actor, or the next run, takes them up again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
+import time
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pyarrow import fs
 
 from thinkrec.config import EngineSection
 from thinkrec.errors import EnvironmentFault, StageFailed, ThinkrecError
-from thinkrec.generate.choose import open_engine
-from thinkrec.generate.engine import Engine
+from thinkrec.generate.engine import Engine, EngineDied
+from thinkrec.generate.guard import Guard
+from thinkrec.generate.ledger import Ledger
 from thinkrec.job import Job
-from thinkrec.store import open_root
+from thinkrec.store import digest
 
 Row = dict[str, Any]
 Ask = Callable[[Engine, list[Row]], list[Row]]
-BATCHES_PER_BLOCK = 4  # prompts are sorted by length within a block
+Open = Callable[[], Engine]
 
 
-def stream(job: Job, rows: pa.Table, ask: Ask, schema: pa.Schema, model: Callable[[], Path]) -> pa.Table:
-    """`ask(engine, rows)` over all rows; the answers, sorted by their string column `id`, stay in `answers/` of the draft.
+def stream(job: Job, name: str, recipe: Mapping[str, Any], rows: pa.Table, ask: Ask, schema: pa.Schema, open_engine: Open) -> pa.Table:
+    """`ask(engine, rows)` over all rows that the ledger does not know yet; the answers to all, in no order.
 
-    `model()` is called in each actor and names its model folder. `ask` may give several answers to a row, but each row needs one at least.
-    Raises StageFailed when rows got lost, EnvironmentFault when the cluster has too few CPUs.
+    `recipe` says what decides an answer beside row and engine: of another recipe nothing is reused. `open_engine()` is called in each
+    actor. `ask` may give several answers (id, attempt) to a row, but each row needs one at least. Raises StageFailed when rows got lost
+    or too many went wrong, EnvironmentFault when the cluster has too few CPUs.
     """
+    settings = job.config.engine
+    ledger = Ledger(job.store.place("ledger", f"{name}-{digest([settings.kind, recipe])[:16]}"), schema)
+    with ledger.deal(rows.to_batches(), rows.num_rows) as parts:
+        shards, num_new = [], 0
+        for missing in ledger.missing(parts, shard_rows(settings, rows.num_rows)):
+            shards.append(ledger.ask(missing))
+            num_new += missing.num_rows
+        job.say("generation", what=name, num_rows=rows.num_rows, num_new=num_new, num_shards=len(shards), ledger=ledger.uri)
+        job.draft.figures.setdefault("num_generated", 0)
+        job.draft.figures["num_generated"] += num_new
+        if shards:
+            _run(settings, job.config.train.use_gpu, ledger, shards, ask, open_engine)
+        answers = pa.concat_tables([schema.empty_table(), *ledger.answers(parts)])
+    ledger.sweep()
+    return answers
+
+
+def shard_rows(settings: EngineSection, num_rows: int) -> int:
+    """Rows of a shard: few enough that every actor gets one."""
+    return max(1, min(settings.shard_rows, -(-num_rows // settings.num_actors)))
+
+
+def _run(settings: EngineSection, use_gpu: bool, ledger: Ledger, shards: list[str], ask: Ask, open_engine: Open) -> None:
     import ray.data
 
-    settings = job.config.engine
-    use_gpu = job.config.train.use_gpu
-    out = f"{job.draft.uri}/answers"
-    if rows.num_rows:
-        _check_cpus(settings)
-        size = settings.batch_size * BATCHES_PER_BLOCK
-        blocks = [rows.slice(start, size) for start in range(0, rows.num_rows, size)]
-        answers = ray.data.from_arrow(blocks).map_batches(
-            Asker,
-            fn_constructor_kwargs={"settings": settings, "ask": ask, "schema": schema, "model": model},
-            batch_size=None,
-            batch_format="pyarrow",
-            compute=ray.data.ActorPoolStrategy(size=settings.num_actors),
-            num_cpus=1,
-            num_gpus=1 if use_gpu else 0,
-        )
-        answers.context.raise_original_map_exception = True  # else our errors arrive as the text of Ray's own
-        try:
-            answers.write_parquet(out)
-        except ray.exceptions.RayTaskError as error:
-            if isinstance(error.cause, ThinkrecError):
-                raise error.cause from None
-            raise StageFailed(f"the engine failed: {error.cause!r}", out, "run the same command again") from error
-    return check_complete(rows, _read(out, schema), out)
+    _check_cpus(settings)
+    done = ray.data.from_items([{"shard": name} for name in shards], override_num_blocks=len(shards)).map_batches(
+        Asker,
+        fn_constructor_kwargs={"ledger": ledger, "ask": ask, "open_engine": open_engine, "max_error_share": settings.max_error_share},
+        batch_size=1,
+        compute=ray.data.ActorPoolStrategy(size=settings.num_actors, max_concurrent_calls_per_actor=settings.num_shards_at_once),
+        num_cpus=1,
+        num_gpus=1 if use_gpu and settings.kind == "hf" else 0,
+    )
+    done.context.raise_original_map_exception = True  # else our errors arrive as the text of Ray's own
+    try:
+        for _ in done.iter_batches(batch_size=None):
+            pass
+    except ray.exceptions.RayTaskError as error:
+        if isinstance(error.cause, ThinkrecError):
+            raise error.cause from None
+        raise StageFailed(f"the engine failed: {error.cause!r}", ledger.uri, "run the same command again") from error
 
 
 class Asker:
-    """The map: one engine, kept for the life of its actor."""
+    """The map: one engine, kept for the life of its actor; shards in, committed to the ledger, out."""
 
-    def __init__(self, settings: EngineSection, ask: Ask, schema: pa.Schema, model: Callable[[], Path]) -> None:
-        self._engine, self._ask, self._schema = open_engine(settings, model()), ask, schema
+    def __init__(self, ledger: Ledger, ask: Ask, open_engine: Open, max_error_share: float) -> None:
+        self._ledger, self._ask, self._open, self._max_error_share = ledger, ask, open_engine, max_error_share
+        self._engine = open_engine()
 
-    def __call__(self, batch: pa.Table) -> pa.Table:
-        return pa.Table.from_pylist(self._ask(self._engine, batch.to_pylist()), schema=self._schema)
+    def __call__(self, batch: Mapping[str, Any]) -> dict[str, list[str]]:
+        for name in batch["shard"]:
+            self.answer(str(name))
+        return {"shard": list(batch["shard"])}
 
-
-def check_complete(asked: pa.Table, answers: pa.Table, where: str) -> pa.Table:
-    """The answers by id; raises StageFailed unless they are about exactly the rows asked, and no answer (id, attempt) is there twice."""
-    wanted, found = set(asked["id"].to_pylist()), set(answers["id"].to_pylist())
-    if wanted != found or len(wanted) != asked.num_rows:
-        missing, foreign = len(wanted - found), len(found - wanted)
-        raise StageFailed(
-            f"{missing} of {asked.num_rows} rows have no answer, {foreign} answers no row", where, "run the same command again"
-        )
-    keys = [name for name in ("id", "attempt") if name in answers.column_names]
-    if answers.group_by(keys).aggregate([]).num_rows != answers.num_rows:
-        raise StageFailed("an answer was written twice", where, "run the same command again")
-    return answers.sort_by([(key, "ascending") for key in keys])
+    def answer(self, name: str) -> None:
+        """Answer one shard and commit it; does nothing if somebody else has."""
+        if self._ledger.has(name):
+            return
+        rows, begun = self._ledger.asked(name), time.monotonic()
+        while True:
+            guard = Guard(self._engine, self._ledger.note(name))
+            try:
+                answers = self._ask(guard, rows.drop_columns(["key"]).to_pylist())
+                break
+            except EngineDied:
+                self._engine.close()
+                self._engine = self._open()
+        guard.check(self._max_error_share)
+        table = pa.Table.from_pylist(answers, schema=self._ledger.schema)
+        self._ledger.commit(name, rows, table, {"num_errors": guard.num_errors, "wall_s": round(time.monotonic() - begun, 3)})
 
 
 def write_table(job: Job, name: str, rows: list[Row], schema: pa.Schema) -> None:
@@ -89,13 +112,6 @@ def write_table(job: Job, name: str, rows: list[Row], schema: pa.Schema) -> None
     path = job.draft.folder / name
     path.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(pa.Table.from_pylist(rows, schema=schema), path, compression="zstd")
-
-
-def _read(uri: str, schema: pa.Schema) -> pa.Table:
-    system, path = open_root(uri)
-    if system.get_file_info(path).type == fs.FileType.NotFound:
-        return schema.empty_table()
-    return pq.read_table(path, filesystem=system, schema=schema)
 
 
 def _check_cpus(settings: EngineSection) -> None:

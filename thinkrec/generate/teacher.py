@@ -1,20 +1,22 @@
-"""Stage "teacher": the model whose reasoning the run learns from: a folder of the user's, or `nano`, the base taught by lessons.py."""
+"""Stage "teacher": the models whose reasoning the run learns from: the user's folders, a server's, or `nano`, the base taught by rule."""
 
 from __future__ import annotations
 
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
-from thinkrec.data.history import TRAIN, Interactions
+from thinkrec.config import EngineSection, TeacherSection
+from thinkrec.data.history import Interactions
 from thinkrec.errors import DataError
-from thinkrec.generate.choose import open_engine
+from thinkrec.generate.choose import model_hash, open_engine
 from thinkrec.generate.engine import GenParams, GenRequest
 from thinkrec.generate.lessons import write_lesson
 from thinkrec.generate.quality import split_verdict
+from thinkrec.generate.sample import askable
 from thinkrec.generate.school import lesson_row, teach
 from thinkrec.generate.stream import write_table
 from thinkrec.job import Job
@@ -22,7 +24,7 @@ from thinkrec.model.base import check_folder, load_model, load_tokenizer
 from thinkrec.model.claims import Facts, check_claims, facts_of
 from thinkrec.model.prompt import Prompt, Template
 from thinkrec.model.tables import Places, Tables, item_texts, load_priors
-from thinkrec.store import fingerprint, read_json, write_json
+from thinkrec.store import read_json, write_json
 
 LESSONS = pa.schema([pa.field("row", pa.int64(), nullable=False), pa.field("text", pa.string(), nullable=False)])
 MAX_LESSON_SHARE = 0.5  # of the train rows; traces are asked about the others
@@ -30,42 +32,70 @@ NUM_CHECKS = 200
 
 
 def run(job: Job) -> None:
-    """Write teacher.json (name, path; "" for `model/` here) and lessons.parquet, the rows taught; inputs ingest, keywords, base."""
+    """Write teachers.json (name, path; "" for `model/` here, and hash of each) and lessons.parquet, the rows taught; inputs ingest,
+    keywords, base."""
+    job.draft.figures["used"] = job.config.traces.enabled
+    if not job.config.traces.enabled:
+        return
+    taught: list[dict[str, Any]] = []
+    found = [_teacher(job, teacher, taught) for teacher in job.config.traces.teachers]
+    write_table(job, "lessons.parquet", taught, LESSONS)
+    write_json(f"{job.draft.folder}/teachers.json", {"teachers": [asdict(teacher) for teacher in found]})
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """One source of reasoning: its folder ("" where a server has none for us) and the hash of its model."""
+
+    name: str
+    folder: str
+    hash: str
+    weight: float
+    taught_here: bool
+
+    def model(self, engine: EngineSection) -> str:
+        """What open_engine takes."""
+        return self.name if engine.kind == "http" else self.folder
+
+
+def load_teachers(places: Places) -> list[Teacher]:
+    """The teachers of a run, their folders where this process finds them."""
+    found = [Teacher(**entry) for entry in (read_json(str(places.path("teacher", "teachers.json"))) or {})["teachers"]]
+    return [replace(teacher, folder=str(places.path("teacher", "model"))) if teacher.taught_here else teacher for teacher in found]
+
+
+def _teacher(job: Job, settings: TeacherSection, taught: list[dict[str, Any]]) -> Teacher:
+    """A teacher of the run file; one that is taught here adds the rows it was taught to `taught`."""
+    if settings.path == "nano":
+        digest = model_hash(job.config.engine, _teach(job, taught))
+        return Teacher(settings.name, "", digest, settings.weight, taught_here=True)
+    folder = str(Path(settings.path).absolute()) if settings.path else ""
+    model = settings.name if job.config.engine.kind == "http" else check_folder(folder)
+    return Teacher(settings.name, folder, model_hash(job.config.engine, model), settings.weight, taught_here=False)
+
+
+def _teach(job: Job, taught: list[dict[str, Any]]) -> Path:
+    """Teach the base to reason; returns its folder."""
     settings = job.config.traces
-    job.draft.figures["used"] = settings.enabled
-    if not settings.enabled:
-        return
-    if settings.teacher != "nano":
-        folder = check_folder(settings.teacher).absolute()
-        _announce(job, folder.name, str(folder), fingerprint(folder))
-        write_table(job, "lessons.parquet", [], LESSONS)
-        return
     base = Places(job.places()).path("base", "model")
-    tables = teacher_tables(job, base)
+    tables = teacher_tables(job, load_tokenizer(base))
     lessons, others = _deal(tables.interactions, settings.num_lessons, job.config.run.seed)
     texts = [write_lesson(read_prompt(tables, position)[1]) for position in lessons]
     rows = [_row(tables, position, text) for position, text in zip(lessons, texts, strict=True)]
     job.say("teacher lessons", num_lessons=len(rows), example=texts[0])
     folder = teach(job, load_model(base, "float32").requires_grad_(True), tables.template.tokenizer, rows, settings.num_epochs, settings.lr)
-    _announce(job, "nano", "", "")
-    taught = [{"row": int(tables.interactions.row[at]), "text": text} for at, text in zip(lessons, texts, strict=True)]
-    write_table(job, "lessons.parquet", taught, LESSONS)
+    taught += [{"row": int(tables.interactions.row[at]), "text": text} for at, text in zip(lessons, texts, strict=True)]
     job.draft.figures.update(num_lessons=len(rows), **_examine(job, tables, folder, others[:NUM_CHECKS]))
+    return folder
 
 
-def teacher_folder(places: Places) -> Path:
-    """The Hugging Face folder of the teacher: made here, or the user's own."""
-    pointer = read_json(str(places.path("teacher", "teacher.json"))) or {}
-    return Path(pointer["path"]) if pointer["path"] else places.path("teacher", "model")
-
-
-def teacher_tables(job: Job, folder: Path) -> Tables:
+def teacher_tables(job: Job, tokenizer: Any) -> Tables:
     """Interactions and a template that asks to think first, written with the teacher's own tokenizer."""
     places = Places(job.places())
     data = Interactions.load(places.path("ingest"))
     prompt = job.config.prompt.model_copy(update={"slots": "none", "answer": "after"})
     items = item_texts(places)
-    template = Template(load_tokenizer(folder), items, prompt, load_priors(job.config, places, data, items))
+    template = Template(tokenizer, items, prompt, load_priors(job.config, places, data, items))
     return Tables(data, template, None, None)
 
 
@@ -74,12 +104,6 @@ def read_prompt(tables: Tables, position: int) -> tuple[Prompt, Facts]:
     history, target = tables.history(position), int(tables.interactions.item[position])
     prompt = tables.prompt(position)
     return prompt, facts_of(tables.template, history, target, prompt)
-
-
-def askable(data: Interactions) -> NDArray[np.int64]:
-    """Positions of the train rows with something before them to reason about."""
-    found: NDArray[np.int64] = np.flatnonzero((data.split == TRAIN) & (np.arange(len(data)) > data.offsets[data.user]))
-    return found
 
 
 def _deal(data: Interactions, num_lessons: int, seed: int) -> tuple[list[int], list[int]]:
@@ -95,10 +119,6 @@ def _deal(data: Interactions, num_lessons: int, seed: int) -> tuple[list[int], l
 def _row(tables: Tables, position: int, text: str) -> tuple[list[int], list[float]]:
     """Prompt, analysis and the row's own verdict: the teacher thinks, then decides."""
     return lesson_row(tables.prompt(position).ids, tables.template.answer(bool(tables.interactions.label[position]), text))
-
-
-def _announce(job: Job, name: str, path: str, digest: str) -> None:
-    write_json(f"{job.draft.folder}/teacher.json", {"name": name, "path": path, "fingerprint": digest})
 
 
 def _examine(job: Job, tables: Tables, folder: Path, positions: list[int]) -> dict[str, Any]:

@@ -1,14 +1,15 @@
-"""Stage "traces": the teacher reasons over train rows it was not taught, and what passes the checks becomes training text.
+"""Stage "traces": teachers reason over train rows that none was taught, and what passes the checks becomes training text.
 
-A wrong or unusable answer is asked for again with another seed, a bounded number of times (D12). Nobody tells the teacher the answer unless
-traces.allow_hint says so, once and last, and then the row says `hinted`.
+The ledger keeps every attempt as the teacher wrote it. Here each is judged, and whatever is refused goes to quarantine with its reason. A
+row whose prompt is unchanged is not asked again, even where the catalogue has since brought keywords its traces are now judged by.
 """
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 
@@ -16,161 +17,151 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from thinkrec.config import TracesSection
+from thinkrec.config import EngineSection, TracesSection
+from thinkrec.data.history import Interactions
 from thinkrec.data.schema import TRACES
-from thinkrec.generate import quality
-from thinkrec.generate.engine import Engine, GenParams, GenRequest, GenResult
+from thinkrec.generate import quality, sample
+from thinkrec.generate.choose import open_engine
+from thinkrec.generate.dialogue import ATTEMPTS, HINTS, ORDER, QUESTIONS, AskTeacher, judge
+from thinkrec.generate.engine import Engine
 from thinkrec.generate.stream import Row, stream, write_table
-from thinkrec.generate.teacher import askable, read_prompt, teacher_folder, teacher_tables
+from thinkrec.generate.teacher import Teacher, load_teachers, read_prompt, teacher_tables
 from thinkrec.job import Job
-from thinkrec.model.claims import Facts, check_claims
+from thinkrec.model.base import load_tokenizer
 from thinkrec.model.phrases import normal
-from thinkrec.model.tables import Places, Tables
-from thinkrec.store import digest, read_json
+from thinkrec.model.prompt import ANSWER
+from thinkrec.model.tables import Places, Tables, base_folder
 
-HINTS = ("Hint: the user did not like the next one.\n", "Hint: the user did like the next one.\n")  # by label
-
-QUESTIONS = pa.schema(
-    [
-        pa.field("id", pa.string(), nullable=False),  # the row number as text
-        pa.field("user_id", pa.string(), nullable=False),
-        pa.field("label", pa.int8(), nullable=False),
-        pa.field("prefix", pa.list_(pa.int32()), nullable=False),
-        pa.field("hint", pa.list_(pa.int32()), nullable=False),  # goes between prefix and suffix
-        pa.field("suffix", pa.list_(pa.int32()), nullable=False),
-        pa.field("facts", pa.string(), nullable=False),  # claims.Facts as JSON
-    ]
+# The settings on which an attempt, or the asking again, depends.
+DECIDES = (
+    "temperature",
+    "max_tokens",
+    "max_attempts",
+    "allow_hint",
+    "min_words",
+    "max_words",
+    "min_right_share",
+    "min_taste_share",
+    "max_contrary",
 )
-ATTEMPTS = pa.schema(
+QUARANTINE = pa.schema(
     [
-        pa.field("id", pa.string(), nullable=False),
-        *(field for field in TRACES if field.name not in ("row", "verdict")),
+        *(field for field in TRACES if field.name != "verdict"),
         pa.field("verdict", pa.int8()),
-        pa.field("num_claims", pa.int32(), nullable=False),
-        pa.field("num_right", pa.int32(), nullable=False),
-        pa.field("reason", pa.string(), nullable=False),  # of the refusal; empty = accepted
+        *(pa.field(name, pa.int32(), nullable=False) for name in ("num_claims", "num_right", "num_tastes", "num_tastes_right")),
+        pa.field("reason", pa.string(), nullable=False),
         pa.field("detail", pa.string(), nullable=False),
     ]
 )
-QUARANTINE = pa.schema([TRACES.field("row"), *(field for field in ATTEMPTS if field.name != "id")])
+ASKED = pa.schema([TRACES.field("row"), TRACES.field("teacher"), pa.field("prompt", pa.string(), nullable=False)])
 
 
 def run(job: Job) -> None:
-    """Write traces.parquet (schema.TRACES, by row); inputs ingest, keywords, cluster, base, teacher."""
+    """Write traces.parquet (schema.TRACES, by row), what was refused, and questions.parquet, the prompts as text; inputs ingest, keywords,
+    cluster, base, teacher."""
     job.draft.figures["used"] = job.config.traces.enabled
     if not job.config.traces.enabled:
         write_table(job, "traces.parquet", [], TRACES)
         return
-    pointer = read_json(str(job.inputs["teacher"].path("teacher.json"))) or {}
-    attempts = _ask(job, str(pointer["name"]))
-    refuse_repeated(attempts, job.config.traces.max_same_text)
+    teachers = load_teachers(Places(job.places()))
+    asked: list[Row] = []
+    attempts: list[Row] = []
+    for teacher, rows in _deal(job, teachers):
+        questions, answers = _ask(job, teacher, rows)
+        asked += questions
+        attempts += answers
+    asked.sort(key=lambda question: question["row"])
+    attempts.sort(key=lambda attempt: (attempt["row"], attempt["attempt"]))
+    refuse_repeated(attempts, job.config.traces)
     accepted = [attempt for attempt in attempts if not attempt["reason"]]
     refused = [attempt for attempt in attempts if attempt["reason"]]
     write_table(job, "traces.parquet", accepted, TRACES)
     write_table(job, "quarantine/traces.parquet", refused, QUARANTINE)
-    job.draft.figures.update(
-        teacher=pointer["name"],
-        num_asked=len({attempt["row"] for attempt in attempts}),
-        num_attempts=len(attempts),
-        num_accepted=len(accepted),
-        num_hinted=sum(attempt["hinted"] for attempt in accepted),
-        claim_rate=sum(a["num_right"] for a in accepted) / max(1, sum(a["num_claims"] for a in accepted)),
-        refused=dict(Counter(attempt["reason"] for attempt in refused)),
-    )
+    write_table(job, "questions.parquet", asked, ASKED)
+    job.draft.figures.update(summary(attempts), teacher=", ".join(teacher.name for teacher in teachers))
+    job.draft.figures["refused"] = dict(Counter(attempt["reason"] for attempt in refused))
+    if len(teachers) > 1:
+        by_name = {teacher.name: [a for a in attempts if a["teacher"] == teacher.name] for teacher in teachers}
+        job.draft.figures["teachers"] = {name: summary(theirs) for name, theirs in by_name.items()}
 
 
-def refuse_repeated(attempts: list[Row], max_same_text: int) -> None:
-    """Refuse accepted attempts whose text stood `max_same_text` times before: a teacher that says one thing to all has said nothing."""
+def refuse_repeated(attempts: list[Row], settings: TracesSection) -> None:
+    """Refuse accepted attempts that `max_same_text` others before say, too: a teacher that tells all the same has told nothing."""
     accepted = [attempt for attempt in attempts if not attempt["reason"]]
-    for attempt, repeated in zip(accepted, quality.repeated([a["text"] for a in accepted], max_same_text), strict=True):
-        attempt["reason"] = quality.SAME_TEXT if repeated else ""
+    marks = quality.repeated([a["text"] for a in accepted], settings.max_same_text, settings.same_share)
+    for attempt, is_repeated in zip(accepted, marks, strict=True):
+        attempt["reason"] = quality.SAME_TEXT if is_repeated else ""
 
 
-def _ask(job: Job, teacher: str) -> list[Row]:
-    """Every attempt, by row and number."""
-    places = Places(job.places())
-    model = partial(teacher_folder, places)
-    questions = _questions(job, teacher_tables(job, model()))
-    job.say("traces", teacher=teacher, num_asked=len(questions))
-    keywords = pl.read_parquet(places.path("keywords", "keywords.parquet"), columns=["keywords"])["keywords"].explode().drop_nulls()
-    ask = AskTeacher(job.config.traces, job.config.run.seed, teacher, frozenset(map(normal, keywords.unique())))
-    answers = stream(job, pa.Table.from_pylist(questions, schema=QUESTIONS), ask, ATTEMPTS, model)
-    return sorted(({"row": int(answer["id"]), **answer} for answer in answers.to_pylist()), key=lambda a: (a["row"], a["attempt"]))
+def summary(attempts: Sequence[Row]) -> dict[str, Any]:
+    """What the report tells of some attempts: how many, and of the accepted ones the shares of claims and tastes that hold."""
+    accepted = [attempt for attempt in attempts if not attempt["reason"]]
+    num_asked = len({attempt["row"] for attempt in attempts})
+    return {
+        "num_asked": num_asked,
+        "num_attempts": len(attempts),
+        "num_accepted": len(accepted),
+        "num_hinted": sum(attempt["hinted"] for attempt in accepted),
+        "claim_rate": _share(accepted, "num_right", "num_claims"),
+        "taste_rate": _share(accepted, "num_tastes_right", "num_tastes"),
+        "num_tokens": sum(attempt["num_tokens"] for attempt in attempts),
+    }
 
 
-@dataclass(frozen=True)
-class AskTeacher:
-    """Asks about each row until an answer passes or the attempts are used up; every attempt is an answer of its own."""
-
-    settings: TracesSection
-    seed: int
-    teacher: str
-    vocabulary: frozenset[str]  # every keyword of the catalogue, normal form
-
-    def __call__(self, engine: Engine, rows: list[Row]) -> list[Row]:
-        # The same seedless question has the same answer: greedy, one attempt is all there is.
-        num_plain = self.settings.max_attempts if self.settings.temperature else 1
-        attempts: list[Row] = []
-        pending = rows
-        for number in range(num_plain + self.settings.allow_hint):
-            hinted = number == num_plain
-            results = engine.generate([self._request(row, number, hinted) for row in pending])
-            judged = [self._judge(row, result, number, hinted) for row, result in zip(pending, results, strict=True)]
-            attempts += judged
-            pending = [row for row, attempt in zip(pending, judged, strict=True) if attempt["reason"] not in ("", quality.ERROR)]
-        return attempts
-
-    def _request(self, row: Row, number: int, hinted: bool) -> GenRequest:
-        prompt = (*row["prefix"], *(row["hint"] if hinted else ()), *row["suffix"])
-        params = GenParams(self.settings.max_tokens, self.settings.temperature, seed=self._seed(row, number))
-        return GenRequest(row["id"], prompt, params)
-
-    def _seed(self, row: Row, number: int) -> int:
-        return int(digest([self.seed, row["id"], number])[:8], 16)
-
-    def _judge(self, row: Row, result: GenResult, number: int, hinted: bool) -> Row:
-        text, verdict = quality.split_verdict(result.text)
-        claims = check_claims(text, Facts(**json.loads(row["facts"])), self.vocabulary)
-        return {
-            "id": row["id"],
-            "user_id": row["user_id"],
-            "attempt": number,
-            "hinted": hinted,
-            "verdict": verdict,
-            "text": text,
-            "finish_reason": result.finish_reason,
-            "num_tokens": len(result.token_ids),
-            "teacher": self.teacher,
-            "seed": self._seed(row, number),
-            "num_claims": claims.num_claims,
-            "num_right": claims.num_right,
-            "reason": quality.refusal(result, row["label"], claims, self.settings),
-            "detail": result.error or ", ".join((*claims.unknown_keywords, *claims.unknown_titles)),
-        }
+def _share(attempts: Sequence[Row], part: str, whole: str) -> float:
+    return float(sum(a[part] for a in attempts) / max(1, sum(a[whole] for a in attempts)))
 
 
-def _questions(job: Job, tables: Tables) -> list[Row]:
+def _deal(job: Job, teachers: Sequence[Teacher]) -> list[tuple[Teacher, set[int]]]:
+    """The rows that each teacher is asked about."""
+    data = Interactions.load(job.inputs["ingest"].path())
+    lessons = pl.read_parquet(job.inputs["teacher"].path("lessons.parquet"))["row"]
+    clusters = pl.read_parquet(f"{job.inputs['cluster'].path('assignment')}/*.parquet", columns=["user_id", "cluster"])
+    positions = sample.askable(data)
+    positions = positions[~np.isin(data.row[positions], lessons.to_numpy())]
+    policy, seed = job.config.prompt.history_policy, job.config.run.seed
+    rows = data.row[sample.choose(data, positions, clusters, policy, job.config.traces, seed)]
+    number = sample.share_out(rows, [teacher.weight for teacher in teachers], seed + 1)
+    return [(teacher, set(rows[number == at].tolist())) for at, teacher in enumerate(teachers)]
+
+
+def _ask(job: Job, teacher: Teacher, rows: set[int]) -> tuple[list[Row], list[Row]]:
+    """What one teacher is asked, and every attempt it made, judged."""
+    places, settings, engine = Places(job.places()), job.config.traces, job.config.engine
+    tokenizer = load_tokenizer(teacher.folder or base_folder(places))
+    as_text = not teacher.folder or (engine.kind == "http" and engine.http.chat)
+    if as_text:
+        tokenizer.chat_template = None  # the server has its own
+    questions = _questions(teacher_tables(job, tokenizer), rows, as_text)
+    words = pl.read_parquet(places.path("keywords", "keywords.parquet"), columns=["keywords"])["keywords"].explode().drop_nulls()
+    vocabulary = frozenset(map(normal, words.unique()))
+    ask = AskTeacher(settings, job.config.run.seed, vocabulary)
+    recipe = {"version": 1, "model": teacher.hash, "seed": job.config.run.seed, **settings.model_dump(include={*DECIDES})}
+    table = pa.Table.from_pylist(questions, schema=QUESTIONS)
+    answers = stream(job, "traces", recipe, table, ask, ATTEMPTS, partial(_open, places, teacher.name, engine))
+    about = {question["id"]: question for question in questions}
+    made_by = {"teacher": teacher.name, "model": teacher.hash}
+    judged = [judge(about[answer["id"]], answer, settings, vocabulary) | made_by for answer in answers.to_pylist()]
+    asked = [{"row": int(q["id"]), "teacher": teacher.name, "prompt": json.loads(q["facts"])["shown"]} for q in questions]
+    return asked, judged
+
+
+def _open(places: Places, name: str, engine: EngineSection) -> Engine:
+    """The engine of a teacher, in the process that will use it."""
+    return open_engine(engine, next(teacher for teacher in load_teachers(places) if teacher.name == name).model(engine))
+
+
+def _questions(tables: Tables, rows: set[int], as_text: bool) -> list[Row]:
+    """QUESTIONS about these rows, by position in the log."""
     data, template = tables.interactions, tables.template
     hints = [template.tokenizer.encode(hint, add_special_tokens=False) for hint in HINTS]
     questions = []
-    for position in _sample(job, tables):
+    for position in np.flatnonzero(np.isin(data.row, list(rows))).tolist():
         prompt, facts = read_prompt(tables, position)
         label = int(data.label[position])
-        question: dict[str, Any] = {"id": str(data.row[position]), "user_id": data.user_ids[data.user[position]], "label": label}
-        parts = {"prefix": prompt.prefix, "hint": hints[label], "suffix": prompt.suffix, "facts": json.dumps(asdict(facts))}
-        questions.append(question | parts)
+        question = {"id": str(data.row[position]), "user_id": data.user_ids[data.user[position]], "label": label}
+        decode = partial(template.tokenizer.decode, skip_special_tokens=True)
+        texts = [decode(prompt.prefix), HINTS[label], decode(prompt.suffix).removesuffix(ANSWER) + ORDER]
+        said = {"parts": [], "texts": texts} if as_text else {"parts": [prompt.prefix, hints[label], prompt.suffix], "texts": []}
+        questions.append(question | said | {"facts": json.dumps(asdict(facts))})
     return questions
-
-
-def _sample(job: Job, tables: Tables) -> list[int]:
-    """Random positions that were no lessons, as evenly as they allow from every cluster and label."""
-    data = tables.interactions
-    lessons = pl.read_parquet(job.inputs["teacher"].path("lessons.parquet"))["row"]
-    clusters = pl.read_parquet(f"{job.inputs['cluster'].path('assignment')}/*.parquet", columns=["user_id", "cluster"])
-    positions = askable(data)
-    shuffled = np.random.default_rng((job.config.run.seed, 2)).permutation(positions[~np.isin(data.row[positions], lessons.to_numpy())])
-    rows = pl.DataFrame({"position": shuffled, "user_id": np.array(data.user_ids)[data.user[shuffled]], "label": data.label[shuffled]})
-    cells = rows.join(clusters, on="user_id", how="left", maintain_order="left")
-    turn = pl.int_range(pl.len()).over("cluster", "label")
-    chosen = cells.with_columns(turn=turn).sort("turn", maintain_order=True).head(job.config.traces.num_instances)
-    return chosen["position"].to_list()

@@ -48,7 +48,7 @@ def test_an_expert_without_test_rows_claims_nothing(judged: Artefact):
 def test_a_license_and_a_base_of_ones_own_are_named(judged: Artefact):
     report = report_of(judged)
     report["settings"]["evaluate"]["license"] = "apache-2.0"
-    report["settings"]["traces"]["teacher"] = "/models/Teacher-8B"
+    report["settings"]["traces"]["teachers"] = [{"name": "Teacher-8B", "path": "/models/Teacher-8B"}]
     report["settings"]["base"] |= {"source": "folder", "path": "/models/Some-Llama-1B"}
     data = ModelCard(cards(report)["global"]).data
     assert (data.license, data.base_model) == ("apache-2.0", "Some-Llama-1B")

@@ -5,6 +5,7 @@ import pytest
 from thinkrec.config import KeywordsSection
 from thinkrec.generate import extraction
 from thinkrec.generate.extractor import judge
+from thinkrec.generate.keywords import Reading, read
 from thinkrec.model.phrases import named, occurs
 
 TEXT = "A Sci-Fi heist among NOIR alleys.  Later come parties and an art thief."
@@ -40,6 +41,7 @@ def test_named_finds_phrases_of_the_vocabulary_only():
         (" noir\nText: another item", True, ["noir"]),
         ("", True, []),
         ("\n", True, []),
+        (" sci-fi, heist, Sci Fi, --, THE", True, ["sci-fi", "heist"]),  # one thing in two spellings, and nothing at all
     ],
 )
 def test_answers_are_read_strictly_and_in_order(answer, complete, keywords):
@@ -78,3 +80,22 @@ def test_precision_and_recall_are_counted_over_keywords():
     answers = [(" heist, romance", True), (" desert, pirates, the", True)]
     figures = judge(answers, lessons, KeywordsSection())
     assert figures == {"precision": 3 / 4, "recall": 3 / 4}  # romance is not grounded, so it is not found either
+
+
+def test_every_domain_has_words_that_say_nothing(make_config):
+    settings = make_config({"keywords": {"stop_words": ["new"], "domain_stop_words": {"movie": ["film"], "book": ["novel"]}}}).keywords
+    assert extraction.parse(" film, novel, noir, new", True, settings.refused("movie")) == ["novel", "noir"]
+    assert extraction.parse(" film, novel, noir, new", True, settings.refused("book")) == ["film", "noir"]
+    assert extraction.parse(" film, novel, noir, new", True, settings.refused("item")) == ["film", "novel", "noir"]
+
+
+def test_what_an_engine_wrote_is_read_with_its_end():
+    answer = {"text": " noir, romance, art thi", "finish_reason": "length", "error": ""}
+    assert read(answer, TEXT) == Reading(["noir"], {"romance": "not in the text"})
+    assert read(answer, TEXT, ("noir",)).kept == []
+    assert read(answer | {"error": "too long"}, TEXT) == Reading([], {}, "too long")
+
+
+def test_models_that_were_not_taught_are_told_what_to_do():
+    assert extraction.write_prompt("a b c", 2) == "Text: a b\nKeywords:"
+    assert extraction.write_prompt("a b c", 2, extraction.INSTRUCTION) == f"{extraction.INSTRUCTION}Text: a b\nKeywords:"

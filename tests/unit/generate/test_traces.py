@@ -8,9 +8,10 @@ import pytest
 
 from thinkrec.config import TracesSection
 from thinkrec.generate import quality
+from thinkrec.generate.dialogue import AskTeacher, judge
 from thinkrec.generate.engine import GenRequest, GenResult
 from thinkrec.generate.lessons import write_lesson
-from thinkrec.generate.traces import AskTeacher
+from thinkrec.generate.traces import refuse_repeated, summary
 from thinkrec.model.claims import Facts
 
 FACTS = Facts(((("noir",), True), (("heist",), False)), ("noir", "heist"), "(noir): liked (heist): disliked (noir, heist)")
@@ -30,25 +31,27 @@ class Oracle:
         results = []
         for request in requests:
             number = sum(old.id == request.id for old in self.asked)
-            text = self.rule(request.id, number, 7 in request.prompt)
+            text = self.rule(request.id, number, ("hint " if isinstance(request.prompt, str) else 7) in request.prompt)
             self.asked.append(request)
             error = text.removeprefix("error:") if text.startswith("error:") else ""
             reason = "error" if error else "length" if text.endswith("...") else "stop"
-            results.append(GenResult(request.id, "" if error else text, (1, 2), reason, error))
+            results.append(GenResult(request.id, "" if error else text, (1, 2), reason, error, num_tokens=2))
         return results
 
     def close(self) -> None: ...
 
 
 def row(identity: str) -> dict:
-    parts = {"prefix": [1, 2], "hint": [7], "suffix": [3]}
-    return {"id": identity, "user_id": f"u{identity}", "label": 1, "facts": json.dumps(asdict(FACTS)), **parts}
+    facts = json.dumps(asdict(FACTS))
+    return {"id": identity, "user_id": f"u{identity}", "label": 1, "parts": [[1, 2], [7], [3]], "texts": [], "facts": facts}
 
 
-def ask(rule, ids=("1",), **settings):
-    oracle = Oracle(rule)
-    teacher = AskTeacher(TracesSection(**{"temperature": 0.7, **settings}), 5, "nano", frozenset({"noir", "heist", "romance"}))
-    return oracle, teacher(oracle, [row(identity) for identity in ids])
+def ask(rule, ids=("1",), change=None, **settings):
+    """What an oracle of this rule was asked, and its attempts, judged."""
+    oracle, section = Oracle(rule), TracesSection(**{"temperature": 0.7, **settings})
+    vocabulary = frozenset({"noir", "heist", "romance"})
+    attempts = AskTeacher(section, 5, vocabulary)(oracle, [row(identity) | (change or {}) for identity in ids])
+    return oracle, [attempt | judge(row(attempt["id"]), attempt, section, vocabulary) for attempt in attempts]
 
 
 def test_a_right_answer_is_taken_at_once():
@@ -112,3 +115,28 @@ def test_seeds_follow_from_the_run_the_row_and_the_attempt():
     again, _ = ask(lambda *_: WRONG, ids=("2", "1"))
     assert len({request.params.seed for request in first.asked}) == 6
     assert {(r.id, r.params.seed) for r in first.asked} == {(r.id, r.params.seed) for r in again.asked}
+
+
+def test_a_teacher_that_takes_text_is_asked_in_text():
+    oracle, (_, hinted) = ask(
+        lambda _, number, __: RIGHT if number else WRONG, change={"texts": ["who ", "hint ", "what"]}, max_attempts=1, allow_hint=True
+    )
+    assert [request.prompt for request in oracle.asked] == ["who what", "who hint what"]
+    assert hinted["hinted"]
+
+
+def test_every_attempt_says_where_it_comes_from():
+    _, attempts = ask(lambda *_: WRONG, max_attempts=2, allow_hint=True)
+    assert [a["num_tokens"] for a in attempts] == [2, 2, 2]
+    first, second, hinted = (a["prompt"] for a in attempts)
+    assert first == second != hinted  # the hash of what was asked
+    assert len({a["seed"] for a in attempts}) == 3
+    assert all(0 <= a["seed"] < 2**31 for a in attempts)
+
+
+def test_what_all_are_told_is_refused_and_counted():
+    _, attempts = ask(lambda *_: RIGHT, ids=("1", "2", "3"))
+    refuse_repeated(attempts, TracesSection(max_same_text=2))
+    assert [a["reason"] for a in attempts] == ["", "", quality.SAME_TEXT]
+    told = summary(attempts)
+    assert (told["num_asked"], told["num_attempts"], told["num_accepted"], told["claim_rate"], told["num_tokens"]) == (3, 3, 2, 1.0, 6)

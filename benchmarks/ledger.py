@@ -1,0 +1,103 @@
+"""Does resuming stay as small as it was when the ledger has grown a hundredfold?
+
+Ledgers of 10^5, 10^6 and 10^7 rows (ids alone, answered by a mock) are made, and each is then resumed twice in processes of their own:
+once with everything there, and once with a tenth of the rows new. The peak memory of these processes is compared with that of a process
+which has only imported what they import. Rows arrive as a stream of batches, so that nothing but the ledger is measured.
+
+    python benchmarks/ledger.py            print the figures as JSON; minutes
+    python benchmarks/ledger.py --store    and keep them in benchmarks/baselines/ledger.json
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+
+from thinkrec.generate.ledger import Ledger
+
+BASELINE = Path(__file__).parent / "baselines" / "ledger.json"
+SIZES = (10**5, 10**6, 10**7)
+SHARD_ROWS, BATCH_ROWS = 8192, 8192
+SCHEMA = pa.schema([pa.field("id", pa.string(), nullable=False), pa.field("text", pa.string(), nullable=False)])
+
+
+def batches(num_rows: int) -> Iterator[pa.RecordBatch]:
+    """Rows that hold nothing but an id."""
+    for start in range(0, num_rows, BATCH_ROWS):
+        yield pa.record_batch({"id": [str(n) for n in range(start, min(start + BATCH_ROWS, num_rows))]})
+
+
+def work(uri: str, num_rows: int, answer: bool) -> int:
+    """Deal the rows, find those without an answer and, if asked to, answer them; their number."""
+    ledger, num_missing = Ledger(uri, SCHEMA), 0
+    with ledger.deal(batches(num_rows), num_rows) as parts:
+        for rows in ledger.missing(parts, SHARD_ROWS):
+            num_missing += rows.num_rows
+            if answer:
+                name = ledger.ask(rows)
+                ledger.commit(name, rows, pa.table({"id": rows["id"], "text": rows["id"]}, schema=SCHEMA), {})
+        if answer:
+            found = sum(table.num_rows for table in ledger.answers(parts))
+            assert found == num_rows, f"{found} of {num_rows} rows have answers"
+    return num_missing
+
+
+def in_process(uri: str, num_rows: int, answer: bool) -> dict[str, float]:
+    """`work` in a process of its own: rows found missing, seconds and peak MiB."""
+    done = subprocess.run(
+        [sys.executable, __file__, "--work", uri, str(num_rows), str(int(answer))], capture_output=True, text=True, check=True
+    )
+    told: dict[str, float] = json.loads(done.stdout)
+    return told
+
+
+def measure(num_rows: int, idle_mib: float) -> dict[str, float]:
+    with tempfile.TemporaryDirectory() as folder:
+        made = in_process(folder, num_rows, answer=True)
+        assert made["num_missing"] == num_rows
+        resumed, grown = in_process(folder, num_rows, answer=False), in_process(folder, num_rows + num_rows // 10, answer=False)
+    assert resumed["num_missing"] == 0
+    assert grown["num_missing"] == num_rows // 10
+    return {
+        "num_rows": num_rows,
+        "make_mib": round(made["peak_mib"] - idle_mib, 1),
+        "resume_mib": round(resumed["peak_mib"] - idle_mib, 1),
+        "grown_mib": round(grown["peak_mib"] - idle_mib, 1),
+        "resume_rows_per_s": round(num_rows / resumed["wall_s"]),
+    }
+
+
+def main() -> None:
+    """Print, and with --store keep, the figures."""
+    with tempfile.TemporaryDirectory() as folder:
+        idle_mib = in_process(folder, 0, answer=False)["peak_mib"]
+    cells = [measure(size, idle_mib) for size in SIZES]
+    ratio = round(cells[-1]["resume_mib"] / cells[0]["resume_mib"], 2)
+    found = {
+        "question": "peak memory of a resume above an idle process",
+        "idle_mib": round(idle_mib, 1),
+        "largest_over_smallest": ratio,
+        "cells": cells,
+    }
+    text = json.dumps(found, indent=1)
+    print(text)
+    if "--store" in sys.argv[1:]:
+        BASELINE.write_text(text + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--work"]:
+        begun = time.monotonic()
+        num_missing = work(sys.argv[2], int(sys.argv[3]), sys.argv[4] == "1")
+        peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        print(json.dumps({"num_missing": num_missing, "wall_s": time.monotonic() - begun, "peak_mib": peak_mib}))
+    else:
+        main()

@@ -1,0 +1,118 @@
+"""The tables of the run file that say where text comes from and what may be learned from it; see config.py."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from thinkrec.section import Count, Positive, Section, Share, VariableName
+
+DOMAIN_STOP_WORDS = {  # what every item of the domain is
+    "movie": ("movie", "movies", "film", "films"),
+    "book": ("book", "books", "novel", "amazon", "kindle"),
+    "business": ("business", "businesses", "place", "yelp"),
+}
+
+
+class HttpSection(Section):
+    """A server that speaks OpenAI's API, for engine.kind = "http"."""
+
+    url: str = ""  # up to and with /v1
+    model: str = ""  # what the server calls the model that reads keywords; teachers are called by their own names
+    key_variable: VariableName | Literal[""] = ""  # the variable that holds the key; preflight looks for it if ray.secrets names it, too
+    chat: bool = False  # ask /chat/completions, which takes text only; false: /completions
+    num_parallel: Count = 32  # requests under way at once, of one actor
+    requests_per_s: float = Field(default=0.0, ge=0)  # of one actor, tries again included; 0 = no limit
+    timeout_s: Positive = 120.0  # of one try
+    max_tries: Count = 6
+    backoff_s: Positive = 1.0  # the pause before the second try; each later one is twice as long
+
+    @model_validator(mode="after")
+    def _address_is_no_secret(self) -> Self:
+        if self.url and not self.url.startswith(("http://", "https://")):
+            raise ValueError("url is not an http address")
+        if "@" in self.url.partition("://")[2].partition("/")[0]:  # not repeated in the message
+            raise ValueError("url holds a user name or a password; name the variable of the key as key_variable")
+        return self
+
+
+class EngineSection(Section):
+    """Where generated text comes from. The vLLM engine arrives behind the same protocol."""
+
+    kind: Literal["hf", "http"] = "hf"
+    batch_size: Count = 64  # hf: rows that are decoded together
+    num_actors: Count = 1
+    shard_rows: Count = 256  # rows that are committed together; a kill costs at most this many an actor holds, times those it holds at once
+    max_error_share: Share = 0.1  # of a shard's rows that an engine may fail to answer before it is the engine that is at fault
+    http: HttpSection = HttpSection()
+
+    @model_validator(mode="after")
+    def _server_is_named(self) -> Self:
+        if self.kind == "http" and not self.http.url:
+            raise ValueError('engine.kind = "http" needs engine.http.url')
+        return self
+
+    @property
+    def num_shards_at_once(self) -> int:
+        """Shards one actor answers side by side: with a server the long answers of one shard would leave its other slots idle."""
+        return 4 if self.kind == "http" else 1
+
+
+class KeywordsSection(Section):
+    """Keywords of items. An item without text has those of its categories that may stay, else none."""
+
+    source: Literal["engine", "categories", "none"] = "engine"
+    extractor: str = Field(
+        default="nano", min_length=1
+    )  # "nano" learns to read here; else a Hugging Face folder. A server's: engine.http.model
+    max_per_item: Count = 10
+    max_tokens: Count = 32
+    max_words: Count = 100  # of an item's text that the engine reads
+    stop_words: tuple[str, ...] = ()  # never keywords, in any domain
+    domain_stop_words: dict[str, tuple[str, ...]] = Field(default=DOMAIN_STOP_WORDS)  # nor these, by prompt.domain
+    num_lessons: Count = 16000  # texts the nano extractor learns from: annotated items and variations of them
+    lr: Positive = 5e-3
+
+    def refused(self, domain: str) -> tuple[str, ...]:
+        """The stop words of this domain."""
+        return (*self.stop_words, *self.domain_stop_words.get(domain, ()))
+
+
+class TeacherSection(Section):
+    """One source of reasoning."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w./-]{0,127}$")]  # engine.kind = "http": what the server calls it
+    path: str = ""  # "nano" is taught here; a Hugging Face folder; with a server the folder of its tokenizer, or empty: prompts go as text
+    weight: Positive = 1.0  # its share of the questions, against the other teachers'
+
+
+class TracesSection(Section):
+    enabled: bool = True
+    num_instances: Count = 400  # train rows a teacher is asked about, balanced over clusters and labels
+    max_share: Share = 1.0  # of the train rows, if that is fewer
+    hard_share: Share = 0.5  # of the instances: rows that a label-only model gets wrong
+    max_attempts: Count = 3
+    allow_hint: bool = False  # after the unhinted attempts, tell the teacher the answer once; kept apart in the table
+    temperature: float = Field(default=0.7, ge=0)
+    max_tokens: Count = 64
+    min_words: Count = 4  # a shorter reasoning is refused
+    max_words: Count = 1000  # and a longer one
+    min_right_share: Share = 0.75  # of its claims, or the trace is refused
+    min_taste_share: Share = 0.5  # of the likes and dislikes it speaks of that must be the prompt's own, or the trace is refused
+    max_contrary: int = Field(default=-1, ge=-1)  # tastes it states against its verdict beyond those for it; -1 = not looked at
+    same_share: Share = 0.9  # two texts are the same if they share this much of their word trigrams (Jaccard)
+    max_same_text: Count = 3  # traces that may be the same
+    teachers: Annotated[tuple[TeacherSection, ...], Field(min_length=1)] = (TeacherSection(name="nano", path="nano"),)
+    num_lessons: Count = 8000  # texts the nano teacher learns from, from at most half of the train rows
+    num_epochs: Count = 6
+    lr: Positive = 3e-3
+
+    @model_validator(mode="after")
+    def _teachers_differ(self) -> Self:
+        names = [teacher.name for teacher in self.teachers]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"two of traces.teachers are called {twice[0]!r}; give each a name of its own")
+        if sum(teacher.path == "nano" for teacher in self.teachers) > 1:
+            raise ValueError('two of traces.teachers have path = "nano"; the run teaches one')
+        return self
