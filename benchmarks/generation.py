@@ -94,6 +94,9 @@ class MockServer:
         usage = {"prompt_tokens": 1, "completion_tokens": tokens, "total_tokens": tokens + 1}
         return aiohttp.web.json_response({"choices": [choice], "usage": usage})
 
+    async def models(self, request: Any) -> Any:
+        return aiohttp.web.json_response({"data": [{"id": "mock"}]})
+
     async def tell(self, request: Any) -> Any:
         told, self.stats = self.stats, {"tokens": 0, "requests": 0}
         return aiohttp.web.json_response(told)
@@ -106,7 +109,7 @@ def serve() -> None:
     async def main() -> None:
         mock, app = MockServer(), aiohttp.web.Application()
         app.router.add_post("/v1/completions", mock.complete)
-        app.router.add_get("/v1/models", lambda request: aiohttp.web.json_response({"data": []}))
+        app.router.add_get("/v1/models", mock.models)
         app.router.add_get("/stats", mock.tell)
         runner = aiohttp.web.AppRunner(app, access_log=None)
         await runner.setup()
@@ -171,7 +174,12 @@ def datatrove(url: str, folder: Path, prompts: list[str]) -> dict[str, str]:
         return str((await generate({"prompt": document.text, "seed": 0})).text)
 
     config = InferenceConfig(
-        server_type="endpoint", model_name_or_path="mock", use_chat=False, endpoint_url=url, max_concurrent_generations=NUM_PARALLEL
+        server_type="endpoint",
+        model_name_or_path="mock",
+        use_chat=False,
+        endpoint_url=url,
+        max_concurrent_generations=NUM_PARALLEL,
+        server_ready_delay_sec=0.1,
     )
     writer = JsonlWriter(str(folder / "datatrove"), output_filename="${rank}_${chunk_index}.jsonl", compression=None)
     runner = InferenceRunner(rollout, config, writer, checkpoints_local_dir=str(folder / "checkpoints"), records_per_chunk=SHARD_ROWS)

@@ -55,11 +55,11 @@ class HttpEngine:
         """One result for each request, in order. Raises ConfigError, EnvironmentFault or StageFailed when the server answers nobody."""
         check_capabilities("http", self.capabilities, requests)
         futures = [self._threads.submit(self._answer, request) for request in requests]
-        wait(futures, return_when=FIRST_EXCEPTION)
-        for future in futures:
-            if future.done() and not future.cancelled() and future.exception():
+        for future in wait(futures, return_when=FIRST_EXCEPTION).done:
+            if error := future.exception():
                 for other in futures:
                     other.cancel()
+                raise error
         return [future.result() for future in futures]
 
     def close(self) -> None:

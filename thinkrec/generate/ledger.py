@@ -28,11 +28,11 @@ import pyarrow.parquet as pq
 from pyarrow import fs
 
 from thinkrec.errors import ArtefactError, StageFailed
-from thinkrec.store import digest, open_root, write_bytes, write_json
+from thinkrec.store import digest, open_root, read_json, write_bytes, write_json
 
 KEY = pa.field("key", pa.string(), nullable=False)
 KEY_LENGTH = 32  # hexadecimal digits
-PART_ROWS = 2**16  # rows of one part, on average
+PART_ROWS = 2**15  # rows of one part, on average
 MAX_PARTS = 512  # as many files are open while rows are dealt
 SPAN = 2**16  # parts and shards are compared by the first four digits of their keys
 
@@ -122,7 +122,7 @@ class Ledger:
         return sorted(info.base_name.removesuffix(".json") for info in found if info.base_name.endswith(".json"))
 
     def answers(self, parts: Iterable[Part]) -> Iterator[pa.Table]:
-        """The answers to each part's rows, sorted by key; raises StageFailed when a row has none."""
+        """The answers to each part's rows, by id; raises StageFailed when a row has none, ArtefactError when a shard was damaged."""
         shards = self.shards()
         for part in parts:
             rows = part.rows()
@@ -143,12 +143,20 @@ class Ledger:
         return pa.concat_tables(tables)
 
     def _read(self, name: str, columns: list[str]) -> pa.Table:
+        """Some columns of a shard. Its hash is checked when the answers are taken; keys alone may be read from a part of the file."""
         place = self._place("answers", name)
         system, path = open_root(place)
+        mend = "delete it and its .json, and run the same command again"
         try:
-            return pq.read_table(path, filesystem=system, columns=columns)
+            if columns == ["key"]:
+                return pq.read_table(path, filesystem=system, columns=columns)
+            with system.open_input_file(path) as file:
+                content = file.read()
         except (OSError, pa.ArrowInvalid) as error:
-            raise ArtefactError(f"a committed shard cannot be read: {error}", place, "delete it and its .json; it is made again") from None
+            raise ArtefactError(f"a committed shard cannot be read: {error}", place, mend) from None
+        if hashlib.sha256(content).hexdigest() != (read_json(f"{self.uri}/answers/{name}.json") or {}).get("sha256"):
+            raise ArtefactError("a committed shard has changed", place, mend)
+        return pq.read_table(pa.BufferReader(content), columns=columns)
 
     def _place(self, folder: str, name: str) -> str:
         return f"{self.uri}/{folder}/{name}.parquet"
@@ -167,7 +175,7 @@ class Part:
         with pa.ipc.open_stream(str(self.file)) as reader:
             rows = reader.read_all().sort_by("key")
         if pc.count_distinct(rows["key"]).as_py() != rows.num_rows:
-            raise StageFailed("the same row is asked about twice", str(rows.column_names), "this is a fault of the stage that asks")
+            raise StageFailed("the same row is asked about twice", "ledger", "this is a fault of the stage that asks")
         return rows
 
 

@@ -105,11 +105,15 @@ def test_answers_without_a_manifest_do_not_exist(tmp_path):
     assert len(log_of(tmp_path)) == 16
 
 
-def test_a_damaged_shard_is_named(tmp_path):
+@pytest.mark.parametrize(
+    ("damage", "what"),
+    [(lambda whole: whole[:40], "cannot be read"), (lambda whole: whole[:20] + bytes([whole[20] ^ 1]) + whole[21:], "has changed")],
+)
+def test_a_damaged_shard_is_named(tmp_path, damage, what):
     work(tmp_path, rows_of(8), 8)
     (file,) = (tmp_path / "ledger/answers").glob("*.parquet")
-    file.write_bytes(file.read_bytes()[:40])
-    with pytest.raises(ArtefactError, match="cannot be read") as refused:
+    file.write_bytes(damage(file.read_bytes()))
+    with pytest.raises(ArtefactError, match=what) as refused:
         work(tmp_path, rows_of(8), 8)
     assert file.name in refused.value.where
 
