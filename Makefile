@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 HARDWARE ?= $(shell command -v nvidia-smi >/dev/null 2>&1 && echo gpu || echo cpu)
 RECIPE ?= ray_jobs/recipes/world_nano.toml
 
-.PHONY: run test test-long checks bench clean
+.PHONY: run test test-long checks bench gpu-check clean
 
 run: $(READY)  ## the main job on the embedded planted world
 	$(BIN)/thinkrec run $(RECIPE)
@@ -24,7 +24,10 @@ checks: $(READY)  ## style, lint, types
 	$(BIN)/mypy
 
 bench: $(READY)  ## ratios measured side by side in one run
-	for file in benchmarks/*.py; do $(BIN)/python $$file || exit 1; done
+	for file in $(filter-out benchmarks/gpu_check.py,$(wildcard benchmarks/*.py)); do $(BIN)/python $$file || exit 1; done
+
+gpu-check: $(READY)  ## tokens/s, utilisation and memory of one CUDA device at the shape of an 8B base
+	$(BIN)/torchrun --standalone benchmarks/gpu_check.py
 
 # torch goes first and alone: with it in place nothing below brings another build of it.
 $(READY): pyproject.toml

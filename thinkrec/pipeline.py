@@ -46,7 +46,7 @@ PROMPTED = ("prompt", "base.dtype", "run.seed")
 LEARNING = (*PROMPTED, "adapter", "traces.enabled", "train.ds_config", "train.trace_share", "train.loss")
 TEXTS = ("ingest", "encode", "keywords", "traces", "base")
 ADAPTERS = ("global", "projector", "experts")
-DS_FILE = ("train.ds_config",)
+DS_FILE, NANO_DS_FILE = ("train.ds_config",), ("base.nano.ds_config",)
 
 STAGES = (
     Stage("ingest", "thinkrec.data.ingest", (), ("data", "split", "run.seed"), files=("data.path", "data.items_path"), version=2),
@@ -58,17 +58,15 @@ STAGES = (
         files=("encoder.users_path", "encoder.items_path"),
     ),
     Stage("cluster", "thinkrec.cluster.assign", ("ingest", "encode"), ("cluster", "run.seed")),
-    Stage("extractor", "thinkrec.generate.extractor", ("ingest",), ("keywords", "base.nano", "train.ds_config", "run.seed"), DS_FILE),
+    Stage("extractor", "thinkrec.generate.extractor", ("ingest",), ("keywords", "base.nano", "run.seed"), NANO_DS_FILE),
     Stage("keywords", "thinkrec.generate.keywords", ("ingest", "extractor"), ("keywords", "engine.kind", "run.seed")),
-    Stage(
-        "base", "thinkrec.train.base", ("ingest", "keywords"), ("base", "prompt", "train.ds_config", "run.seed"), ("base.path", *DS_FILE)
-    ),
+    Stage("base", "thinkrec.train.base", ("ingest", "keywords"), ("base", "prompt", "run.seed"), ("base.path", *NANO_DS_FILE)),
     Stage(
         "teacher",
         "thinkrec.generate.teacher",
         ("ingest", "keywords", "base"),
-        ("traces", "prompt", "train.ds_config", "run.seed"),
-        ("traces.teacher", *DS_FILE),
+        ("traces", "prompt", "base.nano.ds_config", "run.seed"),
+        ("traces.teacher", *NANO_DS_FILE),
         switch="traces.enabled",
     ),
     Stage(
@@ -157,7 +155,8 @@ def check(config: Config) -> None:
     from thinkrec.model.base import check_folder
     from thinkrec.train import zero
 
-    zero.read_config(config.train.ds_config)
+    for name in (config.train.ds_config, config.base.nano.ds_config):
+        zero.read_config(name)
     if config.base.source == "folder":
         check_folder(config.base.path)
     if config.traces.enabled and config.traces.teacher != "nano":
@@ -196,7 +195,7 @@ def _fingerprint(config: Config, key: str) -> str:
     named = str(_lookup(config.model_dump(), key))
     if not named or (key, named) == ("traces.teacher", "nano"):
         return ""
-    if key == "train.ds_config":
+    if key in (*DS_FILE, *NANO_DS_FILE):
         from thinkrec.train.zero import find_config
 
         return fingerprint(find_config(named))

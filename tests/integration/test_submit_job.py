@@ -18,7 +18,6 @@ from urllib.request import urlopen
 
 import pytest
 
-from thinkrec.cli import main
 from thinkrec.ops import preflight
 
 ROOT = Path(__file__).parents[2]
@@ -111,18 +110,20 @@ def wait_for(address: str, process: subprocess.Popen[bytes], folder: Path) -> No
 
 
 @pytest.fixture
-def send(dashboard, tmp_path_factory, monkeypatch, capfd):
-    """send(word, ...) -> (exit code, what was shown); the working folder and the run folder stay the same for the module."""
+def send(dashboard, tmp_path_factory):
+    """send(word, ...) -> (exit code, what was shown); the working folder and the run folder stay the same for the module.
+
+    In a process of its own, as from a shell: Ray reads its token once a process, and other tests of this one did so before.
+    """
     folder = tmp_path_factory.getbasetemp() / "jobs"
     folder.mkdir(exist_ok=True)
     (folder / "run.toml").write_text(RUN_FILE)
-    monkeypatch.chdir(folder)
 
     def go(*words: str) -> tuple[int, str]:
         places = ["--set", f"run.dir={folder.parent / 'submitted'}", "--set", f"ray.dashboard={dashboard}"]
-        with pytest.raises(SystemExit) as caught:
-            main(["submit", "run.toml", "--until", "ingest", "--go", *places, *words])
-        return int(caught.value.code or 0), capfd.readouterr().out
+        command = [sys.executable, "-m", "thinkrec", "submit", "run.toml", "--until", "ingest", "--go", *places, *words]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600)
+        return done.returncode, done.stdout + done.stderr
 
     return go
 

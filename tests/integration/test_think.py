@@ -11,7 +11,7 @@ from tiny import TINY
 from thinkrec import config as config_room
 from thinkrec import pipeline
 
-pytestmark = [pytest.mark.skip(reason="never run to its end yet"), pytest.mark.long, pytest.mark.cluster, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.long, pytest.mark.cluster, pytest.mark.timeout(900)]
 
 
 def test_scores_wait_for_the_reasoning_and_its_worth_is_reported(ray_cluster, tmp_path):

@@ -175,14 +175,16 @@ def test_the_content_of_the_users_files_counts(configured, tmp_path):
     assert all(pipeline.keys(config)[name] != before[name] for name in NAMES)
 
 
-def test_the_content_of_the_deepspeed_file_counts(configured, tmp_path):
+@pytest.mark.parametrize(
+    ("key", "changed"), [("train.ds_config", LEARNED), ("base.nano.ds_config", {"extractor", "keywords"} | AFTER_WORDS)]
+)
+def test_the_content_of_the_deepspeed_file_counts(configured, tmp_path, key, changed):
     file = tmp_path / "mine.json"
     file.write_text('{"zero_optimization": {"stage": 1}}')
-    before = pipeline.keys(configured(f"train.ds_config={file}"))
+    before = pipeline.keys(configured(f"{key}={file}"))
     file.write_text('{"zero_optimization": {"stage": 2}}')
-    after = pipeline.keys(configured(f"train.ds_config={file}"))
-    assert before["ingest"] == after["ingest"]
-    assert all(before[name] != after[name] for name in LEARNED)
+    after = pipeline.keys(configured(f"{key}={file}"))
+    assert {name for name in NAMES if before[name] != after[name]} == changed
 
 
 def test_select_keeps_the_order_and_only_what_is_needed():

@@ -51,7 +51,7 @@ def fit_language_model(
             "weight_decay": weight_decay,
             "micro_batch_size": config.train.micro_batch_size,
             "checkpoint_every": config.train.checkpoint_every,
-            "ds_config": zero.read_config(config.train.ds_config),
+            "ds_config": zero.read_config(config.base.nano.ds_config),
             "seed": config.run.seed,
         },
         name=name,

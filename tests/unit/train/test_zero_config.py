@@ -39,7 +39,7 @@ def test_every_shipped_file_passes_by_name_and_by_path(file):
 
 def test_the_stages_are_shipped():
     stages = {file.stem: zero.read_config(file.stem)["zero_optimization"]["stage"] for file in SHIPPED}
-    assert stages == {"cpu": 3, "zero1": 1, "zero2": 2, "zero3": 3, "zero3_offload": 3}
+    assert stages == {"cpu": 3, "nano": 1, "zero1": 1, "zero2": 2, "zero3": 3, "zero3_offload": 3}
 
 
 @pytest.mark.parametrize("file", SHIPPED, ids=lambda path: path.stem)
