@@ -17,6 +17,8 @@ DRAWINGS = {
     "lines": svg.lines(EVIL, {EVIL: [(0, 1.0), (1, 0.5), (2, float("nan"))], "b": [(0, 1.0)]}, EVIL, EVIL),
     "gantt": svg.gantt(EVIL, [svg.Span(EVIL, 0, 0.0, 9.0), svg.Span("b", 1, 1.0, 1.0)]),
     "calibration": svg.calibration(EVIL, {EVIL: [(0.1, 0.2), (0.8, 0.9)]}),
+    "curves": svg.curves(EVIL, {EVIL: [(0.1, svg.Bar("a", 0.5, 0.4, 0.6)), (0.5, svg.Bar("b", None))], "b": []}, EVIL),
+    "trade": svg.trade(EVIL, {"a": [(0.7, 0.1, EVIL), (0.8, 0.2, "c")], EVIL: [(0.7, 0.3, "d")]}, "x", "y"),
     "bars": svg.bars(EVIL, [(EVIL, 3.0, EVIL), ("b", 0.0, "0")]),
 }
 
@@ -32,6 +34,7 @@ def test_drawings_are_well_formed_and_escaped(name):
 
 def test_nothing_to_draw_is_nothing():
     assert not any([svg.intervals("a", [svg.Bar("a", None)]), svg.lines("a", {}, "x", "y"), svg.gantt("a", []), svg.bars("a", [])])
+    assert not any([svg.curves("a", {"s": [(1, svg.Bar("a", None))]}, "x"), svg.trade("a", {}, "x", "y")])
 
 
 def test_a_dot_stands_inside_its_interval_in_the_right_order():
@@ -40,6 +43,15 @@ def test_a_dot_stands_inside_its_interval_in_the_right_order():
     ranges = [line for line in drawing.iter("line") if line.get("class").startswith("range")]
     assert dots[0] < dots[1]
     assert all(float(line.get("x1")) < dot < float(line.get("x2")) for line, dot in zip(ranges, dots, strict=True))
+
+
+def test_a_curve_is_drawn_over_numbers_in_their_order():
+    points = [(0.5, svg.Bar("c", 0.7)), (0.0, svg.Bar("a", 0.5)), (0.1, svg.Bar("b", 0.6, 0.5, 0.7))]
+    drawing = ElementTree.fromstring(svg.curves("a", {"one": points}, "x"))
+    first, second, third = (float(dot.get("cx")) for dot in drawing.iter("circle"))
+    assert third - first == pytest.approx(5 * (second - first), rel=0.01)  # 0, .1, .5: not evenly spaced
+    heights = [float(dot.get("cy")) for dot in drawing.iter("circle")]
+    assert heights == sorted(heights, reverse=True)
 
 
 def test_constant_curves_can_be_drawn():

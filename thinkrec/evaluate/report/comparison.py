@@ -25,6 +25,7 @@ from thinkrec.evaluate.report.words import (
 )
 
 Report = Mapping[str, Any]
+MAX_NAME = 16  # letters beside a drawing
 SAID = {"better": "Better", "worse": "Worse", "even": "No clear difference"}
 
 
@@ -95,7 +96,7 @@ def _intervals(found: Report, metric: str) -> str:
     bars = []
     for row in found["metrics"]:
         cell = row["metrics"][metric]
-        bars.append(svg.Bar(row["name"], cell["value"], cell["low"], cell["high"], strong=row["kind"] == "model"))
+        bars.append(svg.Bar(_short(row["name"]), cell["value"], cell["low"], cell["high"], strong=row["kind"] == "model"))
     reference = next((bar.value for bar in bars if bar.strong), None)
     return svg.intervals(f"{metric} with 95 % intervals", bars, reference)
 
@@ -130,9 +131,12 @@ def _curve(found: Report) -> str:
         points = [(row["name"], row["metrics"][metric]) for row in metrics]
         drawn.append((metric_name(metric), svg.curves(metric, _series(points, at, seeds), key)))
     spoken = [(row["name"], row["meteor"]) for row in trials if row["meteor"]]
-    areas = {row["name"]: row["metrics"]["auc"]["value"] for row in found["metrics"]}
-    both = [(areas[name], meteor["value"], plain(at[name])) for name, meteor in spoken if areas[name] is not None]
     drawn.append(("METEOR of the explanations", svg.curves("METEOR", _series(spoken, at, seeds), key)))
+    both: dict[str, list[tuple[float, float, str]]] = {}
+    areas = {row["name"]: row["metrics"]["auc"]["value"] for row in metrics}
+    for name, meteor in sorted(spoken, key=lambda trial: at[trial[0]]):
+        if areas[name] is not None:
+            both.setdefault(seeds[name], []).append((areas[name], meteor["value"], plain(at[name])))
     drawn.append((f"METEOR against AUC, dots by {key}", svg.trade("METEOR against AUC", both, "AUC", "METEOR")))
     note = f"The trials differ in {key} alone." + (" Those on other test rows are not drawn." if found["unpaired"] else "")
     return paragraph(note, "note") + plots(*drawn)
@@ -156,7 +160,12 @@ def _seeds(found: Report) -> str:
 
 
 def _spread(found: Report, signed: bool = False) -> str:
-    return f"{number(found['mean'], signed)} \u00b1 {number(found['sd'])}"
+    return "" if found["mean"] is None else f"{number(found['mean'], signed)} \u00b1 {number(found['sd'])}"
+
+
+def _short(name: str) -> str:
+    """A trial's name where there is little room: both its ends, since a grid and a seed stand at the end."""
+    return name if len(name) <= MAX_NAME else f"{name[: MAX_NAME // 2 - 1]}\u2026{name[-(MAX_NAME // 2) :]}"
 
 
 def _parts(found: Report) -> str:
@@ -179,7 +188,7 @@ def _parts(found: Report) -> str:
 
 def _cost(found: Report) -> str:
     costs = {row["name"]: row["cost"] for row in found["trials"]}
-    spent = [(name, cost["own_wall_s"] or 0.0, duration(cost["own_wall_s"])) for name, cost in costs.items()]
+    spent = [(_short(name), cost["own_wall_s"] or 0.0, duration(cost["own_wall_s"])) for name, cost in costs.items()]
     rows = []
     for name, cost in costs.items():
         hours = "\u2013" if cost["gpu_hours"] is None else f"{cost['gpu_hours']:.2f}"

@@ -94,18 +94,27 @@ def curves(title: str, series: Mapping[str, Sequence[tuple[float, Bar]]], x_labe
     return drawing(title, height, [*parts, *named])
 
 
-def trade(title: str, points: Sequence[tuple[float, float, str]], x_label: str, y_label: str) -> str:
-    """Two measures against each other: named dots (x, y, name), joined in their order."""
-    if not points:
+def trade(title: str, series: Mapping[str, Sequence[tuple[float, float, str]]], x_label: str, y_label: str) -> str:
+    """Two measures against each other: named dots (x, y, name), those of a series joined in their order."""
+    places = [point for points in series.values() for point in points]
+    if not places:
         return ""
-    across = Axis.around([x for x, _, _ in points], 54, WIDTH - 50, margin=0.08)
-    up = Axis.around([y for _, y, _ in points], 180, 24, margin=0.08)
-    path = " ".join(f"{across(x):.1f},{up(y):.1f}" for x, y, _ in points)
-    parts = [across.grid(16, 184, 198), up.rules(44, WIDTH - 10), f'<polyline class="c0 thin" points="{path}"/>']
-    for x, y, name in points:
-        parts.append(f'<circle class="c0" cx="{across(x):.1f}" cy="{up(y):.1f}" r="4"/>')
-        parts.append(text(across(x) + 7, up(y) - 5, name, "plain"))
-    return drawing(title, 220, [*parts, text(WIDTH - 10, 214, x_label, "end plain"), text(0, 10, y_label, "plain")])
+    across = Axis.around([x for x, _, _ in places], 54, WIDTH - 50, margin=0.08)
+    up = Axis.around([y for _, y, _ in places], 180, 24, margin=0.08)
+    parts = [
+        across.grid(16, 184, 198),
+        up.rules(44, WIDTH - 10),
+        text(WIDTH - 10, 214, x_label, "end plain"),
+        text(0, 10, y_label, "plain"),
+    ]
+    for n, points in enumerate(series.values()):
+        tone = f"c{n % len(COLOURS)}"
+        parts.append(f'<polyline class="{tone} thin" points="{" ".join(f"{across(x):.1f},{up(y):.1f}" for x, y, _ in points)}"/>')
+        for x, y, name in points:
+            parts.append(f'<circle class="{tone}" cx="{across(x):.1f}" cy="{up(y):.1f}" r="4"/>')
+            parts.append(text(across(x) + 7, up(y) - 5, name, "plain"))
+    named, height = legend(list(series) if len(series) > 1 else [], 218)
+    return drawing(title, height, [*parts, *named])
 
 
 def gantt(title: str, spans: Sequence[Span]) -> str:
