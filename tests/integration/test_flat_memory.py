@@ -1,4 +1,4 @@
-"""A reader of text holds one batch: the peak memory of a stream does not follow its number of rows."""
+"""A reader holds one batch: the peak memory of a stream does not follow its number of rows."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 
 FEW, MANY = 100_000, 600_000
+ROW_GROUP = 25_000  # of a Parquet file: the least that can be read of it
 MAX_GROWTH = 1.25  # of what a stream needs above an idle process
 READ = r"""
 import re, sys
@@ -21,35 +22,42 @@ def peak_bytes():
     # Not ru_maxrss: Linux starts it at the size of the process that forked this one.
     return 1024 * int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1])
 
-path, held = sys.argv[1:]
+source, path, held = sys.argv[1:]
 idle, kept, num_rows = peak_bytes(), [], 0
-for batch in thinkrec.data.ingest.READERS["csv"](DataSection(source="csv", path=path, items_path=path)).interactions:
+for batch in thinkrec.data.ingest.READERS[source](DataSection(source=source, path=path, items_path=path)).interactions:
     num_rows += batch.rows.num_rows
     kept += [batch] * (held == "held")
 print(num_rows, peak_bytes() - idle)
 """
 
 
-def write(folder: Path, num_rows: int) -> Path:
-    """A log of this many rows."""
+def write(source: str, folder: Path, num_rows: int) -> Path:
+    """A log of this many rows in the form of this source."""
     rows = pl.DataFrame({"n": pl.int_range(num_rows, eager=True)}).select(
         user_id=pl.format("user {}", "n"), item_id=pl.format("item {}", "n"), timestamp=pl.col("n") + 1_600_000_000, rating=pl.lit(4.0)
     )
-    rows.write_csv(path := folder / f"{num_rows}.csv")
+    path = folder / f"{num_rows}.{source}"
+    if source == "csv":
+        rows.write_csv(path)
+    elif source == "parquet":
+        rows.write_parquet(path, row_group_size=ROW_GROUP)
+    else:
+        rows.rename({"user_id": "reviewerID", "item_id": "asin", "rating": "overall", "timestamp": "unixReviewTime"}).write_ndjson(path)
     return path
 
 
-def peak(path: Path, held: str = "streamed") -> int:
+def peak(source: str, path: Path, held: str = "streamed") -> int:
     """Bytes above an idle process that reading this file took, in a process of its own."""
-    command = [sys.executable, "-c", READ, str(path), held]
+    command = [sys.executable, "-c", READ, source, str(path), held]
     num_rows, num_bytes = map(int, subprocess.run(command, capture_output=True, text=True, check=True).stdout.split())
     assert num_rows == int(path.name.split(".")[0])
     return num_bytes
 
 
 @pytest.mark.long
-def test_six_times_the_rows_need_no_more_memory(tmp_path):
-    few, many = (write(tmp_path, num_rows) for num_rows in (FEW, MANY))
-    grown = peak(many) / peak(few)
+@pytest.mark.parametrize("source", ["csv", "parquet", "amazon2018"])
+def test_six_times_the_rows_need_no_more_memory(source, tmp_path):
+    few, many = (write(source, tmp_path, num_rows) for num_rows in (FEW, MANY))
+    grown = peak(source, many) / peak(source, few)
     assert grown <= MAX_GROWTH
-    assert peak(many, "held") / peak(few, "held") > MAX_GROWTH, "the control: held batches must break the same bound"
+    assert peak(source, many, "held") / peak(source, few, "held") > MAX_GROWTH, "the control: held batches must break the same bound"

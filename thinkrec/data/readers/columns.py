@@ -42,12 +42,14 @@ def parquet(uri: str, names: Collection[str] = ()) -> Iterator[pa.Table]:
 
 
 def batches(dataset: Any, names: Collection[str] = ()) -> Iterator[pa.Table]:
-    """The rows of a pyarrow dataset in order; one empty table if it has none, for its columns."""
+    """The rows of a pyarrow dataset of Parquet files in order; an empty table first, for its columns."""
     wanted = [name for name in dataset.schema.names if name in names] if names else dataset.schema.names
     yield dataset.schema.empty_table().select(wanted)
-    # Little is read ahead: with pyarrow's defaults memory follows the size of a file.
-    for batch in dataset.to_batches(columns=wanted, batch_size=BATCH_ROWS, batch_readahead=1, fragment_readahead=1):
-        yield pa.Table.from_batches([batch])
+    # One row group after the other: a scan of the whole reads ahead of a slow consumer until it holds the file.
+    for fragment in dataset.get_fragments():
+        for row_group in fragment.split_by_row_group(schema=dataset.schema):
+            for batch in row_group.to_batches(schema=dataset.schema, columns=wanted, batch_size=BATCH_ROWS):
+                yield pa.Table.from_batches([batch])
 
 
 def take(table: pa.Table, name: str, kind: Kind, source: str) -> pa.ChunkedArray:
