@@ -80,12 +80,22 @@ TABLE = (
         "storage_away",
         "retry",
         numbers=(
-            *(errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.EREMOTEIO),
+            errno.EIO,
+            errno.ESTALE,
+            errno.ETIMEDOUT,
+            errno.ENOTCONN,
+            errno.EHOSTDOWN,
+            errno.EHOSTUNREACH,
+            errno.EREMOTEIO,
             errno.ENODEV,
         ),
-        texts=tuple(
-            f"AWS Error {name}"
-            for name in ("NETWORK_CONNECTION", "REQUEST_TIMEOUT", "SERVICE_UNAVAILABLE", "SLOW_DOWN", "THROTTLING", "INTERNAL_FAILURE")
+        texts=(
+            "AWS Error NETWORK_CONNECTION",
+            "AWS Error REQUEST_TIMEOUT",
+            "AWS Error SERVICE_UNAVAILABLE",
+            "AWS Error SLOW_DOWN",
+            "AWS Error THROTTLING",
+            "AWS Error INTERNAL_FAILURE",
         ),
         mend="bring the storage of run.dir back, then run the same command again to resume",
         raises=EnvironmentFault,

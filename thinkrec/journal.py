@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+EVENTS = "run.jsonl"
 
 
 @dataclass(frozen=True)
@@ -15,13 +18,14 @@ class Journal:
 
     run_dir: str
 
-    @property
-    def path(self) -> Path | None:
-        return None if "://" in self.run_dir else Path(self.run_dir) / "run.jsonl"
-
     def __call__(self, event: str, **fields: Any) -> None:
-        if self.path is not None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            line = json.dumps({"at": round(time.time(), 3), "event": event, **fields}, default=str)
-            with self.path.open("a", encoding="utf-8") as stream:
+        self.write(event, fields)
+
+    def write(self, event: str, fields: Mapping[str, Any]) -> str:
+        """Add one line and return it."""
+        line = json.dumps({"at": round(time.time(), 3), "event": event, **fields}, default=str)
+        if "://" not in self.run_dir:
+            Path(self.run_dir).mkdir(parents=True, exist_ok=True)
+            with (Path(self.run_dir) / EVENTS).open("a", encoding="utf-8") as stream:
                 stream.write(line + "\n")  # one write in append mode: lines of several processes do not mix
+        return line

@@ -16,11 +16,12 @@ from typing import Any
 
 from thinkrec.config import FaultsSection
 from thinkrec.errors import ThinkrecError
-from thinkrec.failures import Hang, classify
+from thinkrec.failures import TABLE, Hang, classify
 from thinkrec.journal import Journal
 from thinkrec.placement import free_nodes, lacking, needs, nodes, require, strategy
 
 ORPHANS_S = 20.0  # how long a controller may take to die
+ONCE = FaultsSection(**{failure.name: 0 for failure in TABLE if failure.action != "stop"})  # whatever happens, nothing is tried again
 
 
 def fit(
@@ -31,7 +32,7 @@ def fit(
     root: str,
     num_workers: int,
     use_gpu: bool,
-    faults: FaultsSection,
+    faults: FaultsSection = ONCE,
     num_groups: int = 1,
 ) -> None:
     """Run `function(settings)` on a worker group of the run at `root` and wait; it resumes by itself.
@@ -153,7 +154,7 @@ def _causes(error: BaseException) -> list[BaseException]:
     for link in [*getattr(error, "worker_failures", {}).values(), getattr(error, "controller_failure", None)]:
         while link is not None and link not in found:
             found.append(link)
-            link = getattr(link, "cause", None) or link.__cause__
+            link = getattr(link, "cause", None) or getattr(link, "health_check_failure", None) or link.__cause__
     return found
 
 

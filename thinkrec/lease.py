@@ -109,7 +109,8 @@ def hold(root: str, life_s: float, say: Voice) -> Iterator[Lease]:
     finally:
         over.set()
         thread.join()
-        lease.leave()
+        with suppress(OSError):  # the storage is away: the lease goes stale
+            lease.leave()
 
 
 def take(root: str, life_s: float, say: Voice) -> Lease:
@@ -126,7 +127,8 @@ def take(root: str, life_s: float, say: Voice) -> Lease:
         say("lease taken over", of=str(holder))
     for old in _generations(root):
         if old < found:
-            _remove(root, old)
+            system, path = open_root(_place(root, old))
+            system.delete_file(path)
     return Lease(root, found, mine)
 
 
@@ -138,7 +140,7 @@ def newest(root: str) -> tuple[int, Record | None]:
     try:
         return generation, Record(**(read_json(_place(root, generation)) or {}))
     except (ArtefactError, TypeError):
-        return generation, Record("", "somebody", "unknown", "", 0, "unknown")
+        return generation, Record(owner="", user="somebody", host="unknown", pid_space="", pid=0, since="unknown")
 
 
 def _watch(root: str, generation: int, holder: Record, life_s: float) -> None:
@@ -178,12 +180,6 @@ def _generations(root: str) -> list[int]:
     system, base = open_root(f"{root}/{FOLDER}")
     names = [info.base_name.removesuffix(".json") for info in system.get_file_info(fs.FileSelector(base, allow_not_found=True))]
     return [int(name) for name in names if name.isdigit()]
-
-
-def _remove(root: str, generation: int) -> None:
-    system, path = open_root(_place(root, generation))
-    with suppress(FileNotFoundError):
-        system.delete_file(path)
 
 
 def _place(root: str, generation: int) -> str:

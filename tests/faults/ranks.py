@@ -20,7 +20,7 @@ from typing import Any, Self
 ROOT = Path(__file__).parents[2]
 NUM_STEPS = 12
 CHECKPOINT_EVERY = 5  # of two_ranks.py
-TIMEOUT_S = 300
+TIMEOUT_S = 1200  # on a crowded machine
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,7 @@ def write(folder: Path, *faults: Fault) -> Path:
 
 
 def landed(plan: Path, number: int = 0) -> dict[str, Any] | None:
-    """When and where fault `number` struck: {"at_s", "pid", "rank"}; None if it has not."""
+    """When and where fault `number` struck: {"at_s", "pid", "rank", "group"}; None if it has not."""
     mark = _mark(plan, number)
     return json.loads(mark.read_text()) if mark.exists() else None
 
@@ -86,10 +86,10 @@ def install(plan: Path, group: int | None = None) -> None:
     for number, entry in enumerate(json.loads(Path(plan).read_text())):
         fault = Fault(**entry)
         if fault.group is None or fault.group == group:
-            _wrap(fault, Path(plan), number)
+            _wrap(fault, Path(plan), number, group)
 
 
-def _wrap(fault: Fault, plan: Path, number: int) -> None:
+def _wrap(fault: Fault, plan: Path, number: int, group: int | None) -> None:
     module, _, name = fault.at.partition(":")
     *path, last = name.split(".")
     owner: Any = importlib.import_module(module)
@@ -101,7 +101,7 @@ def _wrap(fault: Fault, plan: Path, number: int) -> None:
     def wrapped(*args: Any, **named: Any) -> Any:
         call = next(calls)
         if fault.rank in (None, _rank()) and (call == fault.call if fault.step is None else max(args[0].steps) == fault.step):
-            if _leave_mark(plan, number):
+            if _leave_mark(plan, number, group):
                 _strike(fault, plan, args)
         elif fault.for_s and (mark := landed(plan, number)) and time.time() < mark["at_s"] + fault.for_s:
             _raise(fault)
@@ -144,11 +144,11 @@ def _mark(plan: Path, number: int) -> Path:
     return plan.with_name(f"landed-{number}.json")
 
 
-def _leave_mark(plan: Path, number: int) -> bool:
+def _leave_mark(plan: Path, number: int, group: int | None) -> bool:
     """Whether this process is the first; the mark appears whole."""
     mark = _mark(plan, number)
     draft = mark.with_name(f"{mark.name}.{os.getpid()}")
-    draft.write_text(json.dumps({"at_s": time.time(), "pid": os.getpid(), "rank": _rank()}), encoding="utf-8")
+    draft.write_text(json.dumps({"at_s": time.time(), "pid": os.getpid(), "rank": _rank(), "group": group}), encoding="utf-8")
     try:
         os.link(draft, mark)
     except FileExistsError:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import schedule
 import torch
+from record import record
 from safetensors.torch import load_file
 from simulated import Simulated, simulated
 
@@ -144,6 +145,13 @@ def test_the_experts_are_unlike(undisturbed):
 def test_two_experts_went_on_from_a_checkpoint_and_all_others_lost_no_step(disturbed):
     begun = Counter(log(disturbed, expert)[0]["step"] for expert in range(NUM_EXPERTS))
     assert begun == {0: NUM_EXPERTS - 2, CHECKPOINT_EVERY: 1, 2 * CHECKPOINT_EVERY: 1}
+    noticed_s = [
+        one["at"] - mark["at_s"]
+        for one in events(disturbed, "group failed")
+        for mark in schedule.require(disturbed / "plan/plan.json")
+        if one["group"] == f"experts-group-{mark['group']}"
+    ]
+    record("one expert's group dies, others go on", 2, max(noticed_s))
 
 
 @pytest.mark.parametrize("run", ["undisturbed", "disturbed"])

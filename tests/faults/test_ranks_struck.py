@@ -20,7 +20,7 @@ from record import record
 from safetensors.torch import load_file
 from schedule import STEP, Fault
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(2400)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(3600)]
 SAVED = "thinkrec.train.checkpoint:Checkpoints.save"
 SEALED = "thinkrec.store:_inventory"  # the state is written, the manifest is not
 

@@ -12,11 +12,11 @@ import pytest
 
 from thinkrec.config import FaultsSection
 from thinkrec.errors import DataError, EnvironmentFault, StageFailed
-from thinkrec.launch import fit
+from thinkrec.launch import ONCE, fit
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1200)]
 
-NO_BUDGETS = {name: 0 for name in FaultsSection.model_fields if not name.endswith("_s")}
+BUDGETS = [name for name in FaultsSection.model_fields if not name.endswith("_s")]
 WINDOW_S = 5.0
 
 
@@ -56,7 +56,7 @@ def stumbler() -> Callable[[dict[str, Any]], None]:
 def launch(tmp_path: Path, how: str, failures: int, **budgets: int) -> str:
     """Run until it works or is given up; returns one letter a try."""
     settings = {"tries": str(tmp_path / "tries"), "failures": failures, "how": how}
-    faults = FaultsSection(**(NO_BUDGETS | budgets), hang_s=WINDOW_S, storage_wait_s=0)
+    faults = ONCE.model_copy(update=budgets | {"hang_s": WINDOW_S, "storage_wait_s": 0})
     fit(stumbler(), settings, name="stumble", root=str(tmp_path), num_workers=1, use_gpu=False, faults=faults)
     return (tmp_path / "tries").read_text()
 
@@ -91,7 +91,7 @@ def test_each_class_has_a_budget_of_its_own(ray_cluster, tmp_path, how, name):
     [("out_of_memory", StageFailed, "out of memory"), (str(errno.ENOSPC), EnvironmentFault, "disk full: .*No space left")],
 )
 def test_what_would_happen_again_is_not_tried_again(ray_cluster, tmp_path, how, error, text):
-    budgets = dict.fromkeys(NO_BUDGETS, 5)
+    budgets = dict.fromkeys(BUDGETS, 5)
     with pytest.raises(error, match=text):
         launch(tmp_path, how, 9, **budgets)
     assert (tmp_path / "tries").read_text() == "x"

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from thinkrec.errors import MissingFileError
+from thinkrec.journal import EVENTS
 
-EVENTS = "run.jsonl"
 State = Literal["queued", "running", "done", "failed"]
 
 

@@ -174,15 +174,7 @@ def collective(config: Config, root: str) -> Check:
     num_bytes = BUFFER_BYTES if train.use_gpu else CPU_BUFFER_BYTES
     settings = {"out": out, "num_bytes": num_bytes, "num_repeats": NUM_REPEATS}
     try:
-        fit(
-            probe.all_reduce,
-            settings,
-            name="preflight",
-            root=root,
-            num_workers=num_workers,
-            use_gpu=train.use_gpu,
-            faults=config.faults,
-        )
+        fit(probe.all_reduce, settings, name="preflight", root=root, num_workers=num_workers, use_gpu=train.use_gpu)
     except ThinkrecError as error:
         return Check("all-reduce", "fail", error.what, error.mend or "look at the links between the nodes; NCCL_DEBUG=INFO tells more")
     found = read_json(out)

@@ -5,7 +5,6 @@ Whoever else wants to follow is a listener: Ray's metrics, TensorBoard, MLflow.
 
 from __future__ import annotations
 
-import json
 import sys
 import threading
 import time
@@ -19,7 +18,8 @@ from rich.live import Live
 from rich.markup import escape
 
 from thinkrec.errors import ConfigError
-from thinkrec.ops.board import EVENTS, Board
+from thinkrec.journal import EVENTS, Journal
+from thinkrec.ops.board import Board
 from thinkrec.ops.board_text import board_table
 
 STYLES = {"stage started": "bold", "stage done": "green", "stage cached": "dim", "stage failed": "red", "nothing to do": "green"}
@@ -45,12 +45,11 @@ class Progress:
         self._board = Board()
         self._live = self._new_live() if self._console.is_terminal else None
         self._listeners = tuple(listeners)
-        self._log: Path | None = None
+        self._journal = Journal(run_dir)
         if "://" not in run_dir:
-            self._log = Path(run_dir) / EVENTS
             try:
-                self._log.parent.mkdir(parents=True, exist_ok=True)
-                self._log.open("a").close()
+                Path(run_dir).mkdir(parents=True, exist_ok=True)
+                (Path(run_dir) / EVENTS).open("a").close()
             except OSError as error:
                 raise ConfigError(f"cannot write in the run folder: {error.strerror}", run_dir, "name another run.dir") from None
 
@@ -74,10 +73,7 @@ class Progress:
             self._started_at[stage] = now
         elif event == "stage done":
             fields["seconds"] = round(now - self._started_at[stage], 1)
-        line = json.dumps({"at": round(at, 3), "elapsed_s": round(now - self._begun, 1), "event": event, **fields}, default=str)
-        if self._log is not None:
-            with self._log.open("a", encoding="utf-8") as stream:
-                stream.write(line + "\n")
+        line = self._journal.write(event, {"elapsed_s": round(now - self._begun, 1), **fields})
         self._board.see(event, fields, at)
         if self._live is None:
             sys.stderr.write(line + "\n")
