@@ -6,8 +6,8 @@ beside the row. So a stage that runs again, after a kill or over a grown catalog
 Rows are dealt into parts by their keys before anything is looked up, so memory holds one part at a time however many rows there are.
 A shard is named after the first and the last key in it and the digest of them all:
   asked/LO-HI-DIGEST.parquet      rows that wait for an answer
-  answers/LO-HI-DIGEST.parquet    their answers
-  answers/LO-HI-DIGEST.json       the manifest, written last: without it the answers do not exist
+  answers/LO-HI-DIGEST.HASH.parquet  their answers, with a hash of the file: two workers of one shard, one thought dead, do not meet
+  answers/LO-HI-DIGEST.json       the manifest, written last: it names the file, and without it the answers do not exist
   notes/LO-HI-DIGEST.json         what was in hand when an engine died, see guard.py
 """
 
@@ -78,13 +78,13 @@ class Ledger:
     def ask(self, rows: pa.Table) -> str:
         """Put rows of `missing` where a worker finds them; returns the name of the shard they will be."""
         name = name_of(rows)
-        if not _is_file(self._place("asked", name)):  # the name says what is in it
-            write_bytes(self._place("asked", name), _parquet(rows))
+        if not _is_file(self._waiting(name)):  # the name says what is in it
+            write_bytes(self._waiting(name), _parquet(rows))
         return name
 
     def asked(self, name: str) -> pa.Table:
         """The rows that wait under this name."""
-        system, path = open_root(self._place("asked", name))
+        system, path = open_root(self._waiting(name))
         return pq.read_table(path, filesystem=system)
 
     def commit(self, name: str, rows: pa.Table, answers: pa.Table, facts: Mapping[str, Any]) -> None:
@@ -93,10 +93,11 @@ class Ledger:
         keys = dict(zip(rows["id"].to_pylist(), rows["key"].to_pylist(), strict=True))
         keyed = answers.append_column(KEY, pa.array([keys[identity] for identity in answers["id"].to_pylist()], pa.string()))
         content = _parquet(keyed)
-        write_bytes(self._place("answers", name), content)
         sha256 = hashlib.sha256(content).hexdigest()
-        write_json(f"{self.uri}/answers/{name}.json", {"num_rows": rows.num_rows, "sha256": sha256, **facts})
-        for done in (self._place("asked", name), self.note(name)):
+        file = f"{name}.{sha256[:16]}.parquet"
+        write_bytes(f"{self.uri}/answers/{file}", content)
+        write_json(f"{self.uri}/answers/{name}.json", {"file": file, "num_rows": rows.num_rows, "sha256": sha256, **facts})
+        for done in (self._waiting(name), self.note(name)):
             if _is_file(done):
                 system, path = open_root(done)
                 system.delete_file(path)
@@ -144,7 +145,8 @@ class Ledger:
 
     def _read(self, name: str, columns: list[str]) -> pa.Table:
         """Some columns of a shard. Its hash is checked when the answers are taken; keys alone may be read from a part of the file."""
-        place = self._place("answers", name)
+        manifest = read_json(f"{self.uri}/answers/{name}.json") or {}
+        place = f"{self.uri}/answers/{manifest['file']}"
         system, path = open_root(place)
         mend = "delete it and its .json, and run the same command again"
         try:
@@ -154,12 +156,12 @@ class Ledger:
                 content = file.read()
         except (OSError, pa.ArrowInvalid) as error:
             raise ArtefactError(f"a committed shard cannot be read: {error}", place, mend) from None
-        if hashlib.sha256(content).hexdigest() != (read_json(f"{self.uri}/answers/{name}.json") or {}).get("sha256"):
+        if hashlib.sha256(content).hexdigest() != manifest["sha256"]:
             raise ArtefactError("a committed shard has changed", place, mend)
         return pq.read_table(pa.BufferReader(content), columns=columns)
 
-    def _place(self, folder: str, name: str) -> str:
-        return f"{self.uri}/{folder}/{name}.parquet"
+    def _waiting(self, name: str) -> str:
+        return f"{self.uri}/asked/{name}.parquet"
 
 
 @dataclass(frozen=True)

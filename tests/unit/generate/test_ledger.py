@@ -25,7 +25,7 @@ def log_of(folder: Path) -> list[str]:
 def crash(folder: Path, *words: int) -> int:
     """The number of kills that `crash.py` needed."""
     command = [sys.executable, str(Path(__file__).with_name("crash.py")), str(folder), *map(str, words)]
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}, timeout=120, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}, timeout=500, check=False)
     assert done.returncode == 0, done.stderr
     return int(done.stdout)
 
