@@ -5,10 +5,10 @@ beside the row. So a stage that runs again, after a kill or over a grown catalog
 
 Rows are dealt into parts by their keys before anything is looked up, so memory holds one part at a time however many rows there are.
 A shard is named after the first and the last key in it and the digest of them all:
-  asked/LO-HI-DIGEST.parquet      rows that wait for an answer
-  answers/LO-HI-DIGEST.HASH.parquet  their answers, with a hash of the file: two workers of one shard, one thought dead, do not meet
-  answers/LO-HI-DIGEST.json       the manifest, written last: it names the file, and without it the answers do not exist
-  notes/LO-HI-DIGEST.json         what was in hand when an engine died, see guard.py
+  asked/LO-HI-DIGEST.parquet         rows that wait for an answer
+  answers/LO-HI-DIGEST.HASH.parquet  their answers, under the hash of the file: two workers of one shard, one thought dead, do not meet
+  answers/LO-HI-DIGEST.json          the manifest, written last: it names the file, and without it the answers do not exist
+  notes/LO-HI-DIGEST.json            what was in hand when an engine died, see guard.py
 """
 
 from __future__ import annotations

@@ -97,7 +97,7 @@ def main() -> None:
             break
         assert os.WIFSIGNALED(status), status
         num_kills += 1
-    print(num_kills)
+    sys.stdout.write(f"{num_kills}\n")
 
 
 if __name__ == "__main__":
