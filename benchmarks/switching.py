@@ -25,6 +25,7 @@ from thinkrec import pipeline
 from thinkrec.model.export import read_adapter
 from thinkrec.ops.session import ray_session
 from thinkrec.store import Store
+from thinkrec.train import zero
 from thinkrec.train.experts import expert_key
 from thinkrec.train.fleet import Pack
 from thinkrec.train.group import STAGE, Group
@@ -78,6 +79,7 @@ def measure(folder: str) -> dict[str, Any]:
         "num_slots": 1,
         "watchdog": ("", 0.0),
     }
+    zero.skip_compiling()
     begun = time.monotonic()
     group = Group.load(settings, lambda event, **fields: None)
     load_s = time.monotonic() - begun
