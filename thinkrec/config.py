@@ -119,6 +119,7 @@ class NanoSection(Section):
     title_dropout: Share = 0.8  # lines that withhold the title: few rows a title invite learning it by heart, and new items have none
     question_share: Share = 0.4  # share of lines asked as the prompt's question instead of told with a mark
     ds_config: str = "nano"  # as train.ds_config; too small to cut up: ZeRO-3's gathers took a third of a step on two CPU workers
+    num_spoken: int = Field(default=0, ge=0)  # train rows that go on to an analysis written by rule, so that the base can speak
     text_weight: float = Field(default=0.1, ge=0)  # loss weight of tokens that are neither a mark nor a verdict, whose weight is 1
 
 

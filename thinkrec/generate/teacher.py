@@ -14,7 +14,6 @@ from thinkrec.data.history import Interactions
 from thinkrec.errors import DataError
 from thinkrec.generate.choose import model_hash, open_engine
 from thinkrec.generate.engine import GenParams, GenRequest
-from thinkrec.generate.lessons import write_lesson
 from thinkrec.generate.quality import split_verdict
 from thinkrec.generate.sample import askable
 from thinkrec.generate.school import lesson_row, teach
@@ -22,6 +21,7 @@ from thinkrec.generate.stream import write_table
 from thinkrec.job import Job
 from thinkrec.model.base import check_folder, load_model, load_tokenizer
 from thinkrec.model.claims import Facts, check_claims, facts_of
+from thinkrec.model.lessons import write_lesson
 from thinkrec.model.prompt import Prompt, Template
 from thinkrec.model.tables import Places, Tables, item_texts, load_priors
 from thinkrec.store import read_json, write_json

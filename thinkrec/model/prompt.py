@@ -160,7 +160,7 @@ def fixed_phrases(settings: PromptSection) -> list[str]:
     heads = ["A user", *(_rated(settings.domain, rate) for rate in (None, *rates))]
     priors = [opening + phrase for phrase in (phrases() if settings.priors else []) for opening in (", ", " (")]
     counts = [f" {liked} of {shown}" for shown in range(settings.history_length + 1) for liked in range(shown + 1)]
-    counts += [" liked with", ", overall"]  # so nano traces argue, see generate/lessons.py
+    counts += [" liked with", ", overall"]  # so nano traces argue, see model/lessons.py
     tastes = [_such(rate) for rate in rates]
     return [
         *heads,

@@ -61,7 +61,7 @@ def worker_environment(config: Config) -> dict[str, str]:
         "TOKENIZERS_PARALLELISM": "false",
         # Read by Ray Train's controllers; see launch.py.
         "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": str(config.ray.resource_timeout_s),
-        "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # a process a group for notices that nothing here reads; a lost worker is noticed anyway
+        "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # a process a group for notices that nothing here reads
     }
     if not config.train.use_gpu:
         environment |= {"DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": "1"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,8 @@ from thinkrec.data.history import TRAIN, Interactions
 from thinkrec.job import Job
 from thinkrec.model import nano
 from thinkrec.model.base import check_folder
+from thinkrec.model.claims import facts_of
+from thinkrec.model.lessons import write_lesson
 from thinkrec.model.prompt import ItemText, Template, describe, fixed_phrases
 from thinkrec.model.tables import Places, Tables, item_texts, load_priors
 from thinkrec.store import fingerprint, writable, write_json
@@ -57,7 +60,7 @@ def write_lessons(config: Config, folder: Path, data: Interactions, places: Plac
     nano.save(folder / "model", nano.make_model(len(tokenizer), config.prompt.max_tokens, small, config.run.seed), tokenizer)
     settings = config.prompt.model_copy(update={"slots": "none", "answer": "first"})
     tables = Tables(data, Template(tokenizer, items, settings, load_priors(config, places, data, items)), None, None)
-    return write_rows(folder / "text.parquet", windows(tables, small, config.run.seed))
+    return write_rows(folder / "text.parquet", chain(windows(tables, small, config.run.seed), spoken(tables, small, config.run.seed)))
 
 
 def windows(tables: Tables, small: NanoSection, seed: int) -> Iterator[tuple[list[int], list[float]]]:
@@ -80,3 +83,14 @@ def windows(tables: Tables, small: NanoSection, seed: int) -> Iterator[tuple[lis
                     ids += template.line(item, label, counted, named)
             ids.append(template.tokenizer.eos_token_id)
             yield ids, [1.0 if token in verdicts else small.text_weight for token in ids]
+
+
+def spoken(tables: Tables, small: NanoSection, seed: int) -> Iterator[tuple[list[int], list[float]]]:
+    """Train rows that go on to an analysis written by rule: a bought base can speak, this one must be taught to before it can explain."""
+    data, template = tables.interactions, tables.template
+    train = np.flatnonzero(data.split == TRAIN)
+    for position in np.random.default_rng((seed, 8)).choice(train, min(small.num_spoken, len(train)), replace=False).tolist():
+        prompt = tables.prompt(position)
+        facts = facts_of(template, tables.history(position), int(data.item[position]), prompt)
+        answer = template.answer(bool(data.label[position]), write_lesson(facts))
+        yield [*prompt.ids, *answer], [0.0] * len(prompt.ids) + [1.0] * len(answer)

@@ -10,9 +10,9 @@ from thinkrec.config import TracesSection
 from thinkrec.generate import quality
 from thinkrec.generate.dialogue import AskTeacher, judge
 from thinkrec.generate.engine import GenRequest, GenResult
-from thinkrec.generate.lessons import write_lesson
 from thinkrec.generate.traces import refuse_repeated, summary
 from thinkrec.model.claims import Facts
+from thinkrec.model.lessons import write_lesson
 
 FACTS = Facts(((("noir",), True), (("heist",), False)), ("noir", "heist"), "(noir): liked (heist): disliked (noir, heist)")
 RIGHT = f"{write_lesson(FACTS)} Yes"

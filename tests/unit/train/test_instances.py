@@ -12,7 +12,7 @@ from thinkrec.data.history import Interactions
 from thinkrec.model import nano
 from thinkrec.model.prompt import ItemText, Template, fixed_phrases
 from thinkrec.model.tables import Places, Tables
-from thinkrec.train.base import windows
+from thinkrec.train.base import spoken, windows
 from thinkrec.train.instances import Instances, Trace, load_traces, mixed_batch, train_positions
 
 TITLES = ["Alpha", "Beta", "Gamma"]
@@ -125,3 +125,17 @@ def test_a_history_without_dislikes_neither_shows_nor_teaches_one(make, dislikes
     assert ['"Beta": liked' in lines, '"Gamma": disliked' in lines] == [True, dislikes]
     asked = [ids for ids, _ in windows(tables, NanoSection(question_share=1.0), 0)]
     assert sum(ids.count(tables.template.verdict_ids[0]) for ids in asked) == 2
+
+
+def test_a_base_that_is_to_speak_reads_verdict_and_analysis_of_its_own_rows(make):
+    tables = make({"prompt": {"priors": False}})[1]
+    decode = tables.template.tokenizer.decode
+    rows = list(spoken(tables, NanoSection(num_spoken=99), 0))
+    assert len(rows) == (tables.interactions.split == 0).sum()
+    for ids, weights in rows:
+        begins = weights.index(1.0)
+        assert weights == [0.0] * begins + [1.0] * (len(ids) - begins)
+        assert ids[begins] in tables.template.verdict_ids
+        assert "liked" in decode(ids[begins:])
+        assert "overall" in decode(ids[begins:])
+    assert list(spoken(tables, NanoSection(), 0)) == []

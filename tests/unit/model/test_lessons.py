@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import pytest
 
-from thinkrec.config import PromptSection
-from thinkrec.generate.lessons import write_lesson
-from thinkrec.model.base import load_tokenizer
+from thinkrec.config import NanoSection, PromptSection
 from thinkrec.model.claims import Facts, facts_of
-from thinkrec.model.prompt import ItemText, Template
+from thinkrec.model.lessons import write_lesson
+from thinkrec.model.nano import make_tokenizer
+from thinkrec.model.prompt import ItemText, Template, fixed_phrases
 
 FACTS = Facts(
     history=((("noir", "heist"), True), (("noir",), False), (("sci-fi", "noir"), True), ((), True)),
@@ -26,9 +26,11 @@ def items():
     return [ItemText("Alba", ("noir",)), ItemText("Borro", ("noir", "heist")), ItemText("Cinta", ("heist", "noir"))]
 
 
-def test_facts_end_where_the_prompt_begins(parrot, items):
+def test_facts_end_where_the_prompt_begins(items):
     """What was cut from the prompt for want of room is no fact, and neither are keywords that the history does not show."""
-    tokenizer, history = load_tokenizer(parrot), [(0, 1), (0, 0), (1, 1)]
+    texts = [f'"{item.title}" ({", ".join(item.keywords)})' for item in items]
+    tokenizer = make_tokenizer(texts, fixed_phrases(PromptSection()), NanoSection(vocab_size=400))
+    history = [(0, 1), (0, 0), (1, 1)]
     full = Template(tokenizer, items, PromptSection())
     prompt = full.write(history, 2)
     assert write_lesson(facts_of(full, history, 2, prompt)) == "liked with heist 1 of 1, noir 2 of 3, overall 2 of 3."
