@@ -110,7 +110,7 @@ def _steps_to_resume(learners: Sequence[Learner], start: State) -> list[int]:
     if len(set(newest)) == 1:
         return newest
     together = [learner.checkpoints.latest(start, min(newest)) for learner in learners]
-    return together if len(set(together)) == 1 else newest
+    return together if len(set(together)) == 1 and together[0] else newest  # none begins again because another has not begun
 
 
 def _stack(states: Sequence[State]) -> State:
