@@ -46,10 +46,10 @@ from thinkrec.generate.choose import open_engine
 from thinkrec.generate.dialogue import ATTEMPTS, QUESTIONS, AskTeacher, judge
 from thinkrec.generate.keywords import ANSWERS, Extract
 from thinkrec.generate.keywords import QUESTIONS as PROMPTS
-from thinkrec.generate.lessons import write_lesson
 from thinkrec.generate.stream import stream
 from thinkrec.job import Job
 from thinkrec.model.claims import Facts
+from thinkrec.model.lessons import write_lesson
 from thinkrec.ops.session import ray_session
 from thinkrec.store import Store
 
