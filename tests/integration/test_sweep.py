@@ -10,12 +10,12 @@ import polars as pl
 import pytest
 from tiny import TINY
 
-from thinkrec.config import flat
 from thinkrec.evaluate.scoreboard import difference_rows, measure
 from thinkrec.store import Store
 from thinkrec.sweep import run as run_room
 from thinkrec.sweep import trials
 from thinkrec.sweep.graph import places
+from thinkrec.toml_tree import flat
 
 pytestmark = [pytest.mark.long, pytest.mark.cluster, pytest.mark.timeout(1800)]
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from thinkrec.config import Config, flat
+from thinkrec.config import Config
 from thinkrec.errors import DataError
 from thinkrec.evaluate.cost import costs
 from thinkrec.evaluate.intervals import Resampled
@@ -24,6 +24,7 @@ from thinkrec.evaluate.report.comparison import comparison_page
 from thinkrec.evaluate.report.words import COLUMNS
 from thinkrec.evaluate.scoreboard import difference_rows, measure, metric_rows, write_metrics
 from thinkrec.store import Artefact, installed_versions, write_json
+from thinkrec.toml_tree import flat
 
 FILES = ("comparison.html", "comparison.json", "comparison.csv")
 ROWS = ("row", "user_id", "item_id", "label")

@@ -15,6 +15,7 @@ from thinkrec.config import Config
 from thinkrec.errors import ConfigError
 from thinkrec.store import check_name
 from thinkrec.sweep.settings import SweepFile, TrialSection, Variant
+from thinkrec.toml_tree import flat, put, read, split_override, validate
 
 LENT = ("base", "global")  # stages whose artefacts a trial takes over by model_of
 SHAPES = ("base", "adapter")  # settings that lender and taker must agree on: the weights are made to them
@@ -45,18 +46,18 @@ class Sweep:
 
 def load(path: str | Path, overrides: Sequence[str] = ()) -> Sweep:
     """Read a sweep file; `overrides` as `a.b=value` go into every trial. Raises ConfigError or MissingFileError."""
-    settings = config_room.validate(SweepFile, config_room.read(path, "sweep file", "ray_jobs/sweeps"), str(path), MEND)
-    tree = config_room.read(Path(path).parent / settings.recipe)
-    changes = config_room.flat(settings.set) | dict(map(config_room.split_override, overrides))
+    settings = validate(SweepFile, read(path, "sweep file", "ray_jobs/sweeps"), str(path), MEND)
+    tree = read(Path(path).parent / settings.recipe)
+    changes = flat(settings.set) | dict(map(split_override, overrides))
     _refuse(changes, ("run.dir",), f"{path}: set", "`dir` of the sweep file says where the trials are kept")
     for key, value in ({"run.dir": settings.dir} | changes).items():
-        config_room.put(tree, key, value, f"{path}: set")
+        put(tree, key, value, f"{path}: set")
     shared = config_room.parse(tree, f"{path}: {settings.recipe} with set")
     trials = [
         trial
         for name, section in settings.trials.items()
         for suffix, values in _combinations(section, f"{path}: trials.{name}")
-        for trial in _seeded(f"{name}{suffix}", config_room.flat(section.set) | values, section, settings, tree, f"{path}: trials.{name}")
+        for trial in _seeded(f"{name}{suffix}", flat(section.set) | values, section, settings, tree, f"{path}: trials.{name}")
     ]
     _check(trials, settings, str(path))
     return Sweep(settings, shared, tuple(trials))
@@ -64,7 +65,7 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Sweep:
 
 def _combinations(section: TrialSection, where: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """(what a trial's name ends in, its values) for each combination of the grid; one empty pair without a grid."""
-    grid = config_room.flat(section.grid)
+    grid = flat(section.grid)
     for key, values in grid.items():
         if not isinstance(values, list) or not values:
             raise ConfigError(
@@ -85,7 +86,7 @@ def _seeded(
     for seed in settings.seeds or (None,):
         own, ending = copy.deepcopy(dict(tree)), "" if seed is None else f"_seed{seed}"
         for key, value in (dict(changes) | ({} if seed is None else {"run.seed": seed})).items():
-            config_room.put(own, key, value, where)
+            put(own, key, value, where)
         yield Trial(
             f"{base}{ending}",
             base,
