@@ -10,6 +10,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import schedule
 import torch
@@ -18,17 +21,18 @@ from safetensors.torch import load_file
 from simulated import Simulated, simulated
 
 NUM_EXPERTS, NUM_GROUPS, CHECKPOINT_EVERY = 12, 4, 4
+NUM_USERS, NUM_ITEMS = 240, 60
 DRIVER = Path(__file__).with_name("fleet_driver.py")
 FREE = "import sys; sys.path[:0] = sys.argv[2:]; import ray, simulated; ray.init(sys.argv[1]); simulated.wait_until_free()"
 RUN_FILE = f"""
 [data]
 num_buckets = 2
 [data.world]
-num_users = 240
-num_items = 60
+num_users = {NUM_USERS}
+num_items = {NUM_ITEMS}
 interactions_per_user = 16
 [encoder]
-num_epochs = 3
+source = "given"
 [cluster]
 num_clusters = {NUM_EXPERTS}
 [keywords]
@@ -53,7 +57,7 @@ num_epochs = 1
 [watch]
 every_s = 1.0
 """
-pytestmark = [pytest.mark.skip(reason="never run to its end yet"), pytest.mark.long, pytest.mark.cluster, pytest.mark.timeout(5400)]
+pytestmark = [pytest.mark.long, pytest.mark.cluster, pytest.mark.timeout(5400)]
 
 
 @pytest.fixture(scope="module")
@@ -63,23 +67,29 @@ def there() -> Any:
 
 
 def command(there: Simulated, run: Path, file: Path) -> list[str]:
-    return [
-        "run",
-        str(file),
-        "--until",
-        "experts",
-        "--insecure-cluster",
-        "--set",
-        f"run.dir={run}",
-        "--set",
-        f"ray.address={there.address}",
-    ]
+    vectors = {f"encoder.{name}_path": file.with_name(f"{name}.parquet") for name in ("users", "items")}
+    settings = vectors | {"run.dir": run, "ray.address": there.address}
+    words = [word for name, value in settings.items() for word in ("--set", f"{name}={value}")]
+    return ["run", str(file), "--until", "experts", "--insecure-cluster", *words]
+
+
+def write_vectors(folder: Path) -> None:
+    """Users in clumps of Zipf sizes, so that their clusters are very unequal; items at random."""
+    rng = np.random.default_rng(0)
+    share = 1 / np.arange(1, NUM_EXPERTS + 1)
+    clump = rng.choice(NUM_EXPERTS, NUM_USERS, p=share / share.sum())
+    vectors = {"users": 4 * np.eye(NUM_EXPERTS)[clump], "items": np.zeros((NUM_ITEMS, NUM_EXPERTS))}
+    for name, mean in vectors.items():
+        ids = [f"{name[0]}{number:0{len(str(len(mean) - 1))}}" for number in range(len(mean))]
+        vector = list((mean + 0.2 * rng.standard_normal(mean.shape)).astype(np.float32))
+        pq.write_table(pa.table({"id": ids, "vector": vector}), folder / f"{name}.parquet")
 
 
 @pytest.fixture(scope="module")
 def undisturbed(there, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("fleet")
     (folder / "run.toml").write_text(RUN_FILE)
+    write_vectors(folder)
     there.run("-m", "thinkrec", *command(there, folder / "run", folder / "run.toml"), log=folder / "log", timeout_s=2400)
     return folder
 

@@ -16,7 +16,7 @@ from generation_driver import SHARD_ROWS
 
 HERE = Path(__file__).parent
 NUM_ROWS, NUM_ACTORS, DEADLINE_S = 300, 2, 400
-pytestmark = [pytest.mark.skip(reason="never run to its end yet"), pytest.mark.long, pytest.mark.cluster, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.long, pytest.mark.cluster, pytest.mark.timeout(1500)]
 
 
 def start(folder: Path, *kill_at: int) -> subprocess.Popen[bytes]:

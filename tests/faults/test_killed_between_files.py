@@ -51,7 +51,6 @@ def test_a_checkpoint_is_the_old_or_the_new_one_wherever_its_writer_dies(tmp_pat
     assert set(found) == {10, 15}
 
 
-@pytest.mark.skip(reason="never run to its end yet")
 @pytest.mark.long
 @pytest.mark.timeout(900)
 def test_a_training_killed_there_and_resumed_equals_the_straight_run_bit_for_bit(tmp_path):

@@ -12,7 +12,7 @@ import pytest
 from record import record
 from simulated import Simulated, simulated
 
-pytestmark = [pytest.mark.skip(reason="never run to its end yet"), pytest.mark.long, pytest.mark.cluster, pytest.mark.timeout(2400)]
+pytestmark = [pytest.mark.long, pytest.mark.cluster, pytest.mark.timeout(2400)]
 DRIVER = str(Path(__file__).with_name("visit_driver.py"))
 DEADLINE_S = 900
 

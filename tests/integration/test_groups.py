@@ -12,7 +12,7 @@ from simulated import FREE_WITHIN_S, simulated
 
 DRIVER = Path(__file__).with_name("group_driver.py")
 NODES = (3, 4, 1)  # GPUs: three groups of two fit inside nodes, the fourth has to span two
-pytestmark = [pytest.mark.skip(reason="never run to its end yet"), pytest.mark.long, pytest.mark.cluster, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.long, pytest.mark.cluster, pytest.mark.timeout(1200)]
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ import json
 import subprocess
 from pathlib import Path
 
+import kubernetes_validate
 import pytest
 import yaml
 from jsonschema import Draft202012Validator, ValidationError
@@ -17,6 +18,8 @@ from thinkrec.ops.k8s import num_nodes, render
 CLUSTER = Path(__file__).parents[3] / "cluster"
 RUN_FILE = CLUSTER / "kuberay" / "run.toml"
 SCHEMA = Draft202012Validator(json.loads((Path(__file__).parent / "kuberay.schema.json").read_text()))
+KUBERNETES = "1.33"
+REFUSED = (ValidationError, kubernetes_validate.ValidationError)
 
 
 def documents(*overrides: str, kind="RayJob") -> list[dict]:
@@ -24,12 +27,24 @@ def documents(*overrides: str, kind="RayJob") -> list[dict]:
     return list(yaml.safe_load_all(render(config, RUN_FILE.read_text(), overrides, kind)))
 
 
+def check(document: dict) -> None:
+    """Against KubeRay's form, and each pod and plain object against the schema that Kubernetes publishes."""
+    plain = [document]
+    if document["apiVersion"].startswith("ray.io/"):
+        SCHEMA.validate(document)
+        cluster = document["spec"].get("rayClusterSpec", document["spec"])
+        templates = [group["template"] for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"])]
+        plain = [{"apiVersion": "v1", "kind": "Pod", **template} for template in templates]
+    for one in plain:
+        kubernetes_validate.validate(one, KUBERNETES, strict=True)
+
+
 @pytest.mark.parametrize(("name", "kind"), [("rayjob", "RayJob"), ("raycluster", "RayCluster")])
 def test_the_examples_are_in_step_and_of_the_published_form(name, kind):
     text = (CLUSTER / "kuberay" / f"{name}.yaml").read_text()
     assert render(config_room.load(RUN_FILE), RUN_FILE.read_text(), (), kind) == text
     for document in yaml.safe_load_all(text):
-        SCHEMA.validate(document)
+        check(document)
 
 
 @pytest.mark.parametrize(
@@ -39,16 +54,19 @@ def test_the_examples_are_in_step_and_of_the_published_form(name, kind):
         (("spec", "entryPoint"), "misspelt"),
         (("spec", "rayClusterSpec", "authOptions", "mode"), "basic"),
         (("spec", "rayClusterSpec", "headGroupSpec", "rayStartParams", "num-cpus"), 0),
+        (("spec", "rayClusterSpec", "headGroupSpec", "template", "spec", "restartPolice"), "Never"),
+        (("spec", "rayClusterSpec", "workerGroupSpecs", 0, "template", "spec", "containers"), [{"image": "nameless"}]),
     ],
 )
 def test_the_schema_refuses_what_kubernetes_would(path, value):
     job = documents()[1]
+    check(job)
     at = job
     for key in path[:-1]:
         at = at[key]
     at[path[-1]] = value
-    with pytest.raises(ValidationError):
-        SCHEMA.validate(job)
+    with pytest.raises(REFUSED):
+        check(job)
 
 
 @pytest.mark.parametrize(
@@ -61,7 +79,7 @@ def test_the_schema_refuses_what_kubernetes_would(path, value):
 )
 def test_the_job_is_admitted_as_a_whole(scheduler, labels, suspended):
     job = documents(f"ray.k8s.scheduler={scheduler}")[1]
-    SCHEMA.validate(job)
+    check(job)
     assert job["metadata"]["labels"] == {"app.kubernetes.io/name": "thinkrec", **labels}
     assert job["spec"]["suspend"] is suspended
     workers = job["spec"]["rayClusterSpec"]["workerGroupSpecs"][0]
