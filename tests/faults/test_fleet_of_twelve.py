@@ -117,7 +117,7 @@ def artefact(folder: Path) -> Path:
 
 
 def weights(folder: Path, expert: int) -> dict[str, torch.Tensor]:
-    return load_file(artefact(folder) / "experts" / str(expert) / "adapter" / "adapter_model.safetensors")
+    return load_file(artefact(folder) / "experts" / str(expert) / "adapter_model.safetensors")
 
 
 def log(folder: Path, expert: int) -> list[dict[str, Any]]:
