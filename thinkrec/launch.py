@@ -7,10 +7,13 @@ function, which finds its own checkpoints.
 
 from __future__ import annotations
 
+import signal
+import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +68,8 @@ def fit(
             ),
         )
         try:
-            trainer.fit()
+            with _own_interrupts():
+                trainer.fit()
             return
         except ray.train.TrainingFailedError as error:
             causes = [*_causes(error), *_hangs(note)] or [error]
@@ -83,6 +87,19 @@ def fit(
                 raise failure.raises(f"{name}: {reason}", folder, failure.mend) from error
             if failure.action == "avoid node":
                 avoided |= {getattr(cause, "node_id", "")} - {""}
+
+
+@contextmanager
+def _own_interrupts() -> Iterator[None]:
+    """Give Ctrl-C back to whoever had it: Ray Train's handler stays after the job, swallows the next one and keeps its controller alive."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
 
 
 def _scaling(num_workers: int, use_gpu: bool, num_groups: int, avoided: Collection[str]) -> Any:

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -26,24 +25,26 @@ def start(folder: Path, *kill_at: int) -> subprocess.Popen[bytes]:
         return subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
 
 
-def check(folder: Path, num_kills: int) -> None:
-    """Nothing lost, nothing doubled, no row to blame; at most a shard an actor was repeated for each kill."""
+def check(folder: Path, num_kills: int) -> int:
+    """Nothing lost, nothing doubled, no row to blame; at most a shard an actor was repeated for each kill. Returns the rows repeated."""
     answers = json.loads((folder / "answers.json").read_text())
     assert {row["id"]: row["text"] for row in answers} == {str(n): f"prompt {n}"[::-1] for n in range(NUM_ROWS)}
     assert len(answers) == NUM_ROWS
     assert not any(row["error"] for row in answers)
-    asked = Counter((folder / "log").read_text().split())
-    assert 0 < sum(asked.values()) - NUM_ROWS <= num_kills * NUM_ACTORS * SHARD_ROWS
+    num_repeated = len((folder / "log").read_text().split()) - NUM_ROWS
+    assert num_repeated <= num_kills * NUM_ACTORS * SHARD_ROWS
+    return num_repeated
 
 
 def test_an_actor_that_is_killed_is_replaced(tmp_path):
     driver = start(tmp_path, 60, 180)
     assert driver.wait(timeout=DEADLINE_S) == 0, (tmp_path / "driver.log").read_text()[-3000:]
     assert len(list(tmp_path.glob("killed-*"))) == 2
-    check(tmp_path, 2)
+    assert check(tmp_path, 2) > 0
 
 
 def test_a_driver_that_is_killed_goes_on(tmp_path):
+    """Its actors may outlive it long enough to commit what they hold, so it may be that nothing is repeated."""
     num_kills = 0
     for share in (0.2, 0.6):
         driver, deadline = start(tmp_path), time.monotonic() + DEADLINE_S

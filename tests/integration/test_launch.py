@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -62,10 +63,12 @@ def launch(tmp_path: Path, how: str, failures: int, **budgets: int) -> str:
 
 
 def test_an_error_raised_on_purpose_comes_back_as_itself_after_one_try(ray_cluster, tmp_path):
+    interrupt = signal.getsignal(signal.SIGINT)
     with pytest.raises(DataError, match="a row is wrong") as caught:
         launch(tmp_path, "on purpose", 9, unknown=3)
     assert caught.value.mend == "mend it"
     assert (tmp_path / "tries").read_text() == "x"
+    assert signal.getsignal(signal.SIGINT) is interrupt  # Ray Train would have kept its own
 
 
 def test_any_other_error_is_tried_again_within_its_budget(ray_cluster, tmp_path):
