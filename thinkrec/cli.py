@@ -52,11 +52,12 @@ def run(
 def run_stages(settings: Config, until: str | None = None) -> None:
     """What `thinkrec run` and the ray_jobs entry points share."""
     from thinkrec import pipeline
+    from thinkrec.ops.interrupt import interruptible
     from thinkrec.ops.progress import Progress
     from thinkrec.ops.session import ray_session
     from thinkrec.ops.trackers import listeners
 
-    with Progress(settings.run.dir, listeners=listeners(settings)) as say:
+    with interruptible(), Progress(settings.run.dir, listeners=listeners(settings)) as say:
         artefacts = pipeline.run(settings, say, until, ray_session)
     judged = artefacts.get("evaluate")
     if judged is None:

@@ -7,13 +7,11 @@ function, which finds its own checkpoints.
 
 from __future__ import annotations
 
-import signal
-import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -68,8 +66,9 @@ def fit(
             ),
         )
         try:
-            with _own_interrupts():
-                trainer.fit()
+            # Off the main thread: there Ray Train takes Ctrl-C for itself, for good, and holds its dead controllers by it.
+            with ThreadPoolExecutor(1) as thread:
+                thread.submit(trainer.fit).result()
             return
         except ray.train.TrainingFailedError as error:
             causes = [*_causes(error), *_hangs(note)] or [error]
@@ -87,19 +86,6 @@ def fit(
                 raise failure.raises(f"{name}: {reason}", folder, failure.mend) from error
             if failure.action == "avoid node":
                 avoided |= {getattr(cause, "node_id", "")} - {""}
-
-
-@contextmanager
-def _own_interrupts() -> Iterator[None]:
-    """Give Ctrl-C back to whoever had it: Ray Train's handler stays after the job, swallows the next one and keeps its controller alive."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    handler = signal.getsignal(signal.SIGINT)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, handler)
 
 
 def _scaling(num_workers: int, use_gpu: bool, num_groups: int, avoided: Collection[str]) -> Any:
