@@ -22,6 +22,7 @@ from thinkrec.journal import Journal
 from thinkrec.placement import free_nodes, lacking, needs, nodes, require, strategy
 
 ORPHANS_S = 20.0  # how long a controller may take to die
+NODE_DEATH_S = 60.0  # Ray's health checks (five in a row, each with its time limit) take this long to call a node dead
 ONCE = FaultsSection(**{failure.name: 0 for failure in TABLE if failure.action != "stop"})  # whatever happens, nothing is tried again
 
 
@@ -50,6 +51,7 @@ def fit(
     require(nodes(), 1, num_workers, needs(use_gpu))
     folder, spent, avoided = f"{root}/ray", Counter[str](), set[str]()
     while True:
+        there = _living()
         run_name = f"{name}-{uuid.uuid4().hex[:8]}"
         note = "" if "://" in folder else f"{folder}/hang-{run_name}"
         trainer = TorchTrainer(
@@ -76,7 +78,7 @@ def fit(
                 raise lacking("ray.resource_timeout_s passed without room for", free_nodes(), 1, num_workers, needs(use_gpu)) from None
             if isinstance(error, ray.train.ControllerError):
                 _free_orphans()
-            failure, cause = classify(causes)
+            failure, cause = classify([*causes, *_lost_nodes(causes, there)])
             spent[failure.name] += 1
             reason = f"{failure.name.replace('_', ' ')}: {_last_line(cause)}"
             Journal(root)("group failed", group=name, failure=failure.name, action=failure.action, times=spent[failure.name], reason=reason)
@@ -115,6 +117,24 @@ def _placed(function: Callable[[dict[str, Any]], None]) -> Callable[[dict[str, A
             raise
 
     return run
+
+
+def _living() -> set[str]:
+    import ray
+
+    return {node["NodeID"] for node in ray.nodes() if node["Alive"]}
+
+
+def _lost_nodes(causes: Collection[BaseException], there: Collection[str]) -> list[BaseException]:
+    """The death of a node, if one of these has died: its workers fall silent first, and the next try must not be sent after them."""
+    from ray.exceptions import ActorUnavailableError, NodeDiedError
+
+    deadline = time.monotonic() + NODE_DEATH_S
+    while any(isinstance(cause, ActorUnavailableError) for cause in causes) and time.monotonic() < deadline:
+        if gone := sorted(set(there) - _living()):
+            return [NodeDiedError(f"node {gone[0][:8]} has died")]
+        time.sleep(0.5)
+    return []
 
 
 def _free_orphans() -> None:
