@@ -5,7 +5,7 @@ Only ingest and encode are made, so it takes minutes and no language model, and 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 
@@ -17,7 +17,7 @@ from thinkrec.evaluate.report.words import BAR
 from thinkrec.evaluate.rows import baseline_rows
 from thinkrec.evaluate.scoreboard import difference_rows, measure, metric_rows, write_metrics
 from thinkrec.job import Voice
-from thinkrec.store import Store, installed_versions, writable, write_json
+from thinkrec.store import Artefact, Store, installed_versions, writable, write_json
 
 KEPT = ("run", "data", "split", "prompt", "faults", "evaluate", "ray", "watch")  # the base and the teachers need not be there
 
@@ -35,34 +35,41 @@ def run(config: Config, say: Voice, session: Callable[[Config], AbstractContextM
         if waiting and session:
             stack.enter_context(session(waiting[0]))
         made = {source: pipeline.run(one, say, "encode") for source, one in configs.items()}
-    ingest = made[ENCODERS[0]]["ingest"]
-    ingest.verify()
-    table = baseline_rows(ingest.path(), config.prompt)
-    for source in ENCODERS:
-        encode = made[source]["encode"]
-        encode.verify()
-        scores = encoder_scores(encode.path())
-        assert scores is not None
-        table = table.join(scores, on="row", maintain_order="left")
-    names = [name for name in MEANING if name in table.columns]
-    measured = measure(table, names, config.evaluate.num_bootstrap, config.run.seed)
+    ingest, encoded = made[ENCODERS[0]]["ingest"], {source: artefacts["encode"] for source, artefacts in made.items()}
+    for artefact in (ingest, *encoded.values()):
+        artefact.verify()
     found = {
-        "num_rows": table.height,
-        "num_users": table["user_id"].n_unique(),
-        "like_rate": table["label"].mean(),
-        "metrics": [row | {"kind": "baseline", "meaning": MEANING[row["name"]]} for row in metric_rows(measured)],
-        "differences": difference_rows(measured, [(name, BAR) for name in names if name != BAR]),
-        "encoders": {source: made[source]["encode"].figures for source in ENCODERS},
-        "settings": {source: one.encoder.model_dump(mode="json") for source, one in configs.items()},
-        "data": ingest.figures,
-        "num_bootstrap": config.evaluate.num_bootstrap,
-        "seed": config.run.seed,
+        **_judged(config, ingest, list(encoded.values())),
+        "data": dict(ingest.figures),
+        "encoders": {
+            source: {"settings": configs[source].encoder.model_dump(mode="json"), "figures": dict(encoded[source].figures)}
+            for source in ENCODERS
+        },
         "versions": installed_versions(),
     }
     with writable(store.root) as folder:
         write_json(str(folder / "baselines.json"), found)
         write_metrics(found["metrics"], folder / "baselines.csv")
     return found
+
+
+def _judged(config: Config, ingest: Artefact, encoded: Sequence[Artefact]) -> dict[str, Any]:
+    table = baseline_rows(ingest.path(), config.prompt)
+    for encode in encoded:
+        scores = encoder_scores(encode.path())
+        assert scores is not None
+        table = table.join(scores, on="row", maintain_order="left")
+    names = [name for name in MEANING if name in table.columns]
+    measured = measure(table, names, config.evaluate.num_bootstrap, config.run.seed)
+    return {
+        "num_rows": table.height,
+        "num_users": table["user_id"].n_unique(),
+        "like_rate": table["label"].mean(),
+        "metrics": [row | {"meaning": MEANING[row["name"]]} for row in metric_rows(measured)],
+        "differences": difference_rows(measured, [(name, BAR) for name in names if name != BAR]),
+        "num_bootstrap": config.evaluate.num_bootstrap,
+        "seed": config.run.seed,
+    }
 
 
 def _with_encoder(config: Config, source: str) -> Config:

@@ -63,6 +63,7 @@ def artefacts(world: pl.DataFrame, root: Path) -> dict[str, Artefact]:
     store, made = Store(str(root)), {}
     writers = {"ingest": _ingest, "encode": _encode, "cluster": _cluster, "keywords": _keywords, "traces": _traces}
     writers |= {"extractor": _log, "base": _log, "teacher": _log, "global": _log, "projector": _log, "experts": _experts, "score": _score}
+    writers |= {"references": _references}
     for stage, write in writers.items():
         with store.create(stage, "key0", {}, {}) as draft:
             draft.figures.update(write(world, draft.folder) or {})
@@ -183,3 +184,10 @@ def _score(world: pl.DataFrame, folder: Path) -> None:
         prompt=pl.lit(f"history {EVIL}"),
         facts=pl.lit(json.dumps({"history": [[["space"], True]], "keywords": [], "shown": "space"})),
     ).write_parquet(folder / "explanations.parquet")
+
+
+def _references(world: pl.DataFrame, folder: Path) -> None:
+    told = (
+        world.filter(pl.col("split") == "test").head(4).select("row", "user_id", text=pl.lit("because you liked it"), num_tokens=pl.lit(4))
+    )
+    told.write_parquet(folder / "references.parquet")

@@ -60,8 +60,8 @@ def test_every_baseline_is_judged_on_the_same_rows_and_a_second_call_fits_nothin
     assert [row["name"] for row in found["metrics"]] == [*COUNTED, "mf", "lightgcn", "sasrec"]
     assert {row["against"] for row in found["differences"]} == {"user_item_rate"}
     assert fitted == ["mf", "lightgcn", "sasrec"]
-    assert found["settings"]["sasrec"]["num_epochs"] == 2  # the run file's own; the others have their defaults
-    assert found["settings"]["mf"]["num_epochs"] == config_room.EncoderSection().num_epochs
+    settings = {source: found["encoders"][source]["settings"]["num_epochs"] for source in found["encoders"]}
+    assert settings == {"mf": 20, "lightgcn": 20, "sasrec": 2}  # the run file's own, and the defaults of the others
     assert json.loads(Path(config.run.dir, "baselines.json").read_text())["metrics"] == found["metrics"]
 
     again = baseline_table.run(config, lambda event, **fields: None, session)
