@@ -86,7 +86,15 @@ def _ingest(world: pl.DataFrame, folder: Path) -> None:
     leak = {"check": "tie_across_a_cut", "severity": "stop", "meaning": "Rows at the time of a cut.", "mend": EVIL, "num_rows": 3}
     leak |= {"examples": [{"item_id": EVIL}]}
     (folder / "audit.json").write_text(json.dumps({"findings": [leak, leak | {"check": "doubled_row", "num_rows": 0}]}))
-    split = {"num_rows": 800, "num_users": 39, "num_items": 30, "like_rate": 0.5, "from": "1970-01-01T00:00:00", "to": None}
+    split = {
+        "num_rows": 800,
+        "num_users": 39,
+        "num_items": 30,
+        "like_rate": 0.5,
+        "user_like_rate_deciles": [0.125] * 9,
+        "from": "1970-01-01T00:00:00",
+        "to": None,
+    }
     (folder / "fingerprint.json").write_text(json.dumps({"num_rows": world.height, "splits": {"train": split, "test": split}}))
 
 

@@ -123,8 +123,9 @@ def _fingerprint(facts: Report | None) -> str:
     for name, part in facts["splits"].items():
         counts = [count(part[key]) for key in ("num_rows", "num_users", "num_items")]
         first, last = (escape((part[key] or "\u2013")[:10]) for key in ("from", "to"))
-        rows.append(("", [f"{escape(name)}<small>{first} to {last}</small>", *counts, percent(part["like_rate"])]))
-    drawn = table(["", "rows", "users", "items", "likes"], rows)
+        deciles = [part["user_like_rate_deciles"][place] for place in (0, 4, 8)]
+        rows.append(("", [f"{escape(name)}<small>{first} to {last}</small>", *counts, percent(part["like_rate"]), *map(percent, deciles)]))
+    drawn = table(["", "rows", "users", "items", "likes", "likes of users, tenth", "median", "nine tenths"], rows)
     digest = paragraph(f"Content digest (SHA-256): {facts['sha256']}", "note digest") if "sha256" in facts else ""
     return drawn + digest + folded("Everything the fingerprint holds", tree(facts))
 
