@@ -76,7 +76,7 @@ class DataSection(Section):
     time_unit: Literal["auto", "s", "ms", "us", "ns", "iso"] = "auto"  # of columns.ts; auto: by magnitude, and the run says which
     separator: str = Field(default="|", min_length=1)  # between categories that stand in one text
     # What is a like, where no label is given: a rating at or above like_threshold, or the median of the user's own, or equal to the log's
-    # highest; "implicit": every row, beside num_negatives items drawn for it, which the user never meets.
+    # highest; "implicit": every row, and for each num_negatives items on average are drawn that the user never meets.
     label_rule: Literal["threshold", "user_median", "top_box", "implicit"] = "threshold"
     like_threshold: float = 4.0  # 5 for the Amazon sources unless set
     num_negatives: Count = 1

@@ -32,18 +32,22 @@ def _by_rule(interactions: pl.DataFrame, settings: DataSection) -> pl.Expr:
             return rating >= settings.like_threshold
 
 
-def with_negatives(rows: pl.DataFrame, num_each: int, seed: int) -> tuple[pl.DataFrame, int]:
-    """Rows in order of `row`, each behind `num_each` rows of the same user and time with label 0; and how many could not be drawn.
+def with_negatives(rows: pl.DataFrame, mean_each: int, seed: int) -> tuple[pl.DataFrame, int]:
+    """Rows in order of `row`, each behind some rows of the same user and time with label 0; and how many of those could not be drawn.
 
     Their items are drawn evenly from those that had a row by then and that the user never meets, before or after, no item twice for one
-    user. They stand before their row, so that neither shows the other in its history. `row` is numbered anew.
+    user. `row` is numbered anew.
+
+    How many stand behind a row is geometric with mean `mean_each`: along a user each label is then a like with the same chance whatever
+    came before. With a fixed number a model could count to the next like.
     """
+    rng = np.random.default_rng((seed, 2))
     first = rows.group_by("item_id").agg(pl.col("ts").min()).sort("ts", "item_id").with_row_index("item")
     item = rows.select("item_id").join(first, on="item_id", how="left", maintain_order="left")["item"].to_numpy().astype(np.int64)
     user = (rows["user_id"].rank("dense") - 1).to_numpy().astype(np.int64)
     num_known = np.searchsorted(first["ts"].to_numpy(), rows["ts"].to_numpy(), side="right")
-    owner = np.repeat(np.arange(rows.height), num_each)
-    drawn = _draw(user[owner] * first.height, num_known[owner], np.unique(user * first.height + item), seed)
+    owner = np.repeat(np.arange(rows.height), rng.geometric(1 / (1 + mean_each), rows.height) - 1)
+    drawn = _draw(user[owner] * first.height, num_known[owner], np.unique(user * first.height + item), rng)
     found = drawn >= 0
     others = rows[owner[found]].with_columns(item_id=first["item_id"].gather(drawn[found]), label=pl.lit(0, rows.schema["label"]))
     if "rating" in rows.columns:
@@ -52,10 +56,8 @@ def with_negatives(rows: pl.DataFrame, num_each: int, seed: int) -> tuple[pl.Dat
     return both.drop("place").with_columns(row=pl.int_range(pl.len(), dtype=pl.Int64)), int((~found).sum())
 
 
-def _draw(base: NDArray[np.int64], num_known: NDArray[np.int64], met: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
-    """For each place an item below `num_known` whose pair (`base` + item) is neither in `met`, sorted, nor drawn before; -1 where none is
-    found."""
-    rng = np.random.default_rng((seed, 2))
+def _draw(base: NDArray[np.int64], num_known: NDArray[np.int64], met: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
+    """For each place an item below `num_known` whose pair (`base` + item) is neither in `met` nor drawn before; -1 where none is found."""
     drawn, pending = np.full(len(base), -1), np.arange(len(base))
     for _ in range(MAX_ROUNDS):
         item = rng.integers(0, num_known[pending])
