@@ -17,7 +17,7 @@ from thinkrec.evaluate.command import evaluate
 from thinkrec.ops import commands
 from thinkrec.ops.commands import Insecure, Overrides, RunFile
 from thinkrec.ops.trace_commands import app as traces_app
-from thinkrec.sweep.command import sweep
+from thinkrec.sweep.command import baselines, sweep
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
 config_app = typer.Typer(no_args_is_help=True, help="Look at run files.")
@@ -30,6 +30,7 @@ app.command()(commands.preflight)
 app.command()(commands.submit)
 app.command()(commands.k8s)
 app.command()(sweep)
+app.command()(baselines)
 app.command()(commands.status)
 
 

@@ -315,6 +315,12 @@ class Config(Section):
     watch: WatchSection = WatchSection()
 
     @model_validator(mode="after")
+    def _nobody_disliked_what_was_drawn(self) -> Self:
+        if self.data.label_rule == "implicit" and self.prompt.history_dislikes:
+            raise ValueError('data.label_rule = "implicit" draws items that users never met: set prompt.history_dislikes = false')
+        return self
+
+    @model_validator(mode="after")
     def _parts_agree(self) -> Self:
         train = self.train
         run_length = train.loss.rows_per_user if train.loss.rank > 0 else 1

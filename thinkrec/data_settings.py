@@ -75,7 +75,11 @@ class DataSection(Section):
     columns: ColumnsSection = ColumnsSection()
     time_unit: Literal["auto", "s", "ms", "us", "ns", "iso"] = "auto"  # of columns.ts; auto: by magnitude, and the run says which
     separator: str = Field(default="|", min_length=1)  # between categories that stand in one text
-    like_threshold: float = 4.0  # a rating at or above it is a like; 5 for the Amazon sources unless set
+    # What is a like, where no label is given: a rating at or above like_threshold, or the median of the user's own, or equal to the log's
+    # highest; "implicit": every row, and for each num_negatives items on average are drawn that the user never meets.
+    label_rule: Literal["threshold", "user_median", "top_box", "implicit"] = "threshold"
+    like_threshold: float = 4.0  # 5 for the Amazon sources unless set
+    num_negatives: Count = 1
     repeats: Literal["keep", "first", "last"] = "keep"  # rows of one user and item; kept, they are leaks the audit stops at (D26)
     since: str = ""  # ISO dates (UTC): only rows from `since` on and before `before` are taken
     before: str = ""
@@ -90,6 +94,12 @@ class DataSection(Section):
         if isinstance(given, dict) and isinstance(given.get("source"), str) and given["source"] in LIKE_THRESHOLDS:
             return {"like_threshold": LIKE_THRESHOLDS[given["source"]], **given}
         return given
+
+    @model_validator(mode="after")
+    def _the_world_is_labelled(self) -> Self:
+        if self.source == "world" and self.label_rule != "threshold":
+            raise ValueError(f'data.label_rule = "{self.label_rule}" is for logs; the planted world gives its own labels')
+        return self
 
     @model_validator(mode="after")
     def _paths_are_named(self) -> Self:

@@ -100,9 +100,16 @@ STAGES = (
         version=2,
     ),
     Stage(
+        "references",
+        "thinkrec.generate.references",
+        ("ingest", "keywords", "base", "teacher", "score"),
+        ("traces", *ENGINE, "prompt", "run.seed"),
+        switch="traces.enabled",
+    ),
+    Stage(
         "evaluate",
         "thinkrec.evaluate.judge",
-        ("ingest", "encode", "cluster", "extractor", "keywords", "base", "teacher", "traces", *ADAPTERS, "score"),
+        ("ingest", "encode", "cluster", "extractor", "keywords", "base", "teacher", "traces", *ADAPTERS, "score", "references"),
         ("evaluate", "prompt.history_length", "prompt.history_policy", "prompt.answer", "run.seed"),
         ("evaluate.bert_score_path", "evaluate.bleurt_path"),
         version=2,

@@ -60,6 +60,8 @@ CASES = {
     "data without a path": Case(nothing, until("ingest", "data.path="), r"data\.path is empty"),
     "rows without a path of items": Case(nothing, until("ingest", "data.source=csv"), r"data\.items_path is empty"),
     "a path of items nobody reads": Case(nothing, until("ingest", "data.items_path=given"), "does not read it"),
+    "a rule of likes nobody knows": Case(nothing, until("ingest", "data.label_rule=stars"), r"data\.label_rule: .*'stars'"),
+    "drawn items in a history": Case(nothing, until("ingest", "data.label_rule=implicit"), r"set prompt\.history_dislikes = false"),
     "a window of no date": Case(nothing, until("ingest", "data.since=someday"), "'someday' is not an ISO date"),
     "vectors without a path": Case(nothing, until("ingest", "encoder.users_path="), r"encoder\.users_path"),
     "a teacher that cannot be grown": Case(

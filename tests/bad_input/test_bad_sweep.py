@@ -32,6 +32,10 @@ CASES = {
     "a file of the user that is not there": Case(
         written("[trials.a]\nset.data.path = 'nowhere'"), SWEEP, r"data\.path names something that is not there"
     ),
+    "baselines of no run file": Case(nothing, ("baselines", "none.toml"), "the run file is not there"),
+    "baselines of data that is not there": Case(
+        nothing, ("baselines", "run.toml", "--set", "data.path=nowhere"), r"data\.path names something that is not there"
+    ),
     "a plan of a wrong file": Case(written("[trials.b]"), (*SWEEP, "--plan"), "there is no trial 'a'"),
     "a sweep folder that is a file": Case(
         written("[trials.a]", SOUND.replace('"run"', '"given/ds.json"')), SWEEP, "cannot write in the run folder"

@@ -39,7 +39,7 @@ def test_the_artefact_holds_every_row_once_in_its_bucket_and_in_order(ingested, 
         assert {f"bucket={bucket_of(user, 5):03d}" for user in rows["user_id"]} == {file.parent.name}
     whole = pl.concat([pl.read_parquet(file, hive_partitioning=False) for file in files]).sort("row")
     config = make_config(tree)
-    assert whole.equals(ingest.prepare(ingest.read(config.data, 7), config.data, config.split).interactions)
+    assert whole.equals(ingest.prepare(ingest.read(config.data, 7), config.data, config.split, 7).interactions)
     assert len(Interactions.load(artefact.path())) == whole.height == artefact.figures["num_rows"]
     names = {"items.parquet", "users.parquet", "truth.parquet", "quarantine/part-0.parquet", "audit.json", "fingerprint.json"}
     assert names <= set(artefact.manifest["files"])

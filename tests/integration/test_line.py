@@ -97,6 +97,13 @@ def test_scores_cover_every_test_row_once_and_explanations_stop_or_say_so(artefa
     assert (explained["text"].str.len_chars() > 0).all()
 
 
+def test_teachers_were_asked_about_the_explained_rows_and_nobody_learned_from_it(artefacts):
+    explained = pl.read_parquet(artefacts["score"].path("explanations.parquet"))
+    told = [pl.read_parquet(artefacts["references"].path(f"{folder}references.parquet"))["row"] for folder in ("", "quarantine/")]
+    assert set(pl.concat(told)) == set(explained["row"])
+    assert [name for name, artefact in artefacts.items() if "references" in artefact.manifest["inputs"]] == ["evaluate"]
+
+
 def test_the_report_names_models_and_baselines(artefacts):
     report: dict[str, Any] = json.loads(artefacts["evaluate"].path("report.json").read_text())
     table = text_table(report)

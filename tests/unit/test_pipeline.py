@@ -20,17 +20,17 @@ from thinkrec.errors import ConfigError, EnvironmentFault, MissingFileError, Sta
 from thinkrec.pipeline import STAGES, Stage
 
 NAMES = [stage.name for stage in STAGES]
-LEARNED = {"global", "projector", "experts", "score", "evaluate"}
+LEARNED = {"global", "projector", "experts", "score", "references", "evaluate"}
 FROM_CLUSTER = {"cluster", "traces"} | LEARNED
 AFTER_WORDS = {"base", "teacher", "traces"} | LEARNED
 EVERYTHING = set(NAMES)
 
 RERUNS = {
     "evaluate.num_bootstrap=50": {"evaluate"},
-    "evaluate.max_rows=9": {"score", "evaluate"},
-    "evaluate.fusion='peft_linear'": {"score", "evaluate"},
-    "train.experts.lr=1e-5": {"experts", "score", "evaluate"},
-    "train.projector.batch_size=32": {"projector", "experts", "score", "evaluate"},
+    "evaluate.max_rows=9": {"score", "references", "evaluate"},
+    "evaluate.fusion='peft_linear'": {"score", "references", "evaluate"},
+    "train.experts.lr=1e-5": {"experts", "score", "references", "evaluate"},
+    "train.projector.batch_size=32": LEARNED - {"global"},
     "train.global_adapter.num_epochs=2": LEARNED,
     "train.loss.rank=0.5": LEARNED,
     "train.trace_share=0.1": LEARNED,
@@ -153,8 +153,8 @@ def test_a_stage_that_is_off_needs_nothing_and_parts_nothing(configured):
     """Traces are drawn from clusters; without them the clusters decide nothing about the global adapter."""
     off = "traces.enabled=false"
     before, after = pipeline.keys(configured(off)), pipeline.keys(configured(off, "cluster.num_clusters=3"))
-    assert {name for name in NAMES if before[name] != after[name]} == FROM_CLUSTER - {"traces", "global", "projector"}
-    assert [stage.name for stage in STAGES if stage.needs and not stage.inputs(configured(off))] == ["teacher", "traces"]
+    assert {name for name in NAMES if before[name] != after[name]} == FROM_CLUSTER - {"traces", "global", "projector", "references"}
+    assert [stage.name for stage in STAGES if stage.needs and not stage.inputs(configured(off))] == ["teacher", "traces", "references"]
     assert all(stage.inputs(configured()) == stage.needs for stage in STAGES)
 
 

@@ -50,11 +50,13 @@ def content_digest(*tables: pl.DataFrame) -> str:
 
 
 def _describe(part: pl.DataFrame) -> dict[str, Any]:
+    rates = part.group_by("user_id").agg(pl.col("label").mean())["label"]
     return {
         "num_rows": part.height,
         "num_users": part["user_id"].n_unique(),
         "num_items": part["item_id"].n_unique(),
         "like_rate": part["label"].mean(),
+        "user_like_rate_deciles": [rates.quantile(tenth / 10, "linear") for tenth in range(1, 10)],
         "from": iso(part.select(pl.col("ts").min()).item()),
         "to": iso(part.select(pl.col("ts").max()).item()),
     }

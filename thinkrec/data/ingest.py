@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from thinkrec.config import DataSection, SplitSection
 from thinkrec.data import fingerprint
 from thinkrec.data.audit import Finding, audit, enforce
+from thinkrec.data.labels import with_negatives
 from thinkrec.data.readers import amazon, canonical, movielens, named, prepared, recbole, world, yelp
 from thinkrec.data.readers.tables import Source, Tables, collect
 from thinkrec.data.schema import COUNTS, INTERACTIONS, ITEMS, TRUTH, USERS, bucket_of
@@ -66,7 +67,7 @@ def run(job: Job) -> None:
     tables = read(data, job.config.run.seed)
     for note in tables.notes:
         job.say("note", text=note)
-    ready = prepare(tables, data, split)
+    ready = prepare(tables, data, split, job.config.run.seed)
     leaks = enforce(ready.findings, split.allow_leaks)
     rows = with_bucket(ready.interactions, data.num_buckets)
     shuffle(rows, data.num_buckets, job.draft.uri)
@@ -97,10 +98,13 @@ def read(data: DataSection, seed: int) -> Tables:
     return collect(READERS[data.source](data) if data.source != "world" else world.read(data, seed))
 
 
-def prepare(tables: Tables, data: DataSection, split: SplitSection) -> Prepared:
+def prepare(tables: Tables, data: DataSection, split: SplitSection, seed: int) -> Prepared:
     """Validate, label, split and audit; raises DataError or ConfigError. Rows come out in order of `row`."""
     valid = validate(tables, data)
     rows, left_out = select(pl.DataFrame(valid.interactions).sort("row"), data)
+    if data.label_rule == "implicit":
+        rows, num_short = with_negatives(rows, data.num_negatives, seed)
+        left_out |= {"negatives of users who have met too many items": num_short} if num_short else {}
     if "rating" not in rows.columns:
         rows = rows.with_columns(rating=pl.lit(None, pl.Float32))
     rows = assign(rows, split).select(INTERACTIONS.names)

@@ -13,6 +13,7 @@ import polars as pl
 import pyarrow as pa
 
 from thinkrec.config import DataSection
+from thinkrec.data.labels import label
 from thinkrec.data.readers.tables import Reasons, Tables, part
 from thinkrec.data.schema import ITEMS, LATEST_MS
 from thinkrec.errors import DataError
@@ -35,7 +36,7 @@ def validate(tables: Tables, settings: DataSection) -> Tables:
     items, bad_items = part(items, {**_bad_id("item_id"), "title is null": pl.col("title").is_null()}, "items")
     _refuse_doubled(f"{tables.source}: items", items["item_id"], "item_id")
 
-    interactions = interactions.with_columns(label=_label(interactions, settings.like_threshold))
+    interactions = interactions.with_columns(label=label(interactions, settings))
     known = pl.col("item_id").is_in(items["item_id"].implode())
     reasons = {
         **_bad_id("user_id"),
@@ -49,14 +50,6 @@ def validate(tables: Tables, settings: DataSection) -> Tables:
     _refuse_many(tables.source, quarantine, len(interactions) + len(items), settings.max_bad_share)
     _refuse_empty(tables.source, items=items, interactions=interactions)
     return replace(tables, interactions=interactions.to_arrow(), items=_arrow(items), quarantine=quarantine)
-
-
-def _label(interactions: pl.DataFrame, like_threshold: float) -> pl.Expr:
-    """The given label; where there is none, whether the rating reaches the threshold; null where there is neither."""
-    columns = interactions.columns
-    rated = pl.when(pl.col("rating").is_finite()).then(pl.col("rating") >= like_threshold) if "rating" in columns else pl.lit(None)
-    given = pl.col("label") if "label" in columns else pl.lit(None)
-    return pl.coalesce(given.cast(pl.Int8), rated.cast(pl.Int8))
 
 
 def _bad_id(name: str) -> Reasons:

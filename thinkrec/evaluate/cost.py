@@ -30,7 +30,7 @@ def reserved_gpus(stage: str, config: Config) -> int:
     if not train.use_gpu:
         return 0
     trained = dict.fromkeys(("extractor", "base", "teacher", "global", "projector"), train.num_workers)
-    answered = dict.fromkeys(("score",) if config.engine.kind == "http" else ("keywords", "traces", "score"), num_actors)
+    answered = dict.fromkeys(("score",) if config.engine.kind == "http" else ("keywords", "traces", "score", "references"), num_actors)
     return (trained | answered | {"encode": 1, "experts": train.num_groups * train.workers_per_group}).get(stage, 0)
 
 
@@ -49,7 +49,8 @@ def _stage(name: str, artefact: Artefact, config: Config) -> dict[str, Any]:
 
 def _tokens(artefact: Artefact) -> int | None:
     """Tokens in the stage's tables of answers, refused ones too."""
-    files = [name for name in ("traces.parquet", "quarantine/traces.parquet") if name in artefact.manifest["files"]]
+    answers = [f"{folder}{name}.parquet" for name in ("traces", "references") for folder in ("", "quarantine/")]
+    files = [name for name in answers if name in artefact.manifest["files"]]
     tables = [pl.read_parquet(artefact.path(name), columns=["num_tokens"]) for name in files]
     return int(pl.concat(tables)["num_tokens"].sum()) if tables else None
 

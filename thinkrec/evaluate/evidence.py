@@ -80,9 +80,9 @@ def counterfactuals(inputs: Mapping[str, Artefact]) -> pl.DataFrame | None:
 def references(inputs: Mapping[str, Artefact]) -> dict[str, pl.DataFrame]:
     """Texts (row, reference) that an explanation may be held against, by their kind; see reasoning.py for what each is worth."""
     found = {}
-    accepted = _table(inputs, "traces", "traces.parquet")
-    if accepted is not None:
-        found["teacher"] = accepted.unique("row", keep="first", maintain_order=True).select("row", reference="text")
+    told = _table(inputs, "references", "references.parquet")
+    if told is not None:
+        found["teacher"] = told.select("row", reference="text")
     truth = _table(inputs, "ingest", "truth.parquet")
     if truth is not None and "reason" in truth.columns:
         found["planted"] = truth.select("row", reference=pl.col("reason").list.join(", "))

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from thinkrec.config import EngineSection, TracesSection
 from thinkrec.data.history import Interactions
@@ -66,8 +67,8 @@ def run(job: Job) -> None:
     teachers = load_teachers(Places(job.places()))
     asked: list[Row] = []
     attempts: list[Row] = []
-    for teacher, rows in _deal(job, teachers):
-        questions, answers = _ask(job, teacher, rows)
+    for teacher, rows in deal(teachers, _chosen(job), job.config.run.seed):
+        questions, answers = ask(job, teacher, rows)
         asked += questions
         attempts += answers
     asked.sort(key=lambda question: question["row"])
@@ -112,20 +113,25 @@ def _share(attempts: Sequence[Row], part: str, whole: str) -> float:
     return float(sum(a[part] for a in attempts) / max(1, sum(a[whole] for a in attempts)))
 
 
-def _deal(job: Job, teachers: Sequence[Teacher]) -> list[tuple[Teacher, set[int]]]:
-    """The rows that each teacher is asked about."""
+def deal(teachers: Sequence[Teacher], rows: NDArray[np.int64], seed: int) -> list[tuple[Teacher, set[int]]]:
+    """Which of the rows each teacher is asked about, by weight."""
+    number = sample.share_out(rows, [teacher.weight for teacher in teachers], seed + 1)
+    return [(teacher, set(rows[number == at].tolist())) for at, teacher in enumerate(teachers)]
+
+
+def _chosen(job: Job) -> NDArray[np.int64]:
+    """The train rows that teachers are asked about."""
     data = Interactions.load(job.inputs["ingest"].path())
     lessons = pl.read_parquet(job.inputs["teacher"].path("lessons.parquet"))["row"]
     clusters = pl.read_parquet(f"{job.inputs['cluster'].path('assignment')}/*.parquet", columns=["user_id", "cluster"])
     positions = sample.askable(data)
     positions = positions[~np.isin(data.row[positions], lessons.to_numpy())]
     policy, seed = job.config.prompt.history_policy, job.config.run.seed
-    rows = data.row[sample.choose(data, positions, clusters, policy, job.config.traces, seed)]
-    number = sample.share_out(rows, [teacher.weight for teacher in teachers], seed + 1)
-    return [(teacher, set(rows[number == at].tolist())) for at, teacher in enumerate(teachers)]
+    rows: NDArray[np.int64] = data.row[sample.choose(data, positions, clusters, policy, job.config.traces, seed)]
+    return rows
 
 
-def _ask(job: Job, teacher: Teacher, rows: set[int]) -> tuple[list[Row], list[Row]]:
+def ask(job: Job, teacher: Teacher, rows: set[int]) -> tuple[list[Row], list[Row]]:
     """What one teacher is asked, and every attempt it made, judged."""
     places, settings, engine = Places(job.places()), job.config.traces, job.config.engine
     tokenizer = load_tokenizer(teacher.folder or base_folder(places))
@@ -135,10 +141,10 @@ def _ask(job: Job, teacher: Teacher, rows: set[int]) -> tuple[list[Row], list[Ro
     questions = _questions(teacher_tables(job, tokenizer), rows, as_text)
     words = pl.read_parquet(places.path("keywords", "keywords.parquet"), columns=["keywords"])["keywords"].explode().drop_nulls()
     vocabulary = frozenset(map(normal, words.unique()))
-    ask = AskTeacher(settings, job.config.run.seed, vocabulary)
+    dialogue = AskTeacher(settings, job.config.run.seed, vocabulary)
     recipe = {"version": 1, "model": teacher.hash, "seed": job.config.run.seed, **settings.model_dump(include={*DECIDES})}
     table = pa.Table.from_pylist(questions, schema=QUESTIONS)
-    answers = stream(job, "traces", recipe, table, ask, ATTEMPTS, partial(_open, places, teacher.name, engine))
+    answers = stream(job, "traces", recipe, table, dialogue, ATTEMPTS, partial(_open, places, teacher.name, engine))
     about = {question["id"]: question for question in questions}
     made_by = {"teacher": teacher.name, "model": teacher.hash}
     judged = [judge(about[answer["id"]], answer, settings, vocabulary) | made_by for answer in answers.to_pylist()]

@@ -110,8 +110,8 @@ def num_steps(config: Config, phase: PhaseSection, num_rows: int, num_users: flo
 
 
 def projector_params(config: Config, shape: Shape) -> int:
-    """d -> 10 d -> hidden with biases (model/projector.py); vectors of `mf` carry a bias beside their `encoder.dim` numbers."""
-    dim = config.encoder.dim + (config.encoder.source == "mf")
+    """d -> 10 d -> hidden with biases (model/projector.py); learned vectors carry a bias beside their `encoder.dim` numbers."""
+    dim = config.encoder.dim + (config.encoder.source != "given")
     return (dim + 1) * 10 * dim + (10 * dim + 1) * shape.hidden
 
 

@@ -1,4 +1,4 @@
-"""The command `thinkrec sweep`: parsing and printing, nothing else."""
+"""The commands `thinkrec sweep` and `thinkrec baselines`: parsing and printing, nothing else."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from thinkrec.ops.commands import Overrides
+from thinkrec.ops.commands import Overrides, RunFile
 
 if TYPE_CHECKING:  # other commands start without it
     from thinkrec.sweep.trials import Sweep
@@ -39,6 +39,21 @@ def sweep(
     typer.echo("\n".join([*conclusions(found), "", text_table(found)]))
     typer.echo(f"comparison: {read.settings.dir}/comparison.html")
     typer.echo(f"trials: {read.settings.dir}/trials")
+
+
+def baselines(file: RunFile, overrides: Overrides = None) -> None:
+    """Judge every baseline on the test rows: counted rates, a logistic, MF, LightGCN, SASRec. Trains no language model."""
+    from thinkrec import config
+    from thinkrec.evaluate.report.table import text_table
+    from thinkrec.ops.progress import Progress
+    from thinkrec.ops.session import ray_session
+    from thinkrec.sweep import baseline_table
+
+    settings = config.load(file, overrides or ())
+    with Progress(settings.run.dir) as say:
+        found = baseline_table.run(settings, say, ray_session)
+    typer.echo(text_table(found))
+    typer.echo(f"baselines: {settings.run.dir}/baselines.json")
 
 
 def _session(sweep: Sweep) -> AbstractContextManager[None]:

@@ -20,7 +20,7 @@ WORLD = DataSection(world=WorldSection(num_users=60, num_items=100, interactions
 
 @pytest.fixture(scope="module")
 def ready() -> Prepared:
-    return prepare(read(WORLD, 7), WORLD, SplitSection())
+    return prepare(read(WORLD, 7), WORLD, SplitSection(), 7)
 
 
 def test_the_world_comes_through_whole_and_clean(ready):
@@ -44,7 +44,7 @@ def test_cold_items_and_users_are_absent_from_train(ready):
 def test_dated_texts_are_audited_and_the_dates_stay_behind(ready):
     tables = read(WORLD, 7)
     late = pa.array([ready.interactions["ts"].max() + 1] * 2 + [None] * 98, pa.int64())
-    dated = prepare(replace(tables, items=tables.items.append_column("ts", late)), WORLD, SplitSection())
+    dated = prepare(replace(tables, items=tables.items.append_column("ts", late)), WORLD, SplitSection(), 7)
     found = {finding.check: finding.num_rows for finding in dated.findings if finding.num_rows}
     two = dated.items["item_id"].to_pylist()[:2]
     assert found == {"text_of_the_future": ready.interactions.filter(pl.col("item_id").is_in(two)).height}
@@ -54,7 +54,7 @@ def test_dated_texts_are_audited_and_the_dates_stay_behind(ready):
 def test_truth_follows_the_rows_that_stay(ready):
     tables = read(WORLD, 7)
     gap = pl.DataFrame(tables.interactions).with_columns(user_id=pl.when(pl.col("row") == 5).then(None).otherwise("user_id")).to_arrow()
-    holed = prepare(type(tables)(tables.source, gap, tables.items, tables.truth), WORLD, SplitSection())
+    holed = prepare(type(tables)(tables.source, gap, tables.items, tables.truth), WORLD, SplitSection(), 7)
     assert 5 not in holed.truth["row"].to_pylist()
     assert holed.truth.num_rows == holed.interactions.height == ready.truth.num_rows - 1
 
@@ -107,7 +107,7 @@ def test_a_source_can_be_an_earlier_artefact(ready, tmp_path):
     write_bucket(ready.interactions.with_columns(bucket=pl.lit(0)).to_arrow(), str(tmp_path))
     pq.write_table(ready.items, tmp_path / "items.parquet")
     data = DataSection(source="canonical", path=str(tmp_path))
-    again = prepare(read(data, 0), data, SplitSection(mode="given"))
+    again = prepare(read(data, 0), data, SplitSection(mode="given"), 0)
     columns = pl.exclude("row")  # counted anew, in order of user and time
     assert again.interactions.select(columns).equals(ready.interactions.sort("user_id", "ts", "row").select(columns))
     assert again.items == ready.items

@@ -63,6 +63,7 @@ def artefacts(world: pl.DataFrame, root: Path) -> dict[str, Artefact]:
     store, made = Store(str(root)), {}
     writers = {"ingest": _ingest, "encode": _encode, "cluster": _cluster, "keywords": _keywords, "traces": _traces}
     writers |= {"extractor": _log, "base": _log, "teacher": _log, "global": _log, "projector": _log, "experts": _experts, "score": _score}
+    writers |= {"references": _references}
     for stage, write in writers.items():
         with store.create(stage, "key0", {}, {}) as draft:
             draft.figures.update(write(world, draft.folder) or {})
@@ -85,7 +86,15 @@ def _ingest(world: pl.DataFrame, folder: Path) -> None:
     leak = {"check": "tie_across_a_cut", "severity": "stop", "meaning": "Rows at the time of a cut.", "mend": EVIL, "num_rows": 3}
     leak |= {"examples": [{"item_id": EVIL}]}
     (folder / "audit.json").write_text(json.dumps({"findings": [leak, leak | {"check": "doubled_row", "num_rows": 0}]}))
-    split = {"num_rows": 800, "num_users": 39, "num_items": 30, "like_rate": 0.5, "from": "1970-01-01T00:00:00", "to": None}
+    split = {
+        "num_rows": 800,
+        "num_users": 39,
+        "num_items": 30,
+        "like_rate": 0.5,
+        "user_like_rate_deciles": [0.125] * 9,
+        "from": "1970-01-01T00:00:00",
+        "to": None,
+    }
     (folder / "fingerprint.json").write_text(json.dumps({"num_rows": world.height, "splits": {"train": split, "test": split}}))
 
 
@@ -183,3 +192,10 @@ def _score(world: pl.DataFrame, folder: Path) -> None:
         prompt=pl.lit(f"history {EVIL}"),
         facts=pl.lit(json.dumps({"history": [[["space"], True]], "keywords": [], "shown": "space"})),
     ).write_parquet(folder / "explanations.parquet")
+
+
+def _references(world: pl.DataFrame, folder: Path) -> None:
+    told = (
+        world.filter(pl.col("split") == "test").head(4).select("row", "user_id", text=pl.lit("because you liked it"), num_tokens=pl.lit(4))
+    )
+    told.write_parquet(folder / "references.parquet")

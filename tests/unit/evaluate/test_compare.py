@@ -140,7 +140,7 @@ def test_experts_traces_meteor_and_cost_stand_beside_the_figures(trial):
     )["trials"]
     assert (one["num_experts"], one["cohens_d_max"]) == (0, None)
     assert (many["num_experts"], many["cohens_d_max"], many["sizes"]) == (3, 0.5, [20, 20, 20])
-    assert many["meteor"]["references"] == "planted"
+    assert many["meteor"]["references"] == "teacher"
     assert 0 <= many["meteor"]["value"] <= 1
     assert many["encoder"]["name"] == "sasrec"
     assert one["cost"]["own_wall_s"] < one["cost"]["wall_s"]  # what both share is nobody's own

@@ -52,11 +52,12 @@ def test_page_is_self_contained_and_escapes_data(judged):
 
 def test_text_metrics_and_what_they_lack_are_reported(judged):
     found = report_of(judged)["explanations"]
-    assert found["overlap"]["teacher"] is None  # no trace of a test row
+    assert found["overlap"]["teacher"]["num_pairs"] == 4  # of the rows that a teacher has answered
     assert found["overlap"]["planted"]["num_pairs"] == 6
     assert found["claims"]["num_claims"] == 0
-    assert "Overlap with 6 planted references: meteor 0" in judged.path("report.html").read_text()
-    assert "bleurt is left out: evaluate.bleurt_path is empty" in judged.path("report.html").read_text()
+    assert "Overlap with 6 planted references" in judged.path("report.html").read_text()
+    assert "Overlap with 4 teacher references" in judged.path("report.html").read_text()
+    assert "BLEURT is left out: evaluate.bleurt_path is empty" in judged.path("report.html").read_text()
 
 
 def test_page_is_well_formed(judged):

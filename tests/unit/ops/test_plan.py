@@ -21,6 +21,7 @@ from thinkrec.ops.plan_text import plan_text
 from thinkrec.ops.shape import Shape
 from thinkrec.ops.work import num_steps
 from thinkrec.ops.workload import mean_history
+from thinkrec.pipeline import STAGES
 from thinkrec.train.order import Order
 from thinkrec.train.zero import read_config
 
@@ -56,7 +57,7 @@ def test_the_command_needs_neither_torch_nor_ray(tmp_path):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path, env=environment)
     assert done.stderr.strip() == "[]"
     plan = json.loads(done.stdout)
-    assert [stage["state"] for stage in plan["stages"]] == ["to do"] * 13
+    assert [stage["state"] for stage in plan["stages"]] == ["to do"] * len(STAGES)
     assert [phase["name"] for phase in plan["phases"]] == ["base", "global", "projector", "experts", "score"]
 
 

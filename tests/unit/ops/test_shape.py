@@ -13,8 +13,10 @@ from thinkrec.config import NanoSection
 from thinkrec.errors import ModelError
 from thinkrec.model.adapters import install
 from thinkrec.model.nano import make_model
+from thinkrec.model.projector import Projector
 from thinkrec.ops.memory import kept_bytes
 from thinkrec.ops.shape import Shape
+from thinkrec.ops.work import projector_params
 
 LLAMA_8B = {
     "hidden_size": 4096,
@@ -131,3 +133,11 @@ def test_models_of_another_kind_are_refused(tmp_path):
 def test_an_unknown_target_is_refused():
     with pytest.raises(ModelError, match="c_attn"):
         Shape.of_nano(NanoSection(), 100).adapter_params(("c_attn",), 4)
+
+
+@pytest.mark.parametrize("source", ["mf", "lightgcn", "sasrec"])
+def test_every_parameter_of_a_projector_is_counted(source, make_config):
+    """The vectors of every encoder that is learned here end in a bias (encoder/fit.py)."""
+    config, shape = make_config({"encoder": {"source": source}}), Shape.of_nano(NanoSection(), 131)
+    projector = Projector(config.encoder.dim + 1, shape.hidden)
+    assert projector_params(config, shape) == sum(parameter.numel() for parameter in projector.parameters())

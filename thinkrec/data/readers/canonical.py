@@ -24,14 +24,14 @@ def read(settings: DataSection) -> Source:
     """
     is_folder = look(f"{settings.path}/interactions")[2].type == fs.FileType.Directory
     path = f"{settings.path}/interactions" + ("" if is_folder else ".parquet")
-    return Source(settings.path, numbered(_interactions(path)), _items(f"{settings.path}/items.parquet"))
+    return Source(settings.path, numbered(_interactions(path, settings.label_rule != "implicit")), _items(f"{settings.path}/items.parquet"))
 
 
-def _interactions(source: str) -> Iterator[Batch]:
+def _interactions(source: str, is_rated: bool) -> Iterator[Batch]:
     for table in parquet(source, [*NEEDED, *OPTIONAL]):
         columns = {name: take(table, name, kind, source) for name, kind in NEEDED.items()}
         columns |= {name: take(table, name, kind, source) for name, kind in OPTIONAL.items() if name in table.column_names}
-        if "rating" not in columns and "label" not in columns:
+        if is_rated and "rating" not in columns and "label" not in columns:
             listed = ", ".join(table.column_names)
             raise DataError(f"neither 'rating' nor 'label' is among the columns {listed}", source, "add rating: numbers, or label: 0 or 1")
         yield Batch(pa.table(columns))

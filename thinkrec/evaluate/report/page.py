@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from thinkrec.evaluate.report import account, quality, story, users
+from thinkrec.evaluate.report import account, quality, story, texts, users
 from thinkrec.evaluate.report.html import document, paragraph, tiles
 from thinkrec.evaluate.report.words import count, label, metric_of, number, percent, sentences, title
 
@@ -16,7 +16,7 @@ SECTIONS = (
     ("Where it works", quality.cells),
     ("Calibration", quality.calibration),
     ("Clusters and routing", users.clusters),
-    ("Explanations", story.explanations),
+    ("Explanations", texts.explanations),
     ("Data", story.data),
     ("Reasoning traces", story.traces),
     ("Training", story.training),

@@ -1,4 +1,4 @@
-"""Sections of the report that say what the run did: explanations, data, traces, training."""
+"""Sections of the report that say what the run did: data, traces, training."""
 
 from __future__ import annotations
 
@@ -7,31 +7,10 @@ from html import escape
 from typing import Any
 
 from thinkrec.evaluate.report import svg
-from thinkrec.evaluate.report.html import cards, chips, folded, paragraph, plots, table, tiles, tree
-from thinkrec.evaluate.report.words import count, percent, plain, spoken
+from thinkrec.evaluate.report.html import folded, paragraph, plots, table, tiles, tree
+from thinkrec.evaluate.report.words import count, percent, spoken
 
 Report = Mapping[str, Any]
-
-LABELS = {1: "liked it", 0: "did not like it"}
-DRAWN = {
-    "wrong": ("Sure and wrong", "Where the model was surest and yet wrong, among the rows explained: look here first."),
-    "right": ("Sure and right", "Where it was surest and right."),
-    "random": ("Drawn at random", "What the others are like."),
-}
-
-
-def explanations(report: Report) -> str:
-    """What the model says about some test rows, with what it was shown: surest wrong ones, surest right ones, random ones."""
-    found = report["explanations"]
-    if not found:
-        return paragraph("No explanations were handed to this report.", "note")
-    overlaps = [paragraph(_overlap(kind, measured), "note") for kind, measured in found["overlap"].items() if measured]
-    parts = [_quality(found), *overlaps]
-    for drawn, (heading, note) in DRAWN.items():
-        rows = [row for row in found["rows"] if row["drawn"] == drawn]
-        if rows:
-            parts += [f"<h3>{heading}</h3>", paragraph(note, "note"), cards([_explanation(row) for row in rows])]
-    return "".join([*parts])
 
 
 def data(report: Report) -> str:
@@ -82,29 +61,6 @@ def _attempt(row: Report) -> tuple[str, float, str]:
     return name, float(row["num_traces"]), count(row["num_traces"])
 
 
-def _quality(found: Report) -> str:
-    """Every figure about the explanations: shares as tiles, whatever is nested as a table."""
-    flat = {name: value for name, value in found.items() if name != "num_rows" and not isinstance(value, Mapping | list)}
-    nested = {name: value for name, value in found.items() if isinstance(value, Mapping) and name != "overlap"}
-    shown = [(spoken(name), percent(value) if name.endswith("_share") else plain(value)) for name, value in flat.items()]
-    return tiles([("rows explained", count(found["num_rows"])), *shown]) + (tree(nested) if nested else "")
-
-
-def _overlap(kind: str, found: Report) -> str:
-    values = [f"{name} {plain(metric['value'])} (shuffled {plain(metric['shuffled'])})" for name, metric in found["metrics"].items()]
-    left_out = [f"{name} is left out: {why}" for name, why in found["left_out"].items()]
-    return f"Overlap with {found['num_pairs']:,} {kind} references: {'; '.join([*values, *left_out])}."
-
-
-def _explanation(row: Report) -> str:
-    truth = LABELS.get(row["label"], "label unknown")
-    facts = chips(
-        [f"user {row['user_id']}", row["route"], f"says {row['said'] or 'neither'}", f"gives a like {percent(row['p_like'])}", truth]
-    )
-    prompt = folded("What the model was shown", f"<pre>{escape(row['prompt'])}</pre>")
-    return f"<h3>{escape(row['title'])}</h3>{facts}{paragraph(row['text'])}{prompt}"
-
-
 def _audit(findings: Sequence[Report]) -> str:
     rows = []
     for found in findings:
@@ -123,8 +79,9 @@ def _fingerprint(facts: Report | None) -> str:
     for name, part in facts["splits"].items():
         counts = [count(part[key]) for key in ("num_rows", "num_users", "num_items")]
         first, last = (escape((part[key] or "\u2013")[:10]) for key in ("from", "to"))
-        rows.append(("", [f"{escape(name)}<small>{first} to {last}</small>", *counts, percent(part["like_rate"])]))
-    drawn = table(["", "rows", "users", "items", "likes"], rows)
+        deciles = [part["user_like_rate_deciles"][place] for place in (0, 4, 8)]
+        rows.append(("", [f"{escape(name)}<small>{first} to {last}</small>", *counts, percent(part["like_rate"]), *map(percent, deciles)]))
+    drawn = table(["", "rows", "users", "items", "likes", "likes of users, tenth", "median", "nine tenths"], rows)
     digest = paragraph(f"Content digest (SHA-256): {facts['sha256']}", "note digest") if "sha256" in facts else ""
     return drawn + digest + folded("Everything the fingerprint holds", tree(facts))
 

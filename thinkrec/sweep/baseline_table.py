@@ -1,0 +1,78 @@
+"""What a model must beat on a data set: the counted baselines and all three encoders, judged on the same test rows.
+
+Only ingest and encode are made, so it takes minutes and no language model, and `thinkrec run` on the same file finds both committed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from typing import Any
+
+from thinkrec import pipeline
+from thinkrec.config import Config, EncoderSection, TrainSection
+from thinkrec.evaluate.baselines import MEANING, encoder_scores
+from thinkrec.evaluate.compare import ENCODERS
+from thinkrec.evaluate.report.words import BAR
+from thinkrec.evaluate.rows import baseline_rows
+from thinkrec.evaluate.scoreboard import difference_rows, measure, metric_rows, write_metrics
+from thinkrec.job import Voice
+from thinkrec.store import Artefact, Store, installed_versions, writable, write_json
+
+KEPT = ("run", "data", "split", "prompt", "faults", "evaluate", "ray", "watch")  # the base and the teachers need not be there
+
+
+def run(config: Config, say: Voice, session: Callable[[Config], AbstractContextManager[None]] | None = None) -> dict[str, Any]:
+    """Fit what is not committed yet, judge, and write baselines.json and .csv to the run's folder; returns what baselines.json holds.
+
+    Metrics of every baseline with their intervals, and its paired difference to the two-number baseline. The run file's own [encoder] holds
+    for the encoder it names, the defaults for the others. `session` is entered only if there is work.
+    """
+    configs = {source: _with_encoder(config, source) for source in ENCODERS}
+    store = Store(config.run.dir)
+    waiting = [one for one in configs.values() if store.find("encode", pipeline.keys(one)["encode"]) is None]
+    with ExitStack() as stack:
+        if waiting and session:
+            stack.enter_context(session(waiting[0]))
+        made = {source: pipeline.run(one, say, "encode") for source, one in configs.items()}
+    ingest, encoded = made[ENCODERS[0]]["ingest"], {source: artefacts["encode"] for source, artefacts in made.items()}
+    for artefact in (ingest, *encoded.values()):
+        artefact.verify()
+    found = {
+        **_judged(config, ingest, list(encoded.values())),
+        "data": dict(ingest.figures),
+        "encoders": {
+            source: {"settings": configs[source].encoder.model_dump(mode="json"), "figures": dict(encoded[source].figures)}
+            for source in ENCODERS
+        },
+        "versions": installed_versions(),
+    }
+    with writable(store.root) as folder:
+        write_json(str(folder / "baselines.json"), found)
+        write_metrics(found["metrics"], folder / "baselines.csv")
+    return found
+
+
+def _judged(config: Config, ingest: Artefact, encoded: Sequence[Artefact]) -> dict[str, Any]:
+    table = baseline_rows(ingest.path(), config.prompt)
+    for encode in encoded:
+        scores = encoder_scores(encode.path())
+        assert scores is not None
+        table = table.join(scores, on="row", maintain_order="left")
+    names = [name for name in MEANING if name in table.columns]
+    measured = measure(table, names, config.evaluate.num_bootstrap, config.run.seed)
+    return {
+        "num_rows": table.height,
+        "num_users": table["user_id"].n_unique(),
+        "like_rate": table["label"].mean(),
+        "metrics": [row | {"meaning": MEANING[row["name"]]} for row in metric_rows(measured)],
+        "differences": difference_rows(measured, [(name, BAR) for name in names if name != BAR]),
+        "num_bootstrap": config.evaluate.num_bootstrap,
+        "seed": config.run.seed,
+    }
+
+
+def _with_encoder(config: Config, source: str) -> Config:
+    """What ingest and encode read of the run file, with this encoder."""
+    own = config.encoder if config.encoder.source == source else EncoderSection.model_validate({"source": source})
+    return Config(**{name: getattr(config, name) for name in KEPT}, encoder=own, train=TrainSection(use_gpu=config.train.use_gpu))
