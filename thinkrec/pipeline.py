@@ -86,7 +86,7 @@ STAGES = (
         "thinkrec.generate.traces",
         ("ingest", "keywords", "cluster", "base", "teacher"),
         ("traces", *ENGINE, "prompt", "run.seed"),
-        version=2,
+        version=3,
         switch="traces.enabled",
     ),
     Stage("global", "thinkrec.train.global_adapter", TEXTS, (*LEARNING, "train.global_adapter"), DS_FILE),

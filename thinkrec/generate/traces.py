@@ -78,11 +78,8 @@ def run(job: Job) -> None:
     write_table(job, "traces.parquet", accepted, TRACES)
     write_table(job, "quarantine/traces.parquet", refused, QUARANTINE)
     write_table(job, "questions.parquet", asked, ASKED)
-    job.draft.figures.update(summary(attempts), teacher=", ".join(teacher.name for teacher in teachers))
-    job.draft.figures["refused"] = dict(Counter(attempt["reason"] for attempt in refused))
-    if len(teachers) > 1:
-        by_name = {teacher.name: [a for a in attempts if a["teacher"] == teacher.name] for teacher in teachers}
-        job.draft.figures["teachers"] = {name: summary(theirs) for name, theirs in by_name.items()}
+    by_name = {teacher.name: [a for a in attempts if a["teacher"] == teacher.name] for teacher in teachers}
+    job.draft.figures.update(summary(attempts), teachers={name: summary(theirs) for name, theirs in by_name.items()})
 
 
 def refuse_repeated(attempts: list[Row], settings: TracesSection) -> None:
@@ -94,7 +91,8 @@ def refuse_repeated(attempts: list[Row], settings: TracesSection) -> None:
 
 
 def summary(attempts: Sequence[Row]) -> dict[str, Any]:
-    """What the report tells of some attempts: how many, and of the accepted ones the shares of claims and tastes that hold."""
+    """What the report tells of some attempts: how many, why the others were refused, and of the accepted ones the shares of claims and
+    tastes that hold."""
     accepted = [attempt for attempt in attempts if not attempt["reason"]]
     num_asked = len({attempt["row"] for attempt in attempts})
     return {
@@ -105,6 +103,7 @@ def summary(attempts: Sequence[Row]) -> dict[str, Any]:
         "claim_rate": _share(accepted, "num_right", "num_claims"),
         "taste_rate": _share(accepted, "num_tastes_right", "num_tastes"),
         "num_tokens": sum(attempt["num_tokens"] for attempt in attempts),
+        "refused": dict(Counter(attempt["reason"] for attempt in attempts if attempt["reason"])),
     }
 
 
