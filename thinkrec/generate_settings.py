@@ -91,6 +91,9 @@ class TracesSection(Section):
     enabled: bool = True
     num_instances: Count = 400  # train rows a teacher is asked about, balanced over clusters and labels
     max_share: Share = 1.0  # of the train rows, if that is fewer
+    start_share: Annotated[float, Field(gt=0, le=1)] = (
+        1.0  # of the instances; the global adapter begins with their traces, if less than all
+    )
     hard_share: Share = 0.5  # of the instances: rows that a label-only model gets wrong
     max_attempts: Count = 3
     allow_hint: bool = False  # after the unhinted attempts, tell the teacher the answer once; kept apart in the table

@@ -2,9 +2,9 @@
 
 Every user has a taste of their own, so a row can only be judged by what its prompt shows: how often its keywords were liked before. The
 base can say that (it was taught analyses written by rule), and its labels were coins, so it knows no verdict. Four adapters then learn from
-the same few labels, asked to think first: without traces; with analyses that hold; with the same told after the fact (a teacher who knows the
-answer and argues for it, as a hinted one does); and with analyses of other rows. Seeds are fixed; every figure is a paired difference on
-the same test rows with its 95 % user-bootstrap interval.
+the same few labels, asked to think first: without traces; with analyses that hold; with analyses told after the fact (by a teacher who
+knows the answer and argues for it, as a hinted one may); and with those of other rows. Seeds are fixed; every figure is a paired difference
+on the same test rows with its 95 % user-bootstrap interval.
 """
 
 from __future__ import annotations
@@ -105,7 +105,9 @@ def write_traces(store: Store, name: str, rows: list[tuple[int, str]]) -> Artefa
 def scored(ray_cluster, tmp_path_factory) -> pl.DataFrame:
     """Test rows with one score column for each way of writing traces; `none` has none."""
     root = tmp_path_factory.mktemp("traces")
-    made = pipeline.run(config_room.parse(TREE | COIN | {"base": BASE} | {"run": {"dir": str(root / "coin"), "seed": 7}}), quiet, until="base")
+    made = pipeline.run(
+        config_room.parse(TREE | COIN | {"base": BASE} | {"run": {"dir": str(root / "coin"), "seed": 7}}), quiet, until="base"
+    )
     folder = {"source": "folder", "path": str(made["base"].path("model"))}
     tree = TREE | {"run": {"dir": str(root / "run")}, "data": {"world": WORLD}, "split": FEW, "base": folder, "train": TRAIN}
     config = config_room.parse(tree)
@@ -113,7 +115,11 @@ def scored(ray_cluster, tmp_path_factory) -> pl.DataFrame:
     table = scores(found).select("user_id", "row", "label", none="score")
     store, taught = Store(config.run.dir), config_room.parse(tree | {"traces": {"enabled": True}})
     stages = {stage.name: stage for stage in pipeline.STAGES}
-    arms = {"faithful": told(config, found, held), "argued": told(config, found, argued), "shuffled": told(config, found, held, shuffled=True)}
+    arms = {
+        "faithful": told(config, found, held),
+        "argued": told(config, found, argued),
+        "shuffled": told(config, found, held, shuffled=True),
+    }
     for name, rows in arms.items():
         inputs = found | {"traces": write_traces(store, name, rows)}
         for stage in ("global", "score"):

@@ -39,8 +39,8 @@ def timeline(inputs: Mapping[str, Artefact]) -> list[dict[str, Any]]:
 
 
 def traces(inputs: Mapping[str, Artefact]) -> dict[str, Any] | None:
-    """Of the trace table: how many, by attempt, hinted, cut off at the token limit, mean length; what was asked and why answers fell, in all
-    and for each teacher."""
+    """Of the trace table: how many, by attempt, hinted, cut off at the token limit, mean length; what was asked and why answers fell, and
+    the same of each teacher."""
     table = _table(inputs, "traces", "traces.parquet")
     asked = inputs["traces"].figures if "traces" in inputs else {}
     if table is None or (table.is_empty() and not asked.get("num_asked")):

@@ -7,9 +7,10 @@ row whose prompt is unchanged is not asked again, even where the catalogue has s
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
@@ -26,7 +27,7 @@ from thinkrec.generate.dialogue import ATTEMPTS, HINTS, ORDER, QUESTIONS, AskTea
 from thinkrec.generate.engine import Engine
 from thinkrec.generate.stream import Row, stream, write_table
 from thinkrec.generate.teacher import Teacher, load_teachers, read_prompt, teacher_tables
-from thinkrec.job import Job
+from thinkrec.job import Job, first_part
 from thinkrec.model.base import load_tokenizer
 from thinkrec.model.phrases import normal
 from thinkrec.model.prompt import ANSWER
@@ -58,21 +59,24 @@ ASKED = pa.schema([TRACES.field("row"), TRACES.field("teacher"), pa.field("promp
 
 def run(job: Job) -> None:
     """Write traces.parquet (schema.TRACES, by row), what was refused, and questions.parquet, the prompts as text; inputs ingest, keywords,
-    cluster, base, teacher."""
-    job.draft.figures["used"] = job.config.traces.enabled
-    if not job.config.traces.enabled:
+    cluster, base, teacher.
+
+    With traces.start_share below 1 the traces of those instances come first in the table, and are committed (see job.first_part) before
+    anybody is asked about the others.
+    """
+    settings = job.config.traces
+    job.draft.figures["used"] = settings.enabled
+    if not settings.enabled:
         write_table(job, "traces.parquet", [], TRACES)
         return
     teachers = load_teachers(Places(job.places()))
-    asked: list[Row] = []
-    attempts: list[Row] = []
-    for teacher, rows in _deal(job, teachers):
-        questions, answers = _ask(job, teacher, rows)
-        asked += questions
-        attempts += answers
-    asked.sort(key=lambda question: question["row"])
-    attempts.sort(key=lambda attempt: (attempt["row"], attempt["attempt"]))
-    refuse_repeated(attempts, job.config.traces)
+    dealt, first = _deal(job, teachers)
+    if settings.start_share < 1:
+        _, attempts = _gather(job, [(teacher, rows & first) for teacher, rows in dealt], first)
+        accepted = [attempt for attempt in attempts if not attempt["reason"]]
+        job.draft.figures["num_first"] = len(accepted)
+        _commit_first(job, accepted)
+    asked, attempts = _gather(job, dealt, first)
     accepted = [attempt for attempt in attempts if not attempt["reason"]]
     refused = [attempt for attempt in attempts if attempt["reason"]]
     write_table(job, "traces.parquet", accepted, TRACES)
@@ -80,6 +84,28 @@ def run(job: Job) -> None:
     write_table(job, "questions.parquet", asked, ASKED)
     by_name = {teacher.name: [a for a in attempts if a["teacher"] == teacher.name] for teacher in teachers}
     job.draft.figures.update(summary(attempts), teachers={name: summary(theirs) for name, theirs in by_name.items()})
+
+
+def _commit_first(job: Job, accepted: list[Row]) -> None:
+    """Commit the first part, unless a run that was cut off has."""
+    if job.store.find(first_part("traces"), job.key) is None:
+        with job.store.create(first_part("traces"), job.key, job.inputs, {}) as draft:
+            draft.figures["num_first"] = len(accepted)
+            write_table(replace(job, draft=draft), "traces.parquet", accepted, TRACES)
+
+
+def _gather(job: Job, dealt: Sequence[tuple[Teacher, set[int]]], first: Collection[int]) -> tuple[list[Row], list[Row]]:
+    """What the teachers are asked, and every attempt, judged. Rows of `first` come first: no later text makes one of theirs a double."""
+    asked: list[Row] = []
+    attempts: list[Row] = []
+    for teacher, rows in dealt:
+        questions, answers = _ask(job, teacher, rows)
+        asked += questions
+        attempts += answers
+    asked.sort(key=lambda question: question["row"])
+    attempts.sort(key=lambda attempt: (attempt["row"] not in first, attempt["row"], attempt["attempt"]))
+    refuse_repeated(attempts, job.config.traces)
+    return asked, attempts
 
 
 def refuse_repeated(attempts: list[Row], settings: TracesSection) -> None:
@@ -111,8 +137,8 @@ def _share(attempts: Sequence[Row], part: str, whole: str) -> float:
     return float(sum(a[part] for a in attempts) / max(1, sum(a[whole] for a in attempts)))
 
 
-def _deal(job: Job, teachers: Sequence[Teacher]) -> list[tuple[Teacher, set[int]]]:
-    """The rows that each teacher is asked about."""
+def _deal(job: Job, teachers: Sequence[Teacher]) -> tuple[list[tuple[Teacher, set[int]]], frozenset[int]]:
+    """The rows that each teacher is asked about, and which of them come first."""
     data = Interactions.load(job.inputs["ingest"].path())
     lessons = pl.read_parquet(job.inputs["teacher"].path("lessons.parquet"))["row"]
     clusters = pl.read_parquet(f"{job.inputs['cluster'].path('assignment')}/*.parquet", columns=["user_id", "cluster"])
@@ -121,7 +147,8 @@ def _deal(job: Job, teachers: Sequence[Teacher]) -> list[tuple[Teacher, set[int]
     policy, seed = job.config.prompt.history_policy, job.config.run.seed
     rows = data.row[sample.choose(data, positions, clusters, policy, job.config.traces, seed)]
     number = sample.share_out(rows, [teacher.weight for teacher in teachers], seed + 1)
-    return [(teacher, set(rows[number == at].tolist())) for at, teacher in enumerate(teachers)]
+    dealt = [(teacher, set(rows[number == at].tolist())) for at, teacher in enumerate(teachers)]
+    return dealt, frozenset(rows[: math.ceil(job.config.traces.start_share * len(rows))].tolist())
 
 
 def _ask(job: Job, teacher: Teacher, rows: set[int]) -> tuple[list[Row], list[Row]]:
