@@ -73,7 +73,7 @@ STAGES = (
         ("ingest", "extractor"),
         ("keywords", *ENGINE, "prompt.domain", "run.seed"),
         ("keywords.extractor",),
-        version=2,
+        version=3,
     ),
     Stage("base", "thinkrec.train.base", ("ingest", "keywords"), ("base", "prompt", "run.seed"), ("base.path", *NANO_DS_FILE)),
     Stage(

@@ -1,4 +1,8 @@
-"""Keywords out of an item's text: the prompt, the strict reading of an answer, and the grounding check (D28)."""
+"""Keywords out of an item's text: the prompt, the strict reading of an answer, and the grounding check (D28).
+
+A keyword is grounded if the text says it, or entails it by a word's other form or a synonym: "war" by "wars" or "warfare". Synonyms are
+those of any sense, so an entailed keyword is a weaker thing than a found one, and both are counted.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from thinkrec.config import KeywordsSection
+from thinkrec.data.wordnet.table import WordNet
 from thinkrec.model.phrases import normal, occurs, words
 
 MAX_KEYWORD_WORDS = 4
@@ -42,17 +47,24 @@ def clean(keywords: Iterable[str], stop_words: Iterable[str] = ()) -> list[str]:
     return [keyword for form, keyword in first.items() if form not in refused]
 
 
-def ground(keywords: Iterable[str], text: str) -> tuple[list[str], dict[str, str]]:
-    """The keywords that may stay, and for each of the others the reason why not."""
-    reasons = {keyword: refusal(keyword, text) for keyword in keywords}
+def ground(keywords: Iterable[str], text: str, wordnet: WordNet | None = None) -> tuple[list[str], dict[str, str]]:
+    """The keywords that may stay, and for each of the others the reason why not; without `wordnet` the text must say them."""
+    reasons = {keyword: refusal(keyword, text, wordnet) for keyword in keywords}
     return [keyword for keyword, why in reasons.items() if not why], {keyword: why for keyword, why in reasons.items() if why}
 
 
-def refusal(keyword: str, text: str) -> str:
+def refusal(keyword: str, text: str, wordnet: WordNet | None = None) -> str:
     """Why this is no keyword of an item with this text; empty if it is one."""
     if len(keyword.split()) > MAX_KEYWORD_WORDS:
         return f"more than {MAX_KEYWORD_WORDS} words"
-    return "" if occurs(keyword, text) else "not in the text"
+    return "" if occurs(keyword, text) or (wordnet and entails(text, keyword, wordnet)) else "not in the text"
+
+
+def entails(text: str, keyword: str, wordnet: WordNet) -> bool:
+    """Whether words that mean those of `keyword` stand in `text` side by side."""
+    meant, found = words(keyword), words(text)
+    windows = zip(*(found[start:] for start in range(len(meant))), strict=False)
+    return any(all(map(wordnet.means, window, meant)) for window in windows) if meant else False
 
 
 def lesson(text: str, categories: Sequence[str], settings: KeywordsSection) -> list[str]:
