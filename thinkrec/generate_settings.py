@@ -71,7 +71,10 @@ class KeywordsSection(Section):
     max_words: Count = 100  # of an item's text that the engine reads
     stop_words: tuple[str, ...] = ()  # never keywords, in any domain
     domain_stop_words: dict[str, tuple[str, ...]] = Field(default=DOMAIN_STOP_WORDS)  # nor these, by prompt.domain
-    num_lessons: Count = 16000  # texts the nano extractor learns from: annotated items and variations of them
+    # What the nano extractor learns to name: categories an editor wrote down, where texts say them; or a text's telling words, found by
+    # counting, for catalogues whose texts seldom say their categories (of MovieLens-1M's plots one in fourteen does).
+    lessons: Literal["categories", "words"] = "categories"
+    num_lessons: Count = 16000  # texts it learns from: those of the catalogue and variations of them
     lr: Positive = 5e-3
 
     def refused(self, domain: str) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from thinkrec.config import KeywordsSection
@@ -19,6 +20,10 @@ INSTRUCTION = (
     "Name up to ten keywords of this text in its own words, the most telling first, separated by commas.\n"  # to models not taught here
 )
 SWAP_SHARE = 0.2  # of the words that are no keywords
+MIN_LETTERS = 4  # of a telling word
+MIN_TEXTS = 5  # that share it
+MAX_TEXT_SHARE = 0.02  # of the texts
+MAX_TELLING = 5  # of one text
 
 
 def write_prompt(text: str, max_words: int, instruction: str = "") -> str:
@@ -72,6 +77,15 @@ def lesson(text: str, categories: Sequence[str], settings: KeywordsSection) -> l
     shown = " ".join(text.split()[: settings.max_words])
     kept, _ = ground(clean(categories, settings.stop_words), shown)
     return sorted(kept)[: settings.max_per_item]
+
+
+def telling_words(texts: Sequence[str], settings: KeywordsSection) -> list[list[str]]:
+    """The rarest words that each text shares with others, in the order of the alphabet: neither a name of its own nor what all say."""
+    shown = [list(dict.fromkeys(words(" ".join(text.split()[: settings.max_words])))) for text in texts]
+    count = Counter(word for text in shown for word in text if len(word) >= MIN_LETTERS and word.isalpha())
+    most, refused = MAX_TEXT_SHARE * len(texts), {*map(normal, settings.stop_words)}
+    shared = {word for word, num_texts in count.items() if MIN_TEXTS <= num_texts <= most} - refused
+    return [sorted(sorted(shared.intersection(text), key=lambda word: (count[word], word))[:MAX_TELLING]) for text in shown]
 
 
 class Variations:

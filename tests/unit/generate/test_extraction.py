@@ -128,3 +128,13 @@ def test_what_an_engine_wrote_is_read_with_its_end():
 def test_models_that_were_not_taught_are_told_what_to_do():
     assert extraction.write_prompt("a b c", 2) == "Text: a b\nKeywords:"
     assert extraction.write_prompt("a b c", 2, extraction.INSTRUCTION) == f"{extraction.INSTRUCTION}Text: a b\nKeywords:"
+
+
+def test_telling_words_are_rare_and_shared():
+    common, shared, own = "everybody", "submarine", "nautilus42"
+    texts = [f"{common} {'submarine below' if n % 60 == 0 else 'meadow' * (n % 2)} {own} x{n}" for n in range(300)]
+    told = extraction.telling_words(texts, KeywordsSection())
+    assert told[0] == ["below", "submarine"] == told[60]
+    assert not told[1]  # half of the texts say meadow, all say everybody, and none shares its number
+    assert shared not in extraction.telling_words(texts, KeywordsSection(stop_words=("Submarine",)))[0]
+    assert not extraction.telling_words(texts, KeywordsSection(max_words=1))[0]  # what the reader does not see
