@@ -1,4 +1,4 @@
-"""Stage "extractor": a small model that learns to read keywords out of texts, from an editor's categories or from words that were counted."""
+"""Stage "extractor": a small model that learns to read keywords out of texts, from an editor's categories or from counted words."""
 
 from __future__ import annotations
 
