@@ -75,7 +75,7 @@ STAGES = (
         ("keywords.extractor",),
         version=3,
     ),
-    Stage("base", "thinkrec.train.base", ("ingest", "keywords"), ("base", "prompt", "run.seed"), ("base.path", *NANO_DS_FILE)),
+    Stage("base", "thinkrec.train.base", ("ingest", "keywords"), ("base", "prompt", "run.seed"), ("base.path", *NANO_DS_FILE), version=2),
     Stage(
         "teacher",
         "thinkrec.generate.teacher",

@@ -40,7 +40,7 @@ WORLD = {
     "num_logics": 40,
     "num_facets": 6,
     "facets_per_item": 2,
-    "taste_scale": 4.0,
+    "taste_scale": 5.0,
     "mixed_share": 0.0,
     "cold_item_share": 0.0,
     "cold_user_share": 0.0,
@@ -49,14 +49,14 @@ WORLD = {
 TREE: dict[str, Any] = {
     "keywords": {"source": "categories"},
     "cluster": {"num_clusters": 1},
-    "prompt": {"titles": False, "priors": False, "history_length": 8, "max_answer_tokens": 24, "answer": "after"},
+    "prompt": {"titles": False, "priors": False, "history_length": 6, "max_answer_tokens": 24, "answer": "after"},
     "traces": {"enabled": False},
     "evaluate": {"num_explanations": 1},
 }
 COIN = {"data": {"world": {**WORLD, "num_users": 400, "label_flip": 0.5}}, "run": {"seed": 7}}
-BASE = {"nano": {"num_spoken": 8000, "num_epochs": 5, "window": 12, "lr": 3e-3}}
+BASE = {"nano": {"num_spoken": 6000, "num_epochs": 5, "window": 12, "lr": 3e-3}}
 FEW = {"valid_quantile": 0.3, "test_quantile": 0.35}
-TRAIN = {"trace_share": 0.5, "global_adapter": {"batch_size": 32, "max_steps": 120, "lr": 5e-3}}
+TRAIN = {"trace_share": 0.5, "loss": {"trace_rec": 0.9}, "global_adapter": {"batch_size": 32, "num_epochs": 20, "max_steps": 200, "lr": 5e-3}}
 Teller = Callable[[Facts, bool, np.random.Generator], str]
 
 
@@ -112,7 +112,7 @@ def scored(ray_cluster, tmp_path_factory) -> pl.DataFrame:
     tree = TREE | {"run": {"dir": str(root / "run")}, "data": {"world": WORLD}, "split": FEW, "base": folder, "train": TRAIN}
     config = config_room.parse(tree)
     found = pipeline.run(config, quiet, until="score")
-    table = scores(found).select("user_id", "row", "label", none="score")
+    table = scores(found, "direct").select("user_id", "row", "label", none="score")  # taught no reasoning, it is asked for none
     store, taught = Store(config.run.dir), config_room.parse(tree | {"traces": {"enabled": True}})
     stages = {stage.name: stage for stage in pipeline.STAGES}
     arms = {
@@ -129,8 +129,8 @@ def scored(ray_cluster, tmp_path_factory) -> pl.DataFrame:
     return table
 
 
-def scores(artefacts: dict[str, Artefact]) -> pl.DataFrame:
-    return pl.read_parquet(artefacts["score"].path("scores/global.parquet"))
+def scores(artefacts: dict[str, Artefact], variant: str = "global") -> pl.DataFrame:
+    return pl.read_parquet(artefacts["score"].path(f"scores/{variant}.parquet"))
 
 
 def difference(rows: pl.DataFrame, name: str, against: str):
