@@ -56,7 +56,8 @@ TREE: dict[str, Any] = {
 COIN = {"data": {"world": {**WORLD, "num_users": 400, "label_flip": 0.5}}, "run": {"seed": 7}}
 BASE = {"nano": {"num_spoken": 6000, "num_epochs": 5, "window": 12, "lr": 3e-3}}
 FEW = {"valid_quantile": 0.3, "test_quantile": 0.35}
-TRAIN = {"trace_share": 0.5, "loss": {"trace_rec": 0.9}, "global_adapter": {"batch_size": 32, "num_epochs": 20, "max_steps": 200, "lr": 5e-3}}
+STEPS = {"batch_size": 32, "num_epochs": 20, "max_steps": 200, "lr": 5e-3}
+TRAIN = {"trace_share": 0.5, "loss": {"trace_rec": 0.9}, "global_adapter": STEPS}
 Teller = Callable[[Facts, bool, np.random.Generator], str]
 
 
