@@ -129,7 +129,7 @@ def summary(attempts: Sequence[Row]) -> dict[str, Any]:
         "claim_rate": _share(accepted, "num_right", "num_claims"),
         "taste_rate": _share(accepted, "num_tastes_right", "num_tastes"),
         "num_tokens": sum(attempt["num_tokens"] for attempt in attempts),
-        "refused": dict(Counter(attempt["reason"] for attempt in attempts if attempt["reason"])),
+        "refused": dict(Counter(attempt["reason"] for attempt in attempts if attempt["reason"]).most_common()),
     }
 
 
