@@ -331,6 +331,11 @@ class Config(Section):
                 raise ValueError(
                     f"train.{name}.batch_size {size} does not divide by {workers} workers x {run_length} rows that must stay together"
                 )
+        if self.traces.start_share < 1 and train.global_adapter.num_epochs <= 1:
+            raise ValueError(
+                f"traces.start_share {self.traces.start_share} leaves traces to the second epoch, and train.global_adapter.num_epochs is "
+                f"{train.global_adapter.num_epochs}"
+            )
         return self
 
 

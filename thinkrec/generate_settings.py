@@ -71,7 +71,10 @@ class KeywordsSection(Section):
     max_words: Count = 100  # of an item's text that the engine reads
     stop_words: tuple[str, ...] = ()  # never keywords, in any domain
     domain_stop_words: dict[str, tuple[str, ...]] = Field(default=DOMAIN_STOP_WORDS)  # nor these, by prompt.domain
-    num_lessons: Count = 16000  # texts the nano extractor learns from: annotated items and variations of them
+    # What the nano extractor learns to name: categories an editor wrote down, where texts say them; or a text's telling words, found by
+    # counting, for catalogues whose texts seldom say their categories (of MovieLens-1M's plots one in fourteen does).
+    lessons: Literal["categories", "words"] = "categories"
+    num_lessons: Count = 16000  # texts it learns from: those of the catalogue and variations of them
     lr: Positive = 5e-3
 
     def refused(self, domain: str) -> tuple[str, ...]:
@@ -91,6 +94,9 @@ class TracesSection(Section):
     enabled: bool = True
     num_instances: Count = 400  # train rows a teacher is asked about, balanced over clusters and labels
     max_share: Share = 1.0  # of the train rows, if that is fewer
+    start_share: Annotated[float, Field(gt=0, le=1)] = (
+        1.0  # of the instances; the global adapter begins with their traces, if less than all
+    )
     hard_share: Share = 0.5  # of the instances: rows that a label-only model gets wrong
     max_attempts: Count = 3
     allow_hint: bool = False  # after the unhinted attempts, tell the teacher the answer once; kept apart in the table

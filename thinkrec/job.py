@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -16,6 +16,11 @@ class Voice(Protocol):
     def __call__(self, event: str, **fields: Any) -> None: ...
 
 
+def first_part(stage: str) -> str:
+    """Where the first part of a stage's artefact is committed, under the same key, while the rest is being made."""
+    return f"{stage}-first"
+
+
 @dataclass(frozen=True)
 class Job:
     """One stage of one run. Rooms export `run(job) -> None` and meet only through the artefacts named in `inputs`."""
@@ -26,6 +31,7 @@ class Job:
     store: Store
     key: str
     say: Voice
+    wait: Callable[[], None] | None = None  # one of `inputs` is there in its first part; waits for the whole and puts it in its place
 
     def places(self) -> dict[str, str]:
         """The addresses of the inputs, for workers that load them themselves."""

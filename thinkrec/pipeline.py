@@ -7,7 +7,9 @@ reads and the keys of the stages it needs; so a changed setting reruns exactly t
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Collection, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -16,10 +18,11 @@ from thinkrec import lease
 from thinkrec.config import Config
 from thinkrec.errors import ConfigError, EnvironmentFault, MissingFileError, ThinkrecError
 from thinkrec.failures import classify
-from thinkrec.job import Job, Voice
+from thinkrec.job import Job, Voice, first_part
 from thinkrec.store import Artefact, Store, digest, exists, fingerprint
 
 KEY_LENGTH = 16
+LOOK_S = 0.5  # between two looks whether a first part is there
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,7 @@ class Stage:
     files: tuple[str, ...] = ()  # keys of the run file that name the user's own files
     version: int = 1  # raise it when the stage's code starts to compute something else
     switch: str = ""  # key of the run file that turns the stage off: it then makes an empty artefact and needs nothing
+    streams: str = ""  # the input that this stage can begin with while it is being made, if traces.start_share says so
 
     def inputs(self, config: Config) -> tuple[str, ...]:
         """What the stage needs in this run."""
@@ -69,9 +73,9 @@ STAGES = (
         ("ingest", "extractor"),
         ("keywords", *ENGINE, "prompt.domain", "run.seed"),
         ("keywords.extractor",),
-        version=2,
+        version=3,
     ),
-    Stage("base", "thinkrec.train.base", ("ingest", "keywords"), ("base", "prompt", "run.seed"), ("base.path", *NANO_DS_FILE)),
+    Stage("base", "thinkrec.train.base", ("ingest", "keywords"), ("base", "prompt", "run.seed"), ("base.path", *NANO_DS_FILE), version=2),
     Stage(
         "teacher",
         "thinkrec.generate.teacher",
@@ -86,10 +90,10 @@ STAGES = (
         "thinkrec.generate.traces",
         ("ingest", "keywords", "cluster", "base", "teacher"),
         ("traces", *ENGINE, "prompt", "run.seed"),
-        version=2,
+        version=3,
         switch="traces.enabled",
     ),
-    Stage("global", "thinkrec.train.global_adapter", TEXTS, (*LEARNING, "train.global_adapter"), DS_FILE),
+    Stage("global", "thinkrec.train.global_adapter", TEXTS, (*LEARNING, "train.global_adapter"), DS_FILE, streams="traces"),
     Stage("projector", "thinkrec.train.projector", (*TEXTS, "global"), (*LEARNING, "train.projector"), DS_FILE),
     Stage("experts", "thinkrec.train.experts", (*TEXTS, "cluster", "global", "projector"), (*LEARNING, "train.experts"), DS_FILE),
     Stage(
@@ -156,10 +160,12 @@ def run(
     say("run", dir=store.root, stages=len(stages), to_do=[stage.name for stage in waiting])
     needed = {need for stage in waiting for need in stage.inputs(config)}
     artefacts: dict[str, Artefact] = {}
-    with ExitStack() as stack:
+    # The session inside the pool: an interrupt then ends the cluster first, and with it what the thread waits for.
+    with ThreadPoolExecutor(1) as pool, ExitStack() as stack:
         held = stack.enter_context(lease.hold(store.root, config.faults.lease_s, say)) if waiting else None
         if waiting and session:
             stack.enter_context(session(config))
+        going = dict[str, Future[Artefact]]()  # at most one stage, of which only the first part is there
         for stage in stages:
             if held:
                 held.check()
@@ -167,7 +173,14 @@ def run(
             if cached and stage.name in needed:
                 cached.verify()  # no stage builds on what was damaged since
             inputs = {need: artefacts[need] for need in stage.inputs(config)}
-            artefacts[stage.name] = cached or make(stage, named[stage.name], config, store, inputs, say)
+            made = (stage, named[stage.name], config, store, inputs, say)
+            if not cached and _is_streamed(stage, waiting, config):
+                going[stage.name] = pool.submit(make, *made)
+                artefacts[stage.name] = _first_part(store, stage.name, named[stage.name], going[stage.name])
+                continue
+            artefacts[stage.name] = cached or make(*made, _waiter(inputs, going) if stage.streams in going else None)
+            artefacts |= {name: future.result() for name, future in going.items()}
+            going.clear()
             if cached:
                 say("stage cached", stage=stage.name, key=named[stage.name])
     if not waiting:
@@ -220,12 +233,20 @@ def _check_models(config: Config) -> None:
             )
 
 
-def make(stage: Stage, key: str, config: Config, store: Store, inputs: Mapping[str, Artefact], say: Voice) -> Artefact:
-    """Run one stage and commit its artefact."""
+def make(
+    stage: Stage,
+    key: str,
+    config: Config,
+    store: Store,
+    inputs: Mapping[str, Artefact],
+    say: Voice,
+    wait: Callable[[], None] | None = None,
+) -> Artefact:
+    """Run one stage and commit its artefact; `wait` as in Job."""
     say("stage started", stage=stage.name, key=key)
     try:
         with store.create(stage.name, key, inputs, stage.settings(config)) as draft:
-            importlib.import_module(stage.module).run(Job(config, inputs, draft, store, key, say))
+            importlib.import_module(stage.module).run(Job(config, inputs, draft, store, key, say, wait))
     except ThinkrecError as error:
         say("stage failed", stage=stage.name, error=str(error))
         raise
@@ -239,6 +260,25 @@ def make(stage: Stage, key: str, config: Config, store: Store, inputs: Mapping[s
     assert made is not None
     say("stage done", stage=stage.name, key=key, figures=_brief(made.figures))
     return made
+
+
+def _is_streamed(stage: Stage, waiting: Collection[Stage], config: Config) -> bool:
+    """Whether a stage to come begins before this one has ended."""
+    on = config.traces.enabled and config.traces.start_share < 1
+    return on and any(other.streams == stage.name for other in waiting)
+
+
+def _first_part(store: Store, stage: str, key: str, going: Future[Artefact]) -> Artefact:
+    """What is there of a stage as soon as anything is; raises what the stage raised if it failed before."""
+    while not going.done():
+        if first := store.find(first_part(stage), key):
+            return first
+        time.sleep(LOOK_S)
+    return going.result()
+
+
+def _waiter(inputs: dict[str, Artefact], going: Mapping[str, Future[Artefact]]) -> Callable[[], None]:
+    return lambda: inputs.update((name, future.result()) for name, future in going.items())
 
 
 def _lookup(tree: dict[str, Any], dotted: str) -> Any:

@@ -56,6 +56,7 @@ CASES = {
     "unknown stage of a dry run": Case(nothing, (*until("everything"), "--dry-run"), "there is no stage 'everything'"),
     "a rate that rises": Case(nothing, until("ingest", "train.experts.min_lr=1"), r"train\.experts: min_lr"),
     "a batch that does not divide": Case(nothing, until("ingest", "train.num_workers=5"), "batch_size 64 does not divide by 5"),
+    "traces for an epoch that never comes": Case(nothing, until("ingest", "traces.start_share=0.5"), "leaves traces to the second epoch"),
     "a seed below zero": Case(nothing, until("ingest", "run.seed=-1"), r"run\.seed: Input should be greater than or equal to 0"),
     "data without a path": Case(nothing, until("ingest", "data.path="), r"data\.path is empty"),
     "rows without a path of items": Case(nothing, until("ingest", "data.source=csv"), r"data\.items_path is empty"),

@@ -6,6 +6,7 @@ import errno
 import importlib.util
 import os
 import sys
+import threading
 from collections.abc import Callable
 from contextlib import contextmanager
 from types import SimpleNamespace
@@ -17,6 +18,7 @@ from thinkrec import config as config_room
 from thinkrec import pipeline
 from thinkrec.config import Config
 from thinkrec.errors import ConfigError, EnvironmentFault, MissingFileError, StageFailed
+from thinkrec.job import first_part
 from thinkrec.pipeline import STAGES, Stage
 
 NAMES = [stage.name for stage in STAGES]
@@ -294,3 +296,76 @@ def test_an_unknown_stage_is_refused_before_the_first(house, configured):
         run(house, configured(), "four")
     assert house.ran == []
     assert house.sessions == 0
+
+
+class Streamed:
+    """Two stages of which the second begins with the first part of the first."""
+
+    def __init__(self) -> None:
+        self.begun, self.events = threading.Event(), list[str]()
+        self.fails: Exception | None = None
+
+    def slow(self, job: Any) -> None:
+        with job.store.create(first_part("slow"), job.key, job.inputs, {}) as draft:
+            (draft.folder / "out.txt").write_text("first")
+        assert self.begun.wait(30)  # nothing more is made before somebody has begun with it
+        if self.fails:
+            raise self.fails
+        (job.draft.folder / "out.txt").write_text("first and rest")
+
+    def eager(self, job: Any) -> None:
+        self.events.append(job.inputs["slow"].path("out.txt").read_text())
+        self.begun.set()
+        if job.wait:
+            job.wait()
+            self.events.append(job.inputs["slow"].path("out.txt").read_text())
+        (job.draft.folder / "out.txt").write_text("")
+
+
+@pytest.fixture
+def streamed(monkeypatch) -> Streamed:
+    found = Streamed()
+    stages = (
+        Stage("slow", "fake_slow", (), ("traces",)),
+        Stage("eager", "fake_eager", ("slow",), ("run.seed",), streams="slow"),
+        Stage("last", "fake_last", ("slow", "eager"), ("run.seed",)),
+    )
+    monkeypatch.setattr(pipeline, "STAGES", stages)
+    last = lambda job: (job.draft.folder / "out.txt").write_text(job.inputs["slow"].path("out.txt").read_text())  # noqa: E731
+    for name, work in (("slow", found.slow), ("eager", found.eager), ("last", last)):
+        monkeypatch.setitem(sys.modules, f"fake_{name}", SimpleNamespace(run=work))
+    return found
+
+
+EARLY = ("traces.start_share=0.5", "train.global_adapter.num_epochs=2")
+
+
+def test_a_stage_begins_with_the_first_part_of_what_is_still_being_made(streamed, configured):
+    artefacts = pipeline.run(configured(*EARLY), lambda event, **fields: None)
+    assert streamed.events == ["first", "first and rest"]
+    assert artefacts["last"].path("out.txt").read_text() == "first and rest"
+    whole = {"stage": "slow", "key": artefacts["slow"].key}
+    assert artefacts["eager"].manifest["inputs"]["slow"].items() >= whole.items()  # what it was made from in the end
+
+
+def test_it_has_the_whole_from_the_start_where_that_is_there(streamed, configured):
+    streamed.begun.set()
+    pipeline.run(configured(*EARLY), lambda event, **fields: None, until="slow")
+    pipeline.run(configured(*EARLY), lambda event, **fields: None)
+    assert streamed.events == ["first and rest"]
+
+
+def test_without_a_start_share_nothing_begins_early(streamed, configured):
+    streamed.begun.set()
+    pipeline.run(configured(), lambda event, **fields: None)
+    assert streamed.events == ["first and rest"]
+
+
+def test_what_fails_beside_a_stage_fails_the_run(streamed, configured):
+    streamed.fails = StageFailed("the engine is gone", "slow", "see to it")
+    with pytest.raises(StageFailed, match="the engine is gone"):
+        pipeline.run(configured(*EARLY), lambda event, **fields: None)
+    assert streamed.events == ["first"]
+    streamed.fails = None
+    pipeline.run(configured(*EARLY), lambda event, **fields: None)
+    assert streamed.events[1:] == ["first", "first and rest"]

@@ -39,13 +39,14 @@ def timeline(inputs: Mapping[str, Artefact]) -> list[dict[str, Any]]:
 
 
 def traces(inputs: Mapping[str, Artefact]) -> dict[str, Any] | None:
-    """Of the trace table: how many, by attempt, hinted, cut off at the token limit, mean length; what was asked and why answers fell."""
+    """Of the trace table: how many, by attempt, hinted, cut off at the token limit, mean length; what was asked and why answers fell, and
+    the same of each teacher."""
     table = _table(inputs, "traces", "traces.parquet")
-    if table is None or table.is_empty():
+    asked = inputs["traces"].figures if "traces" in inputs else {}
+    if table is None or (table.is_empty() and not asked.get("num_asked")):
         return None
-    asked = inputs["traces"].figures
     return {
-        **{name: asked.get(name) for name in ("num_asked", "num_attempts", "claim_rate", "refused")},
+        **{name: asked.get(name) for name in ("num_asked", "num_attempts", "claim_rate", "num_tokens", "refused", "teachers")},
         "accepted_share": table.height / asked["num_asked"] if asked.get("num_asked") else None,
         "num_traces": table.height,
         "hinted_share": table["hinted"].mean(),

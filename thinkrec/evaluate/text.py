@@ -20,10 +20,10 @@ import numpy as np
 import polars as pl
 
 from thinkrec.config import EvaluateSection
+from thinkrec.data.wordnet.table import WordNet
 from thinkrec.evaluate.intervals import resample
 from thinkrec.evaluate.placement import Array
 from thinkrec.evaluate.ranking import UserMean
-from thinkrec.evaluate.wordnet.table import WordNet
 
 LEARNED = {"bert_score": "evaluate.bert_score_path", "bleurt": "evaluate.bleurt_path"}
 ROUGE = ("rouge1", "rouge2", "rougeL")

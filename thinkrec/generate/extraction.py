@@ -1,12 +1,18 @@
-"""Keywords out of an item's text: the prompt, the strict reading of an answer, and the grounding check (D28)."""
+"""Keywords out of an item's text: the prompt, the strict reading of an answer, and the grounding check (D28).
+
+A keyword is grounded if the text says it, or entails it by a word's other form or a synonym: "war" by "wars" or "warfare". Synonyms are
+those of any sense, so an entailed keyword is a weaker thing than a found one, and both are counted.
+"""
 
 from __future__ import annotations
 
 import random
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from thinkrec.config import KeywordsSection
+from thinkrec.data.wordnet.table import WordNet
 from thinkrec.model.phrases import normal, occurs, words
 
 MAX_KEYWORD_WORDS = 4
@@ -14,6 +20,10 @@ INSTRUCTION = (
     "Name up to ten keywords of this text in its own words, the most telling first, separated by commas.\n"  # to models not taught here
 )
 SWAP_SHARE = 0.2  # of the words that are no keywords
+MIN_LETTERS = 4  # of a telling word
+MIN_TEXTS = 5  # that share it
+MAX_TEXT_SHARE = 0.02  # of the texts
+MAX_TELLING = 5  # of one text
 
 
 def write_prompt(text: str, max_words: int, instruction: str = "") -> str:
@@ -42,17 +52,24 @@ def clean(keywords: Iterable[str], stop_words: Iterable[str] = ()) -> list[str]:
     return [keyword for form, keyword in first.items() if form not in refused]
 
 
-def ground(keywords: Iterable[str], text: str) -> tuple[list[str], dict[str, str]]:
-    """The keywords that may stay, and for each of the others the reason why not."""
-    reasons = {keyword: refusal(keyword, text) for keyword in keywords}
+def ground(keywords: Iterable[str], text: str, wordnet: WordNet | None = None) -> tuple[list[str], dict[str, str]]:
+    """The keywords that may stay, and for each of the others the reason why not; without `wordnet` the text must say them."""
+    reasons = {keyword: refusal(keyword, text, wordnet) for keyword in keywords}
     return [keyword for keyword, why in reasons.items() if not why], {keyword: why for keyword, why in reasons.items() if why}
 
 
-def refusal(keyword: str, text: str) -> str:
+def refusal(keyword: str, text: str, wordnet: WordNet | None = None) -> str:
     """Why this is no keyword of an item with this text; empty if it is one."""
     if len(keyword.split()) > MAX_KEYWORD_WORDS:
         return f"more than {MAX_KEYWORD_WORDS} words"
-    return "" if occurs(keyword, text) else "not in the text"
+    return "" if occurs(keyword, text) or (wordnet and entails(text, keyword, wordnet)) else "not in the text"
+
+
+def entails(text: str, keyword: str, wordnet: WordNet) -> bool:
+    """Whether words that mean those of `keyword` stand in `text` side by side."""
+    meant, found = words(keyword), words(text)
+    windows = zip(*(found[start:] for start in range(len(meant))), strict=False)
+    return any(all(map(wordnet.means, window, meant)) for window in windows) if meant else False
 
 
 def lesson(text: str, categories: Sequence[str], settings: KeywordsSection) -> list[str]:
@@ -60,6 +77,15 @@ def lesson(text: str, categories: Sequence[str], settings: KeywordsSection) -> l
     shown = " ".join(text.split()[: settings.max_words])
     kept, _ = ground(clean(categories, settings.stop_words), shown)
     return sorted(kept)[: settings.max_per_item]
+
+
+def telling_words(texts: Sequence[str], settings: KeywordsSection) -> list[list[str]]:
+    """The rarest words that each text shares with others, in the order of the alphabet: neither a name of its own nor what all say."""
+    shown = [list(dict.fromkeys(words(" ".join(text.split()[: settings.max_words])))) for text in texts]
+    count = Counter(word for text in shown for word in text if len(word) >= MIN_LETTERS and word.isalpha())
+    most, refused = MAX_TEXT_SHARE * len(texts), {*map(normal, settings.stop_words)}
+    shared = {word for word, num_texts in count.items() if MIN_TEXTS <= num_texts <= most} - refused
+    return [sorted(sorted(shared.intersection(text), key=lambda word: (count[word], word))[:MAX_TELLING]) for text in shown]
 
 
 class Variations:

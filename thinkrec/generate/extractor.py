@@ -1,4 +1,4 @@
-"""Stage "extractor": a small model that learns to read keywords out of texts from the items whose categories an editor wrote down."""
+"""Stage "extractor": a small model that learns to read keywords out of texts, from an editor's categories or from counted words."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from thinkrec.model import nano
 Lesson = tuple[str, list[str]]  # an item's text and its keywords
 
 NANO = NanoSection(title_tokens=False, hidden_size=64, num_layers=2, vocab_size=2048)
+TAUGHT = {"categories": "the categories that stand beside it", "words": "a word that some others share"}
 MAX_TOKENS = 2048
 EMBEDDING_STD = 0.1  # transformers starts at 0.02, from where a model this small needs twice the steps
 HELD_OUT_SHARE = 0.1
@@ -35,22 +36,20 @@ def run(job: Job) -> None:
     job.draft.figures["used"] = is_taught(job.config)
     if not is_taught(job.config):
         return
-    items = pl.read_parquet(job.inputs["ingest"].path("items.parquet")).drop_nulls(["text", "categories"])
-    lessons = [(text, extraction.lesson(text, names, settings)) for text, names in zip(items["text"], items["categories"], strict=True)]
-    lessons = [lesson for lesson in lessons if lesson[1]]
+    file = job.inputs["ingest"].path("items.parquet")
+    lessons = _lessons(pl.read_parquet(file), settings)
     if not lessons:
         raise DataError(
-            f"the keyword extractor has nothing to learn from: {len(items)} items have text and categories, "
-            "and none of them names a category in its text",
-            str(job.inputs["ingest"].path("items.parquet")),
-            'set keywords.source = "categories" or "none", or name a model folder as keywords.extractor',
+            f"the keyword extractor has nothing to learn from: no text says {TAUGHT[settings.lessons]}",
+            str(file),
+            'set keywords.lessons = "words", or keywords.source = "categories" or "none", or name a model folder as keywords.extractor',
         )
     random.Random(job.config.run.seed).shuffle(lessons)
     num_held_out = min(int(len(lessons) * HELD_OUT_SHARE), MAX_HELD_OUT)
     held_out, lessons = lessons[:num_held_out], lessons[num_held_out:]
-    job.say("extractor lessons", num_annotated=len(items), num_lessons=len(lessons), num_held_out=num_held_out)
+    job.say("extractor lessons", num_lessons=len(lessons), num_held_out=num_held_out)
     folder = _teach(job, lessons)
-    job.draft.figures.update(num_annotated=len(items), num_lessons=len(lessons), num_held_out=num_held_out)
+    job.draft.figures.update(num_lessons=len(lessons), num_held_out=num_held_out)
     if held_out:
         engine = open_engine(job.config.engine, folder)
         requests = [
@@ -76,6 +75,17 @@ def judge(answers: Sequence[tuple[str, bool]], lessons: Sequence[Lesson], settin
         num_found += len(found[: settings.max_per_item])
         num_wanted += len(wanted)
     return {"precision": num_right / max(1, num_found), "recall": num_right / max(1, num_wanted)}
+
+
+def _lessons(items: pl.DataFrame, settings: KeywordsSection) -> list[Lesson]:
+    """The texts from which something can be learned, and what."""
+    if settings.lessons == "words":
+        texts = items["text"].drop_nulls().to_list()
+        lessons = list(zip(texts, extraction.telling_words(texts, settings), strict=True))
+    else:
+        annotated = items.drop_nulls(["text", "categories"]).select("text", "categories").iter_rows()
+        lessons = [(text, extraction.lesson(text, names, settings)) for text, names in annotated]
+    return [lesson for lesson in lessons if lesson[1]]
 
 
 def _teach(job: Job, lessons: list[Lesson]) -> Any:

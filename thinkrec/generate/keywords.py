@@ -1,4 +1,4 @@
-"""Stage "keywords": at most ten keywords an item, every one of them to be found in the item's own text (D28).
+"""Stage "keywords": at most ten keywords an item, every one of them found in the item's own text or entailed by it (D28).
 
 The ledger keeps what the engine wrote. What of it may stay is decided here, so another stop list asks nobody again, and a grown
 catalogue asks about its new items only (a nano extractor learns from the catalogue, so a grown one is another model, which reads all).
@@ -17,12 +17,14 @@ import pyarrow as pa
 
 from thinkrec.config import EngineSection, KeywordsSection
 from thinkrec.data.schema import KEYWORDS
+from thinkrec.data.wordnet.table import WordNet
 from thinkrec.generate import extraction
 from thinkrec.generate.choose import model_hash, open_engine
 from thinkrec.generate.engine import Engine, GenParams, GenRequest
 from thinkrec.generate.extractor import is_taught
 from thinkrec.generate.stream import Row, stream, write_table
 from thinkrec.job import Job
+from thinkrec.model.phrases import occurs
 from thinkrec.model.tables import Places
 
 QUESTIONS = pa.schema([pa.field("id", pa.string(), nullable=False), pa.field("prompt", pa.string(), nullable=False)])
@@ -50,10 +52,10 @@ def run(job: Job) -> None:
     settings, stop_words = job.config.keywords, job.config.keywords.refused(job.config.prompt.domain)
     items = pl.read_parquet(job.inputs["ingest"].path("items.parquet"))
     answers = _ask(job, items) if settings.source == "engine" else {}
-    readings = {}
+    readings, wordnet = {}, WordNet.load()
     for identity, text in items.filter(_has_text()).select("item_id", "text").iter_rows():
         if answer := answers.get(identity):
-            readings[identity] = read(answer, text, stop_words)
+            readings[identity] = read(answer, text, stop_words, wordnet)
     rows = [_row(item, readings.get(item["item_id"]), settings, stop_words) for item in items.iter_rows(named=True)]
     write_table(job, "keywords.parquet", rows, KEYWORDS)
     write_table(job, "quarantine/keywords.parquet", list(_quarantine(answers, readings)), QUARANTINE)
@@ -68,6 +70,7 @@ def run(job: Job) -> None:
         num_without_text=items.select(_has_text().not_().sum()).item(),
         num_errors=sum(bool(reading.error) for reading in readings.values()),
         num_refused=num_refused,
+        num_entailed=sum(reading.num_entailed for reading in readings.values()),
         num_tokens=sum(answer["num_tokens"] for answer in answers.values()),
         grounding_rate=num_kept / (num_kept + num_refused) if num_kept + num_refused else None,
     )
@@ -75,18 +78,23 @@ def run(job: Job) -> None:
 
 @dataclass(frozen=True)
 class Reading:
-    """What an answer comes to: keywords that may stay, the others with the reason why not, and why there is no answer at all."""
+    """What an answer comes to: keywords that may stay, the others with the reason why not, and why there is no answer at all.
+
+    `num_entailed` of the keywords that may stay are not in the text itself.
+    """
 
     kept: list[str]
     refused: dict[str, str]
     error: str = ""
+    num_entailed: int = 0
 
 
-def read(answer: Mapping[str, Any], text: str, stop_words: tuple[str, ...] = ()) -> Reading:
+def read(answer: Mapping[str, Any], text: str, stop_words: tuple[str, ...] = (), wordnet: WordNet | None = None) -> Reading:
     """Read an engine's answer about an item with this text."""
     if answer["error"]:
         return Reading([], {}, answer["error"])
-    return Reading(*extraction.ground(extraction.parse(answer["text"], answer["finish_reason"] == "stop", stop_words), text))
+    kept, refused = extraction.ground(extraction.parse(answer["text"], answer["finish_reason"] == "stop", stop_words), text, wordnet)
+    return Reading(kept, refused, num_entailed=sum(not occurs(keyword, text) for keyword in kept))
 
 
 @dataclass(frozen=True)

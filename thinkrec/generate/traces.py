@@ -7,9 +7,10 @@ row whose prompt is unchanged is not asked again, even where the catalogue has s
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
@@ -27,7 +28,7 @@ from thinkrec.generate.dialogue import ATTEMPTS, HINTS, ORDER, QUESTIONS, AskTea
 from thinkrec.generate.engine import Engine
 from thinkrec.generate.stream import Row, stream, write_table
 from thinkrec.generate.teacher import Teacher, load_teachers, read_prompt, teacher_tables
-from thinkrec.job import Job
+from thinkrec.job import Job, first_part
 from thinkrec.model.base import load_tokenizer
 from thinkrec.model.phrases import normal
 from thinkrec.model.prompt import ANSWER
@@ -59,31 +60,54 @@ ASKED = pa.schema([TRACES.field("row"), TRACES.field("teacher"), pa.field("promp
 
 def run(job: Job) -> None:
     """Write traces.parquet (schema.TRACES, by row), what was refused, and questions.parquet, the prompts as text; inputs ingest, keywords,
-    cluster, base, teacher."""
-    job.draft.figures["used"] = job.config.traces.enabled
-    if not job.config.traces.enabled:
+    cluster, base, teacher.
+
+    With traces.start_share below 1 the traces of those instances come first in the table, and are committed (see job.first_part) before
+    anybody is asked about the others.
+    """
+    settings = job.config.traces
+    job.draft.figures["used"] = settings.enabled
+    if not settings.enabled:
         write_table(job, "traces.parquet", [], TRACES)
         return
     teachers = load_teachers(Places(job.places()))
-    asked: list[Row] = []
-    attempts: list[Row] = []
-    for teacher, rows in deal(teachers, _chosen(job), job.config.run.seed):
-        questions, answers = ask(job, teacher, rows)
-        asked += questions
-        attempts += answers
-    asked.sort(key=lambda question: question["row"])
-    attempts.sort(key=lambda attempt: (attempt["row"], attempt["attempt"]))
-    refuse_repeated(attempts, job.config.traces)
+    rows = _chosen(job)
+    dealt, first = deal(teachers, rows, job.config.run.seed), frozenset(rows[: math.ceil(settings.start_share * len(rows))].tolist())
+    if settings.start_share < 1:
+        _, attempts = _gather(job, [(teacher, theirs & first) for teacher, theirs in dealt], first)
+        accepted = [attempt for attempt in attempts if not attempt["reason"]]
+        job.draft.figures["num_first"] = len(accepted)
+        _commit_first(job, accepted)
+    asked, attempts = _gather(job, dealt, first)
     accepted = [attempt for attempt in attempts if not attempt["reason"]]
     refused = [attempt for attempt in attempts if attempt["reason"]]
     write_table(job, "traces.parquet", accepted, TRACES)
     write_table(job, "quarantine/traces.parquet", refused, QUARANTINE)
     write_table(job, "questions.parquet", asked, ASKED)
-    job.draft.figures.update(summary(attempts), teacher=", ".join(teacher.name for teacher in teachers))
-    job.draft.figures["refused"] = dict(Counter(attempt["reason"] for attempt in refused))
-    if len(teachers) > 1:
-        by_name = {teacher.name: [a for a in attempts if a["teacher"] == teacher.name] for teacher in teachers}
-        job.draft.figures["teachers"] = {name: summary(theirs) for name, theirs in by_name.items()}
+    by_name = {teacher.name: [a for a in attempts if a["teacher"] == teacher.name] for teacher in teachers}
+    job.draft.figures.update(summary(attempts), teachers={name: summary(theirs) for name, theirs in by_name.items()})
+
+
+def _commit_first(job: Job, accepted: list[Row]) -> None:
+    """Commit the first part, unless a run that was cut off has."""
+    if job.store.find(first_part("traces"), job.key) is None:
+        with job.store.create(first_part("traces"), job.key, job.inputs, {}) as draft:
+            draft.figures["num_first"] = len(accepted)
+            write_table(replace(job, draft=draft), "traces.parquet", accepted, TRACES)
+
+
+def _gather(job: Job, dealt: Sequence[tuple[Teacher, set[int]]], first: Collection[int]) -> tuple[list[Row], list[Row]]:
+    """What the teachers are asked, and every attempt, judged. Rows of `first` come first: no later text makes one of theirs a double."""
+    asked: list[Row] = []
+    attempts: list[Row] = []
+    for teacher, rows in dealt:
+        questions, answers = ask(job, teacher, rows)
+        asked += questions
+        attempts += answers
+    asked.sort(key=lambda question: question["row"])
+    attempts.sort(key=lambda attempt: (attempt["row"] not in first, attempt["row"], attempt["attempt"]))
+    refuse_repeated(attempts, job.config.traces)
+    return asked, attempts
 
 
 def refuse_repeated(attempts: list[Row], settings: TracesSection) -> None:
@@ -95,7 +119,8 @@ def refuse_repeated(attempts: list[Row], settings: TracesSection) -> None:
 
 
 def summary(attempts: Sequence[Row]) -> dict[str, Any]:
-    """What the report tells of some attempts: how many, and of the accepted ones the shares of claims and tastes that hold."""
+    """What the report tells of some attempts: how many, why the others were refused, and of the accepted ones the shares of claims and
+    tastes that hold."""
     accepted = [attempt for attempt in attempts if not attempt["reason"]]
     num_asked = len({attempt["row"] for attempt in attempts})
     return {
@@ -106,6 +131,7 @@ def summary(attempts: Sequence[Row]) -> dict[str, Any]:
         "claim_rate": _share(accepted, "num_right", "num_claims"),
         "taste_rate": _share(accepted, "num_tastes_right", "num_tastes"),
         "num_tokens": sum(attempt["num_tokens"] for attempt in attempts),
+        "refused": dict(Counter(attempt["reason"] for attempt in attempts if attempt["reason"]).most_common()),
     }
 
 
@@ -120,7 +146,7 @@ def deal(teachers: Sequence[Teacher], rows: NDArray[np.int64], seed: int) -> lis
 
 
 def _chosen(job: Job) -> NDArray[np.int64]:
-    """The train rows that teachers are asked about."""
+    """The train rows that teachers are asked about, those that come first ahead."""
     data = Interactions.load(job.inputs["ingest"].path())
     lessons = pl.read_parquet(job.inputs["teacher"].path("lessons.parquet"))["row"]
     clusters = pl.read_parquet(f"{job.inputs['cluster'].path('assignment')}/*.parquet", columns=["user_id", "cluster"])

@@ -49,8 +49,9 @@ def ray_session(config: Config) -> Iterator[None]:
 
 def num_cpus_needed(config: Config) -> int:
     """Logical CPUs for the widest training stage, with room for Ray Data beside it."""
-    train = config.train
-    return max(train.num_workers, train.num_groups * train.workers_per_group, config.engine.num_actors) + SPARE_CPUS
+    train, num_actors = config.train, config.engine.num_actors
+    beside = num_actors if config.traces.enabled and config.traces.start_share < 1 else 0  # teachers go on while the global adapter learns
+    return max(train.num_workers + beside, train.num_groups * train.workers_per_group, num_actors) + SPARE_CPUS
 
 
 def worker_environment(config: Config) -> dict[str, str]:

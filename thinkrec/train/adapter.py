@@ -36,6 +36,7 @@ class Task:
     phase: PhaseSection
     checkpoints: Checkpoints
     log: Path | None
+    pauses: bool = False  # after the first epoch, or before the last step if that comes first
 
     @cached_property
     def order(self) -> Order:
@@ -44,6 +45,10 @@ class Task:
     @property
     def num_steps(self) -> int:
         return self.order.num_steps(self.phase.num_epochs, self.phase.max_steps)
+
+    @property
+    def pause(self) -> int | None:
+        return min(self.order.epoch_steps, self.num_steps - 1) if self.pauses else None
 
 
 class AdapterTrainer:
@@ -69,7 +74,7 @@ class AdapterTrainer:
         self.engine = zero.initialise(recommender, trained, settings, config.train.micro_batch_size, weight_decay, num_slots)
 
     def train(self, tasks: Sequence[Task]) -> Iterator[tuple[int, Weights, int]]:
-        """Train all tasks side by side, each as it would be alone; yields (number of the task, weights, steps) as each one ends."""
+        """Train all tasks side by side, each as it would be alone; yields (number of the task, weights, steps) as one ends or pauses."""
         learners = [_learner(task) for task in tasks]
         loss, members = self.config.train.loss, [task.instances for task in tasks]
         run_length = loss.rows_per_user if loss.rank > 0 else 1
@@ -103,8 +108,11 @@ class AdapterTrainer:
                 yield slot, {name: parts[0] for name, parts in state.items()}, learners[slot].num_steps
 
 
-def fit_phase(job: Job, function: Callable[[dict[str, Any]], None], name: str) -> None:
-    """Run the train function of a phase that trains one thing on `train.num_workers` workers; its figures go into the draft."""
+def fit_phase(job: Job, function: Callable[[dict[str, Any]], None], name: str, num_first: int | None = None, pauses: bool = False) -> None:
+    """Run the train function of a phase that trains one thing on `train.num_workers` workers; its figures go into the draft.
+
+    `num_first`: see Order. With `pauses` it ends with a checkpoint after the first epoch, from which the next call goes on.
+    """
     train = job.config.train
     fit(
         function,
@@ -114,6 +122,8 @@ def fit_phase(job: Job, function: Callable[[dict[str, Any]], None], name: str) -
             "out": job.draft.uri,
             "root": job.store.root,
             "name": f"{name}-{job.key}",
+            "num_first": num_first,
+            "pauses": pauses,
         },
         name=name,
         root=job.store.root,
@@ -135,15 +145,18 @@ def train_phase(
 ) -> None:
     """Train one thing on all train rows and traces; rank 0 lets `export` write the result and adds the log and the figures."""
     trainer = AdapterTrainer(config, recommender, parameters, phase.weight_decay, watchdog=Watchdog(*settings["watchdog"]))
-    instances = Instances(config, tables, train_positions(tables), load_traces(config, Places(settings["places"]), tables))
+    traces, pauses = load_traces(config, Places(settings["places"]), tables), settings["pauses"]
+    instances = Instances(config, tables, train_positions(tables), traces, settings["num_first"])
     checkpoints, leads = checkpoints_of(config, settings["root"], settings["name"]), trainer.rank == 0
     with writable(settings["out"]) as target:
-        [(_, weights, num_steps)] = trainer.train([Task(instances, phase, checkpoints, target / "log.jsonl" if leads else None)])
-        if leads:
+        task = Task(instances, phase, checkpoints, target / "log.jsonl" if leads else None, pauses)
+        ended = list(trainer.train([task]))  # nothing, if it was resumed where it pauses
+        if leads and not pauses:
+            [(_, weights, num_steps)] = ended
             export(target, weights, instances)
             figures = {"num_steps": num_steps, "num_rows": len(instances.positions), "num_traces": len(instances.traces)}
             write_json(f"{target}/figures.json", figures)
-    if leads:
+    if leads and not pauses:
         checkpoints.clear()
 
 
@@ -154,4 +167,4 @@ def checkpoints_of(config: Config, root: str, name: str) -> Checkpoints:
 
 def _learner(task: Task) -> loop.Learner:
     phase, num_steps = task.phase, task.num_steps
-    return loop.Learner(num_steps, phase.lr, task.checkpoints, task.log, phase.min_lr, round(phase.warmup_share * num_steps))
+    return loop.Learner(num_steps, phase.lr, task.checkpoints, task.log, phase.min_lr, round(phase.warmup_share * num_steps), task.pause)

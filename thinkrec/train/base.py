@@ -58,7 +58,7 @@ def write_lessons(config: Config, folder: Path, data: Interactions, places: Plac
     whole = [*fixed_phrases(config.prompt), *(titles if small.title_tokens else [])]
     tokenizer = nano.make_tokenizer([*titles, *between], whole, small)
     nano.save(folder / "model", nano.make_model(len(tokenizer), config.prompt.max_tokens, small, config.run.seed), tokenizer)
-    settings = config.prompt.model_copy(update={"slots": "none", "answer": "first"})
+    settings = config.prompt.model_copy(update={"slots": "none"})
     tables = Tables(data, Template(tokenizer, items, settings, load_priors(config, places, data, items)), None, None)
     return write_rows(folder / "text.parquet", chain(windows(tables, small, config.run.seed), spoken(tables, small, config.run.seed)))
 

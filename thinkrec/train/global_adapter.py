@@ -21,10 +21,22 @@ from thinkrec.train.instances import Instances
 
 
 def run(job: Job) -> None:
-    """Train the global adapter through Ray Train and DeepSpeed; inputs ingest, encode, keywords, traces, base."""
+    """Train the global adapter through Ray Train and DeepSpeed; inputs ingest, encode, keywords, traces, base.
+
+    With traces.start_share below 1 the first epoch learns from the first part of the traces. Where the rest is still being made, the
+    workers leave after that epoch and come back when all is there: a resumed training, so it ends as if it had never stopped.
+    """
+    if job.wait:
+        if job.inputs["traces"].figures["num_first"]:
+            _fit(job, pauses=True)
+        job.wait()
+    _fit(job)
+
+
+def _fit(job: Job, pauses: bool = False) -> None:
     for text in enforce(audit_artefacts(job.inputs), job.config.split.allow_leaks):
         job.say("warning", text=text)
-    fit_phase(job, train_global, "global")
+    fit_phase(job, train_global, "global", job.inputs["traces"].figures.get("num_first"), pauses)
 
 
 def train_global(settings: dict[str, Any]) -> None:

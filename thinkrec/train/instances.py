@@ -25,10 +25,10 @@ class Trace:
 
 
 class Instances:
-    """Rows of one training set by number: train positions first, then traces."""
+    """Rows of one training set by number: train positions first, then traces; `num_first` of these are all that the first epoch sees."""
 
-    def __init__(self, config: Config, tables: Tables, positions: Indices, traces: Sequence[Trace]) -> None:
-        self.config, self.tables, self.positions, self.traces = config, tables, positions, traces
+    def __init__(self, config: Config, tables: Tables, positions: Indices, traces: Sequence[Trace], num_first: int | None = None) -> None:
+        self.config, self.tables, self.positions, self.traces, self.num_first = config, tables, positions, traces, num_first
         loss = config.train.loss
         self.text_loss = bool(loss.plain_think or (traces and loss.trace_think))
 
@@ -36,7 +36,7 @@ class Instances:
         loss = self.config.train.loss
         run_length = loss.rows_per_user if loss.rank > 0 else 1
         users = self.tables.interactions.user[self.positions].astype(np.int64)
-        return Order(users, len(self.traces), batch_size, run_length, self.config.train.trace_share, seed)
+        return Order(users, len(self.traces), batch_size, run_length, self.config.train.trace_share, seed, self.num_first)
 
     def row(self, number: int) -> Row:
         """The row of this number with its columns."""

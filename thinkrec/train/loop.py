@@ -38,6 +38,11 @@ class Learner:
     log: Path | None = None
     min_lr: float = 0.0
     warmup_steps: int = 0
+    pause: int | None = None  # the step after which to save and stop for this time
+
+    @property
+    def last_step(self) -> int:
+        return self.num_steps if self.pause is None else min(self.pause, self.num_steps)
 
     def lr_at(self, step: int) -> float:
         if step < self.warmup_steps:
@@ -57,7 +62,7 @@ def run(
     checkpoint_every: int = 10**9,
     beat: Callable[[], None] = lambda: None,
 ) -> Iterator[tuple[int, State]]:
-    """Train each learner from its newest checkpoint, else from `start`; yields (slot, final state) on every rank as each one ends.
+    """Train each learner from its newest checkpoint, else from `start`; yields (slot, state) on every rank as each one ends or pauses.
 
     `start` is the state of one slot. With several slots every trained parameter has them as its first axis. Raises NonFiniteLoss before
     the optimizer moves. `beat` is called when a step has ended, see watchdog.py.
@@ -67,7 +72,7 @@ def run(
     resting = num_slots - len(learners)
     zero.deal_state(engine, _stack([*states, *[start] * resting]), [*steps, *[0] * resting])
     engine.train()
-    while active := [slot for slot, learner in enumerate(learners) if steps[slot] < learner.num_steps]:
+    while active := [slot for slot, learner in enumerate(learners) if steps[slot] < learner.last_step]:
         torch.manual_seed(seed * 1_000_003 + steps[active[0]] * 1_009 + rank)  # dropout, too, is a function of the step
         at = [step if slot in active else None for slot, step in enumerate(steps)]
         rates = [0.0 if step is None else learner.lr_at(step) for learner, step in zip(learners, at, strict=True)]
@@ -78,9 +83,10 @@ def run(
             shown = {name: values[slot] for name, values in figures.items()}
             _write(learners[slot], steps[slot], shown | {"lr": rates[slot], **spent})
             steps[slot] += 1
-        ended = [slot for slot in active if steps[slot] == learners[slot].num_steps]
+        ended = [slot for slot in active if steps[slot] == learners[slot].last_step]
         # When one ends, the others are saved too: those that go on from there meet the very batches they would have met.
-        due = [slot for slot in active if slot not in ended and (ended or steps[slot] % checkpoint_every == 0)]
+        left = [slot for slot in active if steps[slot] < learners[slot].num_steps]
+        due = [slot for slot in left if ended or steps[slot] % checkpoint_every == 0]
         state = zero.gather_state(engine) if ended or due else {}
         for slot in due if rank == 0 else ():
             learners[slot].checkpoints.save(steps[slot], _slot(state, slot, num_slots))

@@ -51,9 +51,22 @@ class Runs:
 
 
 class Order:
-    """Batches of plain rows 0 .. N-1 (`users` names each one's user) and trace rows N .. N + num_traces - 1."""
+    """Batches of plain rows 0 .. N-1 (`users` names each one's user) and trace rows N .. N + num_traces - 1.
 
-    def __init__(self, users: Indices, num_traces: int, batch_size: int, run_length: int, trace_share: float, seed: int) -> None:
+    With `num_first` the first epoch shows that many of the trace rows, whatever else is there by then: so what an epoch sees is decided by
+    the settings, not by the clock, and its batches do not depend on `num_traces`.
+    """
+
+    def __init__(
+        self,
+        users: Indices,
+        num_traces: int,
+        batch_size: int,
+        run_length: int,
+        trace_share: float,
+        seed: int,
+        num_first: int | None = None,
+    ) -> None:
         if not len(users):
             raise DataError("there is no train row to learn from", "train", "look at the split and at this cluster's users")
         self.seed, self.run_length = seed, run_length
@@ -62,7 +75,13 @@ class Order:
         self._plain = Runs(users, run_length, (seed, 1))
         # Single trace rows, gathered into runs: the pairwise term looks at users, so strangers in one run cost nothing.
         self._traces = Runs(np.arange(num_traces), 1, (seed, 2)) if self._num_trace_runs else None
+        self._first = Runs(np.arange(num_first), 1, (seed, 4)) if self._num_trace_runs and num_first else self._traces
         self._first_trace = len(users)
+
+    @property
+    def epoch_steps(self) -> int:
+        """Steps until every plain row was shown once."""
+        return -(-self._plain.num_runs // (self._num_runs - self._num_trace_runs))
 
     def num_steps(self, num_epochs: float, max_steps: int = 0) -> int:
         """Steps that show the plain rows `num_epochs` times; at least one, at most `max_steps` if that is not 0."""
@@ -73,9 +92,10 @@ class Order:
         """Row numbers of the whole batch of this step, (batch_size,)."""
         num_plain = self._num_runs - self._num_trace_runs
         runs = self._plain.take(step * num_plain, num_plain)
-        if self._traces is not None:
+        source = self._first if step < self.epoch_steps else self._traces
+        if source is not None:
             num_rows = self._num_trace_runs * self.run_length
-            traces = self._first_trace + self._traces.take(step * num_rows, num_rows)
+            traces = self._first_trace + source.take(step * num_rows, num_rows)
             runs = np.concatenate([runs, traces.reshape(-1, self.run_length)])
         np.random.default_rng((self.seed, 3, step)).shuffle(runs)
         return runs.reshape(-1)

@@ -140,7 +140,10 @@ def _traces(world: pl.DataFrame, folder: Path) -> dict[str, Any]:
         teacher=pl.lit("nano"),
         seed=pl.lit(0, pl.Int64),
     ).write_parquet(folder / "traces.parquet")
-    return {"num_asked": 90, "num_accepted": 60, "claim_rate": 0.875, "refused": {"wrong verdict": 41, EVIL: 7}}
+    told = {"num_asked": 90, "num_attempts": 108, "num_accepted": 60, "claim_rate": 0.875, "num_tokens": 1301}
+    told |= {"num_hinted": 0, "taste_rate": 0.625, "refused": {"wrong verdict": 41, EVIL: 7}}
+    other = told | {"num_asked": 13, "num_accepted": 0, "num_hinted": 2, "refused": {}}
+    return told | {"teachers": {"nano": told, EVIL: other}}
 
 
 def _log(world: pl.DataFrame, folder: Path, phase: str = "train") -> dict[str, int]:

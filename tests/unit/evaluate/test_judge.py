@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from html import escape
 from xml.etree import ElementTree
 
 import polars as pl
@@ -128,3 +129,16 @@ def test_wrong_scores_stop_the_stage(world, tmp_path, spoil, what):
     spoil(pl.read_parquet(file)).write_parquet(file)
     with pytest.raises(DataError, match=what):
         run_stage(inputs, tmp_path / "judged")
+
+
+def test_the_report_tells_what_each_teacher_was_asked_and_why_answers_fell(world, judged, tmp_path):
+    found = report_of(judged)["traces"]
+    assert (found["num_asked"], found["num_attempts"], found["num_traces"], found["num_tokens"]) == (90, 108, 60, 1301)
+    page = judged.path("report.html").read_text()
+    for teacher in (f"nano<small>refused: 41 wrong verdict, 7 {escape(EVIL)}</small>", f"{escape(EVIL)}<small>none refused</small>"):
+        assert teacher in page
+    nothing = artefacts(world, tmp_path / "run")
+    table = nothing["traces"].path("traces.parquet")
+    pl.read_parquet(table).head(0).write_parquet(table)
+    told = report_of(run_stage(nothing, tmp_path / "judged"))["traces"]  # all refused: that must not look like never asked
+    assert (told["num_traces"], told["accepted_share"], told["num_asked"]) == (0, 0.0, 90)

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from thinkrec.config import EvaluateSection
+from thinkrec.data.wordnet.table import WordNet
 from thinkrec.evaluate import text
-from thinkrec.evaluate.wordnet.table import WordNet
 
 STORED = json.loads((Path(__file__).parent / "meteor_nltk.json").read_text())
 PAIRS = STORED["pairs"]

@@ -3,12 +3,18 @@ from __future__ import annotations
 import pytest
 
 from thinkrec.config import KeywordsSection
+from thinkrec.data.wordnet.table import WordNet
 from thinkrec.generate import extraction
 from thinkrec.generate.extractor import judge
 from thinkrec.generate.keywords import Reading, read
 from thinkrec.model.phrases import named, occurs
 
 TEXT = "A Sci-Fi heist among NOIR alleys.  Later come parties and an art thief."
+
+
+@pytest.fixture(scope="module")
+def wordnet() -> WordNet:
+    return WordNet.load()
 
 
 @pytest.mark.parametrize(
@@ -52,6 +58,29 @@ def test_keywords_that_the_text_does_not_bear_are_dropped_with_the_reason():
     kept, refused = extraction.ground(["noir", "romance", "part", "a sci fi heist among noir"], TEXT)
     assert kept == ["noir"]
     assert refused == {"romance": "not in the text", "part": "not in the text", "a sci fi heist among noir": "more than 4 words"}
+
+
+@pytest.mark.parametrize(
+    ("keyword", "entailed"),
+    [
+        ("thieves", True),
+        ("party", True),
+        ("robbery", False),
+        ("art stealer", True),
+        ("art heist", False),
+        ("alley", True),
+        ("zebra", False),
+    ],
+)
+def test_other_forms_and_synonyms_are_entailed_side_by_side(wordnet, keyword, entailed):
+    assert not occurs(keyword, TEXT)
+    assert extraction.entails(TEXT, keyword, wordnet) is entailed
+
+
+def test_entailed_keywords_stay_in_order_and_are_counted(wordnet):
+    answer = {"text": "thieves, romance, noir", "finish_reason": "stop", "error": ""}
+    assert read(answer, TEXT, (), wordnet) == Reading(["thieves", "noir"], {"romance": "not in the text"}, num_entailed=1)
+    assert read(answer, TEXT).kept == ["noir"]  # without the table the text must say it
 
 
 def test_a_lesson_has_only_categories_that_the_reader_can_see():
@@ -99,3 +128,13 @@ def test_what_an_engine_wrote_is_read_with_its_end():
 def test_models_that_were_not_taught_are_told_what_to_do():
     assert extraction.write_prompt("a b c", 2) == "Text: a b\nKeywords:"
     assert extraction.write_prompt("a b c", 2, extraction.INSTRUCTION) == f"{extraction.INSTRUCTION}Text: a b\nKeywords:"
+
+
+def test_telling_words_are_rare_and_shared():
+    common, shared, own = "everybody", "submarine", "nautilus42"
+    texts = [f"{common} {'submarine below' if n % 60 == 0 else 'meadow' * (n % 2)} {own} x{n}" for n in range(300)]
+    told = extraction.telling_words(texts, KeywordsSection())
+    assert told[0] == ["below", "submarine"] == told[60]
+    assert not told[1]  # half of the texts say meadow, all say everybody, and none shares its number
+    assert shared not in extraction.telling_words(texts, KeywordsSection(stop_words=("Submarine",)))[0]
+    assert not extraction.telling_words(texts, KeywordsSection(max_words=1))[0]  # what the reader does not see

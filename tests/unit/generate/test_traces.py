@@ -140,3 +140,4 @@ def test_what_all_are_told_is_refused_and_counted():
     assert [a["reason"] for a in attempts] == ["", "", quality.SAME_TEXT]
     told = summary(attempts)
     assert (told["num_asked"], told["num_attempts"], told["num_accepted"], told["claim_rate"], told["num_tokens"]) == (3, 3, 2, 1.0, 6)
+    assert told["refused"] == {quality.SAME_TEXT: 1}

@@ -6,7 +6,7 @@ import pytest
 
 from thinkrec import config as config_room
 from thinkrec.errors import ConfigError, EnvironmentFault
-from thinkrec.ops.session import check_address
+from thinkrec.ops.session import SPARE_CPUS, check_address, num_cpus_needed
 
 
 @pytest.fixture(autouse=True)
@@ -35,6 +35,12 @@ def test_a_cluster_elsewhere_is_refused_without_a_token(address, monkeypatch):
         check_address(address)
     monkeypatch.setenv("RAY_AUTH_MODE", "token")
     check_address(address)
+
+
+def test_teachers_that_go_on_while_the_adapter_learns_need_room_beside_it():
+    tree = {"engine": {"num_actors": 2}, "train": {"num_workers": 4, "num_groups": 1, "global_adapter": {"num_epochs": 2}}}
+    needed = [num_cpus_needed(config_room.parse(tree | {"traces": {"start_share": share}})) for share in (1.0, 0.5)]
+    assert needed == [4 + SPARE_CPUS, 6 + SPARE_CPUS]
 
 
 def test_auto_means_what_ray_makes_of_it(monkeypatch):

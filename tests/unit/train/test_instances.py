@@ -127,15 +127,17 @@ def test_a_history_without_dislikes_neither_shows_nor_teaches_one(make, dislikes
     assert sum(ids.count(tables.template.verdict_ids[0]) for ids in asked) == 2
 
 
-def test_a_base_that_is_to_speak_reads_verdict_and_analysis_of_its_own_rows(make):
-    tables = make({"prompt": {"priors": False}})[1]
+@pytest.mark.parametrize("answer", ["first", "after"])
+def test_a_base_that_is_to_speak_reads_verdict_and_analysis_of_its_own_rows(make, answer):
+    """In the order in which it will be asked for them."""
+    tables = make({"prompt": {"priors": False, "answer": answer}})[1]
     decode = tables.template.tokenizer.decode
     rows = list(spoken(tables, NanoSection(num_spoken=99), 0))
     assert len(rows) == (tables.interactions.split == 0).sum()
     for ids, weights in rows:
         begins = weights.index(1.0)
         assert weights == [0.0] * begins + [1.0] * (len(ids) - begins)
-        assert ids[begins] in tables.template.verdict_ids
+        assert ids[begins if answer == "first" else -2] in tables.template.verdict_ids
         assert "liked" in decode(ids[begins:])
         assert "overall" in decode(ids[begins:])
     assert list(spoken(tables, NanoSection(), 0)) == []

@@ -19,25 +19,28 @@ def data(report: Report) -> str:
 
 
 def traces(report: Report) -> str:
-    """How the teacher's reasoning was gathered."""
+    """How the teachers' reasoning was gathered: what was asked, what was accepted and why the rest was not, in all and for each teacher."""
     found, figures = report["traces"], report["figures"].get("traces", {})
     if not found:
         return "".join([paragraph("No traces were handed to this report.", "note"), tree(figures)])
     facts = [
-        ("traces", count(found["num_traces"])),
+        ("rows asked", count(found["num_asked"])),
+        ("answers", count(found["num_attempts"])),
+        ("traces accepted", count(found["num_traces"])),
         ("rows asked with a trace", percent(found["accepted_share"])),
         ("claims that hold", percent(found["claim_rate"])),
         ("say like", percent(found["like_share"])),
         ("given the answer", percent(found["hinted_share"])),
         ("cut off", percent(found["truncated_share"])),
         ("tokens, mean", count(found["mean_tokens"])),
+        ("tokens, refused ones too", count(found["num_tokens"])),
     ]
     attempts = [_attempt(row) for row in found["by_attempt"]]
     refused = [(reason, float(number), count(number)) for reason, number in (found["refused"] or {}).items()]
     drawn = plots(
         ("Accepted at which attempt", svg.bars("attempts", attempts)), ("Why answers were refused", svg.bars("refusals", refused))
     )
-    return "".join([tiles(facts), drawn, folded("Figures of the stage", tree(figures))])
+    return "".join([tiles(facts), drawn, _teachers(found["teachers"] or {}), folded("Figures of the stage", tree(figures))])
 
 
 def training(report: Report) -> str:
@@ -59,6 +62,17 @@ def training(report: Report) -> str:
 def _attempt(row: Report) -> tuple[str, float, str]:
     name = f"retry {row['attempt']}" if row["attempt"] else "first answer"
     return name, float(row["num_traces"]), count(row["num_traces"])
+
+
+def _teachers(told: Mapping[str, Report]) -> str:
+    rows = []
+    for name, found in told.items():
+        refused = ", ".join(f"{count(number)} {escape(reason)}" for reason, number in found["refused"].items())
+        counts = [count(found[key]) for key in ("num_asked", "num_attempts", "num_accepted", "num_hinted", "num_tokens")]
+        shares = [percent(found[key]) for key in ("claim_rate", "taste_rate")]
+        rows.append(("", [f"{escape(name)}<small>{f'refused: {refused}' if refused else 'none refused'}</small>", *counts, *shares]))
+    head = ["Teacher", "rows asked", "answers", "accepted", "given the answer", "tokens", "claims that hold", "tastes that hold"]
+    return table(head, rows) if rows else ""
 
 
 def _audit(findings: Sequence[Report]) -> str:

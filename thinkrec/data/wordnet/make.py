@@ -1,4 +1,4 @@
-"""Make the table again from WordNet's own files: python -m thinkrec.evaluate.wordnet.make /usr/share/wordnet thinkrec/evaluate/wordnet
+"""Make the table again from WordNet's own files: python -m thinkrec.data.wordnet.make /usr/share/wordnet thinkrec/data/wordnet
 
 Debian's package wordnet-base (1:3.0) has them. The same files give the same bytes.
 """
@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from thinkrec.evaluate.wordnet.table import EXCEPTIONS, PARTS_OF_SPEECH, SYNSETS
+from thinkrec.data.wordnet.table import EXCEPTIONS, PARTS_OF_SPEECH, SYNSETS
 
 NAMES = dict(zip(PARTS_OF_SPEECH, ("noun", "verb", "adj", "adv"), strict=True))
 MARKER = re.compile(r"\((?:a|p|ip)\)$")  # where an adjective may stand; no part of the word

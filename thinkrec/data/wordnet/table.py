@@ -1,7 +1,7 @@
-"""English synonyms for METEOR without a download: a table of WordNet 3.0 (see LICENSE beside it) that answers like NLTK's own reader.
+"""English synonyms for METEOR and for keywords, without a download: a table of WordNet 3.0 (see LICENSE beside it) that answers like NLTK.
 
 METEOR asks only for the single-word synonyms of a word. So the table holds the single-word lemmas of each synset and the irregular forms,
-and looks inflected words up by the rules of morphy(7WN). Unlike the reader it does not know what an underscore joins ("comic_strip").
+and looks inflected words up by the rules of morphy(7WN). Unlike NLTK's reader it does not know what an underscore joins ("comic_strip").
 """
 
 from __future__ import annotations
@@ -62,6 +62,15 @@ class WordNet:
         forms = [(pos, form) for pos in PARTS_OF_SPEECH for form in self._forms(pos, word.lower())]
         return [Synset(tuple(words)) for key in forms for words in self._synsets.get(key, ())]
 
+    def forms(self, word: str) -> set[str]:
+        """A word in lower case and all that it may be an inflection of."""
+        return {form for pos in PARTS_OF_SPEECH for form in self._forms(pos, word.lower())}
+
+    def means(self, word: str, meant: str) -> bool:
+        """Whether `word` is another form or, in any of its senses, a synonym of the word `meant`."""
+        same = self.forms(meant) | {one.word.lower() for synset in self.synsets(meant) for one in synset.lemmas()}
+        return bool(self.forms(word) & same)
+
     def _forms(self, pos: str, word: str) -> list[str]:
         bases = self._exceptions.get((pos, word))
         if bases is None:
@@ -70,7 +79,7 @@ class WordNet:
 
 
 def _lines(name: str) -> Iterator[tuple[str, list[str]]]:
-    packed = files("thinkrec.evaluate.wordnet").joinpath(name).read_bytes()
+    packed = files("thinkrec.data.wordnet").joinpath(name).read_bytes()
     for line in gzip.decompress(packed).decode("ascii").splitlines():
         pos, *words = line.split()
         yield pos, words

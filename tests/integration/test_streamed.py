@@ -1,0 +1,45 @@
+"""The global adapter begins with the first traces while teachers write the rest, and ends as if it had waited for all."""
+
+from __future__ import annotations
+
+import shutil
+
+import polars as pl
+import pytest
+from tiny import TINY
+
+from thinkrec import config as config_room
+from thinkrec import pipeline
+from thinkrec.job import first_part
+from thinkrec.store import Store
+
+pytestmark = [pytest.mark.long, pytest.mark.cluster, pytest.mark.timeout(900)]
+
+TREE = {
+    **TINY,
+    "traces": {**TINY["traces"], "num_instances": 60, "max_same_text": 60, "start_share": 0.5},
+    "train": {**TINY["train"], "global_adapter": {"num_epochs": 2}},
+}
+MADE = ("traces", first_part("traces"), "ledger", "global")
+
+
+def test_what_is_learned_does_not_depend_on_when_traces_came(ray_cluster, tmp_path, said):
+    def run(name: str, until: str):
+        config = config_room.parse({**TREE, "run": {"dir": str(tmp_path / name)}})
+        return pipeline.run(config, lambda event, **fields: said.append((f"{event} {fields.get('stage')}", fields)), until=until)
+
+    run("waited", "traces")
+    waited = run("waited", "global")
+    shutil.copytree(tmp_path / "waited", tmp_path / "streamed", ignore=shutil.ignore_patterns(*MADE, "ray", "checkpoints"))
+    said.clear()
+    streamed = run("streamed", "global")
+    events = [event for event, _ in said]
+    assert events.index("stage started global") < events.index("stage done traces")
+    weights = [found["global"].path("adapter/adapter_model.safetensors").read_bytes() for found in (waited, streamed)]
+    assert weights[0] == weights[1]
+
+    traces = pl.read_parquet(streamed["traces"].path("traces.parquet"))
+    first = Store(str(tmp_path / "streamed")).find(first_part("traces"), streamed["traces"].key)
+    num_first = first.figures["num_first"]
+    assert 0 < num_first < traces.height
+    assert traces.head(num_first).equals(pl.read_parquet(first.path("traces.parquet")))
