@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import polars as pl
+import psutil
 import pytest
 import vllm_keywords
 from vllm_keywords import NUM_ITEMS, SHARD_ROWS, configure, make, prepare
 
-from thinkrec.errors import EnvironmentFault
+from thinkrec.errors import ConfigError, EnvironmentFault
 from thinkrec.generate import stream, vllm_batch
 
 pytestmark = [pytest.mark.vllm, pytest.mark.cluster, pytest.mark.timeout(900)]
@@ -74,9 +74,10 @@ def test_what_the_replicas_die_over_is_left_to_actors(made, killed, folder, monk
 
     def kill_engines(self, told):
         nonlocal num_kills
-        for process in engine_processes():
-            os.kill(process, signal.SIGKILL)
-            num_kills += 1
+        for process in psutil.Process().children(recursive=True):
+            if "EngineCore" in "".join(process.cmdline()):
+                process.kill()
+                num_kills += 1
 
     monkeypatch.setattr(vllm_batch.Gathering, "take", kill_engines)
     left = []
@@ -84,18 +85,20 @@ def test_what_the_replicas_die_over_is_left_to_actors(made, killed, folder, monk
     monkeypatch.setattr(vllm_batch, "run", lambda *words: left.extend(run(*words)) or left)
     for path in (ledger / "answers").iterdir():
         path.rename(path.with_suffix(".kept"))
-    again = make(killed, configure(folder, "vllm"), "died")
+    few = {**vllm_keywords.SMALL, "max_num_seqs": 4}  # so that many rows wait when the first are answered
+    again = make(killed, configure(folder, "vllm", vllm=few), "died")
     assert num_kills
     assert left
     assert pl.read_parquet(again.path("keywords.parquet")).equals(pl.read_parquet(made.path("keywords.parquet")))
 
 
+def test_settings_that_vllm_refuses_come_back_by_name(killed, folder):
+    wide = configure(folder, "vllm", vllm={**vllm_keywords.SMALL, "max_model_len": 10**6})
+    with pytest.raises(ConfigError, match="vLLM refuses the model or its settings"):
+        make(killed, wide, "wide")
+
+
 def test_gpus_that_no_node_has_are_asked_for_in_vain(ray_cluster, folder):
     settings = configure(folder, "vllm", vllm={**vllm_keywords.SMALL, "tensor_parallel_size": 2}).engine
-    with pytest.raises(EnvironmentFault, match="cannot hold 1 engines of 2 GPUs, each inside a node; it has node .*: 0 GPU"):
+    with pytest.raises(EnvironmentFault, match="cannot hold 1 engines of 2 GPUs, each inside a node; it has node"):
         stream._check_room(settings, use_gpu=True)
-
-
-def engine_processes() -> list[int]:
-    found = subprocess.run(["pgrep", "-f", "EngineCore"], capture_output=True, text=True, check=False)
-    return [int(line) for line in found.stdout.split()]

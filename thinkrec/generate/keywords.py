@@ -18,10 +18,11 @@ import pyarrow as pa
 from thinkrec.config import EngineSection, KeywordsSection
 from thinkrec.data.schema import KEYWORDS
 from thinkrec.generate import extraction
+from thinkrec.generate.ask import OnePass, Row
 from thinkrec.generate.choose import model_hash, open_engine
 from thinkrec.generate.engine import Engine, GenParams, GenRequest, GenResult
 from thinkrec.generate.extractor import is_taught
-from thinkrec.generate.stream import OnePass, Row, stream, write_table
+from thinkrec.generate.stream import stream, write_table
 from thinkrec.job import Job
 from thinkrec.model.tables import Places
 

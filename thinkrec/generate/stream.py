@@ -1,46 +1,29 @@
 """Rows through an engine by Ray Data: each actor holds one engine, takes shards, and commits each to the ledger itself.
 
 What travels through Ray is the names of shards; rows and answers lie in the ledger. So a driver or an actor may be killed at any moment:
-what is lost is the shards that were being answered, and the next actor, or the next run, takes them up again.
+what is lost is the shards that were being answered, and the next actor, or the next run, takes them up again. Where vLLM answers an ask of
+one pass, vllm_batch.py goes first.
 """
 
 from __future__ import annotations
 
 import time
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from thinkrec.config import EngineSection
-from thinkrec.errors import EnvironmentFault, StageFailed, ThinkrecError
-from thinkrec.generate.engine import Engine, EngineDied, GenRequest, GenResult
+from thinkrec.errors import EnvironmentFault
+from thinkrec.generate import vllm_batch
+from thinkrec.generate.ask import Ask, OnePass, Open, Row, batches
+from thinkrec.generate.engine import EngineDied
 from thinkrec.generate.guard import Guard
 from thinkrec.generate.ledger import Ledger
 from thinkrec.job import Job
 from thinkrec.placement import nodes
 from thinkrec.store import digest
-
-Row = dict[str, Any]
-Ask = Callable[[Engine, list[Row]], list[Row]]
-Open = Callable[[], Engine]
-
-
-class OnePass(ABC):
-    """An ask that puts every row once, each by itself."""
-
-    @abstractmethod
-    def request(self, row: Row) -> GenRequest:
-        """What is asked about a row."""
-
-    @abstractmethod
-    def answer(self, result: GenResult) -> Row:
-        """What the ledger keeps of the result."""
-
-    def __call__(self, engine: Engine, rows: list[Row]) -> list[Row]:
-        return [self.answer(result) for result in engine.generate([self.request(row) for row in rows])]
 
 
 def stream(
@@ -67,8 +50,6 @@ def stream(
         if shards:
             _check_room(settings, use_gpu)
         if shards and folder and settings.kind == "vllm" and isinstance(ask, OnePass):
-            from thinkrec.generate import vllm_batch
-
             shards = vllm_batch.run(settings, use_gpu, ledger, shards, ask, folder)
         if shards:
             _run(settings, use_gpu, ledger, shards, ask, open_engine)
@@ -93,21 +74,8 @@ def _run(settings: EngineSection, use_gpu: bool, ledger: Ledger, shards: list[st
         num_cpus=1,
         num_gpus=settings.num_gpus if use_gpu else 0,
     )
-    for _ in batches(done, ledger):
+    for _ in batches(done, ledger.uri):
         pass
-
-
-def batches(dataset: Any, ledger: Ledger) -> Iterator[pa.Table]:
-    """What a dataset computes; an error of ours comes out of it as itself, any other as StageFailed."""
-    import ray
-
-    dataset.context.raise_original_map_exception = True  # else our errors arrive as the text of Ray's own
-    try:
-        yield from dataset.iter_batches(batch_size=None, batch_format="pyarrow")
-    except ray.exceptions.RayTaskError as error:
-        if isinstance(error.cause, ThinkrecError):
-            raise error.cause from None
-        raise StageFailed(f"the engine failed: {error.cause!r}", ledger.uri, "run the same command again") from error
 
 
 class Asker:

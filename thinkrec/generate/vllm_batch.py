@@ -7,22 +7,34 @@ row.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
 
 from thinkrec.config import EngineSection
+from thinkrec.generate.ask import OnePass, Row, batches
 from thinkrec.generate.engine import GenResult
 from thinkrec.generate.guard import check_share
 from thinkrec.generate.ledger import Ledger
 from thinkrec.generate.prompts import Reader
-from thinkrec.generate.stream import OnePass, Row, batches
 from thinkrec.generate.vllm import arguments, sampling
 
 ERROR = "__inference_error__"  # Ray's column: rows that bring one pass by the engine
 CONCURRENT_BATCHES = 8  # of one engine, Ray's own number
 SMALL = 0.25  # CPUs of a step that only reads or writes
+ROWS = pa.schema(
+    [
+        ("shard", pa.string()),
+        ("num_rows", pa.int32()),  # of the shard
+        ("id", pa.string()),
+        ("end_ids", pa.list_(pa.int32())),
+        ("tokenized_prompt", pa.list_(pa.int32())),
+        (ERROR, pa.string()),  # why nobody need ask
+        ("sampling", pa.string()),  # JSON
+    ]
+)
 
 
 def run(settings: EngineSection, use_gpu: bool, ledger: Ledger, shards: Sequence[str], ask: OnePass, folder: str) -> list[str]:
@@ -38,7 +50,7 @@ def run(settings: EngineSection, use_gpu: bool, ledger: Ledger, shards: Sequence
     )
     gathering = Gathering(ledger, ask, settings.max_error_share)
     try:
-        for batch in batches(_processor(settings, use_gpu, folder)(questions), ledger):
+        for batch in batches(_processor(settings, use_gpu, folder)(questions), ledger.uri):
             gathering.take(batch.to_pylist())
     except ray.exceptions.RayActorError:
         return [name for name in shards if not ledger.has(name)]
@@ -63,33 +75,48 @@ def _processor(settings: EngineSection, use_gpu: bool, folder: str) -> Any:
         placement_group_config=None if use_gpu else {"bundle_per_worker": {"CPU": 1}},
     )
     small = {"num_cpus": SMALL}
-    processor = build_processor(config, postprocess=_told, preprocess_map_kwargs=small, postprocess_map_kwargs=small)
+    processor = build_processor(config, unpacked, told, preprocess_map_kwargs=small, postprocess_map_kwargs=small)
     # Else a row that kills its engine would kill one after the other for ever.
     processor.get_stage_by_name("vLLMEngineStage").map_batches_kwargs["max_task_retries"] = 1
     return processor
 
 
 class Questions:
-    """The map before the engine: names of shards in, their rows as vLLM takes them out."""
+    """The map before the engine: names of shards in, their rows out, ready for vLLM."""
 
     def __init__(self, ledger: Ledger, ask: OnePass, folder: str, max_tokens: int) -> None:
         self._ledger, self._ask, self._reader = ledger, ask, Reader.of(folder, max_tokens)
 
-    def __call__(self, batch: Mapping[str, Any]) -> dict[str, list[Any]]:
-        told = [row for name in batch["shard"] for row in self._rows(str(name))]
-        return {name: [row[name] for row in told] for name in told[0]}
+    def __call__(self, batch: Mapping[str, Any]) -> pa.Table:
+        return pa.Table.from_pylist([row for name in batch["shard"] for row in self._rows(str(name))], schema=ROWS)
 
-    def _rows(self, name: str) -> list[Row]:
+    def _rows(self, name: str) -> Iterator[Row]:
         rows = self._ledger.asked(name).drop_columns(["key"]).to_pylist()
         requests = [self._ask.request(row) for row in rows]
         prompts, refused = self._reader.read(requests)
-        told = []
         for at, request in enumerate(requests):
-            prompt, error = prompts.get(at, []), refused[at].error if at in refused else ""
-            limit = self._reader.limit(request, prompt)
-            row = {"shard": name, "num_rows": len(rows), "id": request.id, "limit": limit, "end_ids": sorted(self._reader.end_ids)}
-            told.append(row | {"tokenized_prompt": prompt, "sampling_params": sampling(request, limit), ERROR: error})
-        return told
+            prompt = prompts.get(at, [])
+            row = {"shard": name, "num_rows": len(rows), "id": request.id, "end_ids": sorted(self._reader.end_ids)}
+            row |= {"tokenized_prompt": prompt, ERROR: refused[at].error if at in refused else ""}
+            yield row | {"sampling": json.dumps(sampling(request, self._reader.limit(request, prompt)))}
+
+
+def unpacked(row: Row) -> Row:
+    """Before the engine: the parameters as the table that Ray wants them to be."""
+    return {"sampling_params": json.loads(row["sampling"])}
+
+
+def told(row: Row) -> Row:
+    """After the engine: what an answered row tells the ledger.
+
+    Ray keeps back why an answer ended. One that fills its limit was cut, unless its last token is an end token; where a stop text
+    happens to end just there, the answer passes for cut.
+    """
+    num_tokens = int(row["num_generated_tokens"])
+    ended = num_tokens > 0 and row["generated_tokens"][num_tokens - 1] in row["end_ids"]
+    is_whole = ended or num_tokens < json.loads(row["sampling"])["max_tokens"]
+    kept = {name: row[name] for name in ("shard", "num_rows", "id")}
+    return kept | {"text": row["generated_text"], "num_tokens": num_tokens - ended, "finish_reason": "stop" if is_whole else "length"}
 
 
 class Gathering:
@@ -97,15 +124,15 @@ class Gathering:
 
     def __init__(self, ledger: Ledger, ask: OnePass, max_error_share: float) -> None:
         self._ledger, self._ask, self._max_error_share = ledger, ask, max_error_share
-        self._answers: dict[str, dict[str, GenResult]] = {}
+        self._results: dict[str, dict[str, GenResult]] = {}
 
-    def take(self, told: Sequence[Row]) -> None:
+    def take(self, rows: Sequence[Row]) -> None:
         """Add answers; commit each shard that has its last one now. Raises StageFailed when too many rows of a shard went wrong."""
-        for row in told:
-            answers = self._answers.setdefault(row["shard"], {})
-            answers[row["id"]] = read(row)
-            if len(answers) == row["num_rows"]:
-                self._commit(row["shard"], list(self._answers.pop(row["shard"]).values()))
+        for row in rows:
+            results = self._results.setdefault(row["shard"], {})
+            results[row["id"]] = _result(row)
+            if len(results) == row["num_rows"]:
+                self._commit(row["shard"], list(self._results.pop(row["shard"]).values()))
 
     def _commit(self, name: str, results: list[GenResult]) -> None:
         errors = [result.error for result in results if result.finish_reason == "error"]
@@ -114,17 +141,7 @@ class Gathering:
         self._ledger.commit(name, self._ledger.asked(name), table, {"num_errors": len(errors)})
 
 
-def _told(row: Row) -> Row:
-    """What travels on of an answered row; a row with an error travels whole."""
-    kept = ("shard", "num_rows", "id", "limit", "end_ids", "generated_text", "generated_tokens")
-    return {name: row[name] for name in kept}
-
-
-def read(row: Row) -> GenResult:
-    """A row from Ray as a result. Ray keeps back why an answer ended: one that fills its limit was cut, unless its last token ends it."""
+def _result(row: Row) -> GenResult:
     if row[ERROR]:
         return GenResult(row["id"], "", finish_reason="error", error=row[ERROR])
-    ids = tuple(row["generated_tokens"])
-    ended = bool(ids) and ids[-1] in row["end_ids"]
-    ids = ids[:-1] if ended else ids
-    return GenResult(row["id"], row["generated_text"], ids, "stop" if ended or len(ids) < row["limit"] else "length", num_tokens=len(ids))
+    return GenResult(row["id"], row["text"], finish_reason=row["finish_reason"], num_tokens=row["num_tokens"])

@@ -10,15 +10,18 @@ import psutil
 import pyarrow as pa
 import pytest
 
+from thinkrec import pipeline
 from thinkrec.config import EngineSection
 from thinkrec.errors import ConfigError, EnvironmentFault, StageFailed
-from thinkrec.generate import vllm
+from thinkrec.generate import stream, vllm
 from thinkrec.generate.choose import open_engine
-from thinkrec.generate.engine import EngineDied, GenParams, GenRequest
+from thinkrec.generate.engine import EngineDied, GenParams, GenRequest, GenResult
 from thinkrec.generate.hf import HfEngine
 from thinkrec.generate.keywords import ANSWERS, Extract
 from thinkrec.generate.ledger import Ledger
-from thinkrec.generate.vllm_batch import ERROR, Gathering, Questions, read
+from thinkrec.generate.vllm_batch import ERROR, Gathering, Questions, told
+from thinkrec.job import Job
+from thinkrec.store import Store
 
 VLLM = EngineSection(kind="vllm").vllm
 ASK = Extract(8)
@@ -29,6 +32,14 @@ def test_where_it_is_not_installed_the_error_says_how_to_get_it(parrot, monkeypa
     with pytest.raises(EnvironmentFault, match="not installed") as refused:
         open_engine(EngineSection(kind="vllm"), parrot)
     assert "thinkrec[gpu]" in refused.value.mend
+
+
+def test_a_run_that_needs_it_says_so_before_it_starts(make_config, monkeypatch):
+    monkeypatch.setattr(vllm, "find_spec", lambda name: None)
+    idle = {"engine": {"kind": "vllm"}, "keywords": {"source": "categories"}, "traces": {"enabled": False}}
+    pipeline.check(make_config(idle))
+    with pytest.raises(EnvironmentFault, match="not installed"):
+        pipeline.check(make_config(idle | {"traces": {"enabled": True}}))
 
 
 def test_only_what_was_set_differs_from_vllms_own_defaults():
@@ -67,22 +78,25 @@ def asked(tmp_path):
         yield ledger, [ledger.ask(missing) for missing in ledger.missing(parts, 5)], parts
 
 
-def as_ray_would(row, ids, text=""):
-    """An answered row, as it comes back from Ray."""
-    return {**row, "generated_text": text, "generated_tokens": [] if row[ERROR] else ids}
+def rows_of(ledger, names, parrot):
+    return Questions(ledger, ASK, parrot, max_tokens=0)({"shard": names}).to_pylist()
+
+
+def as_ray_would(row):
+    """What comes back of a row: one with an error as it is, any other with its id for an answer."""
+    answer = {"generated_text": row["id"], "generated_tokens": [9, 9], "num_generated_tokens": 2}
+    return row if row[ERROR] else told(row | answer) | {ERROR: ""}
 
 
 def test_a_shard_is_committed_with_its_last_row_in_whatever_order_rows_come(asked, parrot):
     ledger, names, parts = asked
-    columns = Questions(ledger, ASK, parrot, max_tokens=0)({"shard": names})
-    rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+    rows = sorted(rows_of(ledger, names, parrot), key=lambda row: row["id"])
     assert {row["id"] for row in rows if row[ERROR]} == {"3", "7"}
     gathering = Gathering(ledger, ASK, max_error_share=0.5)
-    mixed = sorted(rows, key=lambda row: row["id"])
-    for at, row in enumerate(mixed):
-        gathering.take([as_ray_would(row, [9, 9, 9], row["id"])])
-        seen = {name: [r["shard"] for r in mixed[: at + 1]].count(name) for name in names}
-        assert {name for name in names if ledger.has(name)} == {name for name in names if seen[name] == 5}
+    for at, row in enumerate(rows):
+        gathering.take([as_ray_would(row)])
+        whole = {name for name in names if [seen["shard"] for seen in rows[: at + 1]].count(name) == 5}
+        assert {name for name in names if ledger.has(name)} == whole
     (answers,) = ledger.answers(parts)
     assert answers["text"].to_pylist() == ["" if n in (3, 7) else str(n) for n in range(10)]
     assert [n for n, error in enumerate(answers["error"].to_pylist()) if error] == [3, 7]
@@ -90,12 +104,8 @@ def test_a_shard_is_committed_with_its_last_row_in_whatever_order_rows_come(aske
 
 def test_too_many_rows_without_an_answer_keep_the_shard_back(asked, parrot):
     ledger, names, _ = asked
-    columns = Questions(ledger, ASK, parrot, max_tokens=0)({"shard": names})
-    rows = [
-        dict(zip(columns, values, strict=True)) | {ERROR: "the engine is ill", "num_rows": 11}
-        for values in zip(*columns.values(), strict=True)
-    ]
-    rows = [row | {"shard": names[0]} for row in rows] + [rows[0] | {"shard": names[0], "id": "another"}]
+    ill = {ERROR: "the engine is ill", "shard": names[0], "num_rows": 11}
+    rows = [row | ill | {"id": str(n)} for n, row in enumerate([*rows_of(ledger, names, parrot), {}])]
     with pytest.raises(StageFailed, match="11 of 11 rows got no answer, among them: the engine is ill"):
         Gathering(ledger, ASK, max_error_share=0.5).take(rows)
     assert not any(map(ledger.has, names))
@@ -106,8 +116,36 @@ def test_too_many_rows_without_an_answer_keep_the_shard_back(asked, parrot):
     [([9, 9, 2], "stop", 2), ([9, 9, 9], "stop", 3), ([9, 9, 9, 9], "length", 4), ([9, 9, 9, 2], "stop", 3)],
 )
 def test_an_answer_that_fills_its_limit_was_cut_unless_an_end_token_is_its_last(ids, finish, num_tokens):
-    result = read(as_ray_would({"id": "r", "limit": 4, "end_ids": [2], ERROR: ""}, ids, "text"))
-    assert (result.finish_reason, result.num_tokens, result.token_ids) == (finish, num_tokens, tuple(ids[:num_tokens]))
+    row = {"shard": "s", "num_rows": 1, "id": "r", "end_ids": [2], "sampling": '{"max_tokens": 4}'}
+    result = told(row | {"generated_text": "text", "generated_tokens": ids, "num_generated_tokens": len(ids)})
+    assert (result["finish_reason"], result["num_tokens"], result["text"]) == (finish, num_tokens, "text")
+
+
+def test_what_the_replicas_die_over_is_answered_by_actors(monkeypatch, make_config, tmp_path):
+    """No Ray here: the first route answers all shards but one, and that one must come to the other."""
+    rows = pa.table({"id": [str(n) for n in range(10)], "prompt": [f"tale {n}" for n in range(10)]})
+    config = make_config({"engine": {"kind": "vllm", "shard_rows": 4}})
+    taken = []
+
+    def answer(ledger, names):
+        for name in names:
+            results = [GenResult(row, row) for row in ledger.asked(name)["id"].to_pylist()]
+            ledger.commit(name, ledger.asked(name), pa.Table.from_pylist([ASK.answer(r) for r in results], schema=ANSWERS), {})
+            taken.append(name)
+
+    def replicas(settings, use_gpu, ledger, shards, ask, folder):
+        answer(ledger, shards[:-1])
+        return shards[-1:]
+
+    monkeypatch.setattr(stream, "_check_room", lambda *words: None)
+    monkeypatch.setattr(stream.vllm_batch, "run", replicas)
+    monkeypatch.setattr(stream, "_run", lambda settings, use_gpu, ledger, shards, *rest: answer(ledger, shards))
+    store = Store(str(tmp_path))
+    with store.create("made", "k", {}, {}) as draft:
+        job = Job(config, {}, draft, store, "k", lambda event, **fields: None)
+        answers = stream.stream(job, "made", {}, rows, ASK, ANSWERS, open_engine, "model")
+    assert sorted(answers["text"].to_pylist()) == rows["id"].to_pylist()
+    assert len(taken) == len(set(taken)) == 3
 
 
 def children():
