@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from threading import Lock
 from typing import Any
 
 import pyarrow as pa
@@ -18,7 +19,7 @@ from thinkrec.config import EngineSection
 from thinkrec.errors import EnvironmentFault
 from thinkrec.generate import vllm_batch
 from thinkrec.generate.ask import Ask, OnePass, Open, Row, batches
-from thinkrec.generate.engine import EngineDied
+from thinkrec.generate.engine import Engine, EngineDied
 from thinkrec.generate.guard import Guard
 from thinkrec.generate.ledger import Ledger
 from thinkrec.job import Job
@@ -83,7 +84,8 @@ class Asker:
 
     def __init__(self, ledger: Ledger, ask: Ask, open_engine: Open, max_error_share: float) -> None:
         self._ledger, self._ask, self._open, self._max_error_share = ledger, ask, open_engine, max_error_share
-        self._engine = open_engine()
+        self._engine: Engine | None = None
+        self._opening = Lock()
 
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, list[str]]:
         for name in batch["shard"]:
@@ -96,16 +98,23 @@ class Asker:
             return
         rows, begun = self._ledger.asked(name), time.monotonic()
         while True:
-            guard = Guard(self._engine, self._ledger.note(name))
+            engine = self._opened()
+            guard = Guard(engine, self._ledger.note(name))
             try:
                 answers = self._ask(guard, rows.drop_columns(["key"]).to_pylist())
                 break
             except EngineDied:
-                self._engine.close()
-                self._engine = self._open()
+                engine.close()
+                self._engine = None
         guard.check(self._max_error_share)
         table = pa.Table.from_pylist(answers, schema=self._ledger.schema)
         self._ledger.commit(name, rows, table, {"num_errors": guard.num_errors, "wall_s": round(time.monotonic() - begun, 3)})
+
+    def _opened(self) -> Engine:
+        """The engine, opened with the first shard: of an error in a constructor Ray keeps the text alone."""
+        with self._opening:
+            self._engine = self._engine or self._open()
+            return self._engine
 
 
 def write_table(job: Job, name: str, rows: list[Row], schema: pa.Schema) -> None:

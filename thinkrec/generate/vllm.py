@@ -10,7 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from importlib.util import find_spec
+from multiprocessing.connection import wait
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 from thinkrec.config import VllmSection
@@ -43,6 +45,8 @@ class VllmEngine:
         except (RuntimeError, OSError) as error:
             mend = "look at the actor's log; engine.vllm.max_model_len, kv_cache_gib and gpu_memory_utilization decide about the memory"
             raise EnvironmentFault(f"vLLM did not start: {error}", str(folder), mend) from error
+        self._core = self._llm.llm_engine.engine_core
+        Thread(target=_tell_of_death, args=(self._core,), daemon=True).start()
         self._reader = Reader.of(folder, int(self._llm.model_config.max_model_len))
         self._adapters: dict[str, Any] = {}  # by the hash of their files
 
@@ -77,7 +81,7 @@ class VllmEngine:
 
     def close(self) -> None:
         """End vLLM's processes."""
-        self._llm.llm_engine.engine_core.shutdown()
+        self._core.shutdown()
 
     def _adapter(self, folder: str) -> Any:
         """vLLM's name of an adapter; raises ConfigError if the engine was not made for it."""
@@ -96,6 +100,14 @@ class VllmEngine:
                 )  # see arguments()
             self._adapters[name] = LoRARequest(name, num_known + 1, str(folder))
         return self._adapters[name]
+
+
+def _tell_of_death(core: Any) -> None:
+    """vLLM sees that its process was killed, and tells nobody: who waits for an answer then would wait for ever."""
+    from vllm.v1.engine.exceptions import EngineDeadError
+
+    wait([process.sentinel for process in core.resources.engine_manager.processes])
+    core.outputs_queue.put_nowait(EngineDeadError())
 
 
 def check_installed() -> None:
