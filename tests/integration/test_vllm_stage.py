@@ -83,7 +83,7 @@ def test_what_the_replicas_die_over_is_left_to_actors(made, killed, folder, monk
     left = []
     run = vllm_batch.run
     monkeypatch.setattr(vllm_batch, "run", lambda *words: left.extend(run(*words)) or left)
-    for path in (ledger / "answers").iterdir():
+    for path in list((ledger / "answers").iterdir()):
         path.rename(path.with_suffix(".kept"))
     few = {**vllm_keywords.SMALL, "max_num_seqs": 4}  # so that many rows wait when the first are answered
     again = make(killed, configure(folder, "vllm", vllm=few), "died")

@@ -63,12 +63,13 @@ class VllmEngine:
 
         check_capabilities("vllm", self.capabilities, requests)
         prompts, results = self._reader.read(requests)
-        params, loras = [], []
+        params = []
         for at, prompt in prompts.items():
             told = sampling(requests[at], self._reader.limit(requests[at], prompt))
             form = told.pop("structured_outputs", None)
             params.append(SamplingParams(**told, structured_outputs=StructuredOutputsParams(**form) if form else None))
-            loras.append(self._adapter(requests[at].adapter))
+        known = {folder: self._adapter(folder) for folder in {requests[at].adapter for at in prompts}}
+        loras = [known[requests[at].adapter] for at in prompts]
         asked = [{"prompt_token_ids": prompt} for prompt in prompts.values()]
         try:
             outputs = self._llm.generate(asked, params, lora_request=loras, use_tqdm=False) if asked else []
