@@ -35,6 +35,7 @@ ROWS = pa.schema(
         ("sampling", pa.string()),  # JSON
     ]
 )
+ANSWERED = ("shard", "num_rows", "id", "text", "num_tokens", "finish_reason", ERROR)  # rows with an error bring all they had, and no text
 
 
 def run(settings: EngineSection, use_gpu: bool, ledger: Ledger, shards: Sequence[str], ask: OnePass, folder: str) -> list[str]:
@@ -51,7 +52,7 @@ def run(settings: EngineSection, use_gpu: bool, ledger: Ledger, shards: Sequence
     gathering = Gathering(ledger, ask, settings.max_error_share)
     try:
         for batch in batches(_processor(settings, use_gpu, folder)(questions), ledger.uri):
-            gathering.take(batch.to_pylist())
+            gathering.take(batch.select([name for name in ANSWERED if name in batch.column_names]).to_pylist())
     except ray.exceptions.RayActorError:
         return [name for name in shards if not ledger.has(name)]
     return []
