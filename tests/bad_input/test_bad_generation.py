@@ -47,6 +47,12 @@ CASES = {
     "an address with a password": Case(
         nothing, until("ingest", "engine.kind=http", "engine.http.url=http://me:secret@x/v1"), "name the variable of the key"
     ),
+    "more of a GPU than there is": Case(
+        nothing,
+        until("ingest", "engine.vllm.gpu_memory_utilization=1.5"),
+        r"engine\.vllm\.gpu_memory_utilization: .*less than or equal to 1",
+    ),
+    "an adapter rank that vLLM has no kernels for": Case(nothing, until("ingest", "engine.vllm.max_lora_rank=12"), r"vllm\.max_lora_rank"),
     "a nano teacher behind a server": Case(nothing, until("ingest", *HTTP), "taught here"),
     "no model that reads keywords": Case(
         nothing, until("ingest", *HTTP[:2], SERVED, "keywords.source=engine"), "which of the server's models reads keywords"

@@ -48,6 +48,7 @@ RERUNS = {
     "prompt.history_dislikes=false": AFTER_WORDS,
     "prompt.domain='movie'": {"keywords"} | AFTER_WORDS,
     "engine.http.model='another'": {"keywords"} | AFTER_WORDS,
+    "engine.vllm.dtype='float32'": {"keywords"} | AFTER_WORDS,
     "keywords.max_per_item=3": {"extractor", "keywords"} | AFTER_WORDS,
     "base.nano.num_layers=1": {"extractor", "keywords"} | AFTER_WORDS,
     "data.world.num_items=50": EVERYTHING,
@@ -70,6 +71,8 @@ RERUNS = {
     "engine.num_actors=2": set(),
     "engine.shard_rows=9": set(),
     "engine.http.max_tries=2": set(),
+    "engine.vllm.tensor_parallel_size=2": set(),
+    "engine.vllm.gpu_memory_utilization=0.5": set(),
 }
 
 

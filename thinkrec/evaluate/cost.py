@@ -30,7 +30,7 @@ def reserved_gpus(stage: str, config: Config) -> int:
     if not train.use_gpu:
         return 0
     trained = dict.fromkeys(("extractor", "base", "teacher", "global", "projector"), train.num_workers)
-    answered = dict.fromkeys(("score",) if config.engine.kind == "http" else ("keywords", "traces", "score", "references"), num_actors)
+    answered = dict.fromkeys(("keywords", "traces", "references"), num_actors * config.engine.num_gpus) | {"score": num_actors}
     return (trained | answered | {"encode": 1, "experts": train.num_groups * train.workers_per_group}).get(stage, 0)
 
 

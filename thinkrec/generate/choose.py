@@ -1,4 +1,4 @@
-"""Which engine answers: the run file's `engine.kind`. The vLLM engine will stand here beside `hf` and `http`."""
+"""Which engine answers: the run file's `engine.kind`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def model_hash(settings: EngineSection, model: str | Path) -> str:
 
 
 def open_engine(settings: EngineSection, model: str | Path) -> Engine:
-    """The engine that `settings.kind` names: `hf` loads the folder `model`, `http` asks its server for the model of that name."""
+    """The engine that `settings.kind` names: `hf` and `vllm` load the folder `model`, `http` asks its server for the model of that name."""
     match settings.kind:
         case "hf":
             from thinkrec.generate.hf import HfEngine
@@ -29,3 +29,7 @@ def open_engine(settings: EngineSection, model: str | Path) -> Engine:
             from thinkrec.generate.http import HttpEngine
 
             return HttpEngine(settings.http, str(model))
+        case "vllm":
+            from thinkrec.generate.vllm import VllmEngine
+
+            return VllmEngine(model, settings.vllm)

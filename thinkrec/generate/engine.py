@@ -20,12 +20,12 @@ class GenParams:
     temperature: float = 0.0  # 0 = greedy
     top_p: float = 1.0
     seed: int = 0  # of this request: its text does not depend on which requests share its batch
-    n: int = 1
+    n: int = 1  # answers to one request, each drawn by a seed of its own
     stop: tuple[str, ...] = ()  # the text ends before the first of these
     schema: str = ""  # JSON schema as text; bound strings by `pattern`, never by maxLength
     regex: str = ""
     choice: tuple[str, ...] = ()
-    score_tokens: tuple[int, ...] = ()
+    score_tokens: tuple[int, ...] = ()  # token ids whose log-probabilities as the first token of the answer are wanted
 
     def __post_init__(self) -> None:
         if bool(self.schema) + bool(self.regex) + bool(self.choice) > 1:
@@ -34,11 +34,13 @@ class GenParams:
             raise ConfigError(
                 f"decoding parameters out of range: {self}", "GenParams", "max_tokens, n >= 1; temperature >= 0; 0 < top_p <= 1"
             )
+        if self.n > 1 and not self.temperature:
+            raise ConfigError(f"{self.n} greedy answers are {self.n} times the same", "GenParams", "ask once, or raise the temperature")
 
 
 @dataclass(frozen=True)
 class GenRequest:
-    """One prompt, as text or as token ids; `adapter` is a path or name, never a mixture."""
+    """One prompt, as text or as token ids; `adapter` is a PEFT folder, never a mixture."""
 
     id: str
     prompt: str | tuple[int, ...]
@@ -61,7 +63,11 @@ class GenRequest:
 
 @dataclass(frozen=True)
 class GenResult:
-    """The answer to the request of the same id; `token_ids` leave out the end token, `error` says why there is no answer."""
+    """The answer to the request of the same id; `token_ids` leave out the end token, `error` says why there is no answer.
+
+    `more` holds the other answers where n > 1 were asked for; `scores` the natural log-probabilities of `score_tokens`, in their order,
+    before temperature and masks.
+    """
 
     id: str
     text: str
@@ -69,6 +75,8 @@ class GenResult:
     finish_reason: Literal["stop", "length", "error"] = "stop"
     error: str = ""
     num_tokens: int = 0  # generated, the end token left out where that is known
+    more: tuple[GenResult, ...] = ()
+    scores: tuple[float, ...] = ()
 
 
 class EngineDied(Exception):

@@ -65,13 +65,8 @@ class Guard:
         """The engine outlives the shard."""
 
     def check(self, max_error_share: float) -> None:
-        """Raises StageFailed when so many rows went wrong that the engine is to blame, not they; nothing of the shard is kept then."""
-        if len(self._failed) > max(FEW_ERRORS, max_error_share * len(self._asked)):
-            raise StageFailed(
-                f"{len(self._failed)} of {len(self._asked)} rows got no answer, among them: {next(iter(self._failed.values()))}",
-                "engine",
-                "mend the engine and run the same command again; if the rows are at fault, raise engine.max_error_share",
-            )
+        """Raises StageFailed when the engine is to blame for what went wrong."""
+        check_share([*self._failed.values()], len(self._asked), max_error_share)
 
     @property
     def num_errors(self) -> int:
@@ -110,6 +105,16 @@ class Guard:
         if len(hand.ids) == 1 and hand.num_same > 1:
             hand.given_up, hand.ids = [*hand.given_up, *hand.ids], []
         return hand
+
+
+def check_share(errors: Sequence[str], num_asked: int, max_error_share: float) -> None:
+    """Raises StageFailed when so many rows went wrong that the engine is to blame, not they; nothing of the shard is kept then."""
+    if len(errors) > max(FEW_ERRORS, max_error_share * num_asked):
+        raise StageFailed(
+            f"{len(errors)} of {num_asked} rows got no answer, among them: {errors[0]}",
+            "engine",
+            "mend the engine and run the same command again; if the rows are at fault, raise engine.max_error_share",
+        )
 
 
 def _halves(requests: Sequence[GenRequest]) -> list[Sequence[GenRequest]]:

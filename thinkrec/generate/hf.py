@@ -6,7 +6,10 @@ row's own generator, which draws exactly from the softmax, so a row's text does 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -14,58 +17,49 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
 
+from thinkrec.generate import adapters
 from thinkrec.generate.engine import Capability, GenParams, GenRequest, GenResult, check_capabilities
-from thinkrec.model.base import load_model, load_tokenizer
+from thinkrec.generate.prompts import Reader
+from thinkrec.model.base import load_model
 
 
 class HfEngine:
     """A model folder in this process, on the GPU that is visible, else the CPU."""
 
-    capabilities: frozenset[Capability] = frozenset()
+    capabilities: frozenset[Capability] = frozenset({"n", "score_tokens", "adapter"})
 
     def __init__(self, folder: str | Path, batch_size: int) -> None:
         self.batch_size = batch_size
-        self.tokenizer = load_tokenizer(folder)
         model = load_model(folder, "bfloat16" if torch.cuda.is_available() else "float32")
         self._model = model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
-        own = self._model.generation_config.eos_token_id
-        self._end_ids = sorted({self.tokenizer.eos_token_id, *(own if isinstance(own, list) else [own])} - {None})
+        self._reader = Reader.of(folder)
+        self.tokenizer = self._reader.tokenizer
         # generate() fills every setting left open from the model's own generation config: give it one that is empty.
         self._model.generation_config = GenerationConfig()
-        self._max_tokens = int(self._model.config.max_position_embeddings)
-        self._num_embeddings = int(self._model.get_input_embeddings().num_embeddings)
+        self._adapters = _Adapters(self._model)
 
     def generate(self, requests: Sequence[GenRequest]) -> list[GenResult]:
-        """One result for each request, in order; batches are made of prompts of like length."""
+        """One result for each request, in order; batches are made of prompts of like length and the same adapter."""
         check_capabilities("hf", self.capabilities, requests)
-        prompts = [self._ids(request) for request in requests]
-        problems = [self._problem(prompt) for prompt in prompts]
-        results = [GenResult(request.id, "", finish_reason="error", error=why) for request, why in zip(requests, problems, strict=True)]
-        good = sorted((at for at, why in enumerate(problems) if not why), key=lambda at: len(prompts[at]))
-        for start in range(0, len(good), self.batch_size):
-            batch = good[start : start + self.batch_size]
-            for at, answer in zip(batch, self._answer([prompts[at] for at in batch], [requests[at] for at in batch]), strict=True):
-                results[at] = answer
-        return results
+        prompts, results = self._reader.read(requests)
+        rows = [(at, row) for at in prompts for row in _draws(requests[at])]
+        rows.sort(key=lambda row: (row[1].adapter, len(prompts[row[0]])))
+        drawn: dict[int, list[GenResult]] = {}
+        for adapter, group in groupby(rows, lambda row: row[1].adapter):
+            alike = list(group)
+            with self._adapters.active(adapter):
+                for start in range(0, len(alike), self.batch_size):
+                    batch = alike[start : start + self.batch_size]
+                    answers = self._answer([prompts[at] for at, _ in batch], [row for _, row in batch])
+                    for (at, _), answer in zip(batch, answers, strict=True):
+                        drawn.setdefault(at, []).append(answer)
+        results |= {at: replace(first, more=tuple(others)) for at, (first, *others) in drawn.items()}
+        return [results[at] for at in range(len(requests))]
 
     def close(self) -> None:
-        del self._model
+        del self._model, self._adapters
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-
-    def _ids(self, request: GenRequest) -> list[int]:
-        if isinstance(request.prompt, str):
-            return list(self.tokenizer.encode(request.prompt, add_special_tokens=False))
-        return list(request.prompt)
-
-    def _problem(self, prompt: list[int]) -> str:
-        if not prompt:
-            return "the prompt is empty"
-        if len(prompt) >= self._max_tokens:
-            return f"the prompt has {len(prompt)} tokens, the model takes {self._max_tokens} with the answer"
-        if not 0 <= min(prompt) <= max(prompt) < self._num_embeddings:
-            return f"a token id is outside the model's {self._num_embeddings}"
-        return ""
 
     @torch.inference_mode()
     def _answer(self, prompts: list[list[int]], requests: list[GenRequest]) -> list[GenResult]:
@@ -73,37 +67,76 @@ class HfEngine:
         pad_id = self.tokenizer.pad_token_id
         ids = torch.tensor([[pad_id] * (width - len(prompt)) + prompt for prompt in prompts])
         mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts])
-        limits = [min(r.params.max_tokens, self._max_tokens - len(prompt)) for r, prompt in zip(requests, prompts, strict=True)]
+        limits = [self._reader.limit(*pair) for pair in zip(requests, prompts, strict=True)]
+        sampler = _Sampler([request.params for request in requests])
         output = self._model.generate(
             input_ids=ids.to(self._model.device),
             attention_mask=mask.to(self._model.device),
             generation_config=GenerationConfig(
-                do_sample=False, num_beams=1, max_new_tokens=max(limits), eos_token_id=self._end_ids, pad_token_id=pad_id
+                do_sample=False, num_beams=1, max_new_tokens=max(limits), eos_token_id=sorted(self._reader.end_ids), pad_token_id=pad_id
             ),
-            logits_processor=LogitsProcessorList([_Sampler([request.params for request in requests])]),
+            logits_processor=LogitsProcessorList([sampler]),
             stopping_criteria=StoppingCriteriaList([_Limits(self.tokenizer, width, limits, [r.params.stop for r in requests])]),
         )
-        return [self._result(request, row, limit) for request, row, limit in zip(requests, output[:, width:].tolist(), limits, strict=True)]
+        rows = output[:, width:].tolist()
+        return [self._result(*row) for row in zip(requests, rows, limits, sampler.first, strict=True)]
 
-    def _result(self, request: GenRequest, row: list[int], limit: int) -> GenResult:
+    def _result(self, request: GenRequest, row: list[int], limit: int, scores: tuple[float, ...]) -> GenResult:
         """Cut the row where it ended: at its end token, its stop text or its limit; what follows is padding."""
-        end = next((at for at, token in enumerate(row[:limit]) if token in self._end_ids), None)
+        end = next((at for at, token in enumerate(row[:limit]) if token in self._reader.end_ids), None)
         ids = tuple(row[: limit if end is None else end])
         text = str(self.tokenizer.decode(ids, skip_special_tokens=True))
         cut = _first_stop(text, request.params.stop)
         ended = end is not None or cut is not None
-        return GenResult(request.id, text[:cut], ids, "stop" if ended else "length", num_tokens=len(ids))
+        return GenResult(request.id, text[:cut], ids, "stop" if ended else "length", num_tokens=len(ids), scores=scores)
+
+
+class _Adapters:
+    """The adapters that a model was asked for, loaded by PEFT when first named; its base answers where none is named."""
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+        self._peft: Any = None
+
+    @contextmanager
+    def active(self, folder: str) -> Iterator[None]:
+        """The model answers with this adapter meanwhile; raises MissingFileError where there is none."""
+        if folder:
+            self._load(folder, adapters.name_of(folder))
+            yield
+        elif self._peft is None:
+            yield
+        else:
+            with self._peft.disable_adapter():
+                yield
+
+    def _load(self, folder: str, name: str) -> None:
+        from peft import PeftModel
+
+        if self._peft is None:
+            self._peft = PeftModel.from_pretrained(self._model, folder, adapter_name=name)
+        elif name not in self._peft.peft_config:
+            self._peft.load_adapter(folder, adapter_name=name)
+        self._peft.set_adapter(name)
+        self._peft.eval()
 
 
 class _Sampler(LogitsProcessor):  # type: ignore[misc]
-    """Temperature, nucleus and Gumbel noise, row by row; a row at temperature 0 passes unchanged."""
+    """Temperature, nucleus and Gumbel noise, row by row; a row at temperature 0 passes unchanged.
+
+    `first` holds the log-probabilities that rows want of the first token.
+    """
 
     def __init__(self, params: Sequence[GenParams]) -> None:
         self._params = params
         self._generators = [torch.Generator().manual_seed(row.seed) for row in params]
+        self.first: list[tuple[float, ...]] = []
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         scores = scores.float()
+        if not self.first:
+            wanted = [list(params.score_tokens) for params in self._params]
+            self.first = [tuple(row.log_softmax(-1)[ids].tolist()) for row, ids in zip(scores, wanted, strict=True)]
         for row, (params, generator) in enumerate(zip(self._params, self._generators, strict=True)):
             if params.temperature:
                 logits = _nucleus(scores[row] / params.temperature, params.top_p)
@@ -125,6 +158,12 @@ class _Limits(StoppingCriteria):  # type: ignore[misc]
             if stop and not done[row]:
                 done[row] = _first_stop(self._tokenizer.decode(input_ids[row, self._width :]), stop) is not None
         return done.to(input_ids.device)
+
+
+def _draws(request: GenRequest) -> list[GenRequest]:
+    """A request for n answers as n requests, each with a seed of its own."""
+    seeds = range(request.params.seed, request.params.seed + request.params.n)
+    return [replace(request, params=replace(request.params, n=1, seed=seed)) for seed in seeds]
 
 
 def _nucleus(logits: Tensor, top_p: float) -> Tensor:

@@ -19,10 +19,11 @@ from thinkrec.config import EngineSection, KeywordsSection
 from thinkrec.data.schema import KEYWORDS
 from thinkrec.data.wordnet.table import WordNet
 from thinkrec.generate import extraction
+from thinkrec.generate.ask import OnePass, Row
 from thinkrec.generate.choose import model_hash, open_engine
-from thinkrec.generate.engine import Engine, GenParams, GenRequest
+from thinkrec.generate.engine import Engine, GenParams, GenRequest, GenResult
 from thinkrec.generate.extractor import is_taught
-from thinkrec.generate.stream import Row, stream, write_table
+from thinkrec.generate.stream import stream, write_table
 from thinkrec.job import Job
 from thinkrec.model.phrases import occurs
 from thinkrec.model.tables import Places
@@ -98,15 +99,16 @@ def read(answer: Mapping[str, Any], text: str, stop_words: tuple[str, ...] = (),
 
 
 @dataclass(frozen=True)
-class Extract:
+class Extract(OnePass):
     """Asks for the keywords of rows (id, prompt)."""
 
     max_tokens: int
 
-    def __call__(self, engine: Engine, rows: list[Row]) -> list[Row]:
-        params = GenParams(self.max_tokens, stop=("\n",))
-        results = engine.generate([GenRequest(row["id"], row["prompt"], params) for row in rows])
-        return [{name: getattr(result, name) for name in ANSWERS.names} for result in results]
+    def request(self, row: Row) -> GenRequest:
+        return GenRequest(row["id"], row["prompt"], GenParams(self.max_tokens, stop=("\n",)))
+
+    def answer(self, result: GenResult) -> Row:
+        return {name: getattr(result, name) for name in ANSWERS.names}
 
 
 def _ask(job: Job, items: pl.DataFrame) -> dict[str, Row]:
@@ -117,7 +119,9 @@ def _ask(job: Job, items: pl.DataFrame) -> dict[str, Row]:
     questions = pa.table({"id": asked["item_id"].to_list(), "prompt": prompts}, schema=QUESTIONS)
     model = partial(reader, Places(job.places()), engine, settings.extractor)
     recipe = {"version": 1, "model": model_hash(engine, model()), "max_tokens": settings.max_tokens}
-    answers = stream(job, "keywords", recipe, questions, Extract(settings.max_tokens), ANSWERS, partial(_open, engine, model))
+    on_every_node = "" if settings.extractor == "nano" else str(model())  # nano lies in the store
+    ask = Extract(settings.max_tokens)
+    answers = stream(job, "keywords", recipe, questions, ask, ANSWERS, partial(_open, engine, model), on_every_node)
     return {row["id"]: row for row in answers.to_pylist()}
 
 

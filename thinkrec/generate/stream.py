@@ -1,40 +1,44 @@
 """Rows through an engine by Ray Data: each actor holds one engine, takes shards, and commits each to the ledger itself.
 
 What travels through Ray is the names of shards; rows and answers lie in the ledger. So a driver or an actor may be killed at any moment:
-what is lost is the shards that were being answered, and the next actor, or the next run, takes them up again.
+what is lost is the shards that were being answered, and the next actor, or the next run, takes them up again. Where vLLM answers an ask of
+one pass, vllm_batch.py goes first.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from threading import Lock
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from thinkrec.config import EngineSection
-from thinkrec.errors import EnvironmentFault, StageFailed, ThinkrecError
+from thinkrec.errors import EnvironmentFault
+from thinkrec.generate import vllm_batch
+from thinkrec.generate.ask import Ask, OnePass, Open, Row, batches
 from thinkrec.generate.engine import Engine, EngineDied
 from thinkrec.generate.guard import Guard
 from thinkrec.generate.ledger import Ledger
 from thinkrec.job import Job
+from thinkrec.placement import nodes
 from thinkrec.store import digest
 
-Row = dict[str, Any]
-Ask = Callable[[Engine, list[Row]], list[Row]]
-Open = Callable[[], Engine]
 
-
-def stream(job: Job, name: str, recipe: Mapping[str, Any], rows: pa.Table, ask: Ask, schema: pa.Schema, open_engine: Open) -> pa.Table:
+def stream(
+    job: Job, name: str, recipe: Mapping[str, Any], rows: pa.Table, ask: Ask, schema: pa.Schema, open_engine: Open, folder: str = ""
+) -> pa.Table:
     """`ask(engine, rows)` over all rows that the ledger does not know yet; the answers to all, in no order.
 
     `recipe` says what decides an answer beside row and engine: of another recipe nothing is reused. `open_engine()` is called in each
-    actor. `ask` may give several answers (id, attempt) to a row, but each row needs one at least. Raises StageFailed when rows got lost
-    or too many went wrong, EnvironmentFault when the cluster has too few CPUs.
+    actor. `ask` may give several answers (id, attempt) to a row, but each row needs one at least. `folder` is that of the model, if it lies
+    on every node: vLLM then answers an ask of one pass through ray.data.llm. Raises StageFailed when rows got lost or too many went wrong,
+    EnvironmentFault when the cluster has too few CPUs or GPUs.
     """
     settings = job.config.engine
-    ledger = Ledger(job.store.place("ledger", f"{name}-{digest([settings.kind, recipe])[:16]}"), schema)
+    ledger = Ledger(job.store.place("ledger", f"{name}-{digest([settings.kind, settings.deciding, recipe])[:16]}"), schema)
     with ledger.deal(rows.to_batches(), rows.num_rows) as parts:
         shards, num_new = [], 0
         for missing in ledger.missing(parts, shard_rows(settings, rows.num_rows)):
@@ -43,8 +47,13 @@ def stream(job: Job, name: str, recipe: Mapping[str, Any], rows: pa.Table, ask: 
         job.say("generation", what=name, num_rows=rows.num_rows, num_new=num_new, num_shards=len(shards), ledger=ledger.uri)
         job.draft.figures.setdefault("num_generated", 0)
         job.draft.figures["num_generated"] += num_new
+        use_gpu = job.config.train.use_gpu
         if shards:
-            _run(settings, job.config.train.use_gpu, ledger, shards, ask, open_engine)
+            _check_room(settings, use_gpu)
+        if shards and folder and settings.kind == "vllm" and isinstance(ask, OnePass):
+            shards = vllm_batch.run(settings, use_gpu, ledger, shards, ask, folder)
+        if shards:
+            _run(settings, use_gpu, ledger, shards, ask, open_engine)
         answers = pa.concat_tables([schema.empty_table(), *ledger.answers(parts)])
     ledger.sweep()
     return answers
@@ -58,23 +67,16 @@ def shard_rows(settings: EngineSection, num_rows: int) -> int:
 def _run(settings: EngineSection, use_gpu: bool, ledger: Ledger, shards: list[str], ask: Ask, open_engine: Open) -> None:
     import ray.data
 
-    _check_cpus(settings)
     done = ray.data.from_items([{"shard": name} for name in shards], override_num_blocks=len(shards)).map_batches(
         Asker,
         fn_constructor_kwargs={"ledger": ledger, "ask": ask, "open_engine": open_engine, "max_error_share": settings.max_error_share},
         batch_size=1,
         compute=ray.data.ActorPoolStrategy(size=settings.num_actors, max_concurrent_calls_per_actor=settings.num_shards_at_once),
         num_cpus=1,
-        num_gpus=1 if use_gpu and settings.kind == "hf" else 0,
+        num_gpus=settings.num_gpus if use_gpu else 0,
     )
-    done.context.raise_original_map_exception = True  # else our errors arrive as the text of Ray's own
-    try:
-        for _ in done.iter_batches(batch_size=None):
-            pass
-    except ray.exceptions.RayTaskError as error:
-        if isinstance(error.cause, ThinkrecError):
-            raise error.cause from None
-        raise StageFailed(f"the engine failed: {error.cause!r}", ledger.uri, "run the same command again") from error
+    for _ in batches(done, ledger.uri):
+        pass
 
 
 class Asker:
@@ -82,7 +84,8 @@ class Asker:
 
     def __init__(self, ledger: Ledger, ask: Ask, open_engine: Open, max_error_share: float) -> None:
         self._ledger, self._ask, self._open, self._max_error_share = ledger, ask, open_engine, max_error_share
-        self._engine = open_engine()
+        self._engine: Engine | None = None
+        self._opening = Lock()
 
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, list[str]]:
         for name in batch["shard"]:
@@ -95,16 +98,23 @@ class Asker:
             return
         rows, begun = self._ledger.asked(name), time.monotonic()
         while True:
-            guard = Guard(self._engine, self._ledger.note(name))
+            engine = self._opened()
+            guard = Guard(engine, self._ledger.note(name))
             try:
                 answers = self._ask(guard, rows.drop_columns(["key"]).to_pylist())
                 break
             except EngineDied:
-                self._engine.close()
-                self._engine = self._open()
+                engine.close()
+                self._engine = None
         guard.check(self._max_error_share)
         table = pa.Table.from_pylist(answers, schema=self._ledger.schema)
         self._ledger.commit(name, rows, table, {"num_errors": guard.num_errors, "wall_s": round(time.monotonic() - begun, 3)})
+
+    def _opened(self) -> Engine:
+        """The engine, opened with the first shard: of an error in a constructor Ray keeps the text alone."""
+        with self._opening:
+            self._engine = self._engine or self._open()
+            return self._engine
 
 
 def write_table(job: Job, name: str, rows: list[Row], schema: pa.Schema) -> None:
@@ -114,14 +124,20 @@ def write_table(job: Job, name: str, rows: list[Row], schema: pa.Schema) -> None
     pq.write_table(pa.Table.from_pylist(rows, schema=schema), path, compression="zstd")
 
 
-def _check_cpus(settings: EngineSection) -> None:
-    """Ray would wait in silence for the CPU that its own reader or writer needs beside the actors."""
-    import ray
-
-    total = int(ray.cluster_resources().get("CPU", 0))
-    if settings.num_actors >= total:
+def _check_room(settings: EngineSection, use_gpu: bool) -> None:
+    """Ray would wait in silence for GPUs that no node has, or for the CPU that its own reader or writer needs beside the actors."""
+    found, num_actors = nodes(), settings.num_actors
+    if num_actors >= sum(node.count * node.resources.get("CPU", 0) for node in found):
         raise EnvironmentFault(
-            f"{settings.num_actors} engine actors leave none of the cluster's {total} CPUs to Ray Data",
+            f"{num_actors} engine actors leave none of the cluster's CPUs to Ray Data",
             "engine.num_actors",
             "lower it, or raise ray.num_cpus (logical CPUs may exceed the cores)",
+        )
+    actor = {"GPU": settings.num_gpus if use_gpu else 0}
+    if actor["GPU"] and sum(node.count * node.room(actor) for node in found) < num_actors:
+        has = "; ".join(node.shown(actor) for node in found)
+        raise EnvironmentFault(
+            f"the cluster cannot hold {num_actors} engines of {actor['GPU']} GPUs, each inside a node; it has {has}",
+            "engine.num_actors",
+            "lower it or engine.vllm.tensor_parallel_size, add nodes, or set train.use_gpu = false",
         )

@@ -12,8 +12,9 @@ import pyarrow as pa
 from thinkrec.config import EngineSection, TeacherSection
 from thinkrec.data.history import Interactions
 from thinkrec.errors import DataError
-from thinkrec.generate.choose import model_hash, open_engine
+from thinkrec.generate.choose import model_hash
 from thinkrec.generate.engine import GenParams, GenRequest
+from thinkrec.generate.hf import HfEngine
 from thinkrec.generate.quality import split_verdict
 from thinkrec.generate.sample import askable
 from thinkrec.generate.school import lesson_row, teach
@@ -123,7 +124,7 @@ def _row(tables: Tables, position: int, text: str) -> tuple[list[int], list[floa
 
 def _examine(job: Job, tables: Tables, folder: Path, positions: list[int]) -> dict[str, Any]:
     """Greedy answers to rows it was not taught: share of right claims, of complete answers, and accuracy against the majority."""
-    engine = open_engine(job.config.engine, folder)
+    engine = HfEngine(folder, job.config.engine.batch_size)  # whoever answers later: a nano model is quickest here
     sheets = [read_prompt(tables, position) for position in positions]
     params = GenParams(job.config.traces.max_tokens)
     results = engine.generate([GenRequest(str(at), tuple(prompt.ids), params) for at, (prompt, _) in enumerate(sheets)])

@@ -23,10 +23,11 @@ from thinkrec.config import EngineSection, TracesSection
 from thinkrec.data.history import Interactions
 from thinkrec.data.schema import TRACES
 from thinkrec.generate import quality, sample
+from thinkrec.generate.ask import Row
 from thinkrec.generate.choose import open_engine
 from thinkrec.generate.dialogue import ATTEMPTS, HINTS, ORDER, QUESTIONS, AskTeacher, judge
 from thinkrec.generate.engine import Engine
-from thinkrec.generate.stream import Row, stream, write_table
+from thinkrec.generate.stream import stream, write_table
 from thinkrec.generate.teacher import Teacher, load_teachers, read_prompt, teacher_tables
 from thinkrec.job import Job, first_part
 from thinkrec.model.base import load_tokenizer

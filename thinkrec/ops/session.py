@@ -64,6 +64,8 @@ def worker_environment(config: Config) -> dict[str, str]:
         "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": str(config.ray.resource_timeout_s),
         "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # a process a group for notices that nothing here reads
     }
+    if config.engine.kind == "vllm":
+        environment["VLLM_NO_USAGE_STATS"] = "1"  # else every engine reports to its makers
     if not config.train.use_gpu:
         environment |= {"DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": "1"}
         # glibc would hand every large tensor back to the kernel and fault its pages in again at the next step.

@@ -55,6 +55,8 @@ def test_what_was_not_recorded_is_not_zero(inputs):
 def test_without_gpus_nothing_is_reserved():
     assert [reserved_gpus(stage, parse({})) for stage in ("global", "experts", "score")] == [0, 0, 0]
     assert [reserved_gpus(stage, parse(GPUS)) for stage in ("ingest", "encode", "global", "experts", "score")] == [0, 1, 4, 6, 1]
+    sharded = parse({**GPUS, "engine": {"kind": "vllm", "num_actors": 2, "vllm": {"tensor_parallel_size": 4}}})
+    assert [reserved_gpus(stage, sharded) for stage in ("keywords", "traces", "score")] == [8, 8, 2]
 
 
 def test_a_committed_artefact_says_how_long_it_took(tmp_path):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from thinkrec.config import NanoSection
+from thinkrec.config import EngineSection, NanoSection
 from thinkrec.model import nano
 
 LINES = {"a dark tale": " noir", "a tale of gold": " heist, desert", "a long tale of ships at sea": " pirates"}
@@ -30,3 +30,31 @@ def parrot(tmp_path_factory):
     model.generation_config.update(do_sample=True, temperature=5.0, repetition_penalty=9.0, max_length=5)
     nano.save(folder, model, tokenizer)
     return folder
+
+
+@pytest.fixture(scope="session")
+def two_adapters(parrot, tmp_path_factory):
+    """Two PEFT folders whose random weights each bring the parrot to talk nonsense of another kind."""
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    folders = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        model = get_peft_model(
+            AutoModelForCausalLM.from_pretrained(parrot), LoraConfig(r=4, target_modules=["q_proj", "v_proj", "down_proj"])
+        )
+        for name, weight in model.named_parameters():
+            if "lora_" in name:
+                torch.nn.init.normal_(weight, std=0.5)
+        folders.append(tmp_path_factory.mktemp("adapter"))
+        model.save_pretrained(folders[-1])
+    return folders
+
+
+@pytest.fixture(scope="session")
+def vllm_settings():
+    """vLLM as small as it gets; skips where it is not installed."""
+    pytest.importorskip("vllm", reason="vLLM is not installed: make test-vllm")
+    small = {"dtype": "float32", "enforce_eager": True, "max_num_seqs": 16, "max_loras": 2, "max_lora_rank": 8}
+    return EngineSection.model_validate({"kind": "vllm", "vllm": small})

