@@ -9,7 +9,8 @@ from __future__ import annotations
 import polars as pl
 
 from thinkrec.data.schema import TRACES
-from thinkrec.generate.stream import Row, write_table
+from thinkrec.generate.ask import Row
+from thinkrec.generate.stream import write_table
 from thinkrec.generate.teacher import load_teachers
 from thinkrec.generate.traces import QUARANTINE, ask, deal, summary
 from thinkrec.job import Job
