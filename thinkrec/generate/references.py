@@ -10,10 +10,8 @@ import polars as pl
 
 from thinkrec.data.schema import TRACES
 from thinkrec.generate.stream import Row, write_table
-from thinkrec.generate.teacher import load_teachers
-from thinkrec.generate.traces import QUARANTINE, ask, deal, summary
+from thinkrec.generate.traces import QUARANTINE, ask_about, summary
 from thinkrec.job import Job
-from thinkrec.model.tables import Places
 
 
 def run(job: Job) -> None:
@@ -22,9 +20,7 @@ def run(job: Job) -> None:
     job.draft.figures["used"] = job.config.traces.enabled
     if job.config.traces.enabled:
         rows = pl.read_parquet(job.inputs["score"].path("explanations.parquet"), columns=["row"])["row"].to_numpy()
-        dealt = deal(load_teachers(Places(job.places())), rows, job.config.run.seed)
-        attempts = [attempt for teacher, own in dealt for attempt in ask(job, teacher, own)[1]]
-        attempts.sort(key=lambda attempt: (attempt["row"], attempt["attempt"]))
+        attempts = ask_about(job, rows)
         job.draft.figures.update(summary(attempts))
     write_table(job, "references.parquet", [attempt for attempt in attempts if not attempt["reason"]], TRACES)
     write_table(job, "quarantine/references.parquet", [attempt for attempt in attempts if attempt["reason"]], QUARANTINE)

@@ -67,8 +67,8 @@ def run(job: Job) -> None:
     teachers = load_teachers(Places(job.places()))
     asked: list[Row] = []
     attempts: list[Row] = []
-    for teacher, rows in deal(teachers, _chosen(job), job.config.run.seed):
-        questions, answers = ask(job, teacher, rows)
+    for teacher, rows in _deal(job, teachers):
+        questions, answers = _ask(job, teacher, rows)
         asked += questions
         attempts += answers
     asked.sort(key=lambda question: question["row"])
@@ -113,25 +113,20 @@ def _share(attempts: Sequence[Row], part: str, whole: str) -> float:
     return float(sum(a[part] for a in attempts) / max(1, sum(a[whole] for a in attempts)))
 
 
-def deal(teachers: Sequence[Teacher], rows: NDArray[np.int64], seed: int) -> list[tuple[Teacher, set[int]]]:
-    """Which of the rows each teacher is asked about, by weight."""
-    number = sample.share_out(rows, [teacher.weight for teacher in teachers], seed + 1)
-    return [(teacher, set(rows[number == at].tolist())) for at, teacher in enumerate(teachers)]
-
-
-def _chosen(job: Job) -> NDArray[np.int64]:
-    """The train rows that teachers are asked about."""
+def _deal(job: Job, teachers: Sequence[Teacher]) -> list[tuple[Teacher, set[int]]]:
+    """The rows that each teacher is asked about."""
     data = Interactions.load(job.inputs["ingest"].path())
     lessons = pl.read_parquet(job.inputs["teacher"].path("lessons.parquet"))["row"]
     clusters = pl.read_parquet(f"{job.inputs['cluster'].path('assignment')}/*.parquet", columns=["user_id", "cluster"])
     positions = sample.askable(data)
     positions = positions[~np.isin(data.row[positions], lessons.to_numpy())]
     policy, seed = job.config.prompt.history_policy, job.config.run.seed
-    rows: NDArray[np.int64] = data.row[sample.choose(data, positions, clusters, policy, job.config.traces, seed)]
-    return rows
+    rows = data.row[sample.choose(data, positions, clusters, policy, job.config.traces, seed)]
+    number = sample.share_out(rows, [teacher.weight for teacher in teachers], seed + 1)
+    return [(teacher, set(rows[number == at].tolist())) for at, teacher in enumerate(teachers)]
 
 
-def ask(job: Job, teacher: Teacher, rows: set[int]) -> tuple[list[Row], list[Row]]:
+def _ask(job: Job, teacher: Teacher, rows: set[int]) -> tuple[list[Row], list[Row]]:
     """What one teacher is asked, and every attempt it made, judged."""
     places, settings, engine = Places(job.places()), job.config.traces, job.config.engine
     tokenizer = load_tokenizer(teacher.folder or base_folder(places))
@@ -141,10 +136,10 @@ def ask(job: Job, teacher: Teacher, rows: set[int]) -> tuple[list[Row], list[Row
     questions = _questions(teacher_tables(job, tokenizer), rows, as_text)
     words = pl.read_parquet(places.path("keywords", "keywords.parquet"), columns=["keywords"])["keywords"].explode().drop_nulls()
     vocabulary = frozenset(map(normal, words.unique()))
-    dialogue = AskTeacher(settings, job.config.run.seed, vocabulary)
+    ask = AskTeacher(settings, job.config.run.seed, vocabulary)
     recipe = {"version": 1, "model": teacher.hash, "seed": job.config.run.seed, **settings.model_dump(include={*DECIDES})}
     table = pa.Table.from_pylist(questions, schema=QUESTIONS)
-    answers = stream(job, "traces", recipe, table, dialogue, ATTEMPTS, partial(_open, places, teacher.name, engine))
+    answers = stream(job, "traces", recipe, table, ask, ATTEMPTS, partial(_open, places, teacher.name, engine))
     about = {question["id"]: question for question in questions}
     made_by = {"teacher": teacher.name, "model": teacher.hash}
     judged = [judge(about[answer["id"]], answer, settings, vocabulary) | made_by for answer in answers.to_pylist()]
@@ -171,3 +166,12 @@ def _questions(tables: Tables, rows: set[int], as_text: bool) -> list[Row]:
         said = {"parts": [], "texts": texts} if as_text else {"parts": [prompt.prefix, hints[label], prompt.suffix], "texts": []}
         questions.append(question | said | {"facts": json.dumps(asdict(facts))})
     return questions
+
+
+def ask_about(job: Job, rows: NDArray[np.int64]) -> list[Row]:
+    """What the teachers say about these rows of the log, each row asked of one by weight: every attempt, judged, by row."""
+    teachers = load_teachers(Places(job.places()))
+    number = sample.share_out(rows, [teacher.weight for teacher in teachers], job.config.run.seed + 1)
+    dealt = [(teacher, set(rows[number == at].tolist())) for at, teacher in enumerate(teachers)]
+    attempts = [attempt for teacher, own in dealt for attempt in _ask(job, teacher, own)[1]]
+    return sorted(attempts, key=lambda attempt: (attempt["row"], attempt["attempt"]))
