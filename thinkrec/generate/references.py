@@ -6,17 +6,19 @@ The paper does the same (method.md 11). Nobody learns from these texts: they are
 
 from __future__ import annotations
 
+from typing import Any
+
 import polars as pl
 
 from thinkrec.data.schema import TRACES
-from thinkrec.generate.stream import Row, write_table
+from thinkrec.generate.stream import write_table
 from thinkrec.generate.traces import QUARANTINE, ask_about, summary
 from thinkrec.job import Job
 
 
 def run(job: Job) -> None:
     """Write references.parquet (schema.TRACES, one a row at most) and what was refused; inputs ingest, keywords, base, teacher, score."""
-    attempts: list[Row] = []
+    attempts: list[dict[str, Any]] = []
     job.draft.figures["used"] = job.config.traces.enabled
     if job.config.traces.enabled:
         rows = pl.read_parquet(job.inputs["score"].path("explanations.parquet"), columns=["row"])["row"].to_numpy()
