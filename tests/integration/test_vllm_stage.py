@@ -14,7 +14,8 @@ import vllm_keywords
 from vllm_keywords import NUM_ITEMS, SHARD_ROWS, configure, make, prepare
 
 from thinkrec.errors import ConfigError, EnvironmentFault
-from thinkrec.generate import stream, vllm_batch
+from thinkrec.generate import vllm_batch
+from thinkrec.generate.room import check_room
 
 pytestmark = [pytest.mark.vllm, pytest.mark.cluster, pytest.mark.timeout(900)]
 NUM_COMMITS = 3
@@ -101,4 +102,4 @@ def test_settings_that_vllm_refuses_come_back_by_name(killed, folder):
 def test_gpus_that_no_node_has_are_asked_for_in_vain(ray_cluster, folder):
     settings = configure(folder, "vllm", vllm={**vllm_keywords.SMALL, "tensor_parallel_size": 2}).engine
     with pytest.raises(EnvironmentFault, match="cannot hold 1 engines of 2 GPUs, each inside a node; it has node"):
-        stream._check_room(settings, use_gpu=True)
+        check_room(settings, use_gpu=True)

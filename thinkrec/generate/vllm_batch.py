@@ -19,6 +19,7 @@ from thinkrec.generate.engine import GenResult
 from thinkrec.generate.guard import check_share
 from thinkrec.generate.ledger import Ledger
 from thinkrec.generate.prompts import Reader, first_stop
+from thinkrec.generate.room import check_room
 from thinkrec.generate.vllm import arguments, sampling
 
 ERROR = "__inference_error__"  # Ray's column: rows that bring one pass by the engine
@@ -42,6 +43,7 @@ def run(settings: EngineSection, use_gpu: bool, ledger: Ledger, shards: Sequence
     """Answer and commit these shards by the model `folder`, which lies on every node; returns those that the engines died over."""
     import ray.data
 
+    check_room(settings, use_gpu)
     questions = ray.data.from_items([{"shard": name} for name in shards], override_num_blocks=len(shards)).map_batches(
         Questions,
         fn_constructor_kwargs={"ledger": ledger, "ask": ask, "folder": folder, "max_tokens": settings.vllm.max_model_len},

@@ -143,7 +143,6 @@ def test_what_the_replicas_die_over_is_answered_by_actors(monkeypatch, make_conf
         answer(ledger, shards[:-1])
         return shards[-1:]
 
-    monkeypatch.setattr(stream, "_check_room", lambda *words: None)
     monkeypatch.setattr(stream.vllm_batch, "run", replicas)
     monkeypatch.setattr(stream, "_run", lambda settings, use_gpu, ledger, shards, *rest: answer(ledger, shards))
     store = Store(str(tmp_path))
