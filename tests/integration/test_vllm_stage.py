@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import polars as pl
@@ -17,13 +18,17 @@ from thinkrec.errors import ConfigError, EnvironmentFault
 from thinkrec.generate import vllm_batch
 from thinkrec.generate.room import check_room
 
-pytestmark = [pytest.mark.vllm, pytest.mark.cluster, pytest.mark.timeout(900)]
+pytestmark = [
+    pytest.mark.vllm,
+    pytest.mark.cluster,
+    pytest.mark.timeout(900),
+    pytest.mark.skipif(find_spec("vllm") is None, reason="vLLM is not installed: make test-vllm"),
+]
 NUM_COMMITS = 3
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    pytest.importorskip("vllm", reason="vLLM is not installed: make test-vllm")
     return tmp_path_factory.mktemp("vllm")
 
 
