@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import polars as pl
@@ -14,15 +15,20 @@ import vllm_keywords
 from vllm_keywords import NUM_ITEMS, SHARD_ROWS, configure, make, prepare
 
 from thinkrec.errors import ConfigError, EnvironmentFault
-from thinkrec.generate import stream, vllm_batch
+from thinkrec.generate import vllm_batch
+from thinkrec.generate.room import check_room
 
-pytestmark = [pytest.mark.vllm, pytest.mark.cluster, pytest.mark.timeout(900)]
+pytestmark = [
+    pytest.mark.vllm,
+    pytest.mark.cluster,
+    pytest.mark.timeout(900),
+    pytest.mark.skipif(find_spec("vllm") is None, reason="vLLM is not installed: make test-vllm"),
+]
 NUM_COMMITS = 3
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    pytest.importorskip("vllm", reason="vLLM is not installed: make test-vllm")
     return tmp_path_factory.mktemp("vllm")
 
 
@@ -101,4 +107,4 @@ def test_settings_that_vllm_refuses_come_back_by_name(killed, folder):
 def test_gpus_that_no_node_has_are_asked_for_in_vain(ray_cluster, folder):
     settings = configure(folder, "vllm", vllm={**vllm_keywords.SMALL, "tensor_parallel_size": 2}).engine
     with pytest.raises(EnvironmentFault, match="cannot hold 1 engines of 2 GPUs, each inside a node; it has node"):
-        stream._check_room(settings, use_gpu=True)
+        check_room(settings, use_gpu=True)

@@ -19,7 +19,7 @@ from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList,
 
 from thinkrec.generate import adapters
 from thinkrec.generate.engine import Capability, GenParams, GenRequest, GenResult, check_capabilities
-from thinkrec.generate.prompts import Reader
+from thinkrec.generate.prompts import Reader, first_stop
 from thinkrec.model.base import load_model
 
 
@@ -86,7 +86,7 @@ class HfEngine:
         end = next((at for at, token in enumerate(row[:limit]) if token in self._reader.end_ids), None)
         ids = tuple(row[: limit if end is None else end])
         text = str(self.tokenizer.decode(ids, skip_special_tokens=True))
-        cut = _first_stop(text, request.params.stop)
+        cut = first_stop(text, request.params.stop)
         ended = end is not None or cut is not None
         return GenResult(request.id, text[:cut], ids, "stop" if ended else "length", num_tokens=len(ids), scores=scores)
 
@@ -156,7 +156,7 @@ class _Limits(StoppingCriteria):  # type: ignore[misc]
         done = self._limits <= input_ids.shape[1] - self._width
         for row, stop in enumerate(self._stops):
             if stop and not done[row]:
-                done[row] = _first_stop(self._tokenizer.decode(input_ids[row, self._width :]), stop) is not None
+                done[row] = first_stop(self._tokenizer.decode(input_ids[row, self._width :]), stop) is not None
         return done.to(input_ids.device)
 
 
@@ -173,8 +173,3 @@ def _nucleus(logits: Tensor, top_p: float) -> Tensor:
     ordered, order = logits.sort(descending=True)
     mass_before = ordered.softmax(-1).cumsum(-1) - ordered.softmax(-1)
     return logits.scatter(0, order[mass_before >= top_p], float("-inf"))
-
-
-def _first_stop(text: str, stops: tuple[str, ...]) -> int | None:
-    found = [at for at in (text.find(stop) for stop in stops) if at >= 0]
-    return min(found) if found else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,3 +63,9 @@ class Reader:
         if not 0 <= min(prompt) <= max(prompt) < self.num_embeddings:
             return f"a token id is outside the model's {self.num_embeddings}"
         return ""
+
+
+def first_stop(text: str, stops: Iterable[str]) -> int | None:
+    """Where the first of these texts begins, if any is there."""
+    found = [at for at in (text.find(stop) for stop in stops) if at >= 0]
+    return min(found, default=None)

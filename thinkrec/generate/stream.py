@@ -16,14 +16,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from thinkrec.config import EngineSection
-from thinkrec.errors import EnvironmentFault
 from thinkrec.generate import vllm_batch
 from thinkrec.generate.ask import Ask, OnePass, Open, Row, batches
 from thinkrec.generate.engine import Engine, EngineDied
 from thinkrec.generate.guard import Guard
 from thinkrec.generate.ledger import Ledger
+from thinkrec.generate.room import check_room
 from thinkrec.job import Job
-from thinkrec.placement import nodes
 from thinkrec.store import digest
 
 
@@ -48,8 +47,6 @@ def stream(
         job.draft.figures.setdefault("num_generated", 0)
         job.draft.figures["num_generated"] += num_new
         use_gpu = job.config.train.use_gpu
-        if shards:
-            _check_room(settings, use_gpu)
         if shards and folder and settings.kind == "vllm" and isinstance(ask, OnePass):
             shards = vllm_batch.run(settings, use_gpu, ledger, shards, ask, folder)
         if shards:
@@ -67,6 +64,7 @@ def shard_rows(settings: EngineSection, num_rows: int) -> int:
 def _run(settings: EngineSection, use_gpu: bool, ledger: Ledger, shards: list[str], ask: Ask, open_engine: Open) -> None:
     import ray.data
 
+    check_room(settings, use_gpu)
     done = ray.data.from_items([{"shard": name} for name in shards], override_num_blocks=len(shards)).map_batches(
         Asker,
         fn_constructor_kwargs={"ledger": ledger, "ask": ask, "open_engine": open_engine, "max_error_share": settings.max_error_share},
@@ -122,22 +120,3 @@ def write_table(job: Job, name: str, rows: list[Row], schema: pa.Schema) -> None
     path = job.draft.folder / name
     path.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(pa.Table.from_pylist(rows, schema=schema), path, compression="zstd")
-
-
-def _check_room(settings: EngineSection, use_gpu: bool) -> None:
-    """Ray would wait in silence for GPUs that no node has, or for the CPU that its own reader or writer needs beside the actors."""
-    found, num_actors = nodes(), settings.num_actors
-    if num_actors >= sum(node.count * node.resources.get("CPU", 0) for node in found):
-        raise EnvironmentFault(
-            f"{num_actors} engine actors leave none of the cluster's CPUs to Ray Data",
-            "engine.num_actors",
-            "lower it, or raise ray.num_cpus (logical CPUs may exceed the cores)",
-        )
-    actor = {"GPU": settings.num_gpus if use_gpu else 0}
-    if actor["GPU"] and sum(node.count * node.room(actor) for node in found) < num_actors:
-        has = "; ".join(node.shown(actor) for node in found)
-        raise EnvironmentFault(
-            f"the cluster cannot hold {num_actors} engines of {actor['GPU']} GPUs, each inside a node; it has {has}",
-            "engine.num_actors",
-            "lower it or engine.vllm.tensor_parallel_size, add nodes, or set train.use_gpu = false",
-        )

@@ -18,7 +18,8 @@ from thinkrec.generate.ask import OnePass, Row, batches
 from thinkrec.generate.engine import GenResult
 from thinkrec.generate.guard import check_share
 from thinkrec.generate.ledger import Ledger
-from thinkrec.generate.prompts import Reader
+from thinkrec.generate.prompts import Reader, first_stop
+from thinkrec.generate.room import check_room
 from thinkrec.generate.vllm import arguments, sampling
 
 ERROR = "__inference_error__"  # Ray's column: rows that bring one pass by the engine
@@ -42,6 +43,7 @@ def run(settings: EngineSection, use_gpu: bool, ledger: Ledger, shards: Sequence
     """Answer and commit these shards by the model `folder`, which lies on every node; returns those that the engines died over."""
     import ray.data
 
+    check_room(settings, use_gpu)
     questions = ray.data.from_items([{"shard": name} for name in shards], override_num_blocks=len(shards)).map_batches(
         Questions,
         fn_constructor_kwargs={"ledger": ledger, "ask": ask, "folder": folder, "max_tokens": settings.vllm.max_model_len},
@@ -99,7 +101,8 @@ class Questions:
             prompt = prompts.get(at, [])
             row = {"shard": name, "num_rows": len(rows), "id": request.id, "end_ids": sorted(self._reader.end_ids)}
             row |= {"tokenized_prompt": prompt, ERROR: refused[at].error if at in refused else ""}
-            yield row | {"sampling": json.dumps(sampling(request, self._reader.limit(request, prompt)))}
+            told = sampling(request, self._reader.limit(request, prompt)) | {"include_stop_str_in_output": True}
+            yield row | {"sampling": json.dumps(told)}
 
 
 def unpacked(row: Row) -> Row:
@@ -110,14 +113,19 @@ def unpacked(row: Row) -> Row:
 def told(row: Row) -> Row:
     """After the engine: what an answered row tells the ledger.
 
-    Ray keeps back why an answer ended. One that fills its limit was cut, unless its last token is an end token; where a stop text
-    happens to end just there, the answer passes for cut.
+    Ray keeps back why an answer ended: one that fills its limit was cut, unless an end token is its last or it holds a stop text, which
+    vLLM was asked to leave in for this.
     """
-    num_tokens = int(row["num_generated_tokens"])
+    num_tokens, asked = int(row["num_generated_tokens"]), json.loads(row["sampling"])
     ended = num_tokens > 0 and row["generated_tokens"][num_tokens - 1] in row["end_ids"]
-    is_whole = ended or num_tokens < json.loads(row["sampling"])["max_tokens"]
+    stop = first_stop(row["generated_text"], asked["stop"])
+    is_whole = ended or stop is not None or num_tokens < asked["max_tokens"]
     kept = {name: row[name] for name in ("shard", "num_rows", "id")}
-    return kept | {"text": row["generated_text"], "num_tokens": num_tokens - ended, "finish_reason": "stop" if is_whole else "length"}
+    return kept | {
+        "text": row["generated_text"][:stop],
+        "num_tokens": num_tokens - ended,
+        "finish_reason": "stop" if is_whole else "length",
+    }
 
 
 class Gathering:

@@ -112,12 +112,18 @@ def test_too_many_rows_without_an_answer_keep_the_shard_back(asked, parrot):
 
 
 @pytest.mark.parametrize(
-    ("ids", "finish", "num_tokens"),
-    [([9, 9, 2], "stop", 2), ([9, 9, 9], "stop", 3), ([9, 9, 9, 9], "length", 4), ([9, 9, 9, 2], "stop", 3)],
+    ("ids", "text", "finish", "num_tokens"),
+    [
+        ([9, 9, 2], "text", "stop", 2),
+        ([9, 9, 9], "text", "stop", 3),
+        ([9, 9, 9, 9], "text", "length", 4),
+        ([9, 9, 9, 2], "text", "stop", 3),
+        ([9, 9, 9, 9], "text\n", "stop", 4),
+    ],
 )
-def test_an_answer_that_fills_its_limit_was_cut_unless_an_end_token_is_its_last(ids, finish, num_tokens):
-    row = {"shard": "s", "num_rows": 1, "id": "r", "end_ids": [2], "sampling": '{"max_tokens": 4}'}
-    result = told(row | {"generated_text": "text", "generated_tokens": ids, "num_generated_tokens": len(ids)})
+def test_an_answer_that_fills_its_limit_was_cut_unless_it_shows_its_end(ids, text, finish, num_tokens):
+    row = {"shard": "s", "num_rows": 1, "id": "r", "end_ids": [2], "sampling": '{"max_tokens": 4, "stop": ["\\n"]}'}
+    result = told(row | {"generated_text": text, "generated_tokens": ids, "num_generated_tokens": len(ids)})
     assert (result["finish_reason"], result["num_tokens"], result["text"]) == (finish, num_tokens, "text")
 
 
@@ -137,7 +143,6 @@ def test_what_the_replicas_die_over_is_answered_by_actors(monkeypatch, make_conf
         answer(ledger, shards[:-1])
         return shards[-1:]
 
-    monkeypatch.setattr(stream, "_check_room", lambda *words: None)
     monkeypatch.setattr(stream.vllm_batch, "run", replicas)
     monkeypatch.setattr(stream, "_run", lambda settings, use_gpu, ledger, shards, *rest: answer(ledger, shards))
     store = Store(str(tmp_path))
