@@ -15,9 +15,11 @@ from thinkrec.store import Store
 
 pytestmark = [pytest.mark.long, pytest.mark.cluster, pytest.mark.timeout(900)]
 
+TAUGHT = {"num_lessons": 300, "num_epochs": 12, "lr": 5e-3}  # enough for a teacher of whose answers some are accepted
 TREE = {
     **TINY,
-    "traces": {**TINY["traces"], "num_instances": 60, "max_same_text": 60, "start_share": 0.5},
+    "prompt": {**TINY["prompt"], "titles": False, "priors": False},
+    "traces": {**TINY["traces"], **TAUGHT, "num_instances": 60, "max_same_text": 60, "start_share": 0.5},
     "train": {**TINY["train"], "global_adapter": {"num_epochs": 2}},
 }
 MADE = ("traces", first_part("traces"), "ledger", "global")
