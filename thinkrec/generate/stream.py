@@ -49,6 +49,8 @@ def stream(
         use_gpu = job.config.train.use_gpu
         if shards and folder and settings.kind == "vllm" and isinstance(ask, OnePass):
             shards = vllm_batch.run(settings, use_gpu, ledger, shards, ask, folder)
+            if shards:
+                job.say("warning", text=f"the engines of ray.data.llm died over {len(shards)} shards, which go to actors now")
         if shards:
             _run(settings, use_gpu, ledger, shards, ask, open_engine)
         answers = pa.concat_tables([schema.empty_table(), *ledger.answers(parts)])

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from importlib.util import find_spec
 from typing import Any
 
 import pyarrow as pa
@@ -71,6 +72,7 @@ def _processor(settings: EngineSection, use_gpu: bool, folder: str) -> Any:
         batch_size=settings.batch_size,
         max_concurrent_batches=max(CONCURRENT_BATCHES, waiting + 1),
         should_continue_on_error=True,
+        log_engine_metrics=find_spec("grpc_reflection") is not None,  # they go through Ray Serve, whose packages only ray[llm] brings
         chat_template_stage=False,
         tokenize_stage=False,
         detokenize_stage=False,
