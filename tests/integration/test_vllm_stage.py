@@ -79,8 +79,8 @@ def test_what_the_replicas_die_over_is_left_to_actors(ray_cluster, tmp_path, mon
 
     def kill_engines(self, told):
         nonlocal num_kills
-        for process in psutil.process_iter(["cmdline"]):
-            if "EngineCore" in "".join(process.info["cmdline"] or ()):
+        for process in psutil.Process().children(recursive=True):
+            if process.status() != psutil.STATUS_ZOMBIE and "EngineCore" in "".join(process.cmdline()):
                 process.kill()
                 num_kills += 1
 
