@@ -23,7 +23,7 @@ def test_a_sound_cluster_passes_and_keeps_nothing(ray_cluster, tmp_path, monkeyp
     assert checks["all-reduce"].detail.startswith("2 workers over gloo"), checks["all-reduce"]
     states = {name: check.state for name, check in checks.items() if name != "dashboard"}  # one of another cluster may answer there
     passed = ("nodes", "versions", "storage", "disk", "working dir", "all-reduce")
-    assert states == {**dict.fromkeys(passed, "ok"), **dict.fromkeys(("gpus", "model", "secrets"), "skipped")}
+    assert states == {**dict.fromkeys(passed, "ok"), **dict.fromkeys(("gpus", "engine", "model", "secrets"), "skipped")}
     assert not [file for file in run.glob("*") if file.is_file()]
 
 
