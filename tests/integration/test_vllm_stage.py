@@ -73,6 +73,7 @@ def test_nothing_is_asked_twice(made, killed, folder):
     assert make(killed, configure(folder, "vllm"), "again").figures["num_generated"] == 0
 
 
+@pytest.mark.long
 def test_what_the_replicas_die_over_is_left_to_actors(ray_cluster, tmp_path, monkeypatch):
     """Every engine process is killed as soon as it has answered anything, for as long as Ray Data tries."""
     num_kills = 0
