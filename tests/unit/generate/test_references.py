@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from thinkrec.config import parse
-from thinkrec.generate import references, traces
+from thinkrec.generate import references
 from thinkrec.generate.teacher import Teacher
 from thinkrec.job import Job
 from thinkrec.store import Store
@@ -31,8 +31,8 @@ def made(tmp_path, monkeypatch):
         asked[teacher.name] = rows
         return [], [attempt(row, n, "wrong verdict" if n < 1 - row % 2 else "") for row in sorted(rows) for n in range(2 - row % 2)]
 
-    monkeypatch.setattr(traces, "_ask", ask)
-    monkeypatch.setattr(traces, "load_teachers", lambda places: TEACHERS)
+    monkeypatch.setattr(references, "ask", ask)
+    monkeypatch.setattr(references, "load_teachers", lambda places: TEACHERS)
 
     def run(tree: dict):
         store = Store(str(tmp_path))
