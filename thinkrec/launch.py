@@ -60,12 +60,7 @@ def fit(
             # Logical GPUs on a CPU machine, too, need gloo: only a visible CUDA device makes nccl possible.
             torch_config=TorchConfig(backend="nccl" if use_gpu and _cuda_in_cluster() else "gloo"),
             scaling_config=_scaling(num_workers, use_gpu, num_groups, avoided),
-            # Ray's own retries would do a wrong run file or a NaN over again, too, and wait for room for ever.
-            run_config=ray.train.RunConfig(
-                name=run_name,
-                storage_path=folder,
-                failure_config=ray.train.FailureConfig(max_failures=0, controller_failure_limit=0),
-            ),
+            run_config=_one_try(run_name, folder),
         )
         try:
             # Off the main thread: there Ray Train takes Ctrl-C for itself, for good, and holds its dead controllers by it.
@@ -88,6 +83,14 @@ def fit(
                 raise failure.raises(f"{name}: {reason}", folder, failure.mend) from error
             if failure.action == "avoid node":
                 avoided |= {getattr(cause, "node_id", "")} - {""}
+
+
+def _one_try(run_name: str, folder: str) -> Any:
+    """Ray's own retries would do a wrong run file or a NaN over again, too, and wait for room for ever."""
+    import ray.train
+
+    once = ray.train.FailureConfig(max_failures=0, controller_failure_limit=0)
+    return ray.train.RunConfig(name=run_name, storage_path=folder, failure_config=once)
 
 
 def _scaling(num_workers: int, use_gpu: bool, num_groups: int, avoided: Collection[str]) -> Any:
