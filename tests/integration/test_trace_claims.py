@@ -3,9 +3,11 @@
 Every user has a taste of their own, so a row can only be judged by what its prompt shows: how often its keyword was liked before. The base
 can say such counts (it was taught analyses written by rule) and knows no verdict (its labels were coins). Adapters then learn from the same
 few labels: without traces; with analyses that hold; with analyses argued from the answer, as a hinted teacher whom nobody checks may; and
-with those of other rows. Where there are traces the model thinks before its verdict; labels alone teach it none, so it is asked at once,
-and of two learning rates it has the better one, by the very rows it is judged on. Seeds are fixed; every figure is a paired difference on
-the same test rows with its 95 % user-bootstrap interval.
+with those of other rows. Where there are traces the model thinks before its verdict; labels alone teach it none, so it is asked at once.
+Seeds are fixed; every figure is a paired difference on the same test rows with its 95 % user-bootstrap interval.
+
+Held analyses teach only an adapter that comes to count well. That is not every seed's: in one world of three the claims it made stayed
+right in .85 instead of .98, and what it gained was within the noise of the controls.
 """
 
 from __future__ import annotations
@@ -50,6 +52,7 @@ WORLD = {
     "annotated_share": 1.0,
 }
 TREE: dict[str, Any] = {
+    "encoder": {"num_epochs": 1},  # nothing here reads its vectors
     "keywords": {"source": "categories"},
     "cluster": {"num_clusters": 1},
     "prompt": {"titles": False, "priors": False, "history_length": 6, "max_answer_tokens": 16, "answer": "after"},
@@ -58,12 +61,17 @@ TREE: dict[str, Any] = {
     "evaluate": {"num_explanations": 1},
 }
 COIN = {
-    "data": {"world": {**WORLD, "label_flip": 0.5}},
+    "data": {"num_buckets": 2, "world": {**WORLD, "label_flip": 0.5}},
+    "train": {"num_workers": 1},
     "base": {"nano": {"num_spoken": 5000, "num_epochs": 5, "window": 12, "lr": 3e-3, "title_tokens": False}},
 }
 FEW = {"valid_quantile": 0.2, "test_quantile": 0.7}
-TRAIN = {"trace_share": 0.75, "loss": {"trace_rec": 0.9}}
-PHASE = {"batch_size": 32, "num_epochs": 100, "max_steps": 300, "lr": 4e-3}
+TRAIN = {
+    "num_workers": 1,
+    "trace_share": 0.75,
+    "loss": {"trace_rec": 0.9},
+    "global_adapter": {"batch_size": 32, "num_epochs": 100, "max_steps": 300, "lr": 4e-3},
+}
 Teller = Callable[[Facts, bool, np.random.Generator], str]
 
 
@@ -137,12 +145,9 @@ def scored(ray_cluster, tmp_path_factory) -> pl.DataFrame:
 
     # Of another seed: with one seed a coin and a label would be made of the same draw.
     _, coin = run("base", 7, COIN)
-    tree = {"data": {"world": WORLD}, "split": FEW, "base": {"source": "folder", "path": str(coin["base"].path("model"))}}
-    _, slower = run("score", 42, tree | {"train": TRAIN | {"global_adapter": PHASE | {"lr": 2e-3}}})
-    config, found = run("score", 42, tree | {"train": TRAIN | {"global_adapter": PHASE}})
-    table = scores(slower, "direct", "slower").join(scores(found, "direct", "faster").select("row", "faster"), on="row")
-    better = "faster" if difference(table, "faster", "slower").value > 0 else "slower"
-    table = table.rename({better: "labels"})
+    base = {"source": "folder", "path": str(coin["base"].path("model"))}
+    config, found = run("score", 42, {"data": {"num_buckets": 2, "world": WORLD}, "split": FEW, "base": base, "train": TRAIN})
+    table = scores(found, "direct", "labels")
 
     taught = config.model_copy(update={"traces": config.traces.model_copy(update={"enabled": True})})
     arms = {"held": told(config, found, held), "argued": told(config, found, argued), "shuffled": told(config, found, held, shuffled=True)}
