@@ -1,19 +1,17 @@
-"""What traces are worth in the planted world, on the real line: faithful ones teach, told ones and strangers' do not.
+"""What traces are worth in the planted world, on the real line: faithful ones teach, and those of strangers do not.
 
 Every user has a taste of their own, so a row can only be judged by what its prompt shows: how often its keyword was liked before. The base
 can say such counts (it was taught analyses written by rule) and knows no verdict (its labels were coins). Adapters then learn from the same
-few labels: without traces; with analyses that hold; with analyses argued from the answer, as a hinted teacher whom nobody checks may; and
-with those of other rows. Where there are traces the model thinks before its verdict; labels alone teach it none, so it is asked at once.
-Seeds are fixed; every figure is a paired difference on the same test rows with its 95 % user-bootstrap interval.
+few labels: without traces, with analyses that hold, and with those of other rows. Where there are traces the model thinks before its
+verdict; labels alone teach it none, so it is asked at once. Seeds are fixed; every figure is a paired difference on the same test rows with
+its 95 % user-bootstrap interval.
 
-Held analyses teach only an adapter that comes to count well. That is not every seed's: in one world of three the claims it made stayed
-right in .85 instead of .98, and what it gained was within the noise of the controls.
+What this does not show: that analyses argued from the answer teach nothing. Over a base that counts well they do, for the numbers they
+invent are the label, said where the base has just counted. Nor does every seed's adapter come to count: one of three worlds gained nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -30,7 +28,6 @@ from thinkrec.evaluate.intervals import Difference
 from thinkrec.evaluate.scoreboard import measure
 from thinkrec.generate.sample import askable
 from thinkrec.generate.teacher import read_prompt
-from thinkrec.model.claims import Facts
 from thinkrec.model.lessons import write_lesson
 from thinkrec.model.tables import Places, load_tables
 from thinkrec.store import Artefact, Store
@@ -72,31 +69,19 @@ TRAIN = {
     "loss": {"trace_rec": 0.9},
     "global_adapter": {"batch_size": 32, "num_epochs": 100, "max_steps": 300, "lr": 4e-3},
 }
-Teller = Callable[[Facts, bool, np.random.Generator], str]
 
 
 def quiet(event: str, **fields: Any) -> None:
     """No voice."""
 
 
-def held(facts: Facts, liked: bool, rng: np.random.Generator) -> str:
-    """What the prompt shows, whatever the answer."""
-    return write_lesson(facts)
-
-
-def argued(facts: Facts, liked: bool, rng: np.random.Generator) -> str:
-    """An analysis in the same words whose numbers follow from the answer alone."""
-    invented = [((keyword,), liked) for keyword in facts.keywords for _ in range(int(rng.integers(1, 4)))]
-    return write_lesson(replace(facts, history=tuple(invented)))
-
-
-def told(config: Config, artefacts: dict[str, Artefact], teller: Teller, shuffled: bool = False) -> list[tuple[int, str]]:
+def told(config: Config, artefacts: dict[str, Artefact], shuffled: bool) -> list[tuple[int, str]]:
     """(row, text) of every train row with a history; shuffled, each has the text of another."""
     tables = load_tables(config, Places({name: artefact.uri for name, artefact in artefacts.items()}))
-    data, rng = tables.interactions, np.random.default_rng(0)
-    positions = askable(data)
-    texts = [teller(read_prompt(tables, int(at))[1], bool(data.label[at]), rng) for at in positions]
-    return list(zip(data.row[positions].tolist(), rng.permutation(texts).tolist() if shuffled else texts, strict=True))
+    positions = askable(tables.interactions)
+    texts = [write_lesson(read_prompt(tables, int(at))[1]) for at in positions]
+    rows = tables.interactions.row[positions].tolist()
+    return list(zip(rows, np.random.default_rng(0).permutation(texts).tolist() if shuffled else texts, strict=True))
 
 
 def write_traces(store: Store, name: str, rows: list[tuple[int, str]]) -> Artefact:
@@ -150,9 +135,8 @@ def scored(ray_cluster, tmp_path_factory) -> pl.DataFrame:
     table = scores(found, "direct", "labels")
 
     taught = config.model_copy(update={"traces": config.traces.model_copy(update={"enabled": True})})
-    arms = {"held": told(config, found, held), "argued": told(config, found, argued), "shuffled": told(config, found, held, shuffled=True)}
-    for name, rows in arms.items():
-        made = learn(taught, found, name, rows)
+    for name in ("held", "shuffled"):
+        made = learn(taught, found, name, told(config, found, shuffled=name == "shuffled"))
         table = table.join(scores(made, "global", name).select("row", name), on="row")
         if name == "held":
             table = table.join(scores(made, "direct", "direct").select("row", "direct"), on="row")
@@ -167,7 +151,6 @@ def test_the_gain_comes_from_thinking(scored):
     assert difference(scored, "held", "direct").low > 0.02
 
 
-@pytest.mark.parametrize("name", ["argued", "shuffled"])
-def test_traces_that_do_not_follow_from_the_prompt_do_not(scored, name):
-    assert difference(scored, name, "labels").low <= 0
-    assert difference(scored, "held", name).low > 0.02
+def test_traces_of_other_rows_do_not(scored):
+    assert difference(scored, "shuffled", "labels").low <= 0
+    assert difference(scored, "held", "shuffled").low > 0.02
