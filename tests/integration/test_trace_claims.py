@@ -7,7 +7,8 @@ verdict; labels alone teach it none, so it is asked at once. Seeds are fixed; ev
 its 95 % user-bootstrap interval.
 
 What this does not show: that analyses argued from the answer teach nothing. Over a base that counts well they do, for the numbers they
-invent are the label, said where the base has just counted. Nor does every seed's adapter come to count: one world of three gained next to nothing.
+invent are the label, said where the base has just counted. Nor does every seed's adapter come to count: one world of
+three gained next to nothing.
 """
 
 from __future__ import annotations
