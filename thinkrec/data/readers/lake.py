@@ -8,6 +8,7 @@ with it ties of time, follows Delta's own list of files, and Iceberg's files fro
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -74,7 +75,9 @@ class Snapshot:
     def load_table(self, identifier: str) -> Any:
         from pyiceberg.table import StaticTable
 
-        return StaticTable.from_metadata(identifier)
+        # pyiceberg does not look at these; without a region it asks Amazon for it.
+        given = {"s3.endpoint": "AWS_ENDPOINT_URL", "s3.region": "AWS_DEFAULT_REGION"}
+        return StaticTable.from_metadata(identifier, {key: value for key, name in given.items() if (value := os.environ.get(name))})
 
 
 def _no_rows(schema: pa.Schema, names: Collection[str]) -> pa.Table:
@@ -84,7 +87,9 @@ def _no_rows(schema: pa.Schema, names: Collection[str]) -> pa.Table:
 
 def _batches(rows: Any, columns: list[str]) -> Iterator[pa.Table]:
     rows.context.execution_options.preserve_order = True  # `row` is counted through
-    yield from rows.select_columns(columns).iter_batches(batch_format="pyarrow", batch_size=BATCH_ROWS)
+    # Whole blocks stay in the object store and are cut without a copy; batches of a size would be put together here.
+    for block in rows.select_columns(columns).iter_batches(batch_format="pyarrow", batch_size=None):
+        yield from (block.slice(start, BATCH_ROWS) for start in range(0, block.num_rows, BATCH_ROWS))
 
 
 def _extra(module: str, extra: str) -> ModuleType:
