@@ -163,6 +163,13 @@ def test_a_column_that_delta_keeps_in_the_names_of_folders_is_read(tmp_path, wri
     assert rows["item_id"].to_pylist() == LOG["what"].to_pylist()
 
 
+@pytest.mark.parametrize("source", ["parquet", "delta"])
+def test_a_path_may_start_where_the_driver_stands(source, written, monkeypatch, tmp_path):
+    written(source)
+    monkeypatch.chdir(tmp_path)  # the workers stand elsewhere
+    assert read(source, "log", "items").interactions.num_rows == NUM_ROWS
+
+
 def test_an_iceberg_file_names_one_snapshot_and_its_deletes(tmp_path, written):
     _, items = written("iceberg")
     made = make_iceberg(tmp_path, "changing", LOG)

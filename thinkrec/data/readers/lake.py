@@ -25,7 +25,7 @@ def parquet(path: str, names: Collection[str]) -> Iterator[pa.Table]:
     """A Parquet file, or every .parquet file below a folder in order of name, in batches; of the columns `names` those that are there."""
     from ray.data import read_parquet
 
-    system, files = parquet_files(path if "://" in path else str(Path(path).absolute()))  # workers stand in another folder
+    system, files = parquet_files(_absolute(path))
     try:
         schema = ds.dataset(files, format="parquet", filesystem=system).schema
         yield (first := _no_rows(schema, names))
@@ -41,9 +41,9 @@ def delta(path: str, names: Collection[str]) -> Iterator[pa.Table]:
     from ray.data import read_delta
 
     try:
-        table = deltalake.DeltaTable(path)
+        table = deltalake.DeltaTable(_absolute(path))
         yield (first := _no_rows(table.to_pyarrow_dataset().schema, names))
-        yield from _batches(read_delta(path, version=table.version()), first.column_names)
+        yield from _batches(read_delta(_absolute(path), version=table.version()), first.column_names)
     except (deltalake.exceptions.DeltaError, OSError, pa.ArrowException) as error:
         raise DataError(f"this cannot be read as a Delta table: {error}", path, "name the folder that holds _delta_log") from None
 
@@ -78,6 +78,11 @@ class Snapshot:
         # pyiceberg does not look at these; without a region it asks Amazon for it.
         given = {"s3.endpoint": "AWS_ENDPOINT_URL", "s3.region": "AWS_DEFAULT_REGION"}
         return StaticTable.from_metadata(identifier, {key: value for key, name in given.items() if (value := os.environ.get(name))})
+
+
+def _absolute(path: str) -> str:
+    """An address, or the local path from the root on: workers stand in folders of their own."""
+    return path if "://" in path else str(Path(path).absolute())
 
 
 def _no_rows(schema: pa.Schema, names: Collection[str]) -> pa.Table:
