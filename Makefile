@@ -17,8 +17,8 @@ VLLM_TESTS := -m "vllm and not long" tests/unit/generate tests/integration/test_
 run: $(READY)  ## the main job on the embedded planted world
 	$(BIN)/thinkrec run $(RECIPE)
 
-test: $(READY)  ## everything but the long tests
-	$(BIN)/python -m pytest
+test: $(READY)  ## everything but the long tests, in two processes
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
 
 test-long: $(READY)  ## the claims that take minutes of training each; on a busy machine a fault may miss its moment, so what fails is asked once more
 	$(BIN)/python -m pytest -m long || $(BIN)/python -m pytest -m long --last-failed --last-failed-no-failures none
@@ -40,7 +40,7 @@ checks: $(READY)  ## style, lint, types
 
 bench: $(READY)  ## ratios measured side by side in one run
 	$(BIN)/python -m pip install --quiet --editable '.[$(HARDWARE),bench]'
-	for file in $(filter-out benchmarks/gpu_check.py,$(wildcard benchmarks/*.py)); do $(BIN)/python $$file || exit 1; done
+	for file in $(filter-out benchmarks/gpu_check.py,$(wildcard benchmarks/[a-z]*.py)); do $(BIN)/python $$file || exit 1; done
 
 gpu-check: $(READY)  ## tokens/s, utilisation and memory of one CUDA device at the shape of an 8B base
 	$(BIN)/torchrun --standalone benchmarks/gpu_check.py

@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+from _baseline import path_of, show
+
 ROOT = Path(__file__).parents[1]
-BASELINE = Path(__file__).parent / "baselines" / "faults.json"
 
 
 def rows(report: Path, measured: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -37,7 +38,8 @@ def rows(report: Path, measured: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def kept(measured: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The rows of the kept table that were not measured now."""
-    known = json.loads(BASELINE.read_text(encoding="utf-8"))["rows"] if BASELINE.exists() else []
+    table = path_of(__file__)
+    known = json.loads(table.read_text(encoding="utf-8"))["rows"] if table.exists() else []
     return [row for row in known if row["test"] not in {one["test"] for one in measured}]
 
 
@@ -50,11 +52,8 @@ def main() -> None:
         done = subprocess.run(command, env=os.environ | {"THINKREC_FAULT_TABLE": str(table)}, stdout=sys.stderr, cwd=ROOT, check=False)
         measured = [json.loads(line) for line in table.read_text(encoding="utf-8").splitlines()] if table.exists() else []
         found = rows(report, measured)
-    text = json.dumps({"question": "what each fault costs", "rows": (kept(found) if files else []) + found}, indent=1)
-    print(text)
-    assert done.returncode == 0, "a fault was not survived"
-    if "--store" in sys.argv[1:]:
-        BASELINE.write_text(text + "\n", encoding="utf-8")
+    assert done.returncode == 0, f"a fault was not survived: {found}"
+    show(__file__, {"question": "what each fault costs", "rows": (kept(found) if files else []) + found})
 
 
 if __name__ == "__main__":

@@ -9,13 +9,10 @@ The executor's own packs and queue run in simulation on Zipf-like clusters (the 
 
 from __future__ import annotations
 
-import json
-import sys
-from pathlib import Path
+from _baseline import show
 
 from thinkrec.train.fleet import lower_bound, packs, simulate
 
-BASELINE = Path(__file__).parent / "baselines" / "fleet.json"
 NUM_CLUSTERS = (64, 1024)
 NUM_GROUPS = (8, 16, 32, 64, 128, 256, 512, 1024)
 EXPONENTS = (0.5, 0.8, 1.0, 1.2)
@@ -49,10 +46,7 @@ def main() -> None:
     worst = max(one["makespan_over_bound"] for one in cells)
     assert worst <= GOAL, f"the worst makespan is {worst} of its lower bound"
     found = {"question": "makespan of packed Zipf clusters against the lower bound", "goal": GOAL, "worst": worst, "cells": cells}
-    text = json.dumps(found, indent=1)
-    print(text)
-    if "--store" in sys.argv[1:]:
-        BASELINE.write_text(text + "\n", encoding="utf-8")
+    show(__file__, found)
 
 
 if __name__ == "__main__":

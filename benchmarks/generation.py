@@ -40,6 +40,7 @@ from urllib.request import urlopen
 
 import aiohttp
 import pyarrow as pa
+from _baseline import show
 
 from thinkrec import config as config_room
 from thinkrec.config import TracesSection
@@ -54,7 +55,6 @@ from thinkrec.model.lessons import write_lesson
 from thinkrec.ops.session import ray_session
 from thinkrec.store import Store
 
-BASELINE = Path(__file__).parent / "baselines" / "generation.json"
 NUM_ROWS, NUM_SLOTS, NUM_PARALLEL, TOKEN_S, MAX_TOKENS, EXPONENT = 10_000, 32, 48, 0.02, 400, 0.9
 SHARD_ROWS = 256
 RIGHT_SHARE = 0.6  # of the verdicts
@@ -240,10 +240,7 @@ def main() -> None:
         "driver_over_datatrove": round(ours / figures["datatrove"]["share_of_ideal"], 3),
         "mock": {"rows": NUM_ROWS, "slots": NUM_SLOTS, "connections": NUM_PARALLEL, "token_s": TOKEN_S, "shard_rows": SHARD_ROWS},
     }
-    text = json.dumps(result, indent=1)
-    print(text)
-    if "--store" in sys.argv[1:]:
-        BASELINE.write_text(text + "\n", encoding="utf-8")
+    show(__file__, result)
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ import deepspeed
 import numpy as np
 import torch
 import typer
+from _baseline import show
 from torch import Tensor
 
 from thinkrec import config as config_room
@@ -48,7 +49,6 @@ from thinkrec.train.checkpoint import Checkpoints
 from thinkrec.train.instances import Instances, mixed_batch
 from thinkrec.train.loop import peak_bytes
 
-BASELINE = Path(__file__).parent / "baselines" / "gpu_check.json"
 SHAPES: dict[str, dict[str, Any]] = {
     "llama3_8b": {
         "vocab_size": 128_256,
@@ -250,10 +250,7 @@ def main(shape: str = "llama3_8b", num_steps: int = 10, store: Annotated[bool, t
             "versions": {"torch": torch.__version__, "python": platform.python_version()},
         }
         torch.distributed.destroy_process_group()
-    text = json.dumps(found, indent=1)
-    print(text)
-    if store:
-        BASELINE.write_text(text + "\n", encoding="utf-8")
+    show(__file__, found, store)
 
 
 if __name__ == "__main__":

@@ -18,13 +18,12 @@ import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pyarrow as pa
+from _baseline import show
 
 from thinkrec.generate.ledger import Ledger
 
-BASELINE = Path(__file__).parent / "baselines" / "ledger.json"
 SIZES = (10**5, 10**6, 10**7)
 SHARD_ROWS, BATCH_ROWS = 8192, 8192
 SCHEMA = pa.schema([pa.field("id", pa.string(), nullable=False), pa.field("text", pa.string(), nullable=False)])
@@ -84,10 +83,7 @@ def main() -> None:
         "largest_over_smallest": ratio,
         "cells": cells,
     }
-    text = json.dumps(found, indent=1)
-    print(text)
-    if "--store" in sys.argv[1:]:
-        BASELINE.write_text(text + "\n", encoding="utf-8")
+    show(__file__, found)
 
 
 if __name__ == "__main__":

@@ -12,25 +12,22 @@ process; each counts by the best of several rounds, in process time.
 from __future__ import annotations
 
 import copy
-import json
 import platform
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import peft
 import torch
 import transformers
+from _baseline import show
 from torch import Tensor
 from torch.nn import functional as F
 
 from thinkrec.model.adapters import AdapterBank, install, peft_key
 from thinkrec.train.optimizer import SlotAdamW
 
-BASELINE = Path(__file__).parent / "baselines" / "packed.json"
 RANK, ALPHA, TARGETS, LR = 8, 16.0, ("q_proj", "v_proj"), 1e-3
 NUM_ROUNDS = 5
 
@@ -179,10 +176,7 @@ def main() -> None:
     torch.set_num_threads(1)
     versions = {"torch": torch.__version__, "peft": peft.__version__, "python": platform.python_version()}
     found = {"question": "packed experts against one after another", "shapes": [compare(shape) for shape in SHAPES], "versions": versions}
-    text = json.dumps(found, indent=1)
-    print(text)
-    if "--store" in sys.argv[1:]:
-        BASELINE.write_text(text + "\n", encoding="utf-8")
+    show(__file__, found)
 
 
 if __name__ == "__main__":

@@ -15,10 +15,10 @@ import os
 import sys
 import tempfile
 import time
-from pathlib import Path
 from typing import Any
 
 import torch
+from _baseline import show
 
 from thinkrec import config as config_room
 from thinkrec import pipeline
@@ -30,7 +30,6 @@ from thinkrec.train.experts import expert_key
 from thinkrec.train.fleet import Pack
 from thinkrec.train.group import STAGE, Group
 
-BASELINE = Path(__file__).parent / "baselines" / "switching.json"
 GOAL = 0.05
 NUM_EXPERTS = 4
 RUN: dict[str, Any] = {
@@ -105,12 +104,9 @@ def main() -> None:
     """Print, and with --store keep, the shares; says so when the goal is missed, which a short expert on a slow disk may."""
     with tempfile.TemporaryDirectory() as folder:
         found = measure(folder)
-    text = json.dumps(found, indent=1)
-    print(text)
+    show(__file__, found)
     if found["share"] > GOAL:
         print(f"the goal of {GOAL} is missed", file=sys.stderr)
-    if "--store" in sys.argv[1:]:
-        BASELINE.write_text(text + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -9,22 +9,19 @@ process time, so all threads count. The loop costs milliseconds a user: above 2,
 
 from __future__ import annotations
 
-import json
 import math
 import platform
-import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import polars as pl
 import sklearn
+from _baseline import show
 from sklearn.metrics import roc_auc_score
 
 from thinkrec.evaluate.ranking import user_auc
 
-BASELINE = Path(__file__).parent / "baselines" / "uauc.json"
 SIZES = (100_000, 300_000, 1_000_000)
 ROWS_PER_USER = 20
 MOST_LOOPED = 2_000
@@ -109,10 +106,7 @@ def main() -> None:
         "sizes": [compare(size) for size in SIZES],
         "versions": versions,
     }
-    text = json.dumps(found, indent=1)
-    print(text)
-    if "--store" in sys.argv[1:]:
-        BASELINE.write_text(text + "\n", encoding="utf-8")
+    show(__file__, found)
 
 
 if __name__ == "__main__":

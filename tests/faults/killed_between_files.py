@@ -8,13 +8,12 @@ import sys
 from functools import partial
 from pathlib import Path
 
-import deepspeed  # noqa: F401 - imported once, for all the copies of this process
 from boundaries import Boundaries, free_port, in_child
 from safetensors.torch import load_file
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "integration"))
 import torch
-import two_ranks
+import two_ranks  # and with it the engines, once, for all the copies of this process
 
 NUM_STEPS = 17  # checkpoints at 5, 10 and 15; the third removes the first
 

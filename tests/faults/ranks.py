@@ -84,11 +84,8 @@ def serve() -> None:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # the engines write what they like
     sys.path.insert(0, str(ROOT / "tests/integration"))
-    import deepspeed  # noqa: F401 - once, for all that are forked
     import schedule
-    import torch  # noqa: F401
-    import transformers  # noqa: F401
-    import two_ranks
+    import two_ranks  # and with it the engines, once, for all that are forked
     from boundaries import free_port
 
     def rank(number: int, port: int, arguments: list[str], num_ranks: int, plan: str | None) -> None:

@@ -11,39 +11,20 @@ import time
 from pathlib import Path
 
 import pytest
+from tiny import write_run_file
 
 ROOT = Path(__file__).parents[2]
 pytestmark = [pytest.mark.long, pytest.mark.cluster, pytest.mark.timeout(1200)]
 DEADLINE_S = 500
 
-RUN_FILE = """
-[data]
-num_buckets = 2
-[data.world]
-num_users = 60
-num_items = 60
-interactions_per_user = 16
-[encoder]
-num_epochs = 3
-[keywords]
-source = "categories"
-[traces]
-enabled = false
-[base.nano]
-num_epochs = 1
-[prompt]
-history_length = 4
-[train]
-num_groups = 1
-checkpoint_every = 20
-[train.global_adapter]
-max_steps = 3
-[train.experts]
-max_steps = 120
-[evaluate]
-num_bootstrap = 50
-num_explanations = 1
-"""
+SETTINGS = {
+    "prompt.slots": "none",
+    "traces.enabled": False,
+    "train.num_groups": 1,
+    "train.checkpoint_every": 20,
+    "train.experts.max_steps": 120,
+    "evaluate.num_explanations": 1,
+}
 
 
 def start(folder: Path) -> subprocess.Popen[bytes]:
@@ -54,7 +35,7 @@ def start(folder: Path) -> subprocess.Popen[bytes]:
 
 
 def test_a_killed_run_goes_on_and_keeps_its_experts(tmp_path):
-    (tmp_path / "run.toml").write_text(RUN_FILE)
+    write_run_file(tmp_path / "run.toml", SETTINGS)
     driver = start(tmp_path)
     deadline = time.monotonic() + DEADLINE_S
     while not (first := list(tmp_path.glob("run/expert/*/manifest.json"))) and driver.poll() is None and time.monotonic() < deadline:

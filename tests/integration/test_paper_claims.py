@@ -24,11 +24,11 @@ WORLD = {"num_users": 800, "interactions_per_user": 40, "num_items": 240, "annot
 
 @pytest.fixture(scope="module")
 def run_world(ray_cluster, tmp_path_factory):
-    """run_world(num_logics, keywords) runs ingest to score once and returns the artefacts."""
+    """run_world(num_logics, keywords, num_epochs of the experts) runs ingest to score once and returns the artefacts."""
     root = tmp_path_factory.mktemp("claims")
 
     @cache
-    def run(num_logics: int, keywords: str) -> dict[str, Artefact]:
+    def run(num_logics: int, keywords: str, num_epochs: float = 2) -> dict[str, Artefact]:
         tree: dict[str, Any] = {
             "run": {"dir": str(root / "run")},
             "data": {"world": {**WORLD, "num_logics": num_logics, "keywords": keywords}},
@@ -38,7 +38,7 @@ def run_world(ray_cluster, tmp_path_factory):
             "cluster": {"num_clusters": 2, "temperature": 1.0},
             "prompt": {"titles": False, "priors": False, "history_length": 4},
             "base": {"nano": {"num_epochs": 3, "batch_size": 16, "lr": 2e-3, "window": 12}},
-            "train": {"global_adapter": {"lr": 2e-3}, "experts": {"lr": 2e-3, "num_epochs": 3}},
+            "train": {"ds_config": "nano", "global_adapter": {"lr": 2e-3}, "experts": {"lr": 2e-3, "num_epochs": num_epochs}},
             "evaluate": {"num_explanations": 1},
         }
         return pipeline.run(config_room.parse(tree), lambda event, **fields: None, until="score")
@@ -84,7 +84,8 @@ def test_fusion_beats_hard_routing_for_mixed_users(run_world):
 def test_shuffled_keywords_remove_the_keyword_gain(run_world):
     """On items never seen in train only keywords can tell anything."""
     cold = scored(run_world(1, "true")).filter(~pl.col("item_seen")).sort("row")
-    shuffled = scored(run_world(1, "shuffled")).filter(~pl.col("item_seen")).sort("row")
+    # The claim is about the global adapter: experts of a few steps are enough to go on to the scores.
+    shuffled = scored(run_world(1, "shuffled", 0.01)).filter(~pl.col("item_seen")).sort("row")
     assert cold["row"].equals(shuffled["row"])  # the control moves texts, not rows or labels
     both = cold.with_columns(shuffled=shuffled["global"])
     # Within users: how generous a user is shows in the history, whatever the keywords.

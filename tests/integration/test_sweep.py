@@ -8,14 +8,13 @@ from typing import Any
 
 import polars as pl
 import pytest
-from tiny import TINY
+from tiny import TINY, write_run_file
 
 from thinkrec.evaluate.scoreboard import difference_rows, measure
 from thinkrec.store import Store
 from thinkrec.sweep import run as run_room
 from thinkrec.sweep import trials
 from thinkrec.sweep.graph import places
-from thinkrec.toml_tree import flat
 
 pytestmark = [pytest.mark.long, pytest.mark.cluster, pytest.mark.timeout(1800)]
 
@@ -45,8 +44,7 @@ class Swept:
     """One sweep on the engines, what it said, and where it lies."""
 
     def __init__(self, root: Path) -> None:
-        lines = [f"{key} = {json.dumps(value)}" for key, value in flat(TINY).items()]
-        (root / "run.toml").write_text("\n".join(lines))
+        write_run_file(root / "run.toml")
         (root / "sweep.toml").write_text(f'dir = "{root / "swept"}"\n{TRIALS}')
         self.root = root / "swept"
         self.sweep = trials.load(root / "sweep.toml")

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
+
+from thinkrec.toml_tree import flat
 
 TINY: dict[str, Any] = {
     "data": {"num_buckets": 2, "world": {"num_users": 60, "num_items": 60, "interactions_per_user": 16, "annotated_share": 0.5}},
@@ -19,3 +23,9 @@ TINY: dict[str, Any] = {
     "faults": {"unknown": 0, "worker_lost": 0},
     "evaluate": {"num_bootstrap": 50, "num_explanations": 3},
 }
+
+
+def write_run_file(path: Path, settings: dict[str, Any] | None = None) -> None:
+    """The tiny world as a run file, with these settings ({"train.num_groups": 1}) in place of its own."""
+    lines = [f"{key} = {json.dumps(value)}" for key, value in (flat(TINY) | (settings or {})).items()]
+    path.write_text("\n".join(lines), encoding="utf-8")

@@ -7,24 +7,24 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import deepspeed
+import numpy as np
 import torch
+from safetensors.torch import save_file
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from thinkrec.model.adapters import install
+from thinkrec.model.batch import Row, collate
+from thinkrec.model.prompt import Prompt
+from thinkrec.model.recommender import Recommender
+from thinkrec.train import loop, zero
+from thinkrec.train.checkpoint import Checkpoints
+from thinkrec.train.order import Order, micro_batches
+from thinkrec.train.watchdog import Watchdog
 
 
 def main(folder: str) -> None:
     """Arguments: folder, DeepSpeed file, steps, and then, if given, the watchdog's window and the patience with the storage."""
-    import deepspeed
-    import numpy as np
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    from thinkrec.model.adapters import install
-    from thinkrec.model.batch import Row, collate
-    from thinkrec.model.prompt import Prompt
-    from thinkrec.model.recommender import Recommender
-    from thinkrec.train import loop, zero
-    from thinkrec.train.checkpoint import Checkpoints
-    from thinkrec.train.order import Order, micro_batches
-    from thinkrec.train.watchdog import Watchdog
-
     torch.set_num_threads(1)
     zero.skip_compiling()
     deepspeed.init_distributed("gloo", verbose=False)
@@ -62,8 +62,6 @@ def main(folder: str) -> None:
     with Watchdog(f"{folder}/hang", hang_s).watch(rank) as beat:
         [(_, state)] = loop.run(engine, [learner], feed, loop.fresh(initial), seed=1, checkpoint_every=5, beat=beat)
     if rank == 0:
-        from safetensors.torch import save_file
-
         save_file({name: parts[0].contiguous() for name, parts in state.items()}, f"{folder}/weights.safetensors")
     Path(folder, f"rank{rank}.json").write_text(json.dumps({"held": held, "num_weights": num_weights}), encoding="utf-8")
     torch.distributed.barrier()

@@ -6,6 +6,7 @@ The JSON in ds_configs/ is plain DeepSpeed and belongs to the user; thinkrec own
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -76,13 +77,15 @@ def initialise(
 def skip_compiling() -> None:
     """Keep DeepSpeed from compiling, on a CPU, an op that only inference uses: 30 s, and a need for ninja and gcc.
 
-    Call it before anything of DeepSpeed sets up communication, loading a partitioned base included.
+    Nor is an optimizer that nobody asked for to load the whole of PyTorch's compiler. Call it before anything of DeepSpeed sets up
+    communication, loading a partitioned base included.
     """
     import deepspeed.ops
     import torch
 
     if not torch.cuda.is_available():
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+        os.environ["TORCHDYNAMO_DISABLE"] = "1"
 
 
 def set_rates(engine: Any, rates: Sequence[float]) -> None:
