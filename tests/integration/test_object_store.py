@@ -24,6 +24,19 @@ from thinkrec.store import Store, fingerprint
 moto = pytest.importorskip("moto.server")
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}
 NUM_ROWS = 120
+LAKE = """
+import sys
+from thinkrec import config
+from thinkrec.config import DataSection
+from thinkrec.data.readers import named
+from thinkrec.data.readers.tables import collect
+from thinkrec.ops.session import ray_session
+
+with ray_session(config.parse({"ray": {"num_cpus": 4}})):
+    for source, path in zip(("parquet", "delta", "iceberg"), sys.argv[1:]):
+        tables = collect(named.read_table(DataSection(source=source, path=path, items_path=path, columns={"title": "user_id"})))
+        print(source, tables.interactions.num_rows, tables.items.num_rows)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +121,24 @@ def test_readers_read_from_a_bucket(bucket):
     assert collect(named.read_text(settings)).interactions["ts"].to_pylist() == [1_600_000_000_000]
     with pytest.raises(MissingFileError):
         named.read_text(settings.model_copy(update={"path": f"{bucket}/nowhere.csv"}))
+
+
+@pytest.mark.cluster
+def test_workers_read_tables_from_a_bucket(bucket, endpoint, tmp_path):
+    deltalake, sql = pytest.importorskip("deltalake"), pytest.importorskip("pyiceberg.catalog.sql")
+    log = pa.table({"user_id": ["a", "b"], "item_id": ["x", "y"], "timestamp": [1_600_000_000, 1_600_000_001], "rating": [5.0, 1.0]})
+    put(f"{bucket}/log.parquet", log)
+    plain_http = {"AWS_ALLOW_HTTP": "true", "AWS_S3_ALLOW_UNSAFE_RENAME": "true"}
+    deltalake.write_deltalake(f"{bucket}/delta", log, storage_options=plain_http)
+    given = {"s3.endpoint": endpoint["AWS_ENDPOINT_URL"], "s3.region": endpoint["AWS_DEFAULT_REGION"]}
+    catalog = sql.SqlCatalog("local", uri=f"sqlite:///{tmp_path}/catalog.db", warehouse=f"{bucket}/iceberg", **given)
+    catalog.create_namespace("space")
+    table = catalog.create_table("space.log", log.schema)
+    table.append(log)
+    paths = (f"{bucket}/log.parquet", f"{bucket}/delta", table.metadata_location)
+    environment = {**os.environ, **endpoint, **plain_http}
+    done = subprocess.run([sys.executable, "-c", LAKE, *paths], env=environment, capture_output=True, text=True, timeout=300)
+    assert done.stdout.splitlines() == ["parquet 2 2", "delta 2 2", "iceberg 2 2"], done.stderr
 
 
 def test_the_fingerprint_of_a_bucket_sees_a_changed_file(bucket, make_config):

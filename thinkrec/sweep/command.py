@@ -30,10 +30,11 @@ def sweep(
         return
     from thinkrec.evaluate.report.comparison import conclusions
     from thinkrec.evaluate.report.table import text_table
+    from thinkrec.ops.interrupt import interruptible
     from thinkrec.ops.progress import Progress
     from thinkrec.sweep.run import run
 
-    with Progress(read.settings.dir) as say:
+    with interruptible(), Progress(read.settings.dir) as say:
         compared = run(read, say, _session)
     found = json.loads(compared.path("comparison.json").read_text(encoding="utf-8"))
     typer.echo("\n".join([*conclusions(found), "", text_table(found)]))
@@ -45,12 +46,13 @@ def baselines(file: RunFile, overrides: Overrides = None) -> None:
     """Judge every baseline on the test rows: counted rates, a logistic, MF, LightGCN, SASRec. Trains no language model."""
     from thinkrec import config
     from thinkrec.evaluate.report.table import text_table
+    from thinkrec.ops.interrupt import interruptible
     from thinkrec.ops.progress import Progress
     from thinkrec.ops.session import ray_session
     from thinkrec.sweep import baseline_table
 
     settings = config.load(file, overrides or ())
-    with Progress(settings.run.dir) as say:
+    with interruptible(), Progress(settings.run.dir) as say:
         found = baseline_table.run(settings, say, ray_session)
     typer.echo(text_table(found))
     typer.echo(f"baselines: {settings.run.dir}/baselines.json")

@@ -30,18 +30,24 @@ class Kind(Enum):
 
 def parquet(uri: str, names: Collection[str] = ()) -> Iterator[pa.Table]:
     """A Parquet file, or every .parquet file below a folder in order of name, in batches; of the columns `names` those that are there."""
+    system, files = parquet_files(uri)
+    try:
+        yield from _batches(ds.dataset(files, format="parquet", filesystem=system), names)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OSError) as error:
+        raise DataError(f"this cannot be read as Parquet: {error}", uri, "write it again, all files with one schema") from None
+
+
+def parquet_files(uri: str) -> tuple[Any, list[str]]:
+    """The file system of an address, and its one file or every .parquet file below the folder, in order of name."""
     system, base, info = look(uri)
     below = system.get_file_info(fs.FileSelector(base, recursive=True)) if info.type == fs.FileType.Directory else [info]
     files = sorted(entry.path for entry in below if entry.is_file and (entry.path == base or entry.path.endswith(".parquet")))
     if not files:
         raise MissingFileError("no Parquet file is there", uri, "check data.path")
-    try:
-        yield from batches(ds.dataset(files, format="parquet", filesystem=system), names)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, OSError) as error:
-        raise DataError(f"this cannot be read as Parquet: {error}", uri, "write it again, all files with one schema") from None
+    return system, files
 
 
-def batches(dataset: Any, names: Collection[str] = ()) -> Iterator[pa.Table]:
+def _batches(dataset: Any, names: Collection[str]) -> Iterator[pa.Table]:
     """The rows of a pyarrow dataset of Parquet files in order; an empty table first, for its columns."""
     wanted = [name for name in dataset.schema.names if name in names] if names else dataset.schema.names
     yield dataset.schema.empty_table().select(wanted)

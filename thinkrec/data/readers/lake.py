@@ -1,26 +1,49 @@
-"""Delta Lake and Iceberg tables through deltalake and pyiceberg, which are extras: thinkrec[delta], thinkrec[iceberg].
+"""Parquet files, Delta and Iceberg tables through Ray Data: the cluster's workers read them, the driver holds one batch at a time.
 
-An Iceberg table is named by its metadata file (`table.metadata_location`): that is one snapshot for good, and needs no catalog and no
-secret. A Delta table is named by its folder and read at its newest version. Both take their store's credentials from the environment.
-Neither has an order of rows: `row` follows the order of files, and so do ties of time.
+Every node must see the files. Delta and Iceberg need the extras thinkrec[delta] and thinkrec[iceberg]. An Iceberg table is named by its
+metadata file (`table.metadata_location`): that is one snapshot for good, and needs no catalog and no secret. A Delta table is named by its
+folder and read at its newest version. Both take their store's credentials from the environment. Neither has an order of rows: `row`, and
+with it ties of time, follows Delta's own list of files, and Iceberg's files from the largest to the smallest; the cluster changes neither.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Iterator
+from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pyarrow as pa
+import pyarrow.dataset as ds
 
-from thinkrec.data.readers.columns import batches
+from thinkrec.data.readers.columns import BATCH_ROWS, parquet_files
 from thinkrec.errors import ConfigError, DataError
+
+
+def parquet(path: str, names: Collection[str]) -> Iterator[pa.Table]:
+    """A Parquet file, or every .parquet file below a folder in order of name, in batches; of the columns `names` those that are there."""
+    from ray.data import read_parquet
+
+    system, files = parquet_files(_absolute(path))
+    try:
+        schema = ds.dataset(files, format="parquet", filesystem=system).schema
+        yield (first := _no_rows(schema, names))
+        rows = read_parquet(files, filesystem=system, schema=schema, partitioning=None, file_extensions=None)
+        yield from _batches(rows, first.column_names)
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"this cannot be read as Parquet: {error}", path, "write it again, all files with one schema") from None
 
 
 def delta(path: str, names: Collection[str]) -> Iterator[pa.Table]:
     """The rows of the Delta table in this folder, in batches, of the columns `names` those that are there."""
     deltalake = _extra("deltalake", "delta")
+    from ray.data import read_delta
+
     try:
-        yield from batches(deltalake.DeltaTable(path).to_pyarrow_dataset(), names)
+        table = deltalake.DeltaTable(_absolute(path))
+        yield (first := _no_rows(table.to_pyarrow_dataset().schema, names))
+        yield from _batches(read_delta(_absolute(path), version=table.version()), first.column_names)
     except (deltalake.exceptions.DeltaError, OSError, pa.ArrowException) as error:
         raise DataError(f"this cannot be read as a Delta table: {error}", path, "name the folder that holds _delta_log") from None
 
@@ -29,18 +52,49 @@ def iceberg(path: str, names: Collection[str]) -> Iterator[pa.Table]:
     """The rows of the Iceberg snapshot of this metadata file, in batches, of the columns `names` those that are there."""
     _extra("pyiceberg", "iceberg")
     from pyiceberg.exceptions import NoSuchTableError, ValidationError
-    from pyiceberg.table import StaticTable
+    from ray.data import read_iceberg
 
     try:
-        table = StaticTable.from_metadata(path)
-        wanted = [field.name for field in table.schema().fields if field.name in names]
-        reader = table.scan(selected_fields=tuple(wanted)).to_arrow_batch_reader()
-        yield reader.schema.empty_table()
-        for batch in reader:
-            yield pa.Table.from_batches([batch])
+        table = Snapshot().load_table(path)
+        yield (first := _no_rows(table.schema().as_arrow(), names))
+        if num_files := len(list(table.scan().plan_files())):
+            catalog = {"py-catalog-impl": f"{__name__}.{Snapshot.__name__}"}
+            rows = read_iceberg(table_identifier=path, catalog_kwargs=catalog, override_num_blocks=num_files)
+            yield from _batches(rows, first.column_names)
     except (ValidationError, NoSuchTableError, ValueError, OSError, pa.ArrowException) as error:
         what = f"this cannot be read as an Iceberg table: {error}"
         raise DataError(what, path, "name the table's metadata file, NUMBER-ID.metadata.json") from None
+
+
+class Snapshot:
+    """The catalog that Ray Data asks for a table: it knows every table by the address of its metadata file."""
+
+    def __init__(self, name: str = "", **properties: str) -> None:
+        """What pyiceberg gives to every catalog; none of it is needed."""
+
+    def load_table(self, identifier: str) -> Any:
+        from pyiceberg.table import StaticTable
+
+        # pyiceberg does not look at these; without a region it asks Amazon for it.
+        given = {"s3.endpoint": "AWS_ENDPOINT_URL", "s3.region": "AWS_DEFAULT_REGION"}
+        return StaticTable.from_metadata(identifier, {key: value for key, name in given.items() if (value := os.environ.get(name))})
+
+
+def _absolute(path: str) -> str:
+    """An address, or the local path from the root on: workers stand in folders of their own."""
+    return path if "://" in path else str(Path(path).absolute())
+
+
+def _no_rows(schema: pa.Schema, names: Collection[str]) -> pa.Table:
+    """An empty table, so that a missing column is found before anything is read."""
+    return schema.empty_table().select([name for name in schema.names if name in names])
+
+
+def _batches(rows: Any, columns: list[str]) -> Iterator[pa.Table]:
+    rows.context.execution_options.preserve_order = True  # `row` is counted through
+    # Whole blocks stay in the object store and are cut without a copy; batches of a size would be put together here.
+    for block in rows.select_columns(columns).iter_batches(batch_format="pyarrow", batch_size=None):
+        yield from (block.slice(start, BATCH_ROWS) for start in range(0, block.num_rows, BATCH_ROWS))
 
 
 def _extra(module: str, extra: str) -> ModuleType:

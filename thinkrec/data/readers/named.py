@@ -1,6 +1,6 @@
 """The user's own tables: interactions at data.path, items at data.items_path, their columns named in [data.columns].
 
-CSV and JSON lines (a file, or a folder of them in order of name, packed or not); parquet; Delta and Iceberg tables, for which see lake.py.
+CSV and JSON lines (a file, or a folder of them in order of name, packed or not); Parquet, Delta and Iceberg, for which see lake.py.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from thinkrec.config import ColumnsSection, DataSection
 from thinkrec.data.readers import lake
-from thinkrec.data.readers.columns import Kind, parquet, take
+from thinkrec.data.readers.columns import Kind, take
 from thinkrec.data.readers.files import ending_in
 from thinkrec.data.readers.tables import Batch, Source
 from thinkrec.data.readers.text import delimited, json_columns, need
@@ -32,6 +32,7 @@ KINDS = {
     "text": Kind.TEXT,
     "categories": Kind.WORDS,
 }
+OPENERS = {"parquet": lake.parquet, "delta": lake.delta, "iceberg": lake.iceberg}
 
 
 def read_text(settings: DataSection) -> Source:
@@ -40,9 +41,8 @@ def read_text(settings: DataSection) -> Source:
 
 
 def read_table(settings: DataSection) -> Source:
-    """source = "parquet", "delta" or "iceberg"."""
-    openers: dict[str, Callable[[str, list[str]], Iterator[pa.Table]]] = {"parquet": parquet, "delta": lake.delta, "iceberg": lake.iceberg}
-    return _source(settings, lambda path, names: _table(openers[settings.source](path, list(names.values())), names, path))
+    """source = "parquet", "delta" or "iceberg"; Ray must run."""
+    return _source(settings, lambda path, names: _table(OPENERS[settings.source](path, list(names.values())), names, path))
 
 
 def to_items(batches: Iterator[Batch], source: str, columns: ColumnsSection, separator: str) -> Iterator[Batch]:

@@ -1,12 +1,10 @@
-"""Tables whose columns the run file names: CSV, JSON lines, parquet, Delta and Iceberg hold the same rows and read the same."""
+"""Tables whose columns the run file names, in CSV and JSON lines; those that Ray Data reads are in tests/integration/test_lake.py."""
 
 import gzip
 import json
-from datetime import UTC, datetime
 
 import pyarrow as pa
 import pyarrow.csv as pacsv
-import pyarrow.parquet as pq
 import pytest
 
 from thinkrec.config import DataSection
@@ -41,30 +39,7 @@ def write_jsonl(folder, name, table):
     return folder / f"{name}.jsonl.gz"
 
 
-def write_parquet(folder, name, table):
-    pq.write_table(table, folder / f"{name}.parquet")
-    return folder / f"{name}.parquet"
-
-
-def write_delta(folder, name, table):
-    deltalake = pytest.importorskip("deltalake")
-    deltalake.write_deltalake(str(folder / name), table.slice(0, 1))
-    deltalake.write_deltalake(str(folder / name), table.slice(1), mode="append")
-    return folder / name
-
-
-def write_iceberg(folder, name, table):
-    pytest.importorskip("pyiceberg")
-    from pyiceberg.catalog.sql import SqlCatalog
-
-    catalog = SqlCatalog("local", uri=f"sqlite:///{folder}/{name}.db", warehouse=f"file://{folder}")
-    catalog.create_namespace("space")
-    made = catalog.create_table(f"space.{name}", table.schema)
-    made.append(table)
-    return made.metadata_location
-
-
-WRITERS = {"csv": write_csv, "jsonl": write_jsonl, "parquet": write_parquet, "delta": write_delta, "iceberg": write_iceberg}
+WRITERS = {"csv": write_csv, "jsonl": write_jsonl}
 
 
 def section(source, path, items_path, **settings):
@@ -72,38 +47,22 @@ def section(source, path, items_path, **settings):
 
 
 def read(settings):
-    return collect(named.read_text(settings) if settings.source in ("csv", "jsonl") else named.read_table(settings))
+    return collect(named.read_text(settings))
 
 
 @pytest.mark.parametrize("source", WRITERS)
 def test_every_form_reads_the_same(tmp_path, source):
     write = WRITERS[source]
     tables = read(section(source, write(tmp_path, "log", LOG), write(tmp_path, "items", ITEMS)))
-    rows = sorted(tables.interactions.select(list(EXPECTED[0])).to_pylist(), key=lambda row: row["user_id"])
-    if source == "delta":  # a later commit's file is read first: only (user_id, ts, row) is an order
-        rows = [row | {"row": n} for n, row in enumerate(rows)]
-    assert rows == EXPECTED
-    assert sorted(tables.items.to_pylist(), key=lambda item: item["item_id"]) == EXPECTED_ITEMS
+    assert tables.interactions.select(list(EXPECTED[0])).to_pylist() == EXPECTED
+    assert tables.items.to_pylist() == EXPECTED_ITEMS
     assert tables.notes[0].endswith("times are read as seconds")
 
 
-@pytest.mark.parametrize("source", ["csv", "parquet", "delta", "iceberg"])
-def test_a_missing_column_is_named_with_those_that_are_there(tmp_path, source):
-    write = WRITERS[source]
-    settings = section(source, write(tmp_path, "log", LOG), write(tmp_path, "items", ITEMS), columns=COLUMNS | {"ts": "at"})
+def test_a_missing_column_is_named_with_those_that_are_there(tmp_path):
+    settings = section("csv", write_csv(tmp_path, "log", LOG), write_csv(tmp_path, "items", ITEMS), columns=COLUMNS | {"ts": "at"})
     with pytest.raises(DataError, match="'at' is missing; there are"):
         read(settings)
-
-
-@pytest.mark.parametrize("source", ["parquet", "delta", "iceberg"])
-def test_what_is_no_table_is_refused(tmp_path, source):
-    (tmp_path / "log").mkdir()
-    (tmp_path / "items").write_text("{}")
-    with pytest.raises((DataError, MissingFileError)) as caught:
-        read(section(source, tmp_path / "log", tmp_path / "items"))
-    assert caught.value.exit_code == 2
-    with pytest.raises(DataError):
-        read(section(source, tmp_path / "items", tmp_path / "items"))
 
 
 @pytest.mark.parametrize(
@@ -133,12 +92,6 @@ def test_times_that_are_none_stop_the_run(tmp_path):
         read(section("csv", tmp_path / "log.csv", write_csv(tmp_path, "items", ITEMS)))
 
 
-def test_timestamps_of_parquet_need_no_unit(tmp_path):
-    log = LOG.set_column(2, "when", pa.array([datetime.fromtimestamp(SECONDS + n, UTC) for n in range(2)], pa.timestamp("us", "UTC")))
-    tables = read(section("parquet", write_parquet(tmp_path, "log", log), write_parquet(tmp_path, "items", ITEMS)))
-    assert tables.interactions["ts"].to_pylist() == [SECONDS * 1000, SECONDS * 1000 + 1000]
-
-
 def test_a_folder_of_files_is_one_log_in_order_of_name(tmp_path):
     (tmp_path / "log").mkdir()
     for name, user in (("b.csv", "second"), ("a.csv", "first")):
@@ -166,12 +119,6 @@ def test_a_label_is_a_whole_number_or_its_row_is_refused(tmp_path, label, good):
     assert tables.interactions.num_rows == good
     assert tables.interactions["row"].to_pylist() == [0] * good  # the file's own column `row` is not ours
     assert tables.quarantine["reason"].to_pylist() == ["label cannot be read as 0 or 1"] * (not good)
-
-
-def test_times_that_are_null_in_every_row_are_left_to_validation(tmp_path):
-    log = LOG.set_column(2, "when", pa.nulls(2, pa.int64()))
-    tables = read(section("parquet", write_parquet(tmp_path, "log", log), write_parquet(tmp_path, "items", ITEMS)))
-    assert tables.interactions["ts"].to_pylist() == [None, None]
 
 
 def test_a_quote_that_is_never_closed_stops_the_run(tmp_path):
