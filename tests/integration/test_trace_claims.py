@@ -1,14 +1,14 @@
-"""What traces are worth in the planted world, on the real line: faithful ones teach, and those of strangers do not.
+"""What traces are worth in the planted world, on the real line: faithful ones teach; post-hoc ones and those of strangers do not.
 
 Every user has a taste of their own, so a row can only be judged by what its prompt shows: how often its keyword was liked before. The base
 can say such counts (it was taught analyses written by rule) and knows no verdict (its labels were coins). Adapters then learn from the same
-few labels: without traces, with analyses that hold, and with those of other rows. Where there are traces the model thinks before its
-verdict; labels alone teach it none, so it is asked at once. Seeds are fixed; every figure is a paired difference on the same test rows with
-its 95 % user-bootstrap interval.
+few labels: without traces, with analyses that hold, with the answer put into other words, and with analyses of other rows. Where there are
+traces the model thinks before its verdict; labels alone teach it none, so it is asked at once. Seeds are fixed; every figure is a paired
+difference on the same test rows with its 95 % user-bootstrap interval.
 
-What this does not show: that analyses argued from the answer teach nothing. Over a base that counts well they do, for the numbers they
-invent are the label, said where the base has just counted. Nor does every seed's adapter come to count: one world of
-three gained next to nothing.
+What this does not show: that analyses whose numbers are invented to fit the answer teach nothing. Over a base that counts well they do
+(+.26), for it goes on to count; quality.py refuses them. Nor does every seed's adapter come to count: one world of three gained next to
+nothing.
 """
 
 from __future__ import annotations
@@ -76,13 +76,16 @@ def quiet(event: str, **fields: Any) -> None:
     """No voice."""
 
 
-def told(config: Config, artefacts: dict[str, Artefact], shuffled: bool) -> list[tuple[int, str]]:
-    """(row, text) of every train row with a history; shuffled, each has the text of another."""
+def told(config: Config, artefacts: dict[str, Artefact]) -> dict[str, list[tuple[int, str]]]:
+    """(row, text) of every train row with a history: an analysis that holds, the answer in other words, the analysis of another row."""
     tables = load_tables(config, Places({name: artefact.uri for name, artefact in artefacts.items()}))
-    positions = askable(tables.interactions)
-    texts = [write_lesson(read_prompt(tables, int(at))[1]) for at in positions]
-    rows = tables.interactions.row[positions].tolist()
-    return list(zip(rows, np.random.default_rng(0).permutation(texts).tolist() if shuffled else texts, strict=True))
+    data, positions = tables.interactions, askable(tables.interactions)
+    facts = [read_prompt(tables, int(at))[1] for at in positions]
+    held = [write_lesson(one) for one in facts]
+    stances = ["liked" if label else "disliked" for label in data.label[positions]]
+    post_hoc = [f"{stance} with {', '.join(one.keywords)}." for stance, one in zip(stances, facts, strict=True)]
+    texts = {"held": held, "post_hoc": post_hoc, "shuffled": np.random.default_rng(0).permutation(held).tolist()}
+    return {name: list(zip(data.row[positions].tolist(), one, strict=True)) for name, one in texts.items()}
 
 
 def write_traces(store: Store, name: str, rows: list[tuple[int, str]]) -> Artefact:
@@ -136,8 +139,8 @@ def scored(ray_cluster, tmp_path_factory) -> pl.DataFrame:
     table = scores(found, "direct", "labels")
 
     taught = config.model_copy(update={"traces": config.traces.model_copy(update={"enabled": True})})
-    for name in ("held", "shuffled"):
-        made = learn(taught, found, name, told(config, found, shuffled=name == "shuffled"))
+    for name, rows in told(config, found).items():
+        made = learn(taught, found, name, rows)
         table = table.join(scores(made, "global", name).select("row", name), on="row")
         if name == "held":
             table = table.join(scores(made, "direct", "direct").select("row", "direct"), on="row")
@@ -150,6 +153,11 @@ def test_faithful_traces_raise_auc_over_labels_alone(scored):
 
 def test_the_gain_comes_from_thinking(scored):
     assert difference(scored, "held", "direct").low > 0.02
+
+
+def test_traces_written_from_the_answer_do_not(scored):
+    assert difference(scored, "post_hoc", "labels").low <= 0
+    assert difference(scored, "held", "post_hoc").low > 0.02
 
 
 def test_traces_of_other_rows_do_not(scored):
