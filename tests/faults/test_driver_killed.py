@@ -20,7 +20,9 @@ DEADLINE_S = 500
 SETTINGS = {
     "prompt.slots": "none",
     "traces.enabled": False,
+    "train.num_workers": 1,
     "train.num_groups": 1,
+    "train.ds_config": "nano",
     "train.checkpoint_every": 20,
     "train.experts.max_steps": 120,
     "evaluate.num_explanations": 1,
