@@ -106,6 +106,8 @@ def test_every_trial_has_its_own_report_and_adapters(swept):
     assert sorted(path.name for path in (made.root / "trials").iterdir()) == sorted(row["name"] for row in found["trials"])
     for name, adapters in (("experts_1", ["global"]), ("experts_2", ["expert-0", "expert-1", "global"])):
         assert sorted(path.name for path in (made.root / "trials" / name / "adapters").iterdir()) == adapters
+    alone = Store(made.sweep.settings.dir).find(*places(made.sweep.trials)["experts_1"]["score"])
+    assert [file.name for file in alone.path("scores").iterdir()] == ["global.parquet"]  # one adapter: nothing to fuse
     reports = {name: json.loads((made.root / "trials" / name / "report.json").read_text()) for name in ("experts_1", "experts_2")}
     assert [len(report["portraits"]) for report in reports.values()] == [1, 2]
 
