@@ -33,7 +33,7 @@ from thinkrec.model.lessons import write_lesson
 from thinkrec.model.tables import Places, load_tables
 from thinkrec.store import Artefact, Store
 
-pytestmark = [pytest.mark.long, pytest.mark.cluster, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.long, pytest.mark.cluster, pytest.mark.timeout(1800)]
 
 WORLD = {
     "num_users": 300,
