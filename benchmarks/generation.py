@@ -1,13 +1,13 @@
 """How much of an engine's speed does the driver of generation let through, and how many accepted traces a second come of it?
 
 The engine is a mock behind a real server of its own process: so many slots, each some milliseconds a token, lengths after Zipf, all seeded
-by the prompt. So the ideal is known: slots / seconds a token. On the same server, one after the other, with equal connections, in about six
-minutes:
+by the prompt. So the ideal is known: slots / seconds a token. On the same server, one after the other, with equal connections, in a quarter
+of an hour:
 
   driver      `stream`: Ray Data, the http engine, guard and ledger (shards synced to disk)
   asyncio     a plain loop over a semaphore that keeps answers in memory and commits nothing
   datatrove   InferenceRunner with checkpoints, the runner people would take instead (pip install 'datatrove[inference]')
-  traces      the driver again over half as many rows, with the dialogue of the trace stage: wrong verdicts are asked again
+  traces      the driver again over a third as many rows, with the dialogue of the trace stage: wrong verdicts are asked again
 
 All must bring the same text for each prompt before a ratio is printed. Starting Ray is not timed; what the arm itself needs, from the first
 row handed over to the last answer at hand, is; `start_s` of it passed before the server saw a request.
@@ -55,7 +55,7 @@ from thinkrec.model.lessons import write_lesson
 from thinkrec.ops.session import ray_session
 from thinkrec.store import Store
 
-NUM_ROWS, NUM_SLOTS, NUM_PARALLEL, TOKEN_S, MAX_TOKENS, EXPONENT = 10_000, 32, 48, 0.02, 400, 0.9
+NUM_ROWS, NUM_SLOTS, NUM_PARALLEL, TOKEN_S, MAX_TOKENS, EXPONENT = 30_000, 32, 48, 0.02, 400, 0.9
 SHARD_ROWS = 256
 RIGHT_SHARE = 0.6  # of the verdicts
 GOAL = 0.95
@@ -221,7 +221,7 @@ def main() -> None:
     with serving() as url, ray_session(config_room.parse({"ray": {"num_cpus": 4}})):
         timed(driver, url, prompts[:64])  # the first actor imports what every later one finds in the page cache
         found = {name: timed(arm, url, prompts) for name, arm in arms.items()}
-        num_accepted, told = timed(traces, url, prompts[: NUM_ROWS // 2])
+        num_accepted, told = timed(traces, url, prompts[: NUM_ROWS // 3])
     expected = {prompt: text_of(prompt, 0) for prompt in prompts}
     for name, (brought, _) in found.items():
         if name != "driver":  # its requests carry the seed of their own parameters, which is 0, too

@@ -82,8 +82,8 @@ class EngineSection(Section):
 
     @property
     def num_shards_at_once(self) -> int:
-        """Shards one actor answers side by side: with a server the long answers of one shard would leave its other slots idle."""
-        return 4 if self.kind == "http" else 1
+        """Shards one actor answers side by side, so that the long answers of one leave no slot idle; `hf` decodes one batch at a time."""
+        return 1 if self.kind == "hf" else 4
 
 
 class KeywordsSection(Section):

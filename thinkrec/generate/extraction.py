@@ -11,7 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from thinkrec.config import KeywordsSection
+from thinkrec.config import Config, KeywordsSection
 from thinkrec.data.wordnet.table import WordNet
 from thinkrec.model.phrases import normal, occurs, words
 
@@ -24,6 +24,11 @@ MIN_LETTERS = 4  # of a telling word
 MIN_TEXTS = 5  # that share it
 MAX_TEXT_SHARE = 0.02  # of the texts
 MAX_TELLING = 5  # of one text
+
+
+def is_taught(config: Config) -> bool:
+    """Whether the run teaches an extractor of its own."""
+    return (config.keywords.source, config.keywords.extractor) == ("engine", "nano") and config.engine.kind != "http"
 
 
 def write_prompt(text: str, max_words: int, instruction: str = "") -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 import torch
 
-from thinkrec.config import Config, KeywordsSection, NanoSection
+from thinkrec.config import KeywordsSection, NanoSection
 from thinkrec.errors import DataError
 from thinkrec.generate import extraction
 from thinkrec.generate.engine import GenParams, GenRequest
@@ -33,8 +33,8 @@ UNVARIED_SHARE = 0.1
 def run(job: Job) -> None:
     """Write `model/` and its precision and recall on held-out items; inputs ingest. Does nothing where another model reads, or none."""
     settings = job.config.keywords
-    job.draft.figures["used"] = is_taught(job.config)
-    if not is_taught(job.config):
+    job.draft.figures["used"] = extraction.is_taught(job.config)
+    if not extraction.is_taught(job.config):
         return
     file = job.inputs["ingest"].path("items.parquet")
     lessons = _lessons(pl.read_parquet(file), settings)
@@ -59,11 +59,6 @@ def run(job: Job) -> None:
         answers = [(result.text, result.finish_reason == "stop") for result in engine.generate(requests)]
         engine.close()
         job.draft.figures.update(judge(answers, held_out, settings))
-
-
-def is_taught(config: Config) -> bool:
-    """Whether the run teaches an extractor of its own."""
-    return (config.keywords.source, config.keywords.extractor) == ("engine", "nano") and config.engine.kind != "http"
 
 
 def judge(answers: Sequence[tuple[str, bool]], lessons: Sequence[Lesson], settings: KeywordsSection) -> dict[str, float]:

@@ -22,7 +22,6 @@ from thinkrec.generate import extraction
 from thinkrec.generate.ask import OnePass, Row
 from thinkrec.generate.choose import model_hash, open_engine
 from thinkrec.generate.engine import Engine, GenParams, GenRequest, GenResult
-from thinkrec.generate.extractor import is_taught
 from thinkrec.generate.stream import stream, write_table
 from thinkrec.job import Job
 from thinkrec.model.phrases import occurs
@@ -114,7 +113,7 @@ class Extract(OnePass):
 def _ask(job: Job, items: pl.DataFrame) -> dict[str, Row]:
     settings, engine = job.config.keywords, job.config.engine
     asked = items.filter(_has_text())
-    instruction = "" if is_taught(job.config) else extraction.INSTRUCTION
+    instruction = "" if extraction.is_taught(job.config) else extraction.INSTRUCTION
     prompts = [extraction.write_prompt(text, settings.max_words, instruction) for text in asked["text"]]
     questions = pa.table({"id": asked["item_id"].to_list(), "prompt": prompts}, schema=QUESTIONS)
     model = partial(reader, Places(job.places()), engine, settings.extractor)

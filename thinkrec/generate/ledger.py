@@ -106,6 +106,10 @@ class Ledger:
         """Where the guard of this shard writes what it has in hand."""
         return f"{self.uri}/notes/{name}.json"
 
+    def is_noted(self, name: str) -> bool:
+        """Whether there is such a note."""
+        return _is_file(self.note(name))
+
     def has(self, name: str) -> bool:
         """Whether this shard is committed."""
         return _is_file(f"{self.uri}/answers/{name}.json")

@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from datasketch import MinHash, MinHashLSH
-
 from thinkrec.config import TracesSection
 from thinkrec.generate.engine import GenResult
 from thinkrec.model.claims import LEAK, Claims
@@ -58,6 +56,8 @@ def repeated(texts: Iterable[str], max_same: int, same_share: float) -> list[boo
     A sketch of each text (MinHash) finds the few that may be alike, which are compared in full; a pair just at the threshold may be
     missed.
     """
+    from datasketch import MinHash, MinHashLSH  # brings scipy, which those who only judge one answer do without
+
     index = MinHashLSH(threshold=same_share, num_perm=NUM_HASHES, weights=(0.1, 0.9))  # rather compare in vain than miss
     kept: list[frozenset[str]] = []
     marks: list[bool] = []

@@ -1,8 +1,9 @@
 """Rows through an engine by Ray Data: each actor holds one engine, takes shards, and commits each to the ledger itself.
 
 What travels through Ray is the names of shards; rows and answers lie in the ledger. So a driver or an actor may be killed at any moment:
-what is lost is the shards that were being answered, and the next actor, or the next run, takes them up again. Where vLLM answers an ask of
-one pass, vllm_batch.py goes first.
+what is lost is the shards that were being answered, and the next actor, or the next run, takes them up again. An actor answers several
+shards side by side where its engine can: the long answers of one would else leave the engine's other slots idle. Where vLLM answers an ask
+of one pass, vllm_batch.py goes first.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from thinkrec.generate.engine import Engine, EngineDied
 from thinkrec.generate.guard import Guard
 from thinkrec.generate.ledger import Ledger
 from thinkrec.generate.room import check_room
+from thinkrec.generate.turns import Turns
 from thinkrec.job import Job
 from thinkrec.store import digest
 
@@ -69,9 +71,13 @@ def _run(settings: EngineSection, use_gpu: bool, ledger: Ledger, shards: list[st
     check_room(settings, use_gpu)
     done = ray.data.from_items([{"shard": name} for name in shards], override_num_blocks=len(shards)).map_batches(
         Asker,
-        fn_constructor_kwargs={"ledger": ledger, "ask": ask, "open_engine": open_engine, "max_error_share": settings.max_error_share},
+        fn_constructor_args=(ledger, ask, open_engine, settings.max_error_share, settings.num_shards_at_once),
         batch_size=1,
-        compute=ray.data.ActorPoolStrategy(size=settings.num_actors, max_concurrent_calls_per_actor=settings.num_shards_at_once),
+        compute=ray.data.ActorPoolStrategy(
+            size=settings.num_actors,
+            max_concurrent_calls_per_actor=settings.num_shards_at_once,
+            enable_true_multi_threading=True,  # else the calls that an actor was given run one after the other
+        ),
         num_cpus=1,
         num_gpus=settings.num_gpus if use_gpu else 0,
     )
@@ -80,12 +86,12 @@ def _run(settings: EngineSection, use_gpu: bool, ledger: Ledger, shards: list[st
 
 
 class Asker:
-    """The map: one engine, kept for the life of its actor; shards in, committed to the ledger, out."""
+    """The map: one engine, kept for the life of its actor; shards in, committed to the ledger, out. Calls may come from several threads."""
 
-    def __init__(self, ledger: Ledger, ask: Ask, open_engine: Open, max_error_share: float) -> None:
+    def __init__(self, ledger: Ledger, ask: Ask, open_engine: Open, max_error_share: float, num_at_once: int = 1) -> None:
         self._ledger, self._ask, self._open, self._max_error_share = ledger, ask, open_engine, max_error_share
         self._engine: Engine | None = None
-        self._opening = Lock()
+        self._turns, self._changing = Turns(num_at_once), Lock()
 
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, list[str]]:
         for name in batch["shard"]:
@@ -97,24 +103,35 @@ class Asker:
         if self._ledger.has(name):
             return
         rows, begun = self._ledger.asked(name), time.monotonic()
-        while True:
-            engine = self._opened()
-            guard = Guard(engine, self._ledger.note(name))
-            try:
-                answers = self._ask(guard, rows.drop_columns(["key"]).to_pylist())
-                break
-            except EngineDied:
-                engine.close()
-                self._engine = None
+        guard, answers = self._answered(name, rows.drop_columns(["key"]).to_pylist())
         guard.check(self._max_error_share)
         table = pa.Table.from_pylist(answers, schema=self._ledger.schema)
         self._ledger.commit(name, rows, table, {"num_errors": guard.num_errors, "wall_s": round(time.monotonic() - begun, 3)})
 
+    def _answered(self, name: str, rows: list[Row]) -> tuple[Guard, list[Row]]:
+        """The answers of a shard, however often an engine dies over it, and the guard that saw to that."""
+        while True:
+            # What killed one engine may kill the next: no other shard may be with it then, or it would be suspected, too.
+            with self._turns.taken(alone=self._ledger.is_noted(name)):
+                engine = self._opened()
+                guard = Guard(engine, self._ledger.note(name))
+                try:
+                    return guard, self._ask(guard, rows)
+                except EngineDied:
+                    self._close(engine)
+
     def _opened(self) -> Engine:
         """The engine, opened with the first shard: of an error in a constructor Ray keeps the text alone."""
-        with self._opening:
+        with self._changing:
             self._engine = self._engine or self._open()
             return self._engine
+
+    def _close(self, dead: Engine) -> None:
+        """Close an engine that died, unless another thread was first."""
+        with self._changing:
+            if self._engine is dead:
+                dead.close()
+                self._engine = None
 
 
 def write_table(job: Job, name: str, rows: list[Row], schema: pa.Schema) -> None:

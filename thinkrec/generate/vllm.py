@@ -1,19 +1,21 @@
 """The `vllm` engine: vLLM inside an actor of stream.py, for dialogues of several rounds and whatever ray.data.llm does not carry: finish
 reasons, several answers to a request, scores of tokens.
 
-vLLM runs in processes of its own; when they die the engine says so and is opened again. Adapters are told apart by the hash of their files,
+Calls of `generate` from several threads share one batch: as one answer ends the next request takes its slot, whichever call it is of. vLLM
+runs in processes of its own; when they die the engine says so and is opened again. Adapters are told apart by the hash of their files,
 since vLLM compares them by name alone and would keep old weights under a known one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
-from multiprocessing.connection import wait
 from pathlib import Path
 from threading import Thread
-from typing import Any
+from typing import Any, TypeVar
+from uuid import uuid4
 
 from thinkrec.config import VllmSection
 from thinkrec.errors import ConfigError, EnvironmentFault
@@ -25,6 +27,7 @@ GIB = 2**30
 CPU_CACHE_GIB = 1.0
 WITHOUT: frozenset[Capability] = frozenset({"schema", "regex", "choice", "n", "score_tokens"})
 WITH_ADAPTERS: frozenset[Capability] = WITHOUT | {"adapter"}
+Made = TypeVar("Made")
 INSTALL = "install it on every node: pip install 'thinkrec[gpu]'; for a machine without a GPU see make test-vllm"
 
 
@@ -33,20 +36,18 @@ class VllmEngine:
 
     def __init__(self, folder: str | Path, settings: VllmSection) -> None:
         check_installed()
-        from vllm import LLM
         from vllm.platforms import current_platform
 
         self._settings, self._on_cpu = settings, bool(current_platform.is_cpu())
-        backend = "mp" if settings.tensor_parallel_size > 1 else "uni"  # an actor holds its GPUs itself: no actors of vLLM's own
+        self._loop = asyncio.new_event_loop()
+        Thread(target=self._loop.run_forever, daemon=True).start()
         try:
-            self._llm = LLM(model=str(folder), distributed_executor_backend=backend, **arguments(settings, self._on_cpu))
+            self._llm = self._do(self._start(str(folder)))
         except ValueError as error:
             raise ConfigError(f"vLLM refuses the model or its settings: {error}", str(folder), "mend engine.vllm, or the folder") from None
         except (RuntimeError, OSError) as error:
             mend = "look at the actor's log; engine.vllm.max_model_len, kv_cache_gib and gpu_memory_utilization decide about the memory"
             raise EnvironmentFault(f"vLLM did not start: {error}", str(folder), mend) from error
-        self._core = self._llm.llm_engine.engine_core
-        Thread(target=_tell_of_death, args=(self._core,), daemon=True).start()
         self._reader = Reader.of(folder, int(self._llm.model_config.max_model_len))
         self._adapters: dict[str, Any] = {}  # by the hash of their files
 
@@ -56,33 +57,54 @@ class VllmEngine:
 
     def generate(self, requests: Sequence[GenRequest]) -> list[GenResult]:
         """One result for each request, in order. Raises EngineDied when vLLM's process is gone."""
-        from vllm import SamplingParams
         from vllm.exceptions import VLLMError
-        from vllm.sampling_params import StructuredOutputsParams
         from vllm.v1.engine.exceptions import EngineDeadError
 
         check_capabilities("vllm", self.capabilities, requests)
         prompts, results = self._reader.read(requests)
-        params = []
-        for at, prompt in prompts.items():
-            told = sampling(requests[at], self._reader.limit(requests[at], prompt))
-            form = told.pop("structured_outputs", None)
-            params.append(SamplingParams(**told, structured_outputs=StructuredOutputsParams(**form) if form else None))
-        known = {folder: self._adapter(folder) for folder in {requests[at].adapter for at in prompts}}
-        loras = [known[requests[at].adapter] for at in prompts]
-        asked = [{"prompt_token_ids": prompt} for prompt in prompts.values()]
         try:
-            outputs = self._llm.generate(asked, params, lora_request=loras, use_tqdm=False) if asked else []
+            answers = self._do(self._answers([(requests[at], prompt) for at, prompt in prompts.items()]))
         except EngineDeadError as error:
             raise EngineDied(str(error)) from error
         except VLLMError as error:
             raise RuntimeError(str(error)) from error  # their base is Exception, which nobody should catch
-        results |= {at: _result(requests[at], output) for at, output in zip(prompts, outputs, strict=True)}
+        results |= dict(zip(prompts, answers, strict=True))
         return [results[at] for at in range(len(requests))]
 
     def close(self) -> None:
         """End vLLM's processes."""
-        self._core.shutdown()
+        self._llm.shutdown()
+        self._do(_cancel_all())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+
+    def _do(self, work: Coroutine[Any, Any, Made]) -> Made:
+        """Have the engine's own thread do it."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    async def _start(self, folder: str) -> Any:
+        from vllm import AsyncEngineArgs, AsyncLLMEngine
+
+        backend = "mp" if self._settings.tensor_parallel_size > 1 else "uni"  # an actor holds its GPUs itself: no actors of vLLM's own
+        told = arguments(self._settings, self._on_cpu)
+        return AsyncLLMEngine.from_engine_args(
+            AsyncEngineArgs(model=folder, distributed_executor_backend=backend, disable_log_stats=True, **told)
+        )
+
+    async def _answers(self, asked: Sequence[tuple[GenRequest, Sequence[int]]]) -> list[GenResult]:
+        known = {folder: self._adapter(folder) for folder in {request.adapter for request, _ in asked}}
+        return await asyncio.gather(*(self._answer(request, prompt, known) for request, prompt in asked))
+
+    async def _answer(self, request: GenRequest, prompt: Sequence[int], known: Mapping[str, Any]) -> GenResult:
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
+
+        told = sampling(request, self._reader.limit(request, prompt))
+        form = told.pop("structured_outputs", None)
+        structured = StructuredOutputsParams(**form) if form else None
+        params = SamplingParams(**told, structured_outputs=structured, output_kind=RequestOutputKind.FINAL_ONLY)
+        name = uuid4().hex  # vLLM's: ids of ours may come twice at once, from two rounds or two shards
+        outputs = self._llm.generate({"prompt_token_ids": prompt}, params, name, lora_request=known[request.adapter])
+        return _result(request, [output async for output in outputs][-1])
 
     def _adapter(self, folder: str) -> Any:
         """vLLM's name of an adapter; raises ConfigError if the engine was not made for it."""
@@ -103,12 +125,12 @@ class VllmEngine:
         return self._adapters[name]
 
 
-def _tell_of_death(core: Any) -> None:
-    """vLLM sees that its process was killed, and tells nobody: who waits for an answer then would wait for ever."""
-    from vllm.v1.engine.exceptions import EngineDeadError
-
-    wait([process.sentinel for process in core.resources.engine_manager.processes])
-    core.outputs_queue.put_nowait(EngineDeadError())
+async def _cancel_all() -> None:
+    """End what vLLM left running in this loop."""
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in left:
+        task.cancel()
+    await asyncio.gather(*left, return_exceptions=True)
 
 
 def check_installed() -> None:

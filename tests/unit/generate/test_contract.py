@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import re
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from stub import OPTIONS, served_by, serving
@@ -62,6 +63,17 @@ def test_a_seeded_sample_is_the_same_in_any_company(engine):
     assert together == said(engine.generate(SAMPLED[::-1]))[::-1]
     assert together[:2] == said(engine.generate(SAMPLED[:2]))
     assert len({text for _, text, _ in together}) > 3  # or nothing was sampled
+
+
+@pytest.mark.parametrize("engine", ["http", pytest.param("vllm", marks=pytest.mark.vllm)], indirect=True)
+def test_calls_from_several_threads_say_what_one_would(engine):
+    with ThreadPoolExecutor(4) as threads:
+        apart = [
+            result
+            for results in threads.map(engine.generate, (SAMPLED[at : at + 3] for at in range(0, len(SAMPLED), 3)))
+            for result in results
+        ]
+    assert said(apart) == said(engine.generate(SAMPLED))
 
 
 @pytest.mark.parametrize("engine", ["hf", "http"], indirect=True)
