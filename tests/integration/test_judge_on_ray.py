@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 import pytest
+from ray.data import DataContext
 
 from thinkrec.errors import DataError
 from thinkrec.evaluate import score_file
@@ -41,9 +42,11 @@ def numbers(value, path: str = "") -> dict[str, object]:
 
 
 @pytest.mark.cluster
-def test_shards_give_the_report_of_one_process(files, ray_cluster):
+@pytest.mark.parametrize("num_shards", [3, 60])  # of 60 some have no user at all
+def test_shards_give_the_report_of_one_process(files, ray_cluster, monkeypatch, num_shards):
+    monkeypatch.setattr(DataContext.get_current(), "target_max_block_size", 1000)  # bytes: Ray would cut every user in two
     whole = numbers(judge(files, InMemory.of(files), num_bootstrap=10).report)
-    sharded = numbers(judge(files, OnRay.of(files, 3), num_bootstrap=10).report)
+    sharded = numbers(judge(files, OnRay.of(files, num_shards), num_bootstrap=10).report)
     assert sharded.keys() == whole.keys()
     assert len(whole) > 200
     for path, value in whole.items():

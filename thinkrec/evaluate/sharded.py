@@ -1,7 +1,8 @@
-"""Judging on Ray Data: files are read in parts, rows meet by a hash of their user, and each shard goes through the code of one machine.
+"""Judging on Ray Data: files are read in parts, rows meet by a hash of their user, and each block goes through the code of one machine.
 
-Only counts of scores and a row a user come back to the driver: for 10^9 rows of 10^7 users some GB. The bootstrap needs no more than
-these rows, so intervals, too, are the same however many shards there are.
+The rows are shuffled once, then every pass reads the blocks where they lie. Only counts of scores and a row a user come back to the driver:
+for 10^9 rows of 10^7 users some GB. The bootstrap needs no more than these rows, so intervals, too, are the same however many shards there
+are.
 """
 
 from __future__ import annotations
@@ -24,61 +25,64 @@ from thinkrec.evaluate.score_file import COLUMNS, Part, file_parts, read_part
 
 @dataclass(frozen=True)
 class OnRay:
-    """The joined rows as a Ray data set with a column `shard`; a shard holds all rows of its users."""
+    """The joined rows as a Ray data set; a block holds all rows of its users."""
 
     rows: ray.data.Dataset
-    num_shards: int
 
     @classmethod
     def of(cls, files: Files, num_shards: int) -> OnRay:
         """Read and join the files on the Ray cluster that is connected; each file must have user_id."""
         parts = [{"source": source, **asdict(part)} for source, path in files.given().items() for part in file_parts(path)]
         listed = ray.data.from_items([{"part": part} for part in parts], override_num_blocks=len(parts))
-        rows = listed.map_batches(_read, batch_size=1, fn_kwargs={"files": files, "num_shards": num_shards}, batch_format="numpy")
+        listed.context.target_max_block_size = None  # Ray would cut large blocks in two, and users with them
+        rows = listed.map_batches(_read, batch_size=1, fn_kwargs={"files": files}, batch_format="numpy")
         item_rows = None
         if files.train:
             rows = _kept(rows)  # read once, used twice
-            counted = _results(rows.map_batches(_count_items, batch_size=None, batch_format="pyarrow"))
+            counted = _results(_of_blocks(rows, _count_items, {"files": files}))
             item_rows = pl.concat(counted).group_by("item_id").agg(pl.col("num_rows").sum())
         settings = {"files": files, "item_rows": ray.put([item_rows])}
-        joined = _kept(cls(rows, num_shards)._by_shard(_join, settings))
+        joined = _kept(_of_blocks(rows.repartition(num_shards, keys=["user_id"]), _join, settings))
         if not joined.count():
             raise DataError("there are no rows in this file", files.scores, "write one row a scored interaction")
-        return cls(joined, num_shards)
+        return cls(joined)
 
     def map(self, function: Callable[..., pl.DataFrame], *arguments: Any) -> Iterator[pl.DataFrame]:
-        """`function(shard, *arguments)` of every shard, as they come."""
-        yield from _results(self._by_shard(_apply, {"function": function, "arguments": ray.put(arguments)}))
-
-    def _by_shard(self, function: Callable[..., pa.Table], settings: dict[str, Any]) -> ray.data.Dataset:
-        shards = self.rows.groupby("shard", num_partitions=self.num_shards)
-        return shards.map_groups(function, fn_kwargs=settings, batch_format="pyarrow")
+        """`function(block, *arguments)` of every block, as they come."""
+        yield from _results(_of_blocks(self.rows, _apply, {"function": function, "arguments": ray.put(arguments)}))
 
 
-def _read(batch: dict[str, Any], files: Files, num_shards: int) -> pa.Table:
+def _of_blocks(rows: ray.data.Dataset, function: Callable[..., pa.Table], settings: dict[str, Any]) -> ray.data.Dataset:
+    return rows.map_batches(function, batch_size=None, fn_kwargs=settings, batch_format="pyarrow")
+
+
+def _read(batch: dict[str, Any], files: Files) -> pa.Table:
     part = dict(batch["part"][0])
     source = part.pop("source")
-    table = read_part(Part(**part), ["user_id", *files.needed(source)], files.names, strict=source in NAMED)
-    missing = {name: pl.lit(None, kind) for name, kind in COLUMNS.items() if name not in table.columns}
-    shard = (pl.col("user_id").hash(seed=0) % num_shards).cast(pl.Int64)
-    return table.with_columns(**missing).select(*COLUMNS, source=pl.lit(source), shard=shard).to_arrow()
+    needed = ["user_id", *files.needed(source)]
+    table = read_part(Part(**part), needed, files.names, strict=source in NAMED)
+    columns = COLUMNS if len(files.given()) > 1 else {name: COLUMNS[name] for name in COLUMNS if name in needed}  # the others only match
+    missing = {name: pl.lit(None, kind) for name, kind in columns.items() if name not in table.columns}
+    number = pl.lit(list(files.given()).index(source), pl.Int8)
+    return table.with_columns(**missing).select(*columns, source=number).to_arrow()
 
 
-def _count_items(rows: pa.Table) -> pa.Table:
-    train = pl.DataFrame(rows).filter(pl.col("source") == "train")
-    return train.group_by("item_id").agg(num_rows=pl.len().cast(pl.Int64)).to_arrow()
+def _count_items(rows: pa.Table, files: Files) -> pa.Table:
+    return _of_source(rows, files, "train").group_by("item_id").agg(num_rows=pl.len().cast(pl.Int64)).to_arrow()
 
 
 def _join(rows: pa.Table, files: Files, item_rows: ray.ObjectRef) -> pa.Table:
-    table = pl.DataFrame(rows)
-    tables = {source: _own_columns(table.filter(pl.col("source") == source), files.needed(source)) for source in files.given()}
-    joined = join_sources(tables, files.given(), ray.get(item_rows)[0])
-    return joined.with_columns(shard=pl.lit(table["shard"][0], pl.Int64)).to_arrow()
+    tables = {source: _own_columns(_of_source(rows, files, source), files.needed(source)) for source in files.given()}
+    return join_sources(tables, files.given(), ray.get(item_rows)[0]).to_arrow()
+
+
+def _of_source(rows: pa.Table, files: Files, source: str) -> pl.DataFrame:
+    return pl.DataFrame(rows).filter(pl.col("source") == list(files.given()).index(source))
 
 
 def _own_columns(rows: pl.DataFrame, needed: Sequence[str]) -> pl.DataFrame:
     """Without the columns that the source's file does not have: a column it has is never null."""
-    return rows.select(name for name in COLUMNS if name in ("user_id", *needed) or rows[name].count())
+    return rows.select(name for name in rows.columns if name in ("user_id", *needed) or (name in COLUMNS and rows[name].count()))
 
 
 def _apply(rows: pa.Table, function: Callable[..., pl.DataFrame], arguments: ray.ObjectRef) -> pa.Table:
