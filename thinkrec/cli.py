@@ -13,9 +13,9 @@ from thinkrec import config as config_room
 from thinkrec.config import Config
 from thinkrec.data.command import app as data_app
 from thinkrec.errors import ThinkrecError
-from thinkrec.evaluate.command import evaluate
 from thinkrec.ops import commands
 from thinkrec.ops.commands import Insecure, Overrides, RunFile
+from thinkrec.ops.evaluate_command import evaluate
 from thinkrec.ops.trace_commands import app as traces_app
 from thinkrec.sweep.command import baselines, sweep
 
