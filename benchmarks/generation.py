@@ -7,7 +7,7 @@ of an hour:
   driver      `stream`: Ray Data, the http engine, guard and ledger (shards synced to disk)
   asyncio     a plain loop over a semaphore that keeps answers in memory and commits nothing
   datatrove   InferenceRunner with checkpoints, the runner people would take instead (pip install 'datatrove[inference]')
-  traces      the driver again over a third as many rows, with the dialogue of the trace stage: wrong verdicts are asked again
+  traces      the driver again over a quarter as many rows, with the dialogue of the trace stage: wrong verdicts are asked again
 
 All must bring the same text for each prompt before a ratio is printed. Starting Ray is not timed; what the arm itself needs, from the first
 row handed over to the last answer at hand, is; `start_s` of it passed before the server saw a request.
@@ -18,7 +18,7 @@ row handed over to the last answer at hand, is; `start_s` of it passed before th
 With a GPU the same questions are put to vLLM's own server (engine.kind = "http"):
     python -m vllm.entrypoints.openai.api_server --model FOLDER --dtype bfloat16 --max-model-len 4096 --max-num-seqs 256 \\
         --enable-prefix-caching --enable-chunked-prefill --gpu-memory-utilization 0.92
-    engine.http.num_parallel = 320 (a quarter above max-num-seqs, so that no slot waits for us), engine.shard_rows = 1024
+    engine.http.num_parallel = 320 (a quarter above max-num-seqs, so that no slot waits for us), engine.shard_rows = 256
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ from thinkrec.model.lessons import write_lesson
 from thinkrec.ops.session import ray_session
 from thinkrec.store import Store
 
-NUM_ROWS, NUM_SLOTS, NUM_PARALLEL, TOKEN_S, MAX_TOKENS, EXPONENT = 30_000, 32, 48, 0.02, 400, 0.9
+NUM_ROWS, NUM_SLOTS, NUM_PARALLEL, TOKEN_S, MAX_TOKENS, EXPONENT = 40_000, 32, 48, 0.02, 400, 0.9
 SHARD_ROWS = 256
 RIGHT_SHARE = 0.6  # of the verdicts
 GOAL = 0.95
@@ -221,7 +221,7 @@ def main() -> None:
     with serving() as url, ray_session(config_room.parse({"ray": {"num_cpus": 4}})):
         timed(driver, url, prompts[:64])  # the first actor imports what every later one finds in the page cache
         found = {name: timed(arm, url, prompts) for name, arm in arms.items()}
-        num_accepted, told = timed(traces, url, prompts[: NUM_ROWS // 3])
+        num_accepted, told = timed(traces, url, prompts[: NUM_ROWS // 4])
     expected = {prompt: text_of(prompt, 0) for prompt in prompts}
     for name, (brought, _) in found.items():
         if name != "driver":  # its requests carry the seed of their own parameters, which is 0, too

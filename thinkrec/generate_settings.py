@@ -83,7 +83,7 @@ class EngineSection(Section):
     @property
     def num_shards_at_once(self) -> int:
         """Shards one actor answers side by side, so that the long answers of one leave no slot idle; `hf` decodes one batch at a time."""
-        return 1 if self.kind == "hf" else 4
+        return 1 if self.kind == "hf" else 8
 
 
 class KeywordsSection(Section):

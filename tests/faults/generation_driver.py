@@ -1,4 +1,5 @@
-"""A driver of generation on a Ray cluster of its own, with an engine that is slow and mortal. Run as a program; not a test itself.
+"""A driver of generation on a Ray cluster of its own, with an engine that is slow and mortal, and that takes several shards at once as a
+server does. Run as a program; not a test itself.
 
 `python generation_driver.py FOLDER NUM_ROWS [KILL_AT ...]`: when FOLDER/log has that many rows, the actor that wrote the last kills itself,
 once for each number.
@@ -24,7 +25,8 @@ from thinkrec.ops.session import ray_session
 from thinkrec.store import Store
 
 SCHEMA = pa.schema([("id", pa.string()), ("text", pa.string()), ("error", pa.string())])
-SHARD_ROWS = 10
+SHARD_ROWS, NUM_ACTORS = 10, 2
+ENGINE = {"kind": "http", "http": {"url": "http://127.0.0.1:1/v1"}, "shard_rows": SHARD_ROWS, "num_actors": NUM_ACTORS}
 
 
 class Mortal:
@@ -38,7 +40,7 @@ class Mortal:
     def generate(self, requests):
         with (self.folder / "log").open("a") as log:
             log.writelines(f"{request.id}\n" for request in requests)
-        time.sleep(0.1)
+        time.sleep(0.3)
         num_asked = len((self.folder / "log").read_text().split())
         for at in self.kill_at:
             if num_asked >= at and not (mark := self.folder / f"killed-{at}").exists():
@@ -56,9 +58,7 @@ def ask(engine, rows):
 
 def main() -> None:
     folder, num_rows, *kill_at = Path(sys.argv[1]), *map(int, sys.argv[2:])
-    config = config_room.parse(
-        {"run": {"dir": str(folder / "run")}, "engine": {"shard_rows": SHARD_ROWS, "num_actors": 2}, "ray": {"num_cpus": 5}}
-    )
+    config = config_room.parse({"run": {"dir": str(folder / "run")}, "engine": ENGINE, "ray": {"num_cpus": 5}})
     rows = pa.table({"id": [str(n) for n in range(num_rows)], "prompt": [f"prompt {n}" for n in range(num_rows)]})
     store = Store(config.run.dir)
     with ray_session(config), store.create("made", "k", {}, {}) as draft:

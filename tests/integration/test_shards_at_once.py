@@ -18,7 +18,7 @@ from thinkrec.store import Store
 
 pytestmark = pytest.mark.cluster
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import a test
-NUM_AT_ONCE = 4
+NUM_AT_ONCE = 8
 
 
 class Meeting:

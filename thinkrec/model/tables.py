@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
 import pyarrow.parquet as pq
-import torch
-from torch import Tensor
 
 from thinkrec.config import Config
 from thinkrec.data.history import Interactions
@@ -18,6 +17,9 @@ from thinkrec.model.base import load_tokenizer
 from thinkrec.model.priors import Counted, Priors
 from thinkrec.model.prompt import ItemText, Prompt, Template
 from thinkrec.store import Artefact, read_json
+
+if TYPE_CHECKING:  # who asks a server for text needs no torch
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,8 @@ def item_texts(places: Places) -> list[ItemText]:
 
 
 def _vectors(path: Path, ids: list[str]) -> Tensor:
+    import torch
+
     table = pq.read_table(path)
     found = {identity: at for at, identity in enumerate(table["id"].to_pylist())}
     values = np.stack(table["vector"].to_numpy()).astype(np.float32)
