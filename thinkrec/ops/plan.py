@@ -18,6 +18,8 @@ from thinkrec.train import fleet, zero
 
 GPU_TFLOPS, CPU_TFLOPS = 989.0, 0.05
 INTERACTION_BYTES, SCORE_BYTES = 16, 16  # of a compressed row, with room: the planted world takes 10.4 and 11.2
+# Of a row in memory: in the driver at the height of ingest (measured: 3 million rows, ids of six letters), and in each training worker.
+DRIVER_BYTES, WORKER_BYTES = 420, 26
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,7 @@ class Plan:
     phases: tuple[Phase, ...]
     layout: Layout
     disk_bytes: Mapping[str, float]
+    host_bytes: Mapping[str, float]  # of rows in memory, by process
     peak_tflops: float
     mfu: float
     hours: float
@@ -105,6 +108,7 @@ def make_plan(config: Config, machines: Machines, num_rows: int = 0, num_users: 
         phases=tuple(phases),
         layout=layout,
         disk_bytes=disk(config, shape, size, jobs),
+        host_bytes={"driver in ingest": float(DRIVER_BYTES * rows(size)), "training worker": float(WORKER_BYTES * rows(size))},
         peak_tflops=price.peak_tflops,
         mfu=config.plan.mfu,
         hours=sum(phase.hours for phase in phases if phase.name not in found),
@@ -183,15 +187,19 @@ def lay_out(machines: Machines, experts: Sequence[Work], price: Price) -> Layout
 def disk(config: Config, shape: Shape, size: Sizes, jobs: Sequence[Work]) -> dict[str, float]:
     """Bytes the run folder grows by at most; adapters are fp32, a checkpoint holds weight and moments, and three of a phase may stand."""
     whole = shape.adapter_params(config.adapter.target_modules, config.adapter.rank)
-    num_rows = size.num_train + 2 * size.num_test  # valid is about as large as test
     num_experts = len(size.rows_per_cluster)
     return {
-        "interactions": float(INTERACTION_BYTES * num_rows),
+        "interactions": float(INTERACTION_BYTES * rows(size)),
         "base": 4.0 * shape.num_params if config.base.source == "nano" else 0.0,
         "adapters": 4.0 * whole * (1 + 2 * num_experts),  # each expert stands in its own artefact and in the stage's
         "checkpoints": 3 * 12.0 * sum(work.num_trained for work in jobs),
         "scores": float(SCORE_BYTES * NUM_VARIANTS * size.num_test),
     }
+
+
+def rows(size: Sizes) -> int:
+    """All interactions; valid is about as large as test."""
+    return size.num_train + 2 * size.num_test
 
 
 def notes(config: Config, machines: Machines, size: Sizes, layout: Layout, phases: Sequence[Phase]) -> Iterator[str]:

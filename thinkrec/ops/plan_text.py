@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from thinkrec.ops.memory import Memory
 from thinkrec.ops.plan import Phase, Plan
@@ -76,9 +76,13 @@ def _layout(plan: Plan) -> Iterator[str]:
 
 def _tail(plan: Plan) -> Iterator[str]:
     yield ""
-    total = sum(plan.disk_bytes.values())
-    yield f"disk         {_bytes(total)}: {', '.join(f'{name} {_bytes(number)}' for name, number in plan.disk_bytes.items() if number)}"
+    yield f"disk         {_bytes(sum(plan.disk_bytes.values()))}: {_listed(plan.disk_bytes)}"
+    yield f"rows in RAM  {_listed(plan.host_bytes)}"
     yield from (f"note         {note}" for note in plan.notes)
+
+
+def _listed(sizes: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {_bytes(number)}" for name, number in sizes.items() if number)
 
 
 def _bytes(number: float) -> str:

@@ -126,6 +126,8 @@ def test_an_8b_run_on_512_gpus_is_laid_out_inside_nodes(big_base):
     assert experts.worker_hours == pytest.approx(512 * layout.makespan_hours)
     assert any("train.num_groups = 128" in note for note in plan.notes)
     assert any("2 of 512 workers" in note for note in plan.notes)
+    assert 420 * 10**8 <= plan.host_bytes["driver in ingest"] < 500 * 10**8
+    assert 26 * 10**8 <= plan.host_bytes["training worker"] < 30 * 10**8
     text = plan_text(plan)
     for shown in (
         "64 x 8 GPUs",
@@ -134,6 +136,7 @@ def test_an_8b_run_on_512_gpus_is_laid_out_inside_nodes(big_base):
         "plan.tokens_per_item = 40",
         "30% of 989 TFLOP/s",
         "take ZeRO-1",
+        "rows in RAM",
     ):
         assert shown in text
 
