@@ -18,17 +18,17 @@ from thinkrec.evaluate.sharded import OnRay
 @pytest.fixture
 def files(tmp_path, monkeypatch) -> Files:
     """Scores in a folder of parts, labels and reference in other formats and orders, train rows of some of the users."""
-    monkeypatch.setattr(score_file, "PART_ROWS", 300)
+    monkeypatch.setattr(score_file, "PART_ROWS", 80)
     rng = np.random.default_rng(0)
-    ids = {"user_id": np.repeat(np.arange(50), 20).astype(str), "item_id": np.tile(np.arange(20), 50).astype(str)}
-    table = pl.DataFrame(ids | {"score": rng.random(1000).round(2), "label": rng.integers(0, 2, 1000)})
+    ids = {"user_id": np.repeat(np.arange(12), 20).astype(str), "item_id": np.tile(np.arange(20), 12).astype(str)}
+    table = pl.DataFrame(ids | {"score": rng.random(240).round(2), "label": rng.integers(0, 2, 240)})
     (tmp_path / "scores").mkdir()
     for n in range(2):
-        part = table.drop("label")[500 * n : 500 * (n + 1)]
-        part.write_parquet(tmp_path / f"scores/{n}.parquet", row_group_size=100)
+        part = table.drop("label")[120 * n : 120 * (n + 1)]
+        part.write_parquet(tmp_path / f"scores/{n}.parquet", row_group_size=40)
     table.drop("score").sample(fraction=1, shuffle=True, seed=1).write_csv(tmp_path / "labels.csv")
-    table.with_columns(score=pl.Series(rng.normal(size=1000))).drop("label").reverse().write_ndjson(tmp_path / "other.jsonl")
-    table.select("user_id", "item_id").sample(300, seed=2).write_parquet(tmp_path / "train.parquet")
+    table.with_columns(score=pl.Series(rng.normal(size=240))).drop("label").reverse().write_ndjson(tmp_path / "other.jsonl")
+    table.select("user_id", "item_id").sample(70, seed=2).write_parquet(tmp_path / "train.parquet")
     names = ("scores", "labels.csv", "other.jsonl", "train.parquet")
     return Files(*(str(tmp_path / name) for name in names))
 
@@ -42,7 +42,7 @@ def numbers(value, path: str = "") -> dict[str, object]:
 
 
 @pytest.mark.cluster
-@pytest.mark.parametrize("num_shards", [3, 60])  # of 60 some have no user at all
+@pytest.mark.parametrize("num_shards", [3, 20])  # of 20 some have no user at all
 def test_shards_give_the_report_of_one_process(files, ray_cluster, monkeypatch, num_shards):
     monkeypatch.setattr(DataContext.get_current(), "target_max_block_size", 1000)  # bytes: Ray would cut every user in two
     whole = numbers(judge(files, InMemory.of(files), num_bootstrap=10).report)
@@ -55,7 +55,7 @@ def test_shards_give_the_report_of_one_process(files, ray_cluster, monkeypatch, 
 
 @pytest.mark.cluster
 def test_errors_of_a_shard_arrive_as_themselves(files, ray_cluster, tmp_path):
-    pl.read_ndjson(files.reference).tail(999).write_ndjson(tmp_path / "short.jsonl")
+    pl.read_ndjson(files.reference).tail(239).write_ndjson(tmp_path / "short.jsonl")
     with pytest.raises(DataError, match="score the same rows in both"):
         OnRay.of(replace(files, reference=str(tmp_path / "short.jsonl")), 2)
     broken = pl.read_csv(files.labels).with_columns(label=7)
