@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Mapping, Sequence
+from concurrent.futures import CancelledError
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -64,7 +65,7 @@ class VllmEngine:
         prompts, results = self._reader.read(requests)
         try:
             answers = self._do(self._answers([(requests[at], prompt) for at, prompt in prompts.items()]))
-        except EngineDeadError as error:
+        except (EngineDeadError, CancelledError) as error:  # the latter if another thread was first to see it, and closed the engine
             raise EngineDied(str(error)) from error
         except VLLMError as error:
             raise RuntimeError(str(error)) from error  # their base is Exception, which nobody should catch
@@ -72,10 +73,9 @@ class VllmEngine:
         return [results[at] for at in range(len(requests))]
 
     def close(self) -> None:
-        """End vLLM's processes."""
+        """End vLLM's processes. The loop stays: a thread that was about to ask must hear that the engine is gone, not wait for ever."""
         self._llm.shutdown()
         self._do(_cancel_all())
-        self._loop.call_soon_threadsafe(self._loop.stop)
 
     def _do(self, work: Coroutine[Any, Any, Made]) -> Made:
         """Have the engine's own thread do it."""

@@ -170,6 +170,8 @@ def test_an_engine_whose_process_is_killed_says_so_and_can_be_opened_again(vllm_
     with pytest.raises(EngineDied):
         engine.generate(asked)
     engine.close()
+    with pytest.raises(EngineDied):  # and does not wait for ever
+        engine.generate(asked)
     engine = open_engine(vllm_settings, parrot)
     assert engine.generate(asked) == HfEngine(parrot, 4).generate(asked)
     assert set(children()) - before
