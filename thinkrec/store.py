@@ -13,7 +13,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -66,9 +66,14 @@ class Artefact:
         """Hash every file again; raises ArtefactError that names the first one that differs."""
         system, base = open_root(self.uri)
         for name, entry in self.manifest["files"].items():
-            if system.get_file_info(f"{base}/{name}").type != fs.FileType.File:
-                raise ArtefactError("a file of a committed artefact is gone", f"{self.uri}/{name}", "delete that folder and run again")
-            if _sha256(system, f"{base}/{name}")[0] != entry["sha256"]:
+            try:
+                sha256, _ = _sha256(system, f"{base}/{name}")
+            except OSError as error:
+                if not _is_absent(system, f"{base}/{name}", error):
+                    raise
+                what = "a file of a committed artefact is gone"
+                raise ArtefactError(what, f"{self.uri}/{name}", "delete that folder and run again") from None
+            if sha256 != entry["sha256"]:
                 raise ArtefactError("a file of a committed artefact has changed", f"{self.uri}/{name}", "delete that folder and run again")
 
 
@@ -135,7 +140,7 @@ class Store:
     def remove(self, stage: str, key: str) -> None:
         """Remove what is at that place, whole or not; the manifest goes first, so what a killed removal leaves is no artefact."""
         system, base = open_root(self.place(stage, key))
-        if system.get_file_info(f"{base}/{MANIFEST}").is_file:
+        with suppress(FileNotFoundError):
             system.delete_file(f"{base}/{MANIFEST}")
         system.delete_dir(base)
 
@@ -210,10 +215,13 @@ def open_root(uri: str) -> tuple[Any, str]:
 def read_json(uri: str) -> dict[str, Any] | None:
     """A JSON file, or None when it is not there; raises ArtefactError when it is not whole."""
     system, path = open_root(uri)
-    if system.get_file_info(path).type != fs.FileType.File:
+    try:
+        with system.open_input_stream(path) as stream:  # no look before: the file may go between a look and this
+            text = stream.read()
+    except OSError as error:
+        if not _is_absent(system, path, error):
+            raise
         return None
-    with system.open_input_stream(path) as stream:
-        text = stream.read()
     try:
         value: dict[str, Any] = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -221,6 +229,13 @@ def read_json(uri: str) -> dict[str, Any] | None:
     if not isinstance(value, dict):
         raise ArtefactError(f"a stored JSON file holds a {type(value).__name__}, not an object", uri, "delete that folder and run again")
     return value
+
+
+def _is_absent(system: Any, path: str, error: OSError) -> bool:
+    """Whether a file could not be opened because there is none: nothing at all, or a folder."""
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        return True
+    return bool(system.get_file_info(path).type == fs.FileType.Directory)
 
 
 def write_json(uri: str, value: object) -> None:

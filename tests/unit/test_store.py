@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -49,6 +50,37 @@ def test_a_committed_artefact_says_what_it_is(root):
     assert first.manifest["settings"] == {"seed": 1}
     assert second.manifest["inputs"] == {"ingest": {"stage": "ingest", "key": "k1", "sha256": digest(first.manifest)}}
     assert {"torch", "ray", "pyarrow"} <= set(first.manifest["versions"])
+
+
+class Going:
+    """A file system on which a file goes the moment after somebody has looked at it."""
+
+    def __init__(self, system: fs.FileSystem, path: Path) -> None:
+        self.system, self.path = system, path
+
+    def __getattr__(self, name: str):
+        return getattr(self.system, name)
+
+    def get_file_info(self, path):
+        found = self.system.get_file_info(path)
+        self.path.unlink(missing_ok=True)
+        return found
+
+
+def test_a_file_that_goes_while_it_is_looked_for_is_not_there(tmp_path, monkeypatch):
+    artefact = commit(Store(str(tmp_path)))
+    manifest, data = artefact.path(MANIFEST), artefact.path("deep/data.txt")
+    for path, ask in ((data, artefact.verify), (manifest, lambda: read_json(str(manifest)))):
+        system, _ = open_root(str(path))
+        monkeypatch.setattr("thinkrec.store.open_root", lambda uri, system=system, path=path: (Going(system, path), str(uri)))
+        with contextlib.suppress(ArtefactError):
+            ask()  # it may still be read, or be missed; nothing else may come of it
+        path.unlink(missing_ok=True)
+        if path == data:
+            with pytest.raises(ArtefactError, match="is gone"):
+                ask()
+        else:
+            assert ask() is None
 
 
 def test_a_copy_that_was_cut_off_is_never_taken_for_the_artefact(tmp_path, monkeypatch):

@@ -16,7 +16,7 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -98,8 +98,8 @@ class Ledger:
         write_bytes(f"{self.uri}/answers/{file}", content)
         write_json(f"{self.uri}/answers/{name}.json", {"file": file, "num_rows": rows.num_rows, "sha256": sha256, **facts})
         for done in (self._waiting(name), self.note(name)):
-            if _is_file(done):
-                system, path = open_root(done)
+            system, path = open_root(done)
+            with suppress(FileNotFoundError):  # another worker of this shard may have been faster
                 system.delete_file(path)
 
     def note(self, name: str) -> str:

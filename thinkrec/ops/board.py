@@ -57,10 +57,13 @@ class Board:
     def of_file(cls, run_dir: str | Path) -> Board:
         """Of the last try of a run; raises MissingFileError where none was. A line that a killed run left half written is passed over."""
         file = Path(run_dir) / EVENTS
-        if not file.is_file():
-            raise MissingFileError("this is no run folder: it has no events", str(file), "name the run.dir of a run that was started")
         board = cls()
-        with file.open(encoding="utf-8", errors="replace") as stream:
+        try:
+            stream = file.open(encoding="utf-8", errors="replace")
+        except (FileNotFoundError, NotADirectoryError):
+            what, fix = "this is no run folder: it has no events", "name the run.dir of a run that was started"
+            raise MissingFileError(what, str(file), fix) from None
+        with stream:
             for line in stream:
                 try:
                     fields = json.loads(line)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -86,7 +87,7 @@ class MLflow:
 
     def _find_or_create(self, folder: Path, config: Config) -> str:
         file = folder / RUN_ID
-        if file.is_file():
+        with suppress(FileNotFoundError):
             run_id = file.read_text(encoding="utf-8").strip()
             self._client.update_run(run_id, status="RUNNING")
             return run_id

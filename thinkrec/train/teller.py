@@ -28,11 +28,12 @@ class Learning:
 
         Tokens are those that the fleet counted its work by: prompts of sampled rows, without padding.
         """
-        if not self.log.is_file():
+        try:
+            with self.log.open("rb") as stream:
+                stream.seek(self.read_bytes)
+                text = stream.read()
+        except FileNotFoundError:
             return None
-        with self.log.open("rb") as stream:
-            stream.seek(self.read_bytes)
-            text = stream.read()
         whole = text[: text.rfind(b"\n") + 1]  # a line may be half written
         if not whole:
             return None
