@@ -37,7 +37,11 @@ class Gates:
 
 
 class BankLinear(nn.Module):
-    """A frozen linear layer with E low-rank updates beside it: A (E, r, d_in), B (E, d_out, r), scales (E,)."""
+    """A frozen linear layer with E low-rank updates beside it: A (E, r, d_in), B (E, d_out, r), scales (E,).
+
+    The updates are computed in the dtype of A and B and added in that of the base: one is trained or served in float32 over a base in
+    bfloat16, and DeepSpeed casts the two or does not, by its stage.
+    """
 
     def __init__(self, base: nn.Linear, num_adapters: int, rank: int, scale: float, dropout: float, gates: Gates) -> None:
         super().__init__()
@@ -55,16 +59,17 @@ class BankLinear(nn.Module):
         gates = self.gates.rows
         if gates is None:
             return y
+        x = self.dropout(x).to(self.lora_A.dtype)
         if gates.dim() == 1:
-            return y + self._one_each(self.dropout(x), gates)
+            return y + self._one_each(x, gates).to(y.dtype)
         num_adapters, rank, _ = self.lora_A.shape
-        low = F.linear(self.dropout(x), self.lora_A.flatten(0, 1)).view(*x.shape[:-1], num_adapters, rank)
+        low = F.linear(x, self.lora_A.flatten(0, 1)).view(*x.shape[:-1], num_adapters, rank)
         weights = (gates.to(low.dtype) * self.scale).view(-1, *[1] * (x.dim() - 2), num_adapters, 1)
         if self.gates.fusion == "exact":
             low = low * weights
         else:
             low = (low * weights).sum(-2, keepdim=True) * (weights > 0)
-        return y + F.linear(low.flatten(-2), self.lora_B.transpose(0, 1).flatten(1))
+        return y + F.linear(low.flatten(-2), self.lora_B.transpose(0, 1).flatten(1)).to(y.dtype)
 
     def _one_each(self, x: Tensor, slots: Tensor) -> Tensor:
         """s B A x with the one adapter of each row: the work of one adapter, however many there are."""

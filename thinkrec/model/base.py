@@ -85,6 +85,20 @@ def load_model(folder: str | Path, dtype: str, ds_config: dict[str, Any] | None 
     model = AutoModelForCausalLM.from_pretrained(
         str(folder), dtype=getattr(torch, dtype), local_files_only=True, use_safetensors=True, trust_remote_code=False
     )
+    if keep_alive:
+        _restore_frequencies(model)
     del keep_alive
     model.requires_grad_(False)
     return model
+
+
+def _restore_frequencies(model: Any) -> None:
+    """Compute the frequencies of the rotary embedding anew: made under ZeRO-3 they are rounded to the dtype of the weights.
+
+    In bfloat16 that turns position 300 by half a radian; whoever loads the model plainly, to serve it, would see other positions.
+    """
+    for module in model.modules():
+        if hasattr(module, "inv_freq"):
+            made = type(module)(module.config)
+            for name, buffer in made.named_buffers():
+                setattr(module, name, buffer)

@@ -7,7 +7,8 @@ from torch import Tensor, nn
 
 
 class Projector(nn.Module):
-    """Maps (n, d) encoder vectors to (n, hidden); a missing vector is a row of zeros and becomes the learned bias, "unknown"."""
+    """Maps (n, d) float32 encoder vectors to (n, hidden) in the dtype of its weights; a missing vector is a row of zeros and becomes the
+    learned bias, "unknown"."""
 
     def __init__(self, dim: int, hidden_size: int) -> None:
         super().__init__()
@@ -25,6 +26,6 @@ class Projector(nn.Module):
 
     def forward(self, vectors: Tensor) -> Tensor:
         known = (vectors != 0).any(-1, keepdim=True)
-        inner = torch.relu(self.expand((vectors - self.mean) / self.scale * known))
-        result: Tensor = self.contract(inner)
+        standard = (vectors - self.mean) / self.scale * known
+        result: Tensor = self.contract(torch.relu(self.expand(standard.to(self.expand.weight.dtype))))
         return result

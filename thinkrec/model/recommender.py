@@ -20,14 +20,17 @@ from thinkrec.model.projector import Projector
 
 
 class Vocabulary(nn.Module):
-    """The output head; it owns the weight, so that ZeRO-3 gathers it around `forward` also when only a few rows are read."""
+    """The output head; it owns the weight, so that ZeRO-3 gathers it around `forward` also when only a few rows are read.
+
+    A few rows give float32 logits: in bfloat16 two numbers near 18 are .125 apart, and scores that are their differences tie.
+    """
 
     def __init__(self, head: nn.Linear) -> None:
         super().__init__()
         self.weight = head.weight
 
     def forward(self, hidden: Tensor, rows: Tensor | None = None) -> Tensor:
-        return F.linear(hidden, self.weight if rows is None else self.weight[rows])
+        return F.linear(hidden, self.weight) if rows is None else F.linear(hidden.float(), self.weight[rows].float())
 
 
 class Recommender(nn.Module):
@@ -75,7 +78,7 @@ class Recommender(nn.Module):
     def scores(self, hidden: Tensor, batch: Batch) -> Tensor:
         """The ranking score of each row, (R,) float32."""
         rows = torch.arange(len(hidden), device=hidden.device)
-        logits = self.llm.lm_head(hidden[rows, batch.verdict_at], self.verdict_ids).float()
+        logits = self.llm.lm_head(hidden[rows, batch.verdict_at], self.verdict_ids)
         score: Tensor = logits[:, 1] if self.score_kind == "yes" else logits[:, 1] - logits[:, 0]
         return score
 

@@ -136,26 +136,27 @@ def _step(engine: Any, batches: Iterable[tuple[Any, ...]], names: Sequence[str])
     waiting, sums = list(batches), dict[str, Tensor]()
     for number, batch in enumerate(waiting):
         engine.set_gradient_accumulation_boundary(number + 1 == len(waiting))
-        loss, figures = engine(*batch)
-        for name, values in _agreed(figures, names).items():
-            sums[name] = sums[name] + values if name in sums else values
+        loss, parts = engine(*batch)
+        for name, values in parts.items():
+            sums[name] = sums[name] + values.detach() if name in sums else values.detach()
         engine.backward(loss, scale_wrt_gas=False)
+    figures = _agreed(sums, names)  # the one place where the host waits for the device
     engine.step()
     if not engine.was_step_applied():  # DeepSpeed skips a step whose gradient overflows, without a word
         raise NonFiniteLoss("a gradient is NaN or infinite", ", ".join(names), "lower the lr or set gradient_clipping")
-    return {name: values.tolist() for name, values in sums.items()}
+    return figures
 
 
-def _agreed(figures: Mapping[str, Tensor], names: Sequence[str]) -> dict[str, Tensor]:
+def _agreed(figures: Mapping[str, Tensor], names: Sequence[str]) -> dict[str, list[float]]:
     """Means over all ranks. A NaN on one rank reaches all of them, so they stop together instead of hanging in the next collective."""
-    means = torch.stack([values.detach().float() for values in figures.values()])
+    means = torch.stack([values.float() for values in figures.values()])
     if torch.distributed.get_world_size() > 1:
         torch.distributed.all_reduce(means)
         means /= torch.distributed.get_world_size()
     means = means.cpu()
     if not bool(means.isfinite().all()):
         raise NonFiniteLoss(f"the loss is not finite: {means.tolist()}", ", ".join(names), "lower its lr, or look at the rows of that step")
-    return dict(zip(figures, means, strict=True))
+    return dict(zip(figures, means.tolist(), strict=True))
 
 
 def _write(learner: Learner, step: int, figures: Mapping[str, float]) -> None:

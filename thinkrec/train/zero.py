@@ -17,6 +17,8 @@ from thinkrec.train import ds_keys
 # ds_configs/ inside an installed package, and beside the package in a checkout.
 SHIPPED = tuple(parent / "ds_configs" for parent in Path(__file__).resolve().parents[1:3])
 
+MAX_BUCKET = 500_000_000  # numbers; DeepSpeed's own default
+
 
 def find_config(name: str) -> Path:
     """The file a `train.ds_config` value means: a path, or the name of a file that is shipped in ds_configs/."""
@@ -58,20 +60,41 @@ def initialise(
     for parameter in trained:
         parameter.requires_grad_(True)
     optimizer = SlotAdamW(trained, num_slots, weight_decay, settings.get("gradient_clipping", 0.0))
+    bucket = min(sum(map(_size, trained)), MAX_BUCKET)  # DeepSpeed's buffers are that large, two of them, however little is trained
+    zero = {"reduce_bucket_size": bucket, **settings.get("zero_optimization", {})}
+    if zero.get("stage") == 3:
+        # One flat tensor, one optimizer step: a slot's gradient norm needs all of its numbers.
+        zero["sub_group_size"] = 10**12
+        _cast_unpartitioned(module, settings)
     config = {
         "steps_per_print": 10**9,
         "zero_allow_untested_optimizer": True,
         **settings,
+        "zero_optimization": zero,
         "gradient_clipping": 0.0,
         "train_micro_batch_size_per_gpu": micro_batch_size,
         # The loop marks the last micro batch of a step itself, their number varies; above 1 DeepSpeed keeps room to add them up.
         "gradient_accumulation_steps": 2,
     }
-    if settings.get("zero_optimization", {}).get("stage") == 3:
-        # One flat tensor, one optimizer step: a slot's gradient norm needs all of its numbers.
-        config["zero_optimization"] = {**settings["zero_optimization"], "sub_group_size": 10**12}
     engine, *_ = deepspeed.initialize(model=module, model_parameters=trained, optimizer=optimizer, config=config)
+    for buffer in module.buffers():  # of a partitioned module DeepSpeed moves the parameters alone
+        buffer.data = buffer.data.to(engine.device)
     return engine
+
+
+def _size(parameter: Any) -> int:
+    """How many numbers a parameter has, partitioned or not."""
+    return int(getattr(parameter, "ds_numel", parameter.numel()))
+
+
+def _cast_unpartitioned(module: Any, settings: Mapping[str, Any]) -> None:
+    """Give what was made after a partitioned base (bank, projector) the working dtype of the file, as DeepSpeed does in stages 1 and 2."""
+    import torch
+
+    if settings.get("bf16", {}).get("enabled"):
+        for parameter in module.parameters():
+            if not hasattr(parameter, "ds_id"):
+                parameter.data = parameter.data.to(torch.bfloat16)
 
 
 def skip_compiling() -> None:
