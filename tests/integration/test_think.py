@@ -1,4 +1,5 @@
-"""The whole line with prompt.answer = "after": the model reasons before its verdict is read; the report says what that is worth (D11)."""
+"""The whole line with prompt.answer = "after", under ZeRO-1 over a base in bfloat16: the model reasons before its verdict is read, and the
+report says what that is worth (D11)."""
 
 from __future__ import annotations
 
@@ -6,7 +7,7 @@ import json
 
 import polars as pl
 import pytest
-from tiny import TINY
+from tiny import as_on_gpus
 
 from thinkrec import config as config_room
 from thinkrec import pipeline
@@ -15,7 +16,8 @@ pytestmark = [pytest.mark.long, pytest.mark.cluster, pytest.mark.timeout(900)]
 
 
 def test_scores_wait_for_the_reasoning_and_its_worth_is_reported(ray_cluster, tmp_path):
-    tree = {**TINY, "run": {"dir": str(tmp_path)}, "prompt": {**TINY["prompt"], "answer": "after"}}
+    tree = as_on_gpus("zero1") | {"run": {"dir": str(tmp_path)}}
+    tree["prompt"]["answer"] = "after"
     artefacts = pipeline.run(config_room.parse(tree), lambda event, **fields: None)
     fusion, direct = (pl.read_parquet(artefacts["score"].path(f"scores/{name}.parquet")) for name in ("fusion", "direct"))
     assert fusion["row"].to_list() == direct["row"].to_list()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ TINY: dict[str, Any] = {
     "base": {"nano": {"num_epochs": 1, "vocab_size": 400}},
     "prompt": {"slots": "target", "history_length": 4, "max_answer_tokens": 24},
     "train": {
+        "num_workers": 1,
         "global_adapter": {"max_steps": 3},
         "projector": {"max_steps": 2},
         "experts": {"max_steps": 6, "lr": 1e-3},
@@ -23,6 +25,14 @@ TINY: dict[str, Any] = {
     "faults": {"unknown": 0, "worker_lost": 0},
     "evaluate": {"num_bootstrap": 50, "num_explanations": 3},
 }
+
+
+def as_on_gpus(ds_config: str) -> dict[str, Any]:
+    """The tiny world with what the recipes for GPUs set: this shipped file, two ranks, bfloat16, soft slots everywhere, dropout."""
+    tree = copy.deepcopy(TINY)
+    tree["base"]["dtype"], tree["prompt"]["slots"], tree["adapter"] = "bfloat16", "all", {"dropout": 0.05}
+    tree["train"] |= {"ds_config": ds_config, "num_workers": 2}
+    return tree
 
 
 def write_run_file(path: Path, settings: dict[str, Any] | None = None) -> None:

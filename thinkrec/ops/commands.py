@@ -59,8 +59,16 @@ def plan(
     typer.echo(json.dumps(asdict(made), indent=2) if as_json else plan_text(made))
 
 
-def preflight(file: RunFile, overrides: Overrides = None, as_json: AsJson = False, insecure: Insecure = False) -> None:
-    """Check whether the cluster is able to make this run; exit code 3 when it is not."""
+def preflight(
+    file: RunFile,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+    with_trial: Annotated[
+        bool, typer.Option("--trial/--no-trial", help="Train, resume, score and explain over a base of two layers.")
+    ] = True,
+    insecure: Insecure = False,
+) -> None:
+    """Check whether the cluster is able to make this run, and try it in small; exit code 3 when it is not."""
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
@@ -78,7 +86,7 @@ def preflight(file: RunFile, overrides: Overrides = None, as_json: AsJson = Fals
     except UserError:  # plan does not know the data's size or the base's kind, which a run can do without: any free space will do
         needed = 0.0
     with ray_session(settings):
-        checks = room.run(settings, needed)
+        checks = room.run(settings, needed, with_trial)
     if as_json:
         typer.echo(json.dumps([asdict(check) for check in checks], indent=2))
     else:

@@ -209,6 +209,24 @@ def judge_collective(found: Mapping[str, Any]) -> Check:
     return Check("all-reduce", "ok", shown)
 
 
+def trial(config: Config, root: str) -> Check:
+    """All phases in small on the real workers, with the run's own DeepSpeed file, dtype, slots and adapters; see trial.py."""
+    from thinkrec.ops.trial import try_out
+
+    train = config.train
+    shown = f"{train.num_workers} workers, {train.ds_config}, {config.base.dtype}, slots {config.prompt.slots}"
+    try:
+        tried = try_out(config, root)
+    except ThinkrecError as error:
+        return Check("trial", "fail", f"{error.what} ({shown})", error.mend or "run.jsonl in the run folder has the whole error")
+    if tried.num_tied:
+        return Check(
+            "trial", "fail", f"{tried.num_tied} of {len(tried.scores)} scores are tied ({shown})", "look at base.dtype and the base's head"
+        )
+    steps = ", ".join(f"{name} {losses[0]:.3g} to {losses[-1]:.3g}" for name, losses in tried.losses.items())
+    return Check("trial", "ok", f"trained, resumed, scored, explained ({shown}); loss {steps}")
+
+
 def look_everywhere(config: Config, root: str) -> dict[str, dict[str, Any]]:
     """`probe.look` on every living node of the connected cluster, by address and a piece of its id; {"error": ...} for a silent one."""
     import ray
@@ -247,8 +265,8 @@ def _answer(reference: Any) -> dict[str, Any]:
     return found
 
 
-def run(config: Config, needed_bytes: float) -> list[Check]:
-    """Every check, on the connected cluster."""
+def run(config: Config, needed_bytes: float, with_trial: bool = True) -> list[Check]:
+    """Every check, on the connected cluster; the trial is the only one that takes more than seconds."""
     root = Store(config.run.dir).root
     told = look_everywhere(config, root)
     nodes = {name: facts for name, facts in told.items() if "error" not in facts}
@@ -267,4 +285,5 @@ def run(config: Config, needed_bytes: float) -> list[Check]:
         working_dir(config.ray.working_dir),
         dashboard(config.ray.dashboard, config.ray.insecure_cluster),
         collective(config, root),
+        trial(config, root) if with_trial else Check("trial", "skipped", "not asked for"),
     ]

@@ -77,8 +77,9 @@ def initialise(
         "gradient_accumulation_steps": 2,
     }
     engine, *_ = deepspeed.initialize(model=module, model_parameters=trained, optimizer=optimizer, config=config)
-    for buffer in module.buffers():  # of a partitioned module DeepSpeed moves the parameters alone
-        buffer.data = buffer.data.to(engine.device)
+    for owner in module.modules():  # of a partitioned module DeepSpeed moves the parameters alone
+        for name, buffer in owner.named_buffers(recurse=False):
+            setattr(owner, name, buffer.to(engine.device))
     return engine
 
 
