@@ -68,11 +68,11 @@ def try_out(config: Config, root: str) -> Tried:
     from thinkrec.launch import fit
 
     small, store, train = shrunk(config), Store(f"{root}/trial-{uuid.uuid4().hex}"), config.train
-    settings = {"config": small.model_dump(), "root": store.root, "found": f"{store.root}/found.json"}
+    found = f"{store.root}/found.json"
     try:
-        settings["places"] = write_inputs(small, store)
+        settings = {"config": small.model_dump(), "root": store.root, "found": found, "places": write_inputs(small, store)}
         fit(try_phases, settings, name="trial", root=store.root, num_workers=train.num_workers, use_gpu=train.use_gpu)
-        return Tried(**(read_json(settings["found"]) or {}))
+        return Tried(**(read_json(found) or {}))
     finally:
         system, path = open_root(store.root)
         system.delete_dir(path)

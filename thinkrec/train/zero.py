@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -101,9 +102,11 @@ def _cast_unpartitioned(module: Any, settings: Mapping[str, Any]) -> None:
 def skip_compiling() -> None:
     """Keep DeepSpeed from compiling, on a CPU, an op that only inference uses: 30 s, and a need for ninja and gcc.
 
-    Nor is an optimizer that nobody asked for to load the whole of PyTorch's compiler. Call it before anything of DeepSpeed sets up
-    communication, loading a partitioned base included.
+    Nor is an optimizer that nobody asked for to load the whole of PyTorch's compiler, or an autotuner MLflow. Call it before anything of
+    DeepSpeed sets up communication, loading a partitioned base included.
     """
+    sys.modules.setdefault("mlflow", None)  # type: ignore[arg-type]  # read as "not installed"; a second of every start
+
     import deepspeed.ops
     import torch
 
