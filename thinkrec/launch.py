@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from thinkrec.config import FaultsSection
+from thinkrec.devices import own_device, require_free
 from thinkrec.errors import ThinkrecError
 from thinkrec.failures import TABLE, Hang, classify
 from thinkrec.journal import Journal
@@ -108,12 +109,13 @@ def _scaling(num_workers: int, use_gpu: bool, num_groups: int, avoided: Collecti
 
 
 def _placed(function: Callable[[dict[str, Any]], None]) -> Callable[[dict[str, Any]], None]:
-    """The same train function, whose errors know as `node_id` on which node they were raised."""
+    """The same train function, on a GPU that is free; its errors know as `node_id` on which node they were raised."""
 
     def run(settings: dict[str, Any]) -> None:
         import ray
 
         try:
+            require_free(own_device())
             function(settings)
         except Exception as error:
             error.node_id = ray.get_runtime_context().get_node_id()  # type: ignore[attr-defined]

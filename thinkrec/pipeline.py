@@ -108,7 +108,7 @@ STAGES = (
         "thinkrec.score.batch",
         ("ingest", "encode", "cluster", "keywords", "base", *ADAPTERS),
         (*PROMPTED, "adapter", "train.loss.score", "evaluate.fusion", "evaluate.max_rows", "evaluate.num_explanations"),
-        version=2,
+        version=3,
     ),
     Stage(
         "references",

@@ -5,7 +5,7 @@ All groups of a call are of one size and every worker needs the same, so nodes o
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -63,6 +63,16 @@ def lacking(reason: str, nodes: Sequence[Node], num_groups: int, num_workers: in
 def needs(use_gpu: bool) -> dict[str, float]:
     """What one worker takes of its node."""
     return {"CPU": 1, "GPU": 1} if use_gpu else {"CPU": 1}
+
+
+def lone_task(function: Callable[..., Any], use_gpu: bool) -> Any:
+    """A Ray task, on a GPU of its own where there are any, whose worker ends with it and leaves nothing in the device's memory.
+
+    Ray would keep the worker for the next task, and with it a CUDA context and PyTorch's cache of many gigabytes.
+    """
+    import ray
+
+    return ray.remote(num_gpus=1, max_calls=1)(function) if use_gpu else ray.remote(function)
 
 
 def nodes(avoided: Collection[str] = ()) -> list[Node]:

@@ -20,6 +20,7 @@ from thinkrec import launch
 from thinkrec.config import FaultsSection
 from thinkrec.errors import ThinkrecError
 from thinkrec.ops.session import ray_session
+from thinkrec.placement import lone_task
 
 DEADLINE_S = 240.0
 
@@ -89,6 +90,24 @@ def fails_to_start(folder: Path) -> dict[str, Any]:
         launch._cuda_in_cluster = true
 
 
+def who() -> int:
+    """The process that this task runs in."""
+    import os
+
+    return os.getpid()
+
+
+def left_behind() -> dict[str, bool]:
+    """Whether the worker of a task on a GPU lives on: of ours, and of one whose GPU is a mere option."""
+    import ray
+
+    ours, optional = ray.get([launch_task.remote() for launch_task in (lone_task(who, True), ray.remote(who).options(num_gpus=1))])
+    deadline = time.monotonic() + DEADLINE_S
+    while Path(f"/proc/{ours}").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return {"lone task": Path(f"/proc/{ours}").exists(), "optional": Path(f"/proc/{optional}").exists()}
+
+
 def main(address: str, folder: Path) -> None:
     config = config_room.parse({"train": {"use_gpu": True}, "ray": {"address": address, "resource_timeout_s": 8.0}})
     with ray_session(config):
@@ -97,6 +116,7 @@ def main(address: str, folder: Path) -> None:
             "across": side_by_side(folder, 4, 2),
             "too large": refused(folder, 9),
             "no room": refused(folder, 5, num_held=4),
+            "left behind": left_behind(),
             "bad start": fails_to_start(folder),
         }
     (folder / "found.json").write_text(json.dumps(found))

@@ -50,6 +50,10 @@ def test_a_group_lies_inside_a_node_where_all_of_them_can(found):
     assert sorted(len(nodes) for nodes in across.values())[-1] == 2  # eight GPUs on nodes of 3, 4 and 1: at least one spans
 
 
+def test_a_task_on_a_gpu_leaves_no_worker_there(found):
+    assert found["left behind"] == {"lone task": False, "optional": True}  # the second is the control
+
+
 @pytest.mark.parametrize("case", ["inside", "across", "too large", "no room", "bad start"])
 def test_everything_is_free_again_soon_after(found, case):
     assert found[case]["free_after_s"] <= FREE_WITHIN_S

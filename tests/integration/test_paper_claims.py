@@ -38,7 +38,12 @@ def run_world(ray_cluster, tmp_path_factory):
             "cluster": {"num_clusters": 2, "temperature": 1.0},
             "prompt": {"titles": False, "priors": False, "history_length": 4},
             "base": {"nano": {"num_epochs": 3, "batch_size": 16, "lr": 2e-3, "window": 12}},
-            "train": {"ds_config": "nano", "global_adapter": {"lr": 2e-3}, "experts": {"lr": 2e-3, "num_epochs": num_epochs}},
+            "train": {
+                "ds_config": "nano",
+                "num_workers": 1,
+                "global_adapter": {"lr": 2e-3},
+                "experts": {"lr": 2e-3, "num_epochs": num_epochs},
+            },
             "evaluate": {"num_explanations": 1},
         }
         return pipeline.run(config_room.parse(tree), lambda event, **fields: None, until="score")

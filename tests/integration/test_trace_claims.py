@@ -56,7 +56,7 @@ TREE: dict[str, Any] = {
     "prompt": {"titles": False, "priors": False, "history_length": 6, "max_answer_tokens": 16, "answer": "after"},
     "traces": {"enabled": False},
     "adapter": {"rank": 16, "alpha": 32.0},
-    "evaluate": {"num_explanations": 1},
+    "evaluate": {"num_explanations": 1, "max_rows": 1000},  # each costs a generation an adapter; the effects are ten times the intervals
 }
 COIN = {
     "data": {"num_buckets": 2, "world": {**WORLD, "label_flip": 0.5}},

@@ -91,7 +91,6 @@ def learn(
     figures = {
         "num_clusters": router.num_clusters,
         "num_points": len(points),
-        "faiss_device": found.device,
         "inertia": found.inertia,
         "silhouette": kmeans.silhouette(points, found, seed),
         "silhouettes": silhouettes,

@@ -26,7 +26,6 @@ class Centroids:
 
     values: NDArray[np.float32]  # (K, d), unit rows
     inertia: float  # mean of 1 - cos(point, own centroid)
-    device: str  # where FAISS ran: "cpu" or "gpu"
 
 
 def standardise(vectors: NDArray[Any], has_bias: bool) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -49,8 +48,8 @@ def standardise(vectors: NDArray[Any], has_bias: bool) -> tuple[NDArray[np.float
 def train(points: NDArray[Any], num_clusters: int, settings: ClusterSection, seed: int) -> Centroids:
     """Cluster unit rows (n, d). The same seed gives the same centroids; FAISS samples max_points_per_centroid points a cluster.
 
-    Runs on all visible GPUs if there are any (FAISS's `gpu=True` falls back to the CPU without a word; its `gpu=1` also means all).
-    Raises DataError for NaN and for fewer different points than clusters.
+    On the CPU, wherever it is called: the sample is small, and a context that the driver opened on every GPU would stay there and take room
+    from the trainers. Raises DataError for NaN and for fewer different points than clusters.
     """
     import faiss
 
@@ -68,7 +67,6 @@ def train(points: NDArray[Any], num_clusters: int, settings: ClusterSection, see
         nredo=NUM_RESTARTS,
         spherical=True,
         seed=seed,
-        gpu=True,
         min_points_per_centroid=1,
         max_points_per_centroid=settings.max_points_per_centroid,
     )
@@ -77,7 +75,7 @@ def train(points: NDArray[Any], num_clusters: int, settings: ClusterSection, see
     similarity = points @ centroids.T
     order = np.argsort(-np.bincount(similarity.argmax(axis=1), minlength=num_clusters), kind="stable")
     inertia = float((1 - similarity.max(axis=1)).mean())
-    return Centroids(centroids[order], inertia, "gpu" if faiss.get_num_gpus() else "cpu")
+    return Centroids(centroids[order], inertia)
 
 
 def silhouette(points: NDArray[Any], centroids: Centroids, seed: int) -> float | None:

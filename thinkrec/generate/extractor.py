@@ -51,7 +51,7 @@ def run(job: Job) -> None:
     folder = _teach(job, lessons)
     job.draft.figures.update(num_lessons=len(lessons), num_held_out=num_held_out)
     if held_out:
-        engine = HfEngine(folder, job.config.engine.batch_size)  # whoever answers later: a nano model is quickest here
+        engine = HfEngine(folder, job.config.engine.batch_size, "cpu")  # whoever answers later; the driver holds no GPU
         requests = [
             GenRequest(str(at), extraction.write_prompt(text, settings.max_words), GenParams(settings.max_tokens))
             for at, (text, _) in enumerate(held_out)

@@ -24,14 +24,14 @@ from thinkrec.model.base import load_model
 
 
 class HfEngine:
-    """A model folder in this process, on the GPU that is visible, else the CPU."""
+    """A model folder in this process, on the GPU that is visible, else the CPU; `device` says otherwise."""
 
     capabilities: frozenset[Capability] = frozenset({"n", "score_tokens", "adapter"})
 
-    def __init__(self, folder: str | Path, batch_size: int) -> None:
+    def __init__(self, folder: str | Path, batch_size: int, device: str = "") -> None:
         self.batch_size = batch_size
-        model = load_model(folder, "bfloat16" if torch.cuda.is_available() else "float32")
-        self._model = model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        self._model = load_model(folder, "float32" if device == "cpu" else "bfloat16").to(device).eval()
         self._reader = Reader.of(folder)
         self.tokenizer = self._reader.tokenizer
         # generate() fills every setting left open from the model's own generation config: give it one that is empty.

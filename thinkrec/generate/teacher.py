@@ -124,7 +124,7 @@ def _row(tables: Tables, position: int, text: str) -> tuple[list[int], list[floa
 
 def _examine(job: Job, tables: Tables, folder: Path, positions: list[int]) -> dict[str, Any]:
     """Greedy answers to rows it was not taught: share of right claims, of complete answers, and accuracy against the majority."""
-    engine = HfEngine(folder, job.config.engine.batch_size)  # whoever answers later: a nano model is quickest here
+    engine = HfEngine(folder, job.config.engine.batch_size, "cpu")  # whoever answers later; the driver holds no GPU
     sheets = [read_prompt(tables, position) for position in positions]
     params = GenParams(job.config.traces.max_tokens)
     results = engine.generate([GenRequest(str(at), tuple(prompt.ids), params) for at, (prompt, _) in enumerate(sheets)])

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 import pyarrow.parquet as pq
 
-from thinkrec.config import Config
+from thinkrec.config import Config, PromptSection
 from thinkrec.data.history import Interactions
 from thinkrec.model.base import load_tokenizer
 from thinkrec.model.priors import Counted, Priors
@@ -64,20 +64,39 @@ def base_folder(places: Places) -> Path:
     return Path(pointer["path"]) if pointer.get("path") else places.path("base", "model")
 
 
-def load_tables(
-    config: Config, places: Places, users: Collection[str] | None = None, buckets: Collection[int] | None = None, slots: bool = True
-) -> Tables:
-    """Read the tables of all users, of `users` or of `buckets`; with `slots=False` prompts have no soft slots whatever the config says."""
-    interactions = Interactions.load(places.path("ingest"), users=users, buckets=buckets)
-    prompt = config.prompt if slots else config.prompt.model_copy(update={"slots": "none"})
-    items = item_texts(places)
-    priors = load_priors(config, places, interactions, items)
-    template = Template(load_tokenizer(base_folder(places)), items, prompt, priors)
-    if prompt.slots == "none":
-        return Tables(interactions, template, None, None)
-    item_vectors = _vectors(places.path("encode", "items.parquet"), interactions.item_ids)
-    user_vectors = _vectors(places.path("encode", "users.parquet"), interactions.user_ids)
-    return Tables(interactions, template, item_vectors, user_vectors)
+@dataclass(frozen=True)
+class Catalogue:
+    """What every prompt is written from, whoever's it is; a process loads it once and makes the tables of many users from it."""
+
+    config: Config
+    places: Places
+    prompt: PromptSection
+    tokenizer: Any
+    items: Sequence[ItemText]
+    item_vectors: Tensor | None
+
+    @classmethod
+    def load(cls, config: Config, places: Places, slots: bool = True) -> Catalogue:
+        """With `slots=False` prompts have no soft slots whatever the config says."""
+        prompt = config.prompt if slots else config.prompt.model_copy(update={"slots": "none"})
+        item_ids = pl.read_parquet(places.path("ingest", "items.parquet"), columns=["item_id"])["item_id"].to_list()
+        vectors = None if prompt.slots == "none" else _vectors(places.path("encode", "items.parquet"), item_ids)
+        return cls(config, places, prompt, load_tokenizer(base_folder(places)), item_texts(places), vectors)
+
+    def tables(self, users: Collection[str] | None = None, buckets: Collection[int] | None = None) -> Tables:
+        """The tables of all users, of `users` or of `buckets`."""
+        interactions = Interactions.load(self.places.path("ingest"), users=users, buckets=buckets)
+        template = Template(self.tokenizer, self.items, self.prompt, load_priors(self.config, self.places, interactions, self.items))
+        if self.item_vectors is None:
+            return Tables(interactions, template, None, None)
+        return Tables(
+            interactions, template, self.item_vectors, _vectors(self.places.path("encode", "users.parquet"), interactions.user_ids)
+        )
+
+
+def load_tables(config: Config, places: Places, users: Collection[str] | None = None, slots: bool = True) -> Tables:
+    """The tables of all users or of `users`; see Catalogue."""
+    return Catalogue.load(config, places, slots).tables(users)
 
 
 def load_priors(config: Config, places: Places, interactions: Interactions, items: Sequence[ItemText]) -> Priors | None:

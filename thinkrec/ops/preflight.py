@@ -23,6 +23,7 @@ from thinkrec.store import Store, open_root, read_json, write_json
 
 MAX_PACKAGE_BYTES = 512 * 2**20  # what Ray's job server takes
 LARGE_PACKAGE_BYTES = 100 * 2**20
+IDLE_MIB = 1024  # of a GPU that nobody works on: the driver and a display take less
 SLOW_GBYTES_PER_S = 1.0  # of NCCL: below it traffic has fallen back to a plain network
 BUFFER_BYTES, CPU_BUFFER_BYTES, NUM_REPEATS = 256 * 2**20, 8 * 2**20, 5
 TIMEOUT_S = 60
@@ -67,6 +68,15 @@ def gpus(nodes: Nodes, use_gpu: bool) -> Check:
     sick = [f"{name}: {trouble}" for name, gpu in found if (trouble := _trouble(gpu))]
     if sick or not found:
         return Check("gpus", "fail", "; ".join(sick) or "no node shows a GPU", "drain these nodes, or look at the driver")
+    held = [
+        f"{name}: {gpu['used_mib']} MiB in use"
+        for name, gpu in found
+        if gpu.get("used_mib", "0").isdigit() and int(gpu["used_mib"]) > IDLE_MIB
+    ]
+    if held:
+        return Check(
+            "gpus", "warn", "; ".join(held), "see with nvidia-smi who holds them; a stage waits a minute for its GPUs and then stops"
+        )
     kinds = {(gpu["name"], gpu["memory_mib"]) for _, gpu in found}
     counts = {len(facts["gpus"]) for facts in nodes.values() if facts["gpus"]}
     shown = f"{len(found)} of {' and '.join(sorted(name for name, _ in kinds))}"

@@ -6,6 +6,7 @@ Where the model thinks before its verdict, `direct` is the fusion asked for the 
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,17 +15,21 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from thinkrec.config import parse
+from thinkrec.config import Config, parse
 from thinkrec.data import schema
 from thinkrec.job import Job
+from thinkrec.model.prompt import Prompt
 from thinkrec.model.recommender import Recommender
-from thinkrec.model.tables import Places, load_tables
+from thinkrec.model.tables import Catalogue, Places
+from thinkrec.placement import lone_task
 from thinkrec.score.explain import explain_rows
 from thinkrec.score.routing import Routing, routes, serving_model
 from thinkrec.score.speech import Speaker
 
 TEST = schema.SPLITS.index("test")
 DIRECT = "direct"
+Gates = NDArray[np.float32]
+Scores = NDArray[np.float32]
 
 
 def run(job: Job) -> None:
@@ -43,7 +48,7 @@ def run(job: Job) -> None:
         batch_size=1,
         batch_format="numpy",
         fn_constructor_kwargs=settings,
-        compute=ray.data.ActorPoolStrategy(size=config.engine.num_actors),
+        compute=ray.data.ActorPoolStrategy(size=min(num_scorers(config), num_buckets)),
         num_gpus=1 if config.train.use_gpu else 0,
     )
     table = pa.concat_tables(ray.get(scored.to_arrow_refs()))
@@ -55,11 +60,18 @@ def run(job: Job) -> None:
         chosen.write_parquet(job.draft.folder / "scores" / f"{variant}.parquet", compression="zstd")
     serving = Routing(Places(job.places())).variants[-1]
     chosen = _choose(rows.filter(pl.col("variant") == serving), config.evaluate.num_explanations, config.run.seed)
-    explained = ray.remote(explain_rows).options(num_gpus=1 if config.train.use_gpu else 0).remote(**settings, rows=chosen.to_dicts())
+    explained = lone_task(explain_rows, config.train.use_gpu).remote(**settings, rows=chosen.to_dicts())
     explanations, counterfactuals = ray.get(explained)
     _write(job, "explanations", explanations, schema.EXPLANATIONS)
     _write(job, "counterfactuals", counterfactuals, schema.COUNTERFACTUALS)
     job.draft.figures.update(num_rows=rows.height // len(variants), num_explanations=chosen.height)
+
+
+def num_scorers(config: Config) -> int:
+    """How many actors score: one a GPU of the cluster, without GPUs as many as engines answer."""
+    import ray
+
+    return max(config.engine.num_actors, int(ray.cluster_resources().get("GPU", 0)) if config.train.use_gpu else 0)
 
 
 def _write(job: Job, name: str, rows: list[dict[str, Any]], columns: pa.Schema) -> None:
@@ -76,14 +88,14 @@ class BucketScorer:
 
     def __init__(self, config: dict[str, Any], places: dict[str, str]) -> None:
         self.config, self.places = parse(config), Places(places)
-        self.routing = Routing(self.places)
+        self.routing, self.catalogue = Routing(self.places), Catalogue.load(self.config, self.places)
         self.recommender: Recommender | None = None
 
     def __call__(self, batch: dict[str, NDArray[Any]]) -> pa.Table:
         return pa.concat_tables([self._score(int(bucket)) for bucket in batch["bucket"]])
 
     def _score(self, bucket: int) -> pa.Table:
-        tables = load_tables(self.config, self.places, buckets=[bucket])
+        tables = self.catalogue.tables(buckets=[bucket])
         if self.recommender is None:
             self.recommender = serving_model(self.config, self.places, tables, self.routing.num_experts)
         data = tables.interactions
@@ -99,12 +111,32 @@ class BucketScorer:
         }
         speaker = Speaker(self.config, self.recommender, tables)
         prompts, owners = [tables.prompt(int(at)) for at in positions], data.user[positions].tolist()
-        variants = [(str(variant), self.routing.gates(variant, users), True) for variant in self.routing.variants]
+        gates = {str(variant): self.routing.gates(variant, users) for variant in self.routing.variants}
+        scores = score_once(speaker, prompts, owners, gates)
         if self.config.prompt.answer == "after":
-            variants.append((DIRECT, self.routing.gates(self.routing.variants[-1], users), False))
+            gates[DIRECT] = gates[str(self.routing.variants[-1])]
+            scores[DIRECT] = speaker.scores(prompts, owners, gates[DIRECT], think=False)
         parts = []
-        for variant, gates, think in variants:
-            scores = speaker.scores(prompts, owners, gates, think)
-            columns = {"score": scores, "p_like": 1 / (1 + np.exp(-scores)), "route": routes(gates), "variant": [variant] * len(users)}
+        for variant, found in scores.items():
+            columns = {
+                "score": found,
+                "p_like": 1 / (1 + np.exp(-found)),
+                "route": routes(gates[variant]),
+                "variant": [variant] * len(users),
+            }
             parts.append(pa.table(rows | columns, schema=schema.scores().append(pa.field("variant", pa.string()))))
         return pa.concat_tables(parts)
+
+
+def score_once(speaker: Speaker, prompts: Sequence[Prompt], users: Sequence[int], gates: Mapping[str, Gates]) -> dict[str, Scores]:
+    """The scores (n,) of the prompts under every variant's gates (n, E + 1); a row that has the same gates in two of them is scored once.
+
+    Most have: the fusion serves most users by one expert or by the global adapter alone.
+    """
+    rows = np.tile(np.arange(len(prompts)), len(gates))
+    pairs = np.column_stack([rows, *np.concatenate(list(gates.values())).T])
+    distinct, place = np.unique(pairs, axis=0, return_inverse=True)
+    chosen = distinct[:, 0].astype(np.int64)
+    mixtures = distinct[:, 1:].astype(np.float32)
+    found = speaker.scores([prompts[at] for at in chosen], [users[at] for at in chosen], mixtures)[place.reshape(-1)]
+    return dict(zip(gates, np.split(found, len(gates)), strict=True))

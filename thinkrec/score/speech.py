@@ -50,9 +50,10 @@ class Speaker:
         """The score of each prompt, (n,); `think=False` asks for the verdict at once also where the model was taught to think first."""
         scores = np.empty(len(prompts), np.float32)
         think = think and self.config.prompt.answer == "after"
-        for chosen in self._batches(len(prompts)):
-            speeches = self.speak(prompts[chosen], users[chosen], gates[chosen]) if think else [NOTHING] * len(prompts[chosen])
-            batch = self._batch(prompts[chosen], users[chosen], gates[chosen], speeches)
+        for chosen in self._batches(prompts):
+            asked, owners = [prompts[at] for at in chosen], [users[at] for at in chosen]
+            speeches = self._speak(asked, owners, gates[chosen]) if think else [NOTHING] * len(asked)
+            batch = self._batch(asked, owners, gates[chosen], speeches)
             with torch.inference_mode():
                 hidden = self.recommender.hidden(batch, self.config.evaluate.fusion)
                 scores[chosen] = self.recommender.scores(hidden, batch).cpu().numpy()
@@ -63,7 +64,11 @@ class Speaker:
 
         The end token, and the verdict where it comes last, are held back for the first MIN_TOKENS tokens of reasoning.
         """
-        return [speech for chosen in self._batches(len(prompts)) for speech in self._speak(prompts[chosen], users[chosen], gates[chosen])]
+        speeches = dict[int, Speech]()
+        for chosen in self._batches(prompts):
+            found = self._speak([prompts[at] for at in chosen], [users[at] for at in chosen], gates[chosen])
+            speeches |= dict(zip(chosen.tolist(), found, strict=True))
+        return [speeches[at] for at in range(len(prompts))]
 
     def text(self, speech: Speech) -> str:
         """The reasoning as text."""
@@ -101,9 +106,10 @@ class Speaker:
         batch = collate(rows, torch.from_numpy(gates), tables.item_vectors, tables.user_vectors, pad_id, text_loss=False)
         return batch.to(self.recommender.device)
 
-    def _batches(self, num_rows: int) -> list[slice]:
-        size = self.config.evaluate.batch_size
-        return [slice(begin, begin + size) for begin in range(0, num_rows, size)]
+    def _batches(self, prompts: Sequence[Prompt]) -> list[NDArray[np.int64]]:
+        """Numbers of the prompts that go through the model together: those of like length, so that little is padded."""
+        size, order = self.config.evaluate.batch_size, np.argsort([len(prompt.ids) for prompt in prompts], kind="stable")
+        return [order[begin : begin + size] for begin in range(0, len(prompts), size)]
 
 
 def _left_padded(embedded: torch.Tensor, lengths: list[int]) -> tuple[torch.Tensor, torch.Tensor]:

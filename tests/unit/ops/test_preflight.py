@@ -71,6 +71,7 @@ def test_another_version_on_one_node(nodes):
         ({"thermal_slowdown": "Active"}, "fail", "heat"),
         ({"name": "", "error": "Unable to determine the device handle"}, "fail", "device handle"),
         ({"name": "A100"}, "warn", "A100 and H100"),
+        ({"used_mib": "61312"}, "warn", "second: 61312 MiB in use"),
     ],
 )
 def test_sick_and_unlike_gpus(nodes, change, state, shown):

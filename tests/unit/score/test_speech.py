@@ -14,6 +14,7 @@ from thinkrec.model.adapters import install
 from thinkrec.model.prompt import ItemText, Template, fixed_phrases
 from thinkrec.model.recommender import Recommender
 from thinkrec.model.tables import Tables
+from thinkrec.score.batch import score_once
 from thinkrec.score.speech import MIN_TOKENS, Speaker
 
 TITLES = ["Alpha", "Beta", "Gamma", "Delta"]
@@ -122,6 +123,20 @@ def test_after_scores_are_read_where_the_reasoning_ends(make):
     assert speaker.scores(prompts, users, gates) == pytest.approx(after, abs=1e-3)
     assert speaker.scores(prompts, users, gates, think=False) == pytest.approx(direct, abs=1e-3)
     assert np.abs(np.array(after) - direct).min() > 0.01
+
+
+def test_a_row_with_the_same_gates_in_two_variants_is_scored_once(make, monkeypatch):
+    speaker = make("first")
+    prompts, users, gates = ask(speaker)
+    only_global = np.tile(np.array([0, 1], np.float32), (len(prompts), 1))
+    expected = {name: speaker.scores(prompts, users, one) for name, one in (("global", only_global), ("fusion", gates))}
+    num_rows, hidden = [], Recommender.hidden
+    monkeypatch.setattr(Recommender, "hidden", lambda self, batch, fusion: num_rows.append(len(batch.user)) or hidden(self, batch, fusion))
+    found = score_once(speaker, prompts, users, {"global": only_global, "fusion": gates})
+    assert sum(num_rows) == 2 * len(prompts) - 1  # one user of four is served by the global adapter alone
+    for name, scores in expected.items():
+        np.testing.assert_allclose(found[name], scores, atol=1e-4)
+    assert {name: len(scores) for name, scores in score_once(speaker, [], [], {"a": gates[:0], "b": gates[:0]}).items()} == {"a": 0, "b": 0}
 
 
 @pytest.mark.parametrize(("word", "verdict"), [(" Yes", 1), (" No", 0), (" because", None)])
