@@ -28,28 +28,39 @@ class WorldSection(Section):
 
 
 class ColumnsSection(Section):
-    """What the columns of the user's own tables are called (sources csv, jsonl, parquet, delta, iceberg, recbole)."""
+    """What the columns of the user's own tables are called (sources csv, jsonl, parquet, delta, iceberg, recbole).
+
+    A column that is named here must be there. Those that are empty may be missing; they are looked for under our own name.
+    """
 
     user_id: str = "user_id"
     item_id: str = "item_id"
     ts: str = "timestamp"
-    rating: str = "rating"  # this or label must be there
-    label: str = "label"
-    split: str = "split"  # may be missing, as may text and categories
+    rating: str = ""  # this or label must be there
+    label: str = ""
+    split: str = ""
     title: str = "title"
-    text: str = "text"
-    categories: str = "categories"
+    text: str = ""
+    categories: str = ""
 
     def interactions(self) -> dict[str, str]:
         """Our name of each column of the log -> the user's."""
-        return self.model_dump(include={"user_id", "item_id", "ts", "rating", "label", "split"})
+        return self._names("user_id", "item_id", "ts", "rating", "label", "split")
 
     def items(self) -> dict[str, str]:
         """Our name of each column of the items -> the user's."""
-        return self.model_dump(include={"item_id", "title", "text", "categories"})
+        return self._names("item_id", "title", "text", "categories")
+
+    def optional(self) -> frozenset[str]:
+        """Our names of the columns that may be missing."""
+        return frozenset(ours for ours, theirs in self.model_dump().items() if not theirs)
+
+    def _names(self, *ours: str) -> dict[str, str]:
+        return {name: getattr(self, name) or name for name in ours}
 
 
 ITEMS_APART = ("amazon2018", "amazon2023", "csv", "jsonl", "parquet", "delta", "iceberg")  # sources whose items have a path of their own
+OWN_TABLES = ("csv", "jsonl", "parquet", "delta", "iceberg", "recbole")  # sources whose columns the run file names
 LIKE_THRESHOLDS = {"amazon2018": 5.0, "amazon2023": 5.0}  # most stars there are fives; every other source: 4 (anchors_rec.md 3.7)
 
 
@@ -74,7 +85,7 @@ class DataSection(Section):
     items_path: str = ""
     columns: ColumnsSection = ColumnsSection()
     time_unit: Literal["auto", "s", "ms", "us", "ns", "iso"] = "auto"  # of columns.ts; auto: by magnitude, and the run says which
-    separator: str = Field(default="|", min_length=1)  # between categories that stand in one text
+    separator: str = Field(default="|", min_length=1)  # between categories that stand in one text; a blank for recbole unless set
     # What is a like, where no label is given: a rating at or above like_threshold, or the median of the user's own, or equal to the log's
     # highest; "implicit": every row, and for each num_negatives items on average are drawn that the user never meets.
     label_rule: Literal["threshold", "user_median", "top_box", "implicit"] = "threshold"
@@ -90,10 +101,12 @@ class DataSection(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _threshold_of_source(cls, given: Any) -> Any:
-        if isinstance(given, dict) and isinstance(given.get("source"), str) and given["source"] in LIKE_THRESHOLDS:
-            return {"like_threshold": LIKE_THRESHOLDS[given["source"]], **given}
-        return given
+    def _defaults_of_source(cls, given: Any) -> Any:
+        if not isinstance(given, dict) or not isinstance(given.get("source"), str):
+            return given
+        source = given["source"]
+        theirs = {"like_threshold": LIKE_THRESHOLDS.get(source), "separator": " " if source == "recbole" else None}
+        return {key: value for key, value in theirs.items() if value is not None} | given
 
     @model_validator(mode="after")
     def _the_world_is_labelled(self) -> Self:
@@ -109,6 +122,13 @@ class DataSection(Section):
             raise ValueError(f"data.items_path is empty, but data.source = {self.source!r} has its items in a place of their own")
         if self.items_path and self.source not in ITEMS_APART:
             raise ValueError(f"data.items_path is set, but data.source = {self.source!r} does not read it")
+        return self
+
+    @model_validator(mode="after")
+    def _nothing_is_ignored(self) -> Self:
+        for key in ("columns", "separator", "time_unit"):
+            if self.source not in OWN_TABLES and getattr(self, key) != type(self).model_fields[key].default:
+                raise ValueError(f"data.{key} is set, but data.source = {self.source!r} does not read it: its files have one form")
         return self
 
 

@@ -64,7 +64,7 @@ DS_FILE, NANO_DS_FILE = ("train.ds_config",), ("base.nano.ds_config",)
 GROWN = (("keywords.extractor", "nano"), ("traces.teachers", "nano"))
 
 STAGES = (
-    Stage("ingest", "thinkrec.data.ingest", (), ("data", "split", "run.seed"), files=("data.path", "data.items_path"), version=2),
+    Stage("ingest", "thinkrec.data.ingest", (), ("data", "split", "run.seed"), files=("data.path", "data.items_path"), version=3),
     Stage(
         "encode",
         "thinkrec.encoder.fit",

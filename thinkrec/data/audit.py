@@ -15,6 +15,7 @@ from thinkrec.data.schema import SPLITS
 from thinkrec.errors import LeakError
 
 NUM_EXAMPLES = 3
+ONE_ROW = 'keep one row of each user and item, the first: data.repeats = "first" does so'
 Severity = Literal["stop", "warn"]
 
 
@@ -117,9 +118,9 @@ TIME_CHECKS = (  # of the interactions
     Check(tie_across_a_cut, "move the cut off that time, so that rows of one time stand in one split"),
 )
 PAIR_CHECKS = (  # of the rows whose (user, item) occurs twice
-    Check(pair_in_two_splits, "keep one row of each user and item, the first"),
-    Check(doubled_row, "keep one of the equal rows"),
-    Check(target_in_its_history, "keep one row of each user and item, the first"),
+    Check(pair_in_two_splits, ONE_ROW),
+    Check(doubled_row, ONE_ROW),
+    Check(target_in_its_history, ONE_ROW),
 )
 TEXT_CHECKS = (  # of the interactions and the items
     Check(text_of_the_future, "bring the texts as they stood at the first cut, or leave those texts out"),

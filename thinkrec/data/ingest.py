@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from thinkrec.config import DataSection, SplitSection
 from thinkrec.data import fingerprint
+from thinkrec.data.arrival import doubts, refuse_one_label
 from thinkrec.data.audit import Finding, audit, enforce
 from thinkrec.data.labels import with_negatives
 from thinkrec.data.readers import amazon, canonical, movielens, named, prepared, recbole, world, yelp
@@ -59,6 +60,7 @@ class Prepared:
     truth: pa.Table | None
     findings: Sequence[Finding]
     left_out: Mapping[str, int]  # rows that the run file did not ask for, by reason
+    doubts: Sequence[str] = ()  # what looks wrong although every row is sound
 
 
 def run(job: Job) -> None:
@@ -88,7 +90,7 @@ def run(job: Job) -> None:
     write_json(str(job.draft.folder / "fingerprint.json"), facts)
     num_leaks = sum(finding.num_rows for finding in ready.findings if finding.severity == "stop")
     job.draft.figures |= fingerprint.headline(facts) | {"num_leaks": num_leaks}
-    for text in [*warnings(facts), *leaks]:
+    for text in [*warnings(facts), *ready.doubts, *leaks]:
         job.say("warning", text=text)
     job.say("ingested", **job.draft.figures)
 
@@ -108,10 +110,12 @@ def prepare(tables: Tables, data: DataSection, split: SplitSection, seed: int) -
     if "rating" not in rows.columns:
         rows = rows.with_columns(rating=pl.lit(None, pl.Float32))
     rows = assign(rows, split).select(INTERACTIONS.names)
+    refuse_one_label(rows, data)
     users = rows.select(pl.col("user_id").unique().sort()).to_arrow().cast(USERS)
     truth = None if tables.truth is None else pl.DataFrame(tables.truth).join(rows, on="row", how="semi").to_arrow().cast(TRUTH)
-    findings = audit(rows, pl.DataFrame(valid.items))
-    return Prepared(rows, valid.items.select(ITEMS.names), users, valid.quarantine, truth, findings, left_out)
+    items = pl.DataFrame(valid.items)
+    found, wondered = audit(rows, items), doubts(rows, items, data)
+    return Prepared(rows, valid.items.select(ITEMS.names), users, valid.quarantine, truth, found, left_out, wondered)
 
 
 def with_bucket(interactions: pl.DataFrame, num_buckets: int) -> pl.DataFrame:

@@ -11,10 +11,12 @@ from dataclasses import replace
 
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from thinkrec.config import DataSection
 from thinkrec.data.labels import label
 from thinkrec.data.readers.tables import Reasons, Tables, part
+from thinkrec.data.readers.typed import REPEATED
 from thinkrec.data.schema import ITEMS, LATEST_MS
 from thinkrec.errors import DataError
 
@@ -22,6 +24,9 @@ MAX_ID_CHARS = 200
 OLDEST_MS = 10**11  # March 1973: a data set that ends before it counts seconds, not milliseconds
 ESCAPES = r"\.\.[/\\]|[/\\]\.\.|\x00"
 CONTROLS = r"[\x00-\x1f\x7f-\x9f]"
+NO_IDS = ("nan", "NaN", "<NA>", "NaT", "None", "NULL", "null", r"\N", "__HIVE_DEFAULT_PARTITION__")  # how programs write that there is none
+UNKNOWN = "item_id is not among the items"
+NUM_REASONS_SHOWN = 3
 
 
 def validate(tables: Tables, settings: DataSection) -> Tables:
@@ -33,38 +38,49 @@ def validate(tables: Tables, settings: DataSection) -> Tables:
     _refuse_escapes(tables.source, interactions, ("user_id", "item_id"))
     _refuse_escapes(tables.source, items, ("item_id",))
     _refuse_wrong_values(tables.source, interactions)
+    _refuse_seconds(f"{tables.source}: ts", interactions)
+    _refuse_seconds(f"{tables.source}: ts of the items", items)
     items, bad_items = part(items, {**_bad_id("item_id"), "title is null": pl.col("title").is_null()}, "items")
     _refuse_doubled(f"{tables.source}: items", items["item_id"], "item_id")
 
     interactions = interactions.with_columns(label=label(interactions, settings))
     known = pl.col("item_id").is_in(items["item_id"].implode())
+    hint = _hint_of_form(interactions.filter(~known)["item_id"], items["item_id"])
     reasons = {
         **_bad_id("user_id"),
         **_bad_id("item_id"),
-        "item_id is not among the items": ~known,
+        UNKNOWN: ~known,
         "ts is not in milliseconds of 1970 to 2100": ~pl.col("ts").is_between(0, LATEST_MS, closed="left").fill_null(False),
         "neither label nor rating": pl.col("label").is_null(),
     }
     interactions, bad_interactions = part(interactions, reasons, "interactions")
-    quarantine = pa.concat_tables([tables.quarantine, bad_interactions, bad_items])
-    _refuse_many(tables.source, quarantine, len(interactions) + len(items), settings.max_bad_share)
-    _refuse_empty(tables.source, items=items, interactions=interactions)
-    return replace(tables, interactions=interactions.to_arrow(), items=_arrow(items), quarantine=quarantine)
+    judged = replace(
+        tables,
+        interactions=interactions.to_arrow(),
+        items=_arrow(items),
+        bad_interactions=pa.concat_tables([tables.bad_interactions, bad_interactions]),
+        bad_items=pa.concat_tables([tables.bad_items, bad_items]),
+    )
+    _refuse_many(judged, settings.max_bad_share, hint)
+    _refuse_empty(judged)
+    return judged
 
 
 def _bad_id(name: str) -> Reasons:
     column = pl.col(name)
     return {
         f"{name} is null or empty": column.is_null() | (column == ""),
+        f"{name} is a word for a missing value": column.is_in(NO_IDS),
         f"{name} is longer than {MAX_ID_CHARS} characters": column.str.len_chars() > MAX_ID_CHARS,
         f"{name} has control characters": column.str.contains(CONTROLS),
     }
 
 
-def _refuse_empty(source: str, **frames: pl.DataFrame) -> None:
-    for name, frame in frames.items():
-        if frame.is_empty():
-            raise DataError(f"{name} has no usable row", source, "check data.path, or read the quarantine of an earlier run")
+def _refuse_empty(judged: Tables) -> None:
+    for name, rows, bad in (("items", judged.items, judged.bad_items), ("interactions", judged.interactions, judged.bad_interactions)):
+        if not rows.num_rows:
+            what = f"{name} has no usable row" + (f": {_counts(bad)}" if bad.num_rows else "")
+            raise DataError(what, "; ".join([judged.source, *_examples(bad)]), "check data.path and data.items_path")
 
 
 def _refuse_escapes(source: str, frame: pl.DataFrame, names: Sequence[str]) -> None:
@@ -87,9 +103,12 @@ def _refuse_wrong_values(source: str, interactions: pl.DataFrame) -> None:
             raise DataError(
                 f"{len(bad)} labels are neither 0 nor 1; the first is {bad['label'][0]}", where, "bring ratings as column 'rating'"
             )
-    newest = interactions.select(pl.col("ts").max()).item()
-    if newest is not None and newest < OLDEST_MS:
-        raise DataError(f"the newest ts is {newest}: this looks like seconds", f"{source}: ts", "multiply it by 1000")
+
+
+def _refuse_seconds(where: str, frame: pl.DataFrame) -> None:
+    newest = frame["ts"].max() if "ts" in frame.columns else None
+    if isinstance(newest, int) and newest < OLDEST_MS:
+        raise DataError(f"the newest ts is {newest}: this looks like seconds", where, "multiply it by 1000, or set data.time_unit")
 
 
 def _refuse_doubled(where: str, values: pl.Series, name: str) -> None:
@@ -100,17 +119,47 @@ def _refuse_doubled(where: str, values: pl.Series, name: str) -> None:
         )
 
 
-def _refuse_many(source: str, quarantine: pa.Table, num_good: int, max_bad_share: float) -> None:
-    total = len(quarantine) + num_good
-    if len(quarantine) > max_bad_share * total:
-        counts = pl.DataFrame(quarantine)["reason"].value_counts(sort=True)
-        listed = "; ".join(f"{reason}: {count}" for reason, count in counts.iter_rows())
-        example = quarantine.slice(0, 1).to_pylist()[0]
-        raise DataError(
-            f"{len(quarantine)} rows cannot be used ({len(quarantine) / total:.1%}, allowed {max_bad_share:.1%}): {listed}",
-            f"{source}; first {example['source']} row {example['row']}: {example['content'][:120]}",
-            "mend the rows, or raise data.max_bad_share",
-        )
+def _refuse_many(judged: Tables, max_bad_share: float, hint: str) -> None:
+    """Each table by itself: a large catalogue must not hide what an eighth of a small log has lost, nor the other way round.
+
+    A repeated record of an item costs nothing: the first one stays.
+    """
+    repeated = pc.equal(judged.bad_items["reason"], REPEATED)
+    bad_items = judged.bad_items.filter(pc.invert(repeated))
+    found: list[str] = []
+    examples: list[str] = []
+    tables = {"interactions": (judged.interactions, judged.bad_interactions), "items": (judged.items, bad_items)}
+    for name, (good, bad) in tables.items():
+        total = bad.num_rows + good.num_rows
+        if bad.num_rows > max_bad_share * total:
+            share = f"{bad.num_rows / total:.1%}, allowed {max_bad_share:.1%}"
+            found.append(f"{bad.num_rows} rows of {name} cannot be used ({share}): {_counts(bad)}")
+            examples += _examples(bad)
+    if found:
+        fix = f"fix the rows, or raise data.max_bad_share{hint}"
+        raise DataError("\n".join(found), "; ".join([judged.source, *examples]), fix)
+
+
+def _counts(bad: pa.Table) -> str:
+    counts = pl.DataFrame(bad)["reason"].value_counts(sort=True)
+    return "; ".join(f"{reason}: {count}" for reason, count in counts.iter_rows())
+
+
+def _examples(bad: pa.Table) -> list[str]:
+    """The first row of each of the first reasons."""
+    firsts = pl.DataFrame(bad).unique("reason", keep="first", maintain_order=True).head(NUM_REASONS_SHOWN)
+    return [f"first {row['source']} row {row['row']}: {row['content'][:120]}" for row in firsts.iter_rows(named=True)]
+
+
+def _hint_of_form(unknown: pl.Series, known: pl.Series) -> str:
+    """What to do where unknown ids are known ones in another form: 7.0, 007, of other case, or with blanks around."""
+    ids = pl.col("id")
+    plain = ids.str.strip_chars().str.to_lowercase().str.strip_suffix(".0").str.strip_chars_start("0")
+    sides = [side.drop_nulls().unique().sort().to_frame("id").with_columns(plain=plain) for side in (unknown, known)]
+    same = sides[0].join(sides[1], on="plain", how="inner", maintain_order="left")
+    if same.is_empty():
+        return ""
+    return f"; item {same['id'][0]!r} of the interactions is perhaps {same['id_right'][0]!r} of the items: write ids in one form"
 
 
 def _arrow(items: pl.DataFrame) -> pa.Table:

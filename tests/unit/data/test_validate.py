@@ -135,13 +135,16 @@ def test_too_many_bad_rows_stop_the_run_with_counts_per_reason():
     assert validate(tables(rows), DataSection(max_bad_share=0.04)).quarantine.num_rows == 3
     with pytest.raises(DataError) as caught:
         validate(tables(rows), DataSection(max_bad_share=0.02))
-    assert "3 rows cannot be used (3.0%, allowed 2.0%): user_id is null or empty: 2; neither label nor rating: 1" in caught.value.what
+    assert (
+        "3 rows of interactions cannot be used (3.1%, allowed 2.0%): user_id is null or empty: 2; neither label nor rating: 1"
+        in caught.value.what
+    )
     assert "interactions row 95" in caught.value.where
 
 
 def test_rows_the_reader_refused_count_as_bad():
     given = tables([{}] * 9)
-    parsed = Tables(given.source, given.interactions, given.items, quarantine=refused("ratings.dat", [3], ["torn"], ["1::"]))
+    parsed = Tables(given.source, given.interactions, given.items, bad_interactions=refused("ratings.dat", [3], ["torn"], ["1::"]))
     assert validate(parsed, LENIENT).quarantine.to_pylist()[0]["reason"] == "torn"
     with pytest.raises(DataError, match="torn: 1"):
         validate(parsed, DataSection(max_bad_share=0.05))

@@ -15,7 +15,8 @@ from typing import Any
 import pyarrow as pa
 
 from thinkrec.config import DataSection
-from thinkrec.data.readers.files import File, single
+from thinkrec.data.readers.files import single
+from thinkrec.data.readers.packing import File
 from thinkrec.data.readers.tables import Batch, Source
 from thinkrec.data.readers.text import delimited, json_columns, json_records, need, strings
 from thinkrec.data.readers.typed import Ratings, first_of_each, interactions
@@ -47,7 +48,7 @@ def _read(settings: DataSection, review: Mapping[str, str], meta: Mapping[str, A
 def _reviews(file: File, names: Mapping[str, str]) -> Iterator[Batch]:
     if ".csv" in file.name.rpartition("/")[2]:
         return need(delimited(file), names, file.name)
-    return json_columns(file, names)
+    return json_columns([file], names)
 
 
 def _items(file: File, names: Mapping[str, Any]) -> Iterator[Batch]:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 
+import polars as pl
 import pyarrow as pa
 from pyarrow import fs
 
 from thinkrec.config import DataSection
-from thinkrec.data.readers.columns import Kind, parquet, take, take_optional
-from thinkrec.data.readers.tables import Batch, Source
-from thinkrec.data.readers.typed import numbered
+from thinkrec.data.readers.columns import Kind, parquet, take, take_optional, time_unit
+from thinkrec.data.readers.tables import Batch, Source, part
+from thinkrec.data.readers.times import find_clock
+from thinkrec.data.readers.typed import interactions, numbered
 from thinkrec.errors import DataError
 from thinkrec.store import look
 
 NEEDED = {"user_id": Kind.ID, "item_id": Kind.ID, "ts": Kind.TIME}
-OPTIONAL = {"rating": Kind.NUMBER, "label": Kind.INTEGER, "split": Kind.TEXT}
+OPTIONAL = {"rating": Kind.NUMBER, "label": Kind.LABEL, "split": Kind.TEXT}
 
 
 def read(settings: DataSection) -> Source:
@@ -24,7 +27,10 @@ def read(settings: DataSection) -> Source:
     """
     is_folder = look(f"{settings.path}/interactions")[2].type == fs.FileType.Directory
     path = f"{settings.path}/interactions" + ("" if is_folder else ".parquet")
-    return Source(settings.path, numbered(_interactions(path, settings.label_rule != "implicit")), _items(f"{settings.path}/items.parquet"))
+    batches = _interactions(path, settings.label_rule != "implicit")
+    first = next(batches)  # without rows: it says the types
+    rows, _ = interactions(numbered(chain([first], batches)), path, time_unit(first.rows, "ms"))
+    return Source(settings.path, rows, _items(f"{settings.path}/items.parquet"))
 
 
 def _interactions(source: str, is_rated: bool) -> Iterator[Batch]:
@@ -38,6 +44,23 @@ def _interactions(source: str, is_rated: bool) -> Iterator[Batch]:
 
 
 def _items(source: str) -> Iterator[Batch]:
+    batches = _described(source)
+    first = next(batches)
+    whole = chain([first], batches)
+    return _dated(numbered(whole), time_unit(first.rows, "ms"), source) if "ts" in first.rows.column_names else whole
+
+
+def _dated(batches: Iterator[Batch], unit: str, source: str) -> Iterator[Batch]:
+    """Items with the time of their text in milliseconds; one that cannot be read would escape the audit, so its row is refused."""
+    for batch in batches:
+        rows = pl.DataFrame(batch.rows)
+        clock = find_clock(unit, rows["ts"], source)
+        unread = pl.col("ts").is_not_null() & clock.millis().is_null()
+        good, bad = part(rows, {f"ts cannot be read as {clock.name}": unread}, "items")
+        yield Batch(good.drop("row").with_columns(ts=clock.millis()).to_arrow(), bad)
+
+
+def _described(source: str) -> Iterator[Batch]:
     for table in parquet(source):
         columns = {"item_id": take(table, "item_id", Kind.ID, source), "title": take(table, "title", Kind.TEXT, source)}
         columns["text"] = take_optional(table, "text", Kind.TEXT, source)

@@ -13,7 +13,8 @@ from typing import IO, Any
 
 import pyarrow as pa
 
-from thinkrec.data.readers.files import UNREADABLE, File, find
+from thinkrec.data.readers.files import find
+from thinkrec.data.readers.packing import UNREADABLE, File
 from thinkrec.data.readers.tables import Batch, Source
 from thinkrec.data.readers.typed import interactions, numbered
 from thinkrec.data.schema import SPLITS

@@ -17,19 +17,26 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.dataset as ds
 
-from thinkrec.data.readers.columns import BATCH_ROWS, parquet_files
+from thinkrec.data.readers.columns import BATCH_ROWS
+from thinkrec.data.readers.hive import parquet_files, partition, with_partition
 from thinkrec.errors import ConfigError, DataError
 
 
 def parquet(path: str, names: Collection[str]) -> Iterator[pa.Table]:
-    """A Parquet file, or every .parquet file below a folder in order of name, in batches; of the columns `names` those that are there."""
-    from ray.data import read_parquet
+    """A Parquet file, or every .parquet file below a folder in order of name, in batches; of the columns `names` those that are there.
 
-    system, files = parquet_files(_absolute(path))
+    Folders called name=value are a column, too.
+    """
+    from ray.data import read_parquet
+    from ray.data.datasource.partitioning import Partitioning
+
+    system, base, files = parquet_files(_absolute(path))
     try:
-        schema = ds.dataset(files, format="parquet", filesystem=system).schema
+        own = ds.dataset(files, format="parquet", filesystem=system).schema
+        schema = with_partition(own.empty_table(), partition(files[0], base)).schema
         yield (first := _no_rows(schema, names))
-        rows = read_parquet(files, filesystem=system, schema=schema, partitioning=None, file_extensions=None)
+        hive = Partitioning("hive", base_dir=base, filesystem=system) if schema != own else None
+        rows = read_parquet(files, filesystem=system, schema=schema, partitioning=hive, file_extensions=None)
         yield from _batches(rows, first.column_names)
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"this cannot be read as Parquet: {error}", path, "write it again, all files with one schema") from None

@@ -1,4 +1,5 @@
-"""MovieLens as GroupLens ships it, in a folder or in its zip archive: 1M (.dat, latin-1, "::") and 20M, 25M, 32M (CSV, half stars).
+"""MovieLens as GroupLens ships it, in a folder or in its zip archive: 1M (.dat, "::", latin-1 or, where somebody has saved it again, UTF-8)
+and 20M, 25M, 32M (CSV, half stars).
 
 Times are seconds. tags.csv is not read: a tag is dated, and as an item's keyword it would tell of the time after a cut.
 """
@@ -10,18 +11,17 @@ from collections.abc import Iterator
 import polars as pl
 
 from thinkrec.config import DataSection
-from thinkrec.data.readers.files import File, find, lines
+from thinkrec.data.readers.files import find, lines
+from thinkrec.data.readers.packing import File
 from thinkrec.data.readers.tables import Batch, Source, refused
 from thinkrec.data.readers.text import delimited, need, stretches
 from thinkrec.data.readers.typed import Ratings, interactions
 
 RATING = r"^(?<user_id>[0-9]+)::(?<item_id>[0-9]+)::(?<rating>[1-5])::(?<ts>[0-9]{1,12})$"
-MOVIE = r"^(?<item_id>[0-9]+)::(?<title>.+)::(?<genres>[^:]*)$"  # the year stays in the title; a title may hold a colon
+MOVIE = r"^(?<item_id>[0-9]+)::(?<title>[^\x{FFFD}]+)::(?<genres>[^:]*)$"  # the year stays in the title; a title may hold a colon
 NO_GENRES = "(no genres listed)"
 CSV_RATING = {"user_id": "userId", "item_id": "movieId", "rating": "rating", "ts": "timestamp"}
 CSV_MOVIE = {"item_id": "movieId", "title": "title", "genres": "genres"}
-
-MAX_FILE_BYTES = 2**30  # ratings.dat of the largest MovieLens in this form, 10M, has 265 million
 
 
 def read_1m(settings: DataSection) -> Source:
@@ -49,10 +49,18 @@ def _items(movies: Iterator[Batch]) -> Iterator[Batch]:
 def _parse(file: File, name: str, pattern: str, reason: str) -> Iterator[Batch]:
     """The named groups of every line that matches, with its line number as `row`; and the other lines, refused."""
     for stretch in stretches(lines(file)):
-        decoded = {"row": [row for row, _ in stretch], "line": [line.decode("latin-1") for _, line in stretch]}
+        decoded = {"row": [row for row, _ in stretch], "line": [_decoded(line) for _, line in stretch]}
         frame = pl.DataFrame(decoded, schema={"row": pl.Int64, "line": pl.String})
         parsed = frame.with_columns(groups=pl.col("line").str.extract_groups(pattern))
         matches = pl.col("groups").struct.field("item_id").is_not_null()
         bad = parsed.filter(~matches)
         refusals = refused(name, bad["row"].to_list(), [reason] * len(bad), bad["line"].to_list())
         yield Batch(parsed.filter(matches).drop("line").unnest("groups").to_arrow(), refusals)
+
+
+def _decoded(line: bytes) -> str:
+    """UTF-8 where the line is, for no title is UTF-8 by chance; else cp1252: latin-1 with letters for its control characters."""
+    try:
+        return line.decode()
+    except UnicodeDecodeError:
+        return line.decode("cp1252", "replace")  # MOVIE refuses what it replaces

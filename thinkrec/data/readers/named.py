@@ -5,78 +5,88 @@ CSV and JSON lines (a file, or a folder of them in order of name, packed or not)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from itertools import chain
 
 import polars as pl
 import pyarrow as pa
 
-from thinkrec.config import ColumnsSection, DataSection
+from thinkrec.config import DataSection
 from thinkrec.data.readers import lake
-from thinkrec.data.readers.columns import Kind, take
+from thinkrec.data.readers.columns import Kind, is_text, take
 from thinkrec.data.readers.files import ending_in
+from thinkrec.data.readers.headers import choose
+from thinkrec.data.readers.lists import split_lists
+from thinkrec.data.readers.packing import File
 from thinkrec.data.readers.tables import Batch, Source
 from thinkrec.data.readers.text import delimited, json_columns, need
 from thinkrec.data.readers.typed import interactions, numbered
 from thinkrec.errors import MissingFileError
 
-OPTIONAL = ("rating", "label", "split", "text", "categories")
 KINDS = {
     "user_id": Kind.ID,
     "item_id": Kind.ID,
     "ts": Kind.TIME,
     "rating": Kind.NUMBER,
-    "label": Kind.INTEGER,
+    "label": Kind.LABEL,
     "split": Kind.TEXT,
     "title": Kind.TEXT,
     "text": Kind.TEXT,
     "categories": Kind.WORDS,
 }
 OPENERS = {"parquet": lake.parquet, "delta": lake.delta, "iceberg": lake.iceberg}
+Opener = Callable[[str, Mapping[str, str], Collection[str]], Iterator[Batch]]  # path, our name -> the user's, those that may be missing
 
 
 def read_text(settings: DataSection) -> Source:
     """source = "csv" or "jsonl": files of this ending."""
-    return _source(settings, lambda path, names: _text(path, settings.source, names))
+    return _source(settings, _csv if settings.source == "csv" else _jsonl)
 
 
 def read_table(settings: DataSection) -> Source:
     """source = "parquet", "delta" or "iceberg"; Ray must run."""
-    return _source(settings, lambda path, names: _table(OPENERS[settings.source](path, list(names.values())), names, path))
+    return _source(
+        settings, lambda path, names, optional: _table(OPENERS[settings.source](path, list(names.values())), names, path, optional)
+    )
 
 
-def to_items(batches: Iterator[Batch], source: str, columns: ColumnsSection, separator: str) -> Iterator[Batch]:
-    """Batches under the user's names -> those of `Source.items`; categories in one cell are parted by `separator`."""
-    yield from _items(need(batches, columns.items(), source, OPTIONAL), separator)
-
-
-def _source(settings: DataSection, open_at: Callable[[str, Mapping[str, str]], Iterator[Batch]]) -> Source:
-    rows, notes = interactions(numbered(open_at(settings.path, settings.columns.interactions())), settings.path, settings.time_unit)
-    items = _items(open_at(settings.items_path, settings.columns.items()), settings.separator)
-    return Source(settings.path, rows, items, notes=notes)
-
-
-def _text(path: str, ending: str, names: Mapping[str, str]) -> Iterator[Batch]:
-    files = ending_in(path, f".{ending}")
-    if not files:
-        raise MissingFileError(f"no file here ends in .{ending}", path, "check data.path and data.items_path")
-    if ending == "csv":
-        return chain.from_iterable(need(delimited(file), names, file.name, OPTIONAL) for file in files)
-    return chain.from_iterable(json_columns(file, names) for file in files)
-
-
-def _table(tables: Iterator[pa.Table], names: Mapping[str, str], source: str) -> Iterator[Batch]:
-    for table in tables:
-        found = {ours: theirs for ours, theirs in names.items() if theirs in table.column_names or ours not in OPTIONAL}
-        yield Batch(pa.table({ours: take(table, theirs, KINDS[ours], source) for ours, theirs in found.items()}))
-
-
-def _items(batches: Iterator[Batch], separator: str) -> Iterator[Batch]:
+def to_items(batches: Iterator[Batch], separator: str | None) -> Iterator[Batch]:
+    """Batches with item_id, title and perhaps text and categories -> those of `Source.items`; lists in one cell: see lists.py."""
     for batch in batches:
         rows = pl.DataFrame(batch.rows)
         for name, kind in (("text", pl.String), ("categories", pl.List(pl.String))):
             if name not in rows.columns:
                 rows = rows.with_columns(pl.lit(None, kind).alias(name))
         if rows.schema["categories"] == pl.String:
-            rows = rows.with_columns(pl.col("categories").str.split(separator))
+            rows = rows.with_columns(categories=split_lists(rows["categories"], separator))
         yield Batch(rows.select("item_id", "title", "text", "categories").to_arrow(), batch.bad)
+
+
+def _source(settings: DataSection, open_at: Opener) -> Source:
+    columns = settings.columns
+    log = numbered(open_at(settings.path, columns.interactions(), columns.optional()))
+    rows, notes = interactions(log, settings.path, settings.time_unit)
+    items = to_items(open_at(settings.items_path, columns.items(), columns.optional()), settings.separator)
+    return Source(settings.path, rows, items, notes=notes)
+
+
+def _csv(path: str, names: Mapping[str, str], optional: Collection[str]) -> Iterator[Batch]:
+    return chain.from_iterable(need(delimited(file), names, file.name, optional) for file in _files(path, ".csv"))
+
+
+def _jsonl(path: str, names: Mapping[str, str], optional: Collection[str]) -> Iterator[Batch]:
+    return json_columns(_files(path, ".jsonl"), names, optional)
+
+
+def _table(tables: Iterator[pa.Table], names: Mapping[str, str], source: str, optional: Collection[str]) -> Iterator[Batch]:
+    for table in tables:
+        found = choose(names, table.column_names, source, optional)
+        kinds = {ours: Kind.TEXT if ours == "categories" and is_text(table[theirs].type) else KINDS[ours] for ours, theirs in found.items()}
+        yield Batch(pa.table({ours: take(table, theirs, kinds[ours], source) for ours, theirs in found.items()}))
+
+
+def _files(path: str, ending: str) -> list[File]:
+    files = ending_in(path, ending)
+    if not files:
+        raise MissingFileError(f"no file here ends in {ending}", path, "check data.path and data.items_path")
+    return files

@@ -10,30 +10,36 @@ from collections.abc import Iterator
 from itertools import chain
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from thinkrec.config import DataSection
-from thinkrec.data.readers.columns import Kind, parquet, take, take_optional
+from thinkrec.data.readers.columns import Kind, parquet, take, take_optional, time_unit
+from thinkrec.data.readers.named import to_items
 from thinkrec.data.readers.tables import Batch, Source
+from thinkrec.data.readers.typed import interactions
 from thinkrec.data.schema import SPLITS
-
-MS_PER_S = 1000
 
 
 def read(settings: DataSection) -> Source:
     """Read the three splits and the items of the folder `data.path`."""
     splits = [_split(f"{settings.path}/{name}.parquet", name) for name in SPLITS]
-    return Source(settings.path, chain(*splits), _items(f"{settings.path}/items.parquet"))
+    return Source(settings.path, chain(*splits), to_items(_items(f"{settings.path}/items.parquet"), "|"))
 
 
 def _split(source: str, name: str) -> Iterator[Batch]:
+    batches = _rows(source, name)
+    first = next(batches)  # without rows: it says the types
+    rows, _ = interactions(chain([first], batches), source, time_unit(first.rows, "s"))
+    yield from rows
+
+
+def _rows(source: str, name: str) -> Iterator[Batch]:
     for table in parquet(source):
         columns = {
             "row": take(table, "row_id", Kind.INTEGER, source),
             "user_id": take(table, "uid", Kind.ID, source),
             "item_id": take(table, "iid", Kind.ID, source),
-            "ts": pc.multiply(take(table, "timestamp", Kind.INTEGER, source), MS_PER_S),
-            "label": take(table, "label", Kind.INTEGER, source),
+            "ts": take(table, "timestamp", Kind.TIME, source),
+            "label": take(table, "label", Kind.LABEL, source),
             "split": pa.array([name] * len(table), pa.string()),
         }
         yield Batch(pa.table(columns))
@@ -45,6 +51,6 @@ def _items(source: str) -> Iterator[Batch]:
             "item_id": take(table, "iid", Kind.ID, source),
             "title": take(table, "title", Kind.TEXT, source),
             "text": take_optional(table, "plot", Kind.TEXT, source),
-            "categories": pc.split_pattern(take_optional(table, "genres", Kind.TEXT, source), "|"),
+            "categories": take_optional(table, "genres", Kind.TEXT, source),
         }
         yield Batch(pa.table(columns))

@@ -55,15 +55,21 @@ class Tables:
     interactions: pa.Table
     items: pa.Table
     truth: pa.Table | None = None
-    quarantine: pa.Table = field(default_factory=QUARANTINE.empty_table)
+    bad_interactions: pa.Table = field(default_factory=QUARANTINE.empty_table)
+    bad_items: pa.Table = field(default_factory=QUARANTINE.empty_table)
     notes: Sequence[str] = ()
+
+    @property
+    def quarantine(self) -> pa.Table:
+        """The refused rows of both tables."""
+        return pa.concat_tables([self.bad_interactions, self.bad_items])
 
 
 def collect(source: Source) -> Tables:
     """Read both streams to their end."""
     interactions, bad_interactions = _join(source.interactions, NO_INTERACTIONS)
     items, bad_items = _join(source.items, NO_ITEMS)
-    return Tables(source.name, interactions, items, source.truth, pa.concat_tables([bad_interactions, bad_items]), source.notes)
+    return Tables(source.name, interactions, items, source.truth, bad_interactions, bad_items, source.notes)
 
 
 def refused(source: str, rows: Sequence[int], reasons: Sequence[str], contents: Sequence[str]) -> pa.Table:

@@ -13,6 +13,7 @@ from thinkrec.data.readers.tables import Batch, part
 from thinkrec.data.readers.times import Clock, find_clock
 
 IDS = ("user_id", "item_id")
+REPEATED = "a later record of the same item"
 
 
 @dataclass(frozen=True)
@@ -36,10 +37,10 @@ def interactions(batches: Iterator[Batch], source: str, unit: str, scale: Rating
         first.append(batch)
         if batch.rows.num_rows:
             break
-    else:
+    if not first:
         return iter(()), ()
     clock = find_clock(unit, pl.Series(first[-1].rows["ts"]), f"{source}: column ts")
-    notes = (f"{source}: times are read as {clock.name}",) if unit == "auto" else ()
+    notes = (f"{source}: times are read as {clock.name}",) if unit == "auto" and first[-1].rows.num_rows else ()
     return (_typed(batch, source, clock, scale) for batch in chain(first, batches)), notes
 
 
@@ -61,16 +62,19 @@ def first_of_each(batches: Iterable[Batch], source: str) -> Iterator[Batch]:
             fresh.append(not item or item not in seen)
             seen.add(item)
         rows = pl.DataFrame(batch.rows).with_columns(fresh=pl.Series(fresh, dtype=pl.Boolean))
-        good, bad = part(rows, {"a later record of the same item": ~pl.col("fresh")}, source)
+        good, bad = part(rows, {REPEATED: ~pl.col("fresh")}, source)
         yield Batch(good.drop("row", "fresh").to_arrow(), pa.concat_tables([batch.bad, bad]))
 
 
 def _typed(batch: Batch, source: str, clock: Clock, scale: Ratings) -> Batch:
     raw = pl.DataFrame(batch.rows)
+    texts = [name for name in ("ts", "rating", "label") if raw.schema.get(name) == pl.String]
+    raw = raw.with_columns(pl.col(name).str.strip_chars() for name in texts)
     cells = {"ts": clock.millis()}
     if "rating" in raw.columns:
         cells["rating"] = pl.col("rating").cast(pl.Float64, strict=False)
     if "label" in raw.columns:
+        raw = raw.with_columns(label=_spelt_label(raw["label"]))
         number = pl.col("label").cast(pl.Float64, strict=False)
         cells["label"] = pl.when(number == number.round()).then(number).cast(pl.Int64, strict=False)
     kinds = {"ts": clock.name, "rating": "a number", "label": "0 or 1"}
@@ -86,3 +90,10 @@ def _typed(batch: Batch, source: str, clock: Clock, scale: Ratings) -> Batch:
         *(["split"] if "split" in raw.columns else []),
     )
     return Batch(kept.to_arrow(), pa.concat_tables([batch.bad, bad]))
+
+
+def _spelt_label(label: pl.Series) -> pl.Series:
+    """A label as pandas writes one: True and False are 1 and 0, and NaN is none."""
+    if label.dtype == pl.String:
+        return label.replace({"True": "1", "true": "1", "TRUE": "1", "False": "0", "false": "0", "FALSE": "0", "nan": None, "NaN": None})
+    return label.fill_nan(None) if label.dtype.is_float() else label

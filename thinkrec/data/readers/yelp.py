@@ -14,7 +14,8 @@ from typing import Any
 import pyarrow as pa
 
 from thinkrec.config import DataSection
-from thinkrec.data.readers.files import File, find
+from thinkrec.data.readers.files import find
+from thinkrec.data.readers.packing import File
 from thinkrec.data.readers.tables import Batch, Source
 from thinkrec.data.readers.text import json_columns, json_records, strings
 from thinkrec.data.readers.typed import Ratings, first_of_each, interactions
@@ -28,7 +29,7 @@ MAX_LITERAL = 2000  # characters of an attribute's nested dictionary
 def read(settings: DataSection) -> Source:
     """user_id, business_id, stars, date; business_id, name, city, state and the attributes that hold, categories."""
     reviews, businesses = find(settings.path, REVIEWS), find(settings.path, BUSINESSES)
-    rows, _ = interactions(json_columns(reviews, REVIEW), reviews.name, "iso", STARS)
+    rows, _ = interactions(json_columns([reviews], REVIEW), reviews.name, "iso", STARS)
     notes = ("yelp: dates without a zone are read as UTC",)
     return Source(settings.path, rows, first_of_each(_businesses(businesses), businesses.name), notes=notes)
 

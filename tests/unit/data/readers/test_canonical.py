@@ -79,9 +79,9 @@ def test_integer_ids_timestamps_and_dictionaries_mean_the_same(tmp_path):
     ("column", "values", "expected"),
     [
         ("user_id", [1.0, 2.0], "strings or integers"),
-        ("ts", ["2020-01-01", "2020-01-02"], "integers (milliseconds) or timestamps"),
-        ("rating", ["five", "one"], "numbers"),
-        ("label", [1.0, 0.0], "integers"),
+        ("ts", [True, False], "numbers, timestamps, dates or ISO texts"),
+        ("rating", [[4.0], [1.0]], "numbers"),
+        ("label", [["1"], ["0"]], "0 and 1, or true and false"),
         ("split", [0, 1], "strings"),
     ],
 )

@@ -2,18 +2,24 @@
 
 import bz2
 import gzip
+import lzma
 import stat
 import zipfile
 
 import pytest
 
-from thinkrec.data.readers import files
+from thinkrec.data.readers import archives, files
 from thinkrec.errors import DataError, MissingFileError
 
 TEXT = b"one\r\ntwo\n\nfour"
 
 
-@pytest.mark.parametrize(("ending", "pack"), [("", bytes), (".gz", gzip.compress), (".bz2", bz2.compress)])
+def written(path, content):
+    path.write_bytes(content)
+    return str(path)
+
+
+@pytest.mark.parametrize(("ending", "pack"), [("", bytes), (".gz", gzip.compress), (".bz2", bz2.compress), (".xz", lzma.compress)])
 def test_packed_or_not_the_lines_are_the_same(tmp_path, ending, pack):
     (tmp_path / f"log.txt{ending}").write_bytes(pack(TEXT))
     expected = [(1, b"one"), (2, b"two"), (3, b""), (4, b"four")]
@@ -28,10 +34,16 @@ def test_a_file_cut_short_is_an_error_with_its_line(tmp_path):
         list(files.lines(files.single(str(tmp_path / "log.gz"))))
 
 
-def test_a_file_that_is_not_packed_as_its_name_says(tmp_path):
-    (tmp_path / "log.gz").write_bytes(TEXT)
-    with pytest.raises(DataError, match="cannot be read beyond line 0"):
-        list(files.lines(files.single(str(tmp_path / "log.gz"))))
+def test_a_file_is_read_as_what_it_is_whatever_its_name_says(tmp_path):
+    """A browser unpacks a .gz and keeps its name."""
+    expected = [line for _, line in files.lines(files.single(written(tmp_path / "log", TEXT)))]
+    for name, content in (
+        ("log.gz", TEXT),
+        ("log.csv", gzip.compress(TEXT)),
+        ("log.txt", lzma.compress(TEXT)),
+        ("a.bz2", bz2.compress(TEXT)),
+    ):
+        assert [line for _, line in files.lines(files.single(written(tmp_path / name, content)))] == expected
 
 
 def test_a_line_without_end_does_not_fill_the_memory(tmp_path, monkeypatch):
@@ -72,7 +84,7 @@ def test_an_archive_that_unpacks_to_far_more_than_text_does_is_refused(tmp_path,
         archive.writestr("log.txt", b"0" * 2**20)
     with pytest.raises(DataError, match="would unpack to 1048576 bytes"):
         files.find(str(tmp_path / "a.zip"), "log.txt")
-    monkeypatch.setattr(files, "MAX_UNPACKING", 2000)
+    monkeypatch.setattr(archives, "MAX_UNPACKING", 2000)
     assert len(next(files.lines(files.find(str(tmp_path / "a.zip"), "log.txt")))[1]) == 2**20
 
 

@@ -112,16 +112,21 @@ def test_torn_cells_are_refused_by_line_and_the_rest_go_on(tmp_path):
     assert reasons == ["not 4 fields, as the header has", "not UTF-8", "rating cannot be read as a number"]
 
 
-@pytest.mark.parametrize(("label", "good"), [("1", True), ("0.0", True), ("0.5", False), ("like", False)])
+@pytest.mark.parametrize(("label", "good"), [("1", True), ("0.0", True), ("True", True), ("false", True), ("0.5", False), ("like", False)])
 def test_a_label_is_a_whole_number_or_its_row_is_refused(tmp_path, label, good):
     (tmp_path / "log.csv").write_text(f"row,who,what,when,label\n9,a,x,{SECONDS},{label}\n")
-    tables = read(section("csv", tmp_path / "log.csv", write_csv(tmp_path, "items", ITEMS)))
+    columns = COLUMNS | {"rating": "", "label": "label"}
+    tables = read(section("csv", tmp_path / "log.csv", write_csv(tmp_path, "items", ITEMS), columns=columns))
     assert tables.interactions.num_rows == good
     assert tables.interactions["row"].to_pylist() == [0] * good  # the file's own column `row` is not ours
     assert tables.quarantine["reason"].to_pylist() == ["label cannot be read as 0 or 1"] * (not good)
 
 
-def test_a_quote_that_is_never_closed_stops_the_run(tmp_path):
-    (tmp_path / "log.csv").write_text('who,what,when,stars\n"a,x,1,1\n' + "b,x,1,1\n" * 20_000)
-    with pytest.raises(DataError, match="not the text of a table"):
-        read(section("csv", tmp_path / "log.csv", write_csv(tmp_path, "items", ITEMS)))
+def test_lines_that_a_quote_swallows_are_refused_one_by_one(tmp_path):
+    rows = ['"a,x,1,1', *["b,x,1,1"] * 30, 'c,"x,1,1', "b,x,1,1", '"never closed,x,1,1', *["b,x,1,1"] * 5]
+    (tmp_path / "log.csv").write_text("\n".join(["who,what,when,stars", *rows]) + "\n")
+    tables = read(section("csv", tmp_path / "log.csv", write_csv(tmp_path, "items", ITEMS)))
+    assert tables.interactions.num_rows == 1
+    assert tables.quarantine["row"].to_pylist() == [*range(2, 34), *range(35, 41)]
+    assert set(tables.quarantine["reason"].to_pylist()) == {"a quotation mark is never closed, or not doubled inside a quoted cell"}
+    assert tables.quarantine["content"].to_pylist()[1] == "b,x,1,1"

@@ -1,0 +1,71 @@
+"""What looks wrong on arrival although every row is sound: one label only, a threshold of another scale, lists that were not parted."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from thinkrec.config import DataSection
+from thinkrec.data.schema import SPLITS
+from thinkrec.errors import DataError
+
+LEAST_LIKE_RATE = 0.02  # of train; below it, and as near to 1, a threshold or a sign is likelier wrong than the people
+MIN_SHARE_UNPARTED = 0.5  # of the items with categories
+SEPARATORS = ("|", ", ", "; ", ",", ";")
+
+
+def refuse_one_label(rows: pl.DataFrame, settings: DataSection) -> None:
+    """Raise DataError where train holds likes alone or dislikes alone: nothing could be learnt, and a late stage would say so first."""
+    train = rows.filter(pl.col("split") == SPLITS[0])
+    if train["label"].n_unique() > 1:
+        return
+    told = f"; ratings go from {_lowest(rows):g} to {_highest(rows):g}" if rows["rating"].is_finite().any() else ""
+    mend = f"check data.like_threshold = {settings.like_threshold:g}" if settings.label_rule == "threshold" else "check data.label_rule"
+    if train["label"].sum():
+        mend += '; a log of likes alone needs data.label_rule = "implicit"'
+    raise DataError(f"all train rows have the same label, {train['label'][0]}: nothing can be learnt{told}", "train split", mend)
+
+
+def doubts(rows: pl.DataFrame, items: pl.DataFrame, settings: DataSection) -> list[str]:
+    """A line for everything that is possible, but more often a mistake; rows with their split, items with their categories."""
+    return [*_of_labels(rows), *(_of_scale(rows, settings) if settings.label_rule == "threshold" else []), *_of_lists(items)]
+
+
+def _of_labels(rows: pl.DataFrame) -> list[str]:
+    rates = dict(rows.group_by("split").agg(pl.col("label").mean()).iter_rows())
+    train = rates[SPLITS[0]]
+    found = [f"all {name} rows have the same label: AUC cannot be told there" for name in SPLITS[1:] if rates.get(name) in (0.0, 1.0)]
+    if min(train, 1 - train) < LEAST_LIKE_RATE:
+        found.append(f"the like rate of train is {train:.4f}: check data.like_threshold, data.label_rule, or what 0 and 1 mean in label")
+    return found
+
+
+def _of_scale(rows: pl.DataFrame, settings: DataSection) -> list[str]:
+    if not rows["rating"].is_finite().any():
+        return []
+    low, high, found = _lowest(rows), _highest(rows), []
+    if high > 2 * settings.like_threshold > 0:
+        found.append(
+            f"ratings go from {low:g} to {high:g}: data.like_threshold = {settings.like_threshold:g} looks like one of another scale"
+        )
+    if low in (-1.0, 0.0) and high > 1:
+        num_unrated = int((rows["rating"] <= 0).sum())
+        found.append(f"{num_unrated} ratings are 0 or -1 and count as dislikes: leave these rows out if that means 'not rated'")
+    return found
+
+
+def _of_lists(items: pl.DataFrame) -> list[str]:
+    """Whether most lists of categories are one word, or words, that a usual separator should have parted."""
+    words = items["categories"].drop_nulls()
+    for separator in SEPARATORS:
+        unparted = words.list.eval(pl.element().str.contains(separator.strip(), literal=True)).list.any()
+        if len(words) and unparted.mean() >= MIN_SHARE_UNPARTED:  # type: ignore[operator]
+            return [f"most categories hold {separator!r}, such as {words.filter(unparted)[0][0]!r}: is that data.separator?"]
+    return []
+
+
+def _lowest(rows: pl.DataFrame) -> float:
+    return float(rows["rating"].filter(rows["rating"].is_finite()).min())  # type: ignore[arg-type]
+
+
+def _highest(rows: pl.DataFrame) -> float:
+    return float(rows["rating"].filter(rows["rating"].is_finite()).max())  # type: ignore[arg-type]
