@@ -33,7 +33,8 @@ def export_recbole(ingest: Path, folder: Path, name: str) -> dict[str, int]:
     """Write NAME.{train,valid,test}.inter and NAME.item from an ingest artefact, one bucket in memory at a time; returns rows by file.
 
     Times become seconds. White space in titles and texts becomes one space, and spaces within a category an underscore: RecBole parts
-    fields by tabs and words by spaces. RecBole counts one user and one item more, its padding.
+    fields by tabs and words by spaces. A field with a quotation mark is quoted, for RecBole reads these files with pandas, which would take
+    a title that begins with one for an open quote. RecBole counts one user and one item more, its padding.
     """
     buckets = sorted((ingest / "interactions").glob("bucket=*/*.parquet"))
     if not buckets or not (ingest / "items.parquet").is_file():
@@ -63,7 +64,7 @@ def _write(path: Path, header: dict[str, str], parts: Iterable[pl.DataFrame]) ->
     with path.open("w", encoding="utf-8", newline="") as stream:
         stream.write("\t".join(f"{name}:{kind}" for name, kind in header.items()) + "\n")
         for part in parts:
-            part.write_csv(stream, separator="\t", include_header=False, quote_style="never")
+            part.write_csv(stream, separator="\t", include_header=False, quote_style="necessary")
             num_rows += len(part)
     return num_rows
 

@@ -153,6 +153,8 @@ def _examples(bad: pa.Table) -> list[str]:
 
 def _hint_of_form(unknown: pl.Series, known: pl.Series) -> str:
     """What to do where unknown ids are known ones in another form: 7.0, 007, of other case, or with blanks around."""
+    if unknown.is_empty():
+        return ""
     ids = pl.col("id")
     plain = ids.str.strip_chars().str.to_lowercase().str.strip_suffix(".0").str.strip_chars_start("0")
     sides = [side.drop_nulls().unique().sort().to_frame("id").with_columns(plain=plain) for side in (unknown, known)]

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
-from thinkrec.data.readers.headers import missing_column
+from thinkrec.data.readers.headers import missing_columns
 from thinkrec.data.readers.hive import parquet_files, partition, with_partition
 from thinkrec.errors import DataError
 
@@ -62,7 +62,7 @@ def take(table: pa.Table, name: str, kind: Kind, source: str) -> pa.ChunkedArray
     labels: `typed.interactions` reads them and refuses by row.
     """
     if name not in table.column_names:
-        raise missing_column(name, table.column_names, source, f"add {name}: {kind.value}")
+        raise missing_columns([name], table.column_names, source, f"add {name}: {kind.value}")
     column = table[name]
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)

@@ -66,7 +66,7 @@ def ending_in(path: str, ending: str) -> list[File]:
             return [_plain(system, base)]
         return sorted((file for file in inside if file.name.lower().endswith(endings)), key=lambda file: file.name)
     below = (entry.path for entry in system.get_file_info(fs.FileSelector(base)) if entry.is_file)
-    names = sorted(name for name in below if name.endswith(endings) and not is_hidden(PurePosixPath(name).name))
+    names = sorted(name for name in below if name.lower().endswith(endings) and not is_hidden(PurePosixPath(name).name))
     return [_plain(system, name) for name in names]
 
 
@@ -104,8 +104,11 @@ def _plain(system: Any, path: str) -> File:
 
 def _inside(path: str, system: Any, base: str) -> list[File] | None:
     """The files of an archive; None where the file is none."""
-    with system.open_input_stream(base, compression=None) as stream:
-        head = stream.read(HEAD_BYTES)
+    try:
+        with system.open_input_stream(base, compression=None) as stream:
+            head = stream.read(HEAD_BYTES)
+    except OSError as error:
+        raise DataError(f"this file cannot be opened: {error}", path, "check who may read it") from None
     if is_zip(head):
         return in_zip(path, system.open_input_file(base))
     file = File(path, _plain(system, base).open)

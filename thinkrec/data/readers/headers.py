@@ -10,21 +10,21 @@ from thinkrec.errors import DataError
 DELIMITERS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars"}
 
 
-def missing_column(name: str, there: Sequence[str], source: str, mend: str) -> DataError:
-    """The error for a column that is not there, with the nearest name."""
-    like = {"".join(filter(str.isalnum, other.casefold())): other for other in there}
-    near = difflib.get_close_matches("".join(filter(str.isalnum, name.casefold())), like, n=1, cutoff=0.6)
-    hint = f"; did you mean {like[near[0]]!r}?" if near else ""
+def missing_columns(names: Sequence[str], there: Sequence[str], source: str, mend: str) -> DataError:
+    """The error for columns that are not there, with the nearest names."""
+    like = {_plain(other): other for other in there}
+    near = [like[found[0]] for name in names if (found := difflib.get_close_matches(_plain(name), like, n=1, cutoff=0.6))]
+    hint = f"; did you mean {' and '.join(map(repr, near))}?" if near else ""
     if there and all(_is_number(other) for other in there):
         mend = "the first line holds values, not names: put a line of names above it"
-    return DataError(f"column {name!r} is missing; there are {', '.join(there)}{hint}", source, mend)
+    missing = ", ".join(f"column {name!r} is missing" for name in names)
+    return DataError(f"{missing}; there are {', '.join(there)}{hint}", source, mend)
 
 
 def choose(names: Mapping[str, str], there: Sequence[str], source: str, optional: Collection[str] = ()) -> dict[str, str]:
-    """Of our name -> the file's those that are there; raises DataError for a missing one that is not in `optional`."""
-    for ours, theirs in names.items():
-        if theirs not in there and ours not in optional:
-            raise missing_column(theirs, there, source, "name it in [data.columns]")
+    """Of our name -> the file's those that are there; raises DataError for missing ones that are not in `optional`."""
+    if missing := [theirs for ours, theirs in names.items() if theirs not in there and ours not in optional]:
+        raise missing_columns(missing, there, source, "name the columns as they are called here in [data.columns]")
     return {ours: theirs for ours, theirs in names.items() if theirs in there}
 
 
@@ -45,6 +45,10 @@ def header(cells: Sequence[str], source: str, delimiter: str) -> list[str]:
         what = f"the header line has {DELIMITERS[other]} where {DELIMITERS[delimiter]} should stand"
         raise DataError(what, source, f"write the file with {DELIMITERS[delimiter]} between its columns")
     return names
+
+
+def _plain(name: str) -> str:
+    return "".join(filter(str.isalnum, name.casefold()))
 
 
 def _is_number(text: str) -> bool:

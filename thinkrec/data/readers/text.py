@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import pyarrow as pa
 
 from thinkrec.data.readers.files import lines
-from thinkrec.data.readers.headers import choose, header, missing_column
+from thinkrec.data.readers.headers import choose, header, missing_columns
 from thinkrec.data.readers.packing import File
 from thinkrec.data.readers.tables import Batch, refused
 from thinkrec.errors import DataError
@@ -65,7 +65,7 @@ def json_columns(files: Sequence[File], names: Mapping[str, str], optional: Coll
             unseen = {ours: theirs for ours, theirs in unseen.items() if not any(theirs in record for _, record in records)}
             there = records[0][1] if records else there
     if unseen and there:
-        raise missing_column(next(iter(unseen.values())), list(there), files[0].name, "name the keys of the objects in [data.columns]")
+        raise missing_columns(list(unseen.values()), list(there), files[0].name, "name the keys as they are called here in [data.columns]")
 
 
 def delimited(file: File, delimiter: str = ",", quoted: bool = True) -> Iterator[Batch]:

@@ -40,7 +40,7 @@ def interactions(batches: Iterator[Batch], source: str, unit: str, scale: Rating
     if not first:
         return iter(()), ()
     clock = find_clock(unit, pl.Series(first[-1].rows["ts"]), f"{source}: column ts")
-    notes = (f"{source}: times are read as {clock.name}",) if unit == "auto" and first[-1].rows.num_rows else ()
+    notes = (f"{source}: times are read as {clock.name}",) if clock.unit != unit and first[-1].rows.num_rows else ()
     return (_typed(batch, source, clock, scale) for batch in chain(first, batches)), notes
 
 
