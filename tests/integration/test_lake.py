@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
 from itertools import chain, pairwise
@@ -161,6 +162,18 @@ def test_a_column_that_delta_keeps_in_the_names_of_folders_is_read(tmp_path, wri
     path = write_delta(tmp_path, "parted", LOG, partition_by=["what"])
     rows = read("delta", path, items).interactions.sort_by("rating")
     assert rows["item_id"].to_pylist() == LOG["what"].to_pylist()
+
+
+def test_the_names_of_folders_are_a_column_of_parquet_too(tmp_path):
+    for name, part in zip(("valid", "train", "test"), parts(LOG), strict=True):
+        folder = tmp_path / f"log=1/part={name}"
+        folder.mkdir(parents=True)
+        pq.write_table(part, folder / "0.parquet")
+    (tmp_path / "log=1/.ipynb_checkpoints").mkdir()
+    pq.write_table(LOG, tmp_path / "log=1/.ipynb_checkpoints/0.parquet")
+    tables = read("parquet", tmp_path / "log=1", write_parquet(tmp_path, "items", ITEMS), split="part")
+    assert tables.interactions.num_rows == NUM_ROWS
+    assert Counter(tables.interactions["split"].to_pylist()) == {"valid": 100, "train": 200, "test": 300}
 
 
 @pytest.mark.parametrize("source", ["parquet", "delta"])

@@ -38,6 +38,7 @@ def validate(tables: Tables, settings: DataSection) -> Tables:
     _refuse_escapes(tables.source, interactions, ("user_id", "item_id"))
     _refuse_escapes(tables.source, items, ("item_id",))
     _refuse_wrong_values(tables.source, interactions)
+    _refuse_unrated(tables.source, interactions, settings)
     _refuse_seconds(f"{tables.source}: ts", interactions)
     _refuse_seconds(f"{tables.source}: ts of the items", items)
     items, bad_items = part(items, {**_bad_id("item_id"), "title is null": pl.col("title").is_null()}, "items")
@@ -103,6 +104,12 @@ def _refuse_wrong_values(source: str, interactions: pl.DataFrame) -> None:
             raise DataError(
                 f"{len(bad)} labels are neither 0 nor 1; the first is {bad['label'][0]}", where, "bring ratings as column 'rating'"
             )
+
+
+def _refuse_unrated(source: str, interactions: pl.DataFrame, settings: DataSection) -> None:
+    if settings.label_rule != "implicit" and not {"rating", "label"} & set(interactions.columns):
+        mend = 'name one in [data.columns]; a log of mere events needs data.label_rule = "implicit"'
+        raise DataError("the interactions have neither a column rating nor a column label", source, mend)
 
 
 def _refuse_seconds(where: str, frame: pl.DataFrame) -> None:

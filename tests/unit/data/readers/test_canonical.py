@@ -1,6 +1,7 @@
 """thinkrec's own layout, and the types of columns it takes and refuses."""
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,52 @@ def test_integer_ids_timestamps_and_dictionaries_mean_the_same(tmp_path):
     assert table["user_id"].to_pylist() == ["1", "2"]
     assert table["ts"].to_pylist() == [TS, TS + 5000]
     assert table["split"].to_pylist() == ["train", "test"]
+
+
+MOMENTS = [datetime(2020, 9, 13, 12, 26, 40), datetime(2020, 9, 13, 12, 26, 41)]
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        pa.array(MOMENTS, pa.timestamp("s")),
+        pa.array(MOMENTS, pa.timestamp("ns", "+05:30")),
+        pa.array([1.6e12, 1.600000001e12]),
+        pa.array(["2020-09-13T17:56:40+05:30", "2020-09-13 12:26:41 UTC"]),
+        pa.array(["2020-09-13T12:26:40Z", "2020-09-13T12:26:41Z"]).dictionary_encode(),
+        pa.array([Decimal("1600000000000"), Decimal("1600000001000")]),
+    ],
+    ids=lambda array: str(array.type),
+)
+def test_times_in_every_type_of_parquet(tmp_path, written):
+    assert read(write(tmp_path, ROWS | {"ts": written})).interactions["ts"].to_pylist() == [TS, TS + 1000]
+
+
+def test_days_are_their_midnight(tmp_path):
+    rows = ROWS | {"ts": pa.array([date(2020, 9, 13), date(2020, 9, 14)])}
+    assert read(write(tmp_path, rows)).interactions["ts"].to_pylist() == [1_599_955_200_000, 1_600_041_600_000]
+
+
+@pytest.mark.parametrize("values", [[1.0, 0.0], [True, False], ["1", "0"], ["1.0", "0.0"], ["True", "False"], pa.array([1, 0], pa.uint8())])
+def test_labels_as_pandas_writes_them(tmp_path, values):
+    assert read(write(tmp_path, ROWS | {"label": values})).interactions["label"].to_pylist() == [1, 0]
+
+
+def test_a_label_that_is_nan_is_none_and_ratings_may_be_texts_or_decimals(tmp_path):
+    tables = read(write(tmp_path, ROWS | {"label": [1.0, float("nan")], "rating": ["4.5", "1"]}))
+    assert tables.interactions.select(["label", "rating"]).to_pydict() == {"label": [1, None], "rating": [4.5, 1.0]}
+    tables = read(write(tmp_path, ROWS | {"rating": [Decimal("4.5"), Decimal("1.0")]}))
+    assert tables.interactions["rating"].to_pylist() == [4.5, 1.0]
+
+
+def test_cells_that_cannot_be_read_are_refused_by_row(tmp_path):
+    rows = ROWS | {"ts": ["2020-09-13", "noon"]}
+    items = ITEMS | {"ts": ["2020-09-13", "noon"]}
+    tables = read(write(tmp_path, rows, items))
+    assert tables.interactions["row"].to_pylist() == [0]
+    assert tables.items["ts"].to_pylist() == [1_599_955_200_000]
+    reason = "ts cannot be read as dates and times in UTC"
+    assert [(row["row"], row["reason"]) for row in tables.quarantine.to_pylist()] == [(1, reason), (1, reason)]
 
 
 @pytest.mark.parametrize(

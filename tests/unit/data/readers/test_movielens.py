@@ -42,6 +42,21 @@ def test_reads_rows_in_milliseconds_and_titles_in_latin_1(folder):
     assert tables.quarantine.num_rows == 0
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "cp1252", "latin-1"])
+def test_titles_are_the_same_in_every_encoding_they_were_saved_in(folder, encoding):
+    (folder / "movies.dat").write_bytes("1::Mis\xe9rables, Les (1995)::Drama\n2::\xc0 bout (1960)::Drama\n".encode(encoding))
+    tables = read(settings(folder))
+    assert tables.items["title"].to_pylist() == ["Mis\xe9rables, Les (1995)", "\xc0 bout (1960)"]
+    assert tables.quarantine.num_rows == 0
+
+
+def test_a_title_in_no_encoding_known_is_refused_not_garbled(folder):
+    (folder / "movies.dat").write_bytes(b"1::Mis\xe9rables (1995)::Drama\n2::\x81\x8d (1960)::Drama\n")
+    tables = read(settings(folder))
+    assert tables.items["item_id"].to_pylist() == ["1"]
+    assert tables.quarantine["row"].to_pylist() == [2]
+
+
 def test_the_archive_reads_like_the_folder(folder):
     archive = folder / "ml-1m.zip"
     with zipfile.ZipFile(archive, "w") as target:

@@ -1,5 +1,6 @@
 """The prepared layout: four Parquet files with integer ids and seconds."""
 
+from datetime import datetime
 from pathlib import Path
 
 import pyarrow as pa
@@ -49,6 +50,17 @@ def test_rows_keep_their_row_id_and_split(folder):
     rows = read(settings(folder)).interactions.sort_by("row").to_pylist()  # ingest orders them
     assert rows[1] == {"row": 1, "user_id": "7", "item_id": "2", "ts": 1_001_000, "label": 1, "split": "test"}
     assert [(row["row"], row["split"]) for row in rows] == [(0, "train"), (1, "test"), (2, "train"), (3, "valid")]
+
+
+@pytest.mark.parametrize("labels", [[1.0], [True], ["1"]])
+def test_labels_and_times_as_pandas_writes_them(folder, labels):
+    table = pq.read_table(folder / "valid.parquet").drop_columns(["label", "timestamp"])
+    changed = {"label": pa.array(labels), "timestamp": pa.array([datetime(1970, 1, 1, 0, 16, 43)], pa.timestamp("us"))}
+    for name, values in changed.items():
+        table = table.append_column(name, values)
+    pq.write_table(table, folder / "valid.parquet")
+    (row,) = [row for row in read(settings(folder)).interactions.to_pylist() if row["split"] == "valid"]
+    assert (row["label"], row["ts"]) == (1, 1_003_000)
 
 
 def test_genres_become_categories_and_the_plot_the_text(folder):

@@ -1,7 +1,10 @@
 """RecBole atomic files: in, out, and out and in again."""
 
+import csv
 import json
+import zipfile
 
+import pandas as pd
 import polars as pl
 import pytest
 
@@ -18,8 +21,8 @@ ITEM = 'item_id:token\tmovie_title:token_seq\tgenre:token_seq\n10\tToy "Story\tC
 COLUMNS = {"title": "movie_title", "categories": "genre"}
 
 
-def read(folder, **columns):
-    return collect(recbole.read(DataSection(source="recbole", path=str(folder), columns=columns)))
+def read(folder, separator=" ", **columns):
+    return collect(recbole.read(DataSection(source="recbole", path=str(folder), separator=separator, columns=columns)))
 
 
 @pytest.fixture
@@ -39,6 +42,43 @@ def test_one_file_of_rows_and_one_of_items(folder):
         {"item_id": "10", "title": 'Toy "Story', "text": None, "categories": ["Comedy", "War"]},
         {"item_id": "11", "title": "Gold Eye", "text": None, "categories": None},
     ]
+
+
+@pytest.mark.parametrize(
+    ("kind", "cell", "separator", "words"),
+    [
+        ("token_seq", "Drama & Co, Crime & Co", ", ", ["Drama & Co", "Crime & Co"]),
+        ("token_seq", "Drama|Film noir", "|", ["Drama", "Film noir"]),
+        ("token_seq", "Drama  Crime ", " ", ["Drama", "Crime"]),
+        ("token", "Film noir", " ", ["Film noir"]),
+        ("token", "Drama|Film noir", "|", ["Drama", "Film noir"]),
+    ],
+)
+def test_a_list_is_parted_as_its_header_and_the_run_file_say(folder, kind, cell, separator, words):
+    (folder / "ml.item").write_text(f"item_id:token\ttitle:token_seq\tcategories:{kind}\n10\tA B\t{cell}\n")
+    assert read(folder, separator).items.to_pylist() == [{"item_id": "10", "title": "A B", "text": None, "categories": words}]
+
+
+def test_the_separator_is_a_blank_unless_set_and_is_the_same_when_the_settings_are_read_again():
+    settings = DataSection(source="recbole", path="a")
+    assert settings.separator == " "
+    assert DataSection.model_validate(settings.model_dump()) == settings
+
+
+def test_stray_quotes_lose_no_line_and_fields_quoted_whole_are_unquoted(folder):
+    titles = ['"Heroes', "b", 'c"', '"Weird" Al', '"""Weird"" Al"', '"all of it"', "'n' roll"]
+    rows = "".join(f"{n}\t{title}\n" for n, title in enumerate(titles))
+    (folder / "ml.item").write_text("item_id:token\ttitle:token_seq\n" + rows)
+    read_back = read(folder).items["title"].to_pylist()
+    assert read_back == ['"Heroes', "b", 'c"', '"Weird" Al', '"Weird" Al', "all of it", "'n' roll"]
+
+
+def test_an_archive_reads_like_the_folder(folder):
+    with zipfile.ZipFile(folder / "ml.zip", "w") as archive:
+        for name in ("ml.inter", "ml.item"):
+            archive.write(folder / name, f"ml/{name}")
+        archive.writestr("__MACOSX/ml/._ml.inter", b"\0")
+    assert read(folder / "ml.zip", **COLUMNS).interactions == read(folder, **COLUMNS).interactions
 
 
 def test_split_files_bring_their_split_and_their_histories_stay_out(folder):
@@ -87,7 +127,7 @@ def artefact(tmp_path):
         pl.DataFrame(part).write_parquet(ingest / f"interactions/bucket={bucket:03d}/part-0.parquet")
     items = {
         "item_id": ["x", "y"],
-        "title": ["A\tB\n C", "D"],
+        "title": ["A\tB\n C", "\"D\" and 'e'"],
         "text": [None, 'say "hi"'],
         "categories": [["Science Fiction", "War"], None],
     }
@@ -108,9 +148,21 @@ def test_out_and_in_again_is_the_same_log(artefact, tmp_path):
     assert back.to_dicts() == original.select(kept).sort("ts").to_dicts()
     assert tables.items.to_pylist() == [
         {"item_id": "x", "title": "A B C", "text": None, "categories": ["Science_Fiction", "War"]},
-        {"item_id": "y", "title": "D", "text": 'say "hi"', "categories": None},
+        {"item_id": "y", "title": "\"D\" and 'e'", "text": 'say "hi"', "categories": None},
     ]
     assert tables.items.cast(ITEMS).num_rows == 2
+
+
+def test_what_goes_out_reads_the_same_in_the_parsers_that_recbole_and_others_use(artefact, tmp_path):
+    export_recbole(artefact, tmp_path / "out", "tiny")
+    path = tmp_path / "out/tiny/tiny.item"
+    titles = ["A B C", "\"D\" and 'e'"]
+    assert pd.read_csv(path, delimiter="\t", engine="python", dtype=str)["title:token_seq"].tolist() == titles  # RecBole's own call
+    assert pl.read_csv(path, separator="\t", infer_schema=False)["title:token_seq"].to_list() == titles
+    with path.open(newline="") as stream:
+        assert [row[1] for row in csv.reader(stream, delimiter="\t")][1:] == titles
+    with path.open(newline="") as stream:
+        assert {len(row) for row in csv.reader(stream, delimiter="\t", quoting=csv.QUOTE_NONE)} == {4}
 
 
 def test_the_command_counts_and_never_writes_over_anything(artefact, tmp_path, capsys):

@@ -1,6 +1,7 @@
 """The Yelp open dataset: review and business lines as Yelp writes them."""
 
 import json
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -86,6 +87,13 @@ def test_the_archive_reads_like_the_folder_and_a_missing_file_is_named(folder):
         for name in FILES:
             target.write(folder / name, f"yelp/{name}")
     assert read(folder / "yelp.zip").interactions == read(folder).interactions
+    with tarfile.open(folder / "yelp_dataset.tar", "w") as target:
+        for name in FILES:
+            target.add(folder / name, name)
+    with zipfile.ZipFile(folder / "Yelp-JSON.zip", "w") as target:
+        target.write(folder / "yelp_dataset.tar", "Yelp JSON/yelp_dataset.tar")
+    for archive in ("yelp_dataset.tar", "Yelp-JSON.zip"):  # as Yelp ships it
+        assert read(folder / archive).interactions == read(folder).interactions
     (folder / yelp.BUSINESSES).unlink()
     with pytest.raises(MissingFileError, match="business"):
         read(folder)
