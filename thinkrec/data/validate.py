@@ -11,12 +11,11 @@ from dataclasses import replace
 
 import polars as pl
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from thinkrec.config import DataSection
 from thinkrec.data.labels import label
+from thinkrec.data.losses import refuse_losses
 from thinkrec.data.readers.tables import Reasons, Tables, part
-from thinkrec.data.readers.typed import REPEATED
 from thinkrec.data.schema import ITEMS, LATEST_MS
 from thinkrec.errors import DataError
 
@@ -26,7 +25,6 @@ ESCAPES = r"\.\.[/\\]|[/\\]\.\.|\x00"
 CONTROLS = r"[\x00-\x1f\x7f-\x9f]"
 NO_IDS = ("nan", "NaN", "<NA>", "NaT", "None", "NULL", "null", r"\N", "__HIVE_DEFAULT_PARTITION__")  # how programs write that there is none
 UNKNOWN = "item_id is not among the items"
-NUM_REASONS_SHOWN = 3
 
 
 def validate(tables: Tables, settings: DataSection) -> Tables:
@@ -62,8 +60,7 @@ def validate(tables: Tables, settings: DataSection) -> Tables:
         bad_interactions=pa.concat_tables([tables.bad_interactions, bad_interactions]),
         bad_items=pa.concat_tables([tables.bad_items, bad_items]),
     )
-    _refuse_many(judged, settings.max_bad_share, hint)
-    _refuse_empty(judged)
+    refuse_losses(judged, settings.max_bad_share, hint)
     return judged
 
 
@@ -75,13 +72,6 @@ def _bad_id(name: str) -> Reasons:
         f"{name} is longer than {MAX_ID_CHARS} characters": column.str.len_chars() > MAX_ID_CHARS,
         f"{name} has control characters": column.str.contains(CONTROLS),
     }
-
-
-def _refuse_empty(judged: Tables) -> None:
-    for name, rows, bad in (("items", judged.items, judged.bad_items), ("interactions", judged.interactions, judged.bad_interactions)):
-        if not rows.num_rows:
-            what = f"{name} has no usable row" + (f": {_counts(bad)}" if bad.num_rows else "")
-            raise DataError(what, "; ".join([judged.source, *_examples(bad)]), "check data.path and data.items_path")
 
 
 def _refuse_escapes(source: str, frame: pl.DataFrame, names: Sequence[str]) -> None:
@@ -124,38 +114,6 @@ def _refuse_doubled(where: str, values: pl.Series, name: str) -> None:
         raise DataError(
             f"{len(doubled)} values of {name} are doubled or null: {', '.join(map(str, doubled.head(3)))}", where, "keep one row of each"
         )
-
-
-def _refuse_many(judged: Tables, max_bad_share: float, hint: str) -> None:
-    """Each table by itself: a large catalogue must not hide what an eighth of a small log has lost, nor the other way round.
-
-    A repeated record of an item costs nothing: the first one stays.
-    """
-    repeated = pc.equal(judged.bad_items["reason"], REPEATED)
-    bad_items = judged.bad_items.filter(pc.invert(repeated))
-    found: list[str] = []
-    examples: list[str] = []
-    tables = {"interactions": (judged.interactions, judged.bad_interactions), "items": (judged.items, bad_items)}
-    for name, (good, bad) in tables.items():
-        total = bad.num_rows + good.num_rows
-        if bad.num_rows > max_bad_share * total:
-            share = f"{bad.num_rows / total:.1%}, allowed {max_bad_share:.1%}"
-            found.append(f"{bad.num_rows} rows of {name} cannot be used ({share}): {_counts(bad)}")
-            examples += _examples(bad)
-    if found:
-        fix = f"fix the rows, or raise data.max_bad_share{hint}"
-        raise DataError("\n".join(found), "; ".join([judged.source, *examples]), fix)
-
-
-def _counts(bad: pa.Table) -> str:
-    counts = pl.DataFrame(bad)["reason"].value_counts(sort=True)
-    return "; ".join(f"{reason}: {count}" for reason, count in counts.iter_rows())
-
-
-def _examples(bad: pa.Table) -> list[str]:
-    """The first row of each of the first reasons."""
-    firsts = pl.DataFrame(bad).unique("reason", keep="first", maintain_order=True).head(NUM_REASONS_SHOWN)
-    return [f"first {row['source']} row {row['row']}: {row['content'][:120]}" for row in firsts.iter_rows(named=True)]
 
 
 def _hint_of_form(unknown: pl.Series, known: pl.Series) -> str:

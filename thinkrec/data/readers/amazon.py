@@ -16,9 +16,10 @@ import pyarrow as pa
 
 from thinkrec.config import DataSection
 from thinkrec.data.readers.files import single
+from thinkrec.data.readers.json_lines import json_columns, json_records, strings
 from thinkrec.data.readers.packing import File
 from thinkrec.data.readers.tables import Batch, Source
-from thinkrec.data.readers.text import delimited, json_columns, json_records, need, strings
+from thinkrec.data.readers.text import delimited, need
 from thinkrec.data.readers.typed import Ratings, first_of_each, interactions
 
 STARS = Ratings(1, 5)  # Books 2018 holds a 0.0

@@ -16,10 +16,11 @@ from thinkrec.data.readers import lake
 from thinkrec.data.readers.columns import Kind, is_text, take
 from thinkrec.data.readers.files import ending_in
 from thinkrec.data.readers.headers import choose
+from thinkrec.data.readers.json_lines import json_columns
 from thinkrec.data.readers.lists import split_lists
 from thinkrec.data.readers.packing import File
 from thinkrec.data.readers.tables import Batch, Source
-from thinkrec.data.readers.text import delimited, json_columns, need
+from thinkrec.data.readers.text import delimited, need
 from thinkrec.data.readers.typed import interactions, numbered
 from thinkrec.errors import MissingFileError
 

@@ -15,9 +15,9 @@ import pyarrow as pa
 
 from thinkrec.config import DataSection
 from thinkrec.data.readers.files import find
+from thinkrec.data.readers.json_lines import json_columns, json_records, strings
 from thinkrec.data.readers.packing import File
 from thinkrec.data.readers.tables import Batch, Source
-from thinkrec.data.readers.text import json_columns, json_records, strings
 from thinkrec.data.readers.typed import Ratings, first_of_each, interactions
 
 REVIEWS, BUSINESSES = "yelp_academic_dataset_review.json", "yelp_academic_dataset_business.json"
