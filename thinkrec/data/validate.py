@@ -97,7 +97,7 @@ def _refuse_wrong_values(source: str, interactions: pl.DataFrame) -> None:
 
 
 def _refuse_unrated(source: str, interactions: pl.DataFrame, settings: DataSection) -> None:
-    if settings.label_rule != "implicit" and not {"rating", "label"} & set(interactions.columns):
+    if len(interactions) and settings.label_rule != "implicit" and not {"rating", "label"} & set(interactions.columns):
         mend = 'name one in [data.columns]; a log of mere events needs data.label_rule = "implicit"'
         raise DataError("the interactions have neither a column rating nor a column label", source, mend)
 
