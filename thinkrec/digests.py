@@ -17,8 +17,8 @@ WHOLE_BYTES = 64 * 2**20  # a larger file is sampled
 SAMPLE_BYTES = 2**20
 NUM_SAMPLES = 16
 # What people keep beside data and models; no reader opens these in a folder.
-NOTES = (".toml", ".ipynb", ".py", ".pyc", ".sh", ".r", ".sql", ".md", ".rst", ".html", ".pdf", ".log", ".yaml", ".yml", ".ini", ".cfg")
-NOTES += (".png", ".jpg", ".jpeg", ".svg", ".gif", ".lock", ".tmp", ".bak", ".swp", "~")
+NOTES: tuple[str, ...] = (".toml", ".ipynb", ".py", ".pyc", ".sh", ".r", ".sql", ".md", ".rst", ".html", ".pdf", ".log", ".yaml", ".yml")
+NOTES += (".ini", ".cfg", ".png", ".jpg", ".jpeg", ".svg", ".gif", ".lock", ".tmp", ".bak", ".swp", "~")
 NAMES = ("readme", "readme.txt", "license", "license.txt", "notice", "notice.txt", "makefile", "thumbs.db", "desktop.ini")
 
 

@@ -19,6 +19,7 @@ from thinkrec.data import schema
 from thinkrec.job import Job
 from thinkrec.model.recommender import Recommender
 from thinkrec.model.tables import Places, load_tables
+from thinkrec.placement import await_room
 from thinkrec.score.explain import explain_rows
 from thinkrec.score.routing import Routing, routes, serving_model
 from thinkrec.score.speech import Speaker
@@ -36,6 +37,7 @@ def run(job: Job) -> None:
     import ray.data
 
     config, num_buckets = job.config, job.config.data.num_buckets
+    await_room("an actor that scores", num_gpus=1 if config.train.use_gpu else 0)
     buckets = ray.data.from_items([{"bucket": bucket} for bucket in range(num_buckets)], override_num_blocks=num_buckets)
     settings = {"config": config.model_dump(), "places": job.places()}
     scored = buckets.map_batches(
@@ -55,6 +57,7 @@ def run(job: Job) -> None:
         chosen.write_parquet(job.draft.folder / "scores" / f"{variant}.parquet", compression="zstd")
     serving = Routing(Places(job.places())).variants[-1]
     chosen = _choose(rows.filter(pl.col("variant") == serving), config.evaluate.num_explanations, config.run.seed)
+    await_room("the explanations", num_gpus=1 if config.train.use_gpu else 0)
     explained = ray.remote(explain_rows).options(num_gpus=1 if config.train.use_gpu else 0).remote(**settings, rows=chosen.to_dicts())
     explanations, counterfactuals = ray.get(explained)
     _write(job, "explanations", explanations, schema.EXPLANATIONS)
