@@ -83,7 +83,7 @@ def worker_environment(config: Config) -> dict[str, str]:
         "TOKENIZERS_PARALLELISM": "false",
         # Read by Ray Train's controllers; see launch.py.
         "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": str(config.ray.resource_timeout_s),
-        "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # a process a group for notices that nothing here reads
+        "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # a process a group; workers look themselves, see stopping.py
     }
     if config.engine.kind == "vllm":
         environment["VLLM_NO_USAGE_STATS"] = "1"  # else every engine reports to its makers
