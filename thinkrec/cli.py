@@ -58,7 +58,7 @@ def run_stages(settings: Config, until: str | None = None) -> None:
     from thinkrec.ops.session import ray_session
     from thinkrec.ops.trackers import listeners
 
-    with interruptible(), Progress(settings.run.dir, listeners=listeners(settings)) as say:
+    with interruptible(settings.faults.stop_s), Progress(settings.run.dir, listeners=listeners(settings)) as say:
         artefacts = pipeline.run(settings, say, until, ray_session)
     judged = artefacts.get("evaluate")
     if judged is None:

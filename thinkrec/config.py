@@ -222,6 +222,7 @@ class FaultsSection(Section):
     unknown: Budget = 1
     storage_wait_s: float = Field(default=120.0, ge=0)  # of one read or write, before the group fails
     hang_s: float = Field(default=900.0, ge=0)  # without a step; must hold the longest step, checkpoint or export; 0 = no watch
+    stop_s: Positive = 25.0  # from SIGTERM to the end, for a checkpoint of what trains; schedulers kill after 30
     lease_s: Positive = 60.0  # silence after which another run may take this run's folder
 
     @model_validator(mode="after")

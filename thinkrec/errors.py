@@ -64,6 +64,10 @@ class StageFailed(ThinkrecError, RuntimeError):
     """A stage stopped; the message names the command that resumes it."""
 
 
+class Interrupted(StageFailed):
+    """The run was told to end; what trained has saved a checkpoint."""
+
+
 class NonFiniteLoss(ThinkrecError, ArithmeticError):
     """A loss or gradient became NaN or infinite; nothing was updated with it."""
 

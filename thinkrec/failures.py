@@ -73,7 +73,7 @@ TABLE = (
     Failure(
         "node_lost",
         "retry",
-        classes=("NodeDiedError", "PreemptionError"),
+        classes=("NodeDiedError", "NodeLeaving", "PreemptionError"),
         texts=("its node has died", "node has died", "node was terminated"),
     ),
     Failure(
@@ -118,6 +118,10 @@ TABLE = (
 
 class Hang(TimeoutError):
     """A worker made no step for `faults.hang_s`; its text says where the threads stood."""
+
+
+class NodeLeaving(RuntimeError):
+    """A worker has saved and ended because the node of one of its group is about to go away."""
 
 
 def classify(causes: Iterable[BaseException]) -> tuple[Failure, BaseException]:

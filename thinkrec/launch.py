@@ -21,6 +21,7 @@ from thinkrec.errors import ThinkrecError
 from thinkrec.failures import TABLE, Hang, classify
 from thinkrec.journal import Journal
 from thinkrec.placement import free_nodes, lacking, needs, nodes, require, strategy
+from thinkrec.stopping import leaving_nodes, training
 
 ORPHANS_S = 20.0  # how long a controller may take to die
 NODE_DEATH_S = 60.0  # Ray's health checks (five in a row, each with its time limit) take this long to call a node dead
@@ -65,7 +66,7 @@ def fit(
         )
         try:
             # Off the main thread: there Ray Train takes Ctrl-C for itself, for good, and holds its dead controllers by it.
-            with ThreadPoolExecutor(1) as thread:
+            with training(run_name), ThreadPoolExecutor(1) as thread:
                 thread.submit(trainer.fit).result()
             return
         except ray.train.TrainingFailedError as error:
@@ -84,6 +85,7 @@ def fit(
                 raise failure.raises(f"{name}: {reason}", folder, failure.mend) from error
             if failure.action == "avoid node":
                 avoided |= {getattr(cause, "node_id", "")} - {""}
+            avoided |= leaving_nodes()
 
 
 def _one_try(run_name: str, folder: str) -> Any:

@@ -16,10 +16,11 @@ from typing import Any
 
 from thinkrec import lease
 from thinkrec.config import Config
+from thinkrec.digests import fingerprint, is_same_folder
 from thinkrec.errors import ConfigError, EnvironmentFault, MissingFileError, ThinkrecError
 from thinkrec.failures import classify
 from thinkrec.job import Job, Voice, first_part
-from thinkrec.store import Artefact, Store, digest, exists, fingerprint
+from thinkrec.store import Artefact, Store, digest, exists
 
 KEY_LENGTH = 16
 LOOK_S = 0.5  # between two looks whether a first part is there
@@ -302,17 +303,19 @@ def _fingerprint(config: Config, key: str) -> str:
     """Of what a key names: a path, or the paths in a list of tables; empty for none and for a model that the run makes itself."""
     value = _lookup(config.model_dump(), key)
     named = [str(entry["path"]) for entry in value] if isinstance(value, tuple | list) else [str(value)]
-    return "".join(_fingerprint_of(key, path) for path in named if path and (key, path) not in GROWN)
+    return "".join(_fingerprint_of(key, path, config.run.dir) for path in named if path and (key, path) not in GROWN)
 
 
-def _fingerprint_of(key: str, named: str) -> str:
+def _fingerprint_of(key: str, named: str, run_dir: str) -> str:
     if key in (*DS_FILE, *NANO_DS_FILE):
         from thinkrec.train.zero import find_config
 
         return fingerprint(find_config(named))
     if not exists(named):
         raise MissingFileError(f"{key} names something that is not there", named, f"mend {key} in the run file, or give --set {key}=...")
-    return fingerprint(named)
+    if is_same_folder(named, run_dir):
+        raise ConfigError(f"the run would write among its own input, {key}", run_dir, "give run.dir a folder of its own, runs/mine say")
+    return fingerprint(named, run_dir)
 
 
 def _brief(figures: Any) -> dict[str, Any]:

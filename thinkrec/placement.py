@@ -14,6 +14,7 @@ from thinkrec.errors import EnvironmentFault
 Strategy = Literal["STRICT_PACK", "PACK"]
 SHOWN_NODES = 16  # of an error message
 UNLIMITED = 10**6  # nodes of a kind that an autoscaler adds without a bound
+RESOURCE_TIMEOUT = "thinkrec.resource_timeout_s"  # where a session leaves it for `await_room`: among Ray Data's settings
 
 
 @dataclass(frozen=True)
@@ -49,15 +50,46 @@ def lacking(reason: str, nodes: Sequence[Node], num_groups: int, num_workers: in
     """The error that compares what is asked with what the nodes have, node by node."""
     asked = " and ".join(f"{num_groups * num_workers * amount:g} {name}" for name, amount in worker.items())
     groups = f"{num_groups} groups" if num_groups > 1 else "a group"
-    shown = [f"{node.count} x {node.shown(worker)}" if node.count > 1 else node.shown(worker) for node in nodes[:SHOWN_NODES]]
-    shown += [f"and {len(nodes) - SHOWN_NODES} nodes more"] * (len(nodes) > SHOWN_NODES)
-    there = "\n    ".join(shown) if shown else "no node at all"
     return EnvironmentFault(
-        f"{reason} {groups} of {num_workers} workers: {asked}; it has\n    {there}",
+        f"{reason} {groups} of {num_workers} workers: {asked}; it has\n    {_listed(nodes, worker)}",
         "ray cluster",
         "lower train.num_groups, train.workers_per_group or train.num_workers, add nodes, or raise ray.num_cpus (logical CPUs may exceed "
         "the cores)",
     )
+
+
+def _listed(nodes: Sequence[Node], worker: Mapping[str, float]) -> str:
+    """What each node has of what such a worker minds, a line each."""
+    shown = [f"{node.count} x {node.shown(worker)}" if node.count > 1 else node.shown(worker) for node in nodes[:SHOWN_NODES]]
+    shown += [f"and {len(nodes) - SHOWN_NODES} nodes more"] * (len(nodes) > SHOWN_NODES)
+    return "\n    ".join(shown) if shown else "no node at all"
+
+
+def await_room(what: str, num_cpus: float = 1, num_gpus: float = 0) -> None:
+    """Wait until the cluster has room for one worker of a step; Ray Data itself would wait for ever, without a word.
+
+    Call it before every step. A task that does nothing asks for the room, so that an autoscaler hears of it. Raises EnvironmentFault after
+    `ray.resource_timeout_s`.
+    """
+    import ray
+    from ray.data import DataContext
+
+    timeout_s = DataContext.get_current().get_config(RESOURCE_TIMEOUT, None)
+    asked = ray.remote(num_cpus=num_cpus, num_gpus=num_gpus, max_retries=0)(_nothing).remote()
+    if not ray.wait([asked], timeout=timeout_s)[0]:
+        ray.cancel(asked)
+        worker = {"CPU": num_cpus} | ({"GPU": num_gpus} if num_gpus else {})
+        amounts = " and ".join(f"{amount:g} {name}" for name, amount in worker.items())
+        raise EnvironmentFault(
+            f"{timeout_s:g} s (ray.resource_timeout_s) passed without room for {what}: {amounts} of one node; free are"
+            f"\n    {_listed(free_nodes(), worker)}\n  of\n    {_listed(nodes(), worker)}",
+            "ray cluster",
+            "add nodes, or wait until others leave; a head started with --num-cpus=0 needs workers",
+        )
+
+
+def _nothing() -> None:
+    """The task of `await_room`."""
 
 
 def needs(use_gpu: bool) -> dict[str, float]:

@@ -170,23 +170,6 @@ def digest(value: object) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":"), default=str).encode()).hexdigest()
 
 
-def fingerprint(path: str | Path) -> str:
-    """Digest of a user's file or folder: names and contents, for files above 64 MiB size and modification time instead of contents.
-
-    At an address, where hashing would fetch them, size and modification time stand for the contents of all files.
-    """
-    if "://" in str(path):
-        return digest(sorted((info.path, info.size, info.mtime_ns) for info in _files(str(path))))
-    root = Path(path)
-    files = [root] if root.is_file() else sorted(p for p in root.rglob("*") if p.is_file())
-    seen = []
-    for file in files:
-        stat = file.stat()
-        content = _sha256(fs.LocalFileSystem(), str(file))[0] if stat.st_size <= 64 * 2**20 else str(stat.st_mtime_ns)
-        seen.append([file.name if file == root else str(file.relative_to(root)), stat.st_size, content])
-    return digest(seen)
-
-
 def exists(uri: str) -> bool:
     """Whether a path or address names a file or folder."""
     return bool(look(uri)[2].type != fs.FileType.NotFound)
@@ -292,11 +275,6 @@ def _cached(uri: str, manifest: Mapping[str, Any]) -> Path:
             if not target.is_dir():  # else another process was faster
                 raise
     return target
-
-
-def _files(uri: str) -> list[Any]:
-    system, path, info = look(uri)
-    return [info] if info.is_file else [below for below in system.get_file_info(fs.FileSelector(path, recursive=True)) if below.is_file]
 
 
 def _sync(system: Any, *paths: str) -> None:

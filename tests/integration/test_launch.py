@@ -5,14 +5,17 @@ from __future__ import annotations
 import errno
 import json
 import signal
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ray.experimental.internal_kv import _internal_kv_del
 
+from thinkrec import stopping
 from thinkrec.config import FaultsSection
-from thinkrec.errors import DataError, EnvironmentFault, StageFailed
+from thinkrec.errors import DataError, EnvironmentFault, Interrupted, StageFailed
 from thinkrec.launch import ONCE, fit
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1200)]
@@ -69,6 +72,39 @@ def test_an_error_raised_on_purpose_comes_back_as_itself_after_one_try(ray_clust
     assert caught.value.mend == "mend it"
     assert (tmp_path / "tries").read_text() == "x"
     assert signal.getsignal(signal.SIGINT) is interrupt  # Ray Train would have kept its own
+
+
+def test_what_trains_hears_that_the_run_is_to_end(ray_cluster, tmp_path):
+    """Nothing is tried again, whatever the budgets."""
+
+    def wait_for_word(settings: dict[str, Any]) -> None:
+        import time
+
+        from thinkrec.stopping import heed
+
+        with heed() as notice:
+            while not notice.given:
+                time.sleep(0.05)
+            raise notice.error()
+
+    key = stopping._key("stop")
+    over = threading.Event()
+
+    def tell() -> None:
+        while not stopping.order() and not over.wait(0.2):
+            pass
+
+    thread = threading.Thread(target=tell)
+    thread.start()
+    try:
+        with pytest.raises(Interrupted, match="SIGTERM"):
+            fit(wait_for_word, {}, name="waits", root=str(tmp_path), num_workers=1, use_gpu=False, faults=FaultsSection())
+    finally:
+        over.set()
+        thread.join()
+        _internal_kv_del(key, namespace=stopping.NAMESPACE)  # other tests are the same driver
+    assert not stopping.order()  # nothing trains any more
+    _internal_kv_del(key, namespace=stopping.NAMESPACE)
 
 
 def test_any_other_error_is_tried_again_within_its_budget(ray_cluster, tmp_path):

@@ -187,6 +187,21 @@ def test_the_content_of_the_users_files_counts(configured, tmp_path):
     assert all(pipeline.keys(config)[name] != before[name] for name in NAMES)
 
 
+@pytest.mark.parametrize(("source", "key"), [("data.source='canonical'", "data.path"), ("base.source='folder'", "base.path")])
+def test_a_run_may_live_inside_its_input_but_not_be_it(configured, tmp_path, monkeypatch, source, key):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "config.json").write_text("{}")
+    inside = configured(source, f"{key}=.", "run.dir=runs/a")
+    before = pipeline.keys(inside)
+    (tmp_path / "runs/a/ingest/k").mkdir(parents=True)
+    (tmp_path / "runs/a/ingest/k/items.parquet").write_text("made")
+    (tmp_path / "analysis.ipynb").write_text("{}")
+    assert pipeline.keys(inside) == before
+    assert pipeline.keys(configured(source, f"{key}=.", "run.dir=runs/b")) != before  # the control: this one is no part of runs/b
+    with pytest.raises(ConfigError, match=f"among its own input, {key}"):
+        pipeline.keys(configured(source, f"{key}=.", f"run.dir={tmp_path}"))
+
+
 @pytest.mark.parametrize(
     ("key", "changed"), [("train.ds_config", LEARNED), ("base.nano.ds_config", {"extractor", "keywords"} | AFTER_WORDS)]
 )

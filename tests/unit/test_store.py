@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 from pyarrow import fs
 
+from thinkrec.digests import fingerprint
 from thinkrec.errors import ArtefactError, ConfigError
-from thinkrec.store import MANIFEST, Artefact, Store, check_name, digest, fingerprint, open_root, read_json
+from thinkrec.store import MANIFEST, Artefact, Store, check_name, digest, open_root, read_json
 
 
 @pytest.fixture(params=["path", "address"])

@@ -24,6 +24,7 @@ from thinkrec.config import ClusterSection
 from thinkrec.data import schema
 from thinkrec.errors import DataError
 from thinkrec.job import Job
+from thinkrec.placement import await_room
 from thinkrec.store import open_root, read_json
 
 NO_CLUSTER = -1  # of a user without a vector
@@ -102,6 +103,7 @@ def stream(router: Router, vectors_uri: str, draft_uri: str) -> None:
     """Route every row of `vectors_uri` into assignment/*.parquet, in batches; the files' names differ between runs, their rows do not."""
     import ray.data
 
+    await_room("the routing of users")
     (source, vectors), (target, draft) = open_root(vectors_uri), open_root(draft_uri)
     routed = ray.data.read_parquet(vectors, filesystem=source).map_batches(
         route_batch, batch_format="pyarrow", fn_kwargs={"router": router}

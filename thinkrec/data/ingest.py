@@ -28,6 +28,7 @@ from thinkrec.data.split import assign
 from thinkrec.data.validate import validate
 from thinkrec.errors import StageFailed
 from thinkrec.job import Job
+from thinkrec.placement import await_room
 from thinkrec.store import open_root, write_json
 
 MAX_LIKE_RATE_MOVE = 0.05  # between train and a later split; more is worth a warning
@@ -136,6 +137,7 @@ def shuffle(rows: pl.DataFrame, num_buckets: int, uri: str) -> None:
     """Write `rows` into `uri` by bucket, through Ray Data; raises StageFailed if a row were lost or doubled."""
     import ray
 
+    await_room("the shuffle of the interactions")
     table = rows.to_arrow()
     blocks = [table.slice(start, BLOCK_ROWS) for start in range(0, len(table), BLOCK_ROWS)]
     by_bucket = ray.data.from_arrow(blocks).groupby("bucket", num_partitions=num_buckets)

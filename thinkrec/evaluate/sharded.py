@@ -21,6 +21,7 @@ from thinkrec.errors import DataError, StageFailed, ThinkrecError
 from thinkrec.evaluate.external import NAMED, Files
 from thinkrec.evaluate.match import join_sources
 from thinkrec.evaluate.score_file import COLUMNS, Part, file_parts, read_part
+from thinkrec.placement import await_room
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class OnRay:
     def of(cls, files: Files, num_shards: int) -> OnRay:
         """Read and join the files on the Ray cluster that is connected; each file must have user_id."""
         parts = [{"source": source, **asdict(part)} for source, path in files.given().items() for part in file_parts(path)]
+        await_room("a shard")
         listed = ray.data.from_items([{"part": part} for part in parts], override_num_blocks=len(parts))
         listed.context.target_max_block_size = None  # Ray would cut large blocks in two, and users with them
         rows = listed.map_batches(_read, batch_size=1, fn_kwargs={"files": files}, batch_format="numpy")

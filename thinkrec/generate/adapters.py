@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from thinkrec.digests import fingerprint
 from thinkrec.errors import MissingFileError
-from thinkrec.store import fingerprint
 
 FILES = ("adapter_config.json", "adapter_model.safetensors")
 NAME_LENGTH = 16

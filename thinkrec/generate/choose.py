@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from thinkrec.config import EngineSection
+from thinkrec.digests import fingerprint
 from thinkrec.generate.engine import Engine
-from thinkrec.store import digest, fingerprint
+from thinkrec.store import digest
 
 HASH_LENGTH = 16
 

@@ -25,6 +25,7 @@ from thinkrec.generate.ledger import Ledger
 from thinkrec.generate.room import check_room
 from thinkrec.generate.turns import Turns
 from thinkrec.job import Job
+from thinkrec.placement import await_room
 from thinkrec.store import digest
 
 
@@ -69,6 +70,7 @@ def _run(settings: EngineSection, use_gpu: bool, ledger: Ledger, shards: list[st
     import ray.data
 
     check_room(settings, use_gpu)
+    await_room("an engine", num_gpus=settings.num_gpus if use_gpu else 0)
     done = ray.data.from_items([{"shard": name} for name in shards], override_num_blocks=len(shards)).map_batches(
         Asker,
         fn_constructor_args=(ledger, ask, open_engine, settings.max_error_share, settings.num_shards_at_once),

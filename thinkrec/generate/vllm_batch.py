@@ -22,6 +22,7 @@ from thinkrec.generate.ledger import Ledger
 from thinkrec.generate.prompts import Reader, first_stop
 from thinkrec.generate.room import check_room
 from thinkrec.generate.vllm import arguments, sampling
+from thinkrec.placement import await_room
 
 ERROR = "__inference_error__"  # Ray's column: rows that bring one pass by the engine
 CONCURRENT_BATCHES = 8  # of one engine, Ray's own number
@@ -45,6 +46,7 @@ def run(settings: EngineSection, use_gpu: bool, ledger: Ledger, shards: Sequence
     import ray.data
 
     check_room(settings, use_gpu)
+    await_room("an engine", num_gpus=settings.num_gpus if use_gpu else 0)
     questions = ray.data.from_items([{"shard": name} for name in shards], override_num_blocks=len(shards)).map_batches(
         Questions,
         fn_constructor_kwargs={"ledger": ledger, "ask": ask, "folder": folder, "max_tokens": settings.vllm.max_model_len},

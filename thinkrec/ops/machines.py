@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import dataclass
 
@@ -38,7 +37,9 @@ class Machines:
     @classmethod
     def of_cluster(cls, config: Config) -> Machines:
         """The nodes of the Ray cluster that is there, without those that have nothing to train on; raises ConfigError if none is."""
-        if not (config.ray.address or os.environ.get("RAY_ADDRESS")):
+        from thinkrec.ops.address import cluster_address
+
+        if not cluster_address(config):
             raise ConfigError("no cluster is named", "ray.address", "set it or RAY_ADDRESS, or say --gpus 64x8")
         import ray
 

@@ -17,7 +17,7 @@ from urllib.request import Request, urlopen
 from thinkrec.config import Config, EngineSection
 from thinkrec.errors import EnvironmentFault, ThinkrecError
 from thinkrec.ops import probe
-from thinkrec.ops.session import is_loopback
+from thinkrec.ops.address import is_loopback
 from thinkrec.ops.submit import EXCLUDES
 from thinkrec.store import Store, open_root, read_json, write_json
 

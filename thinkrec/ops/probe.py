@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import platform
 import shutil
@@ -12,9 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from thinkrec.digests import file_digest, list_files
 from thinkrec.store import installed_versions, open_root, read_json
 
-SAMPLE_BYTES = 2**20
 GPU_QUERY = "name,memory.total,memory.used,ecc.errors.uncorrected.volatile.total,clocks_event_reasons.hw_thermal_slowdown"
 
 
@@ -71,19 +70,10 @@ def free_bytes(root: str) -> int | None:
 
 
 def model_digest(folder: str) -> dict[str, str]:
-    """Size and a SHA-256 of the first and last MiB of each file: every tensor's name and shape is in there, a whole base is not read."""
-    root = Path(folder)
-    return {str(file.relative_to(root)): _digest(file) for file in sorted(root.rglob("*")) if file.is_file()} if root.is_dir() else {}
-
-
-def _digest(file: Path) -> str:
-    size = file.stat().st_size
-    hasher = hashlib.sha256(str(size).encode())
-    with file.open("rb") as stream:
-        hasher.update(stream.read(SAMPLE_BYTES))
-        stream.seek(max(0, size - SAMPLE_BYTES))
-        hasher.update(stream.read(SAMPLE_BYTES))
-    return hasher.hexdigest()
+    """`digests.file_digest` of each file that may decide what the model is."""
+    root = Path(folder).absolute()
+    files = list_files(str(root)) if root.is_dir() else []
+    return {str(Path(info.path).relative_to(root)): file_digest(info.path) for info in files}
 
 
 def all_reduce(settings: dict[str, Any]) -> None:

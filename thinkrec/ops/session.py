@@ -1,50 +1,71 @@
-"""Meeting a Ray cluster: use the one that is there, or start a local one that leaves with the run."""
+"""Meeting a Ray cluster: join the one that is named, or start a local one that leaves with the run."""
 
 from __future__ import annotations
 
-import ipaddress
 import logging
-import os
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from urllib.parse import urlsplit
+from typing import Any
 
 from thinkrec.config import Config
 from thinkrec.errors import EnvironmentFault
+from thinkrec.ops.address import await_answer, cluster_address
+from thinkrec.placement import RESOURCE_TIMEOUT
 
 SPARE_CPUS = 2  # Ray Data hangs in silence when trainers hold every logical CPU
 
 
 @contextmanager
 def ray_session(config: Config) -> Iterator[None]:
-    """Connect to `ray.address` or RAY_ADDRESS, else start a local cluster with enough logical CPUs for the run's groups."""
+    """Connect to the cluster that `ray.address` or RAY_ADDRESS names, else start a local one with enough logical CPUs for the run's groups.
+
+    Raises ConfigError and EnvironmentFault as address.py does, and EnvironmentFault for a cluster that does not take us or does not start.
+    """
     import ray
     from ray.data import DataContext
 
-    address = config.ray.address or os.environ.get("RAY_ADDRESS", "")
+    address = cluster_address(config)
     if address:
-        check_address(address, config.ray.insecure_cluster)
-        try:
-            ray.init(address=address, runtime_env={"env_vars": worker_environment(config)}, log_to_driver=False, logging_level="warning")
-        except ConnectionError as error:
-            raise EnvironmentFault(f"no Ray cluster answers: {error}", address, "start it, or leave ray.address empty") from None
+        await_answer(address, config.ray.resource_timeout_s)
+        _connect(f"the Ray cluster at {address} does not take this run", "ray.address", config, address=address, logging_level="warning")
     else:
-        ray.init(
+        _connect(
+            "no local Ray starts here",
+            "this machine",
+            config,
+            address="local",  # without it Ray would join whatever last ran `ray start` here, or crashed
             num_cpus=config.ray.num_cpus or num_cpus_needed(config),
             object_store_memory=config.ray.object_store_bytes,
             include_dashboard=False,  # nobody looks at a cluster that leaves with its run; it costs a tenth of a core
-            runtime_env={"env_vars": worker_environment(config)},
-            log_to_driver=False,
             logging_level="error",
         )
     logging.getLogger("ray.data").setLevel(logging.WARNING)  # its own progress lines would drown ours
     context = DataContext.get_current()
     context.enable_progress_bars = False
     context.use_datasource_v2 = False  # its 32 footer readers a read cost seconds each time; our files are few and large
+    context.set_config(RESOURCE_TIMEOUT, config.ray.resource_timeout_s)
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _connect(what: str, where: str, config: Config, **arguments: Any) -> None:
+    """`ray.init`, whose errors say `what`; SIGTERM stays with whoever has it."""
+    import ray
+
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        ray.init(**arguments, runtime_env={"env_vars": worker_environment(config)}, log_to_driver=False)
+    except (ray.exceptions.RayError, OSError, RuntimeError, ValueError) as error:
+        raise EnvironmentFault(
+            f"{what}: {error}", where, "look at ray.address, ray.object_store_bytes, RAY_AUTH_MODE and the token"
+        ) from None
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, handler)  # Ray has put one in its place that ends in an abort while a thread trains
 
 
 def num_cpus_needed(config: Config) -> int:
@@ -62,7 +83,7 @@ def worker_environment(config: Config) -> dict[str, str]:
         "TOKENIZERS_PARALLELISM": "false",
         # Read by Ray Train's controllers; see launch.py.
         "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": str(config.ray.resource_timeout_s),
-        "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # a process a group for notices that nothing here reads
+        "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # a process a group; workers look themselves, see stopping.py
     }
     if config.engine.kind == "vllm":
         environment["VLLM_NO_USAGE_STATS"] = "1"  # else every engine reports to its makers
@@ -71,29 +92,3 @@ def worker_environment(config: Config) -> dict[str, str]:
         # glibc would hand every large tensor back to the kernel and fault its pages in again at the next step.
         environment |= {"MALLOC_MMAP_THRESHOLD_": "4000000000", "MALLOC_TRIM_THRESHOLD_": "8000000000", "MALLOC_TOP_PAD_": "200000000"}
     return environment
-
-
-def check_address(address: str, insecure: bool = False) -> None:
-    """Refuse a cluster that others could reach without a token: an open Ray dashboard is remote code execution (CVE-2023-48022).
-
-    `insecure` is the operator's word that they know. Raises EnvironmentFault.
-    """
-    if address == "auto":  # Ray follows its own variable, else it looks on this machine
-        address = os.environ.get("RAY_ADDRESS", "local")
-    if insecure or address in ("auto", "local") or os.environ.get("RAY_AUTH_MODE") == "token":
-        return
-    host = urlsplit(address if "://" in address else f"ray://{address}").hostname or ""
-    if not is_loopback(host):
-        raise EnvironmentFault(
-            f"the Ray cluster at {host!r} is not on this machine and no token protects it",
-            "ray.address",
-            "start it with RAY_AUTH_MODE=token and set that here too, or vouch for its network with --insecure-cluster",
-        )
-
-
-def is_loopback(host: str) -> bool:
-    """Whether nobody but this machine reaches `host`; a name that is not `localhost` is taken to be elsewhere."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -17,7 +17,7 @@ from typing import Any
 
 from thinkrec.config import Config
 from thinkrec.errors import ConfigError, EnvironmentFault
-from thinkrec.ops.session import check_address
+from thinkrec.ops.address import check_address
 
 EXCLUDES = (".git", ".venv", "runs", "dist", "build")  # of the working directory; Ray also obeys .gitignore
 LIVE = ("PENDING", "RUNNING")

@@ -21,7 +21,7 @@ from thinkrec.job import Job
 from thinkrec.model.prompt import Prompt
 from thinkrec.model.recommender import Recommender
 from thinkrec.model.tables import Catalogue, Places
-from thinkrec.placement import lone_task
+from thinkrec.placement import await_room, lone_task
 from thinkrec.score.explain import explain_rows
 from thinkrec.score.routing import Routing, routes, serving_model
 from thinkrec.score.speech import Speaker
@@ -41,6 +41,7 @@ def run(job: Job) -> None:
     import ray.data
 
     config, num_buckets = job.config, job.config.data.num_buckets
+    await_room("an actor that scores", num_gpus=1 if config.train.use_gpu else 0)
     buckets = ray.data.from_items([{"bucket": bucket} for bucket in range(num_buckets)], override_num_blocks=num_buckets)
     settings = {"config": config.model_dump(), "places": job.places()}
     scored = buckets.map_batches(

@@ -34,7 +34,7 @@ def sweep(
     from thinkrec.ops.progress import Progress
     from thinkrec.sweep.run import run
 
-    with interruptible(), Progress(read.settings.dir) as say:
+    with interruptible(read.shared.faults.stop_s), Progress(read.settings.dir) as say:
         compared = run(read, say, _session)
     found = json.loads(compared.path("comparison.json").read_text(encoding="utf-8"))
     typer.echo("\n".join([*conclusions(found), "", text_table(found)]))
@@ -52,7 +52,7 @@ def baselines(file: RunFile, overrides: Overrides = None) -> None:
     from thinkrec.sweep import baseline_table
 
     settings = config.load(file, overrides or ())
-    with interruptible(), Progress(settings.run.dir) as say:
+    with interruptible(settings.faults.stop_s), Progress(settings.run.dir) as say:
         found = baseline_table.run(settings, say, ray_session)
     typer.echo(text_table(found))
     typer.echo(f"baselines: {settings.run.dir}/baselines.json")

@@ -18,6 +18,7 @@ from thinkrec.job import Job
 from thinkrec.launch import fit
 from thinkrec.model.recommender import Recommender
 from thinkrec.model.tables import Places, Tables
+from thinkrec.stopping import heed
 from thinkrec.store import read_json, writable, write_json
 from thinkrec.train import loop, zero
 from thinkrec.train.checkpoint import Checkpoints
@@ -93,7 +94,7 @@ class AdapterTrainer:
             for part in micro_batches(len(columns[0]), self.config.train.micro_batch_size, run_length):
                 yield mixed_batch(members, *(column[part] for column in columns)).to(self.engine.device), loss.rank, run_length
 
-        with self.watchdog.watch(self.rank) as beat:
+        with self.watchdog.watch(self.rank) as beat, heed() as notice:
             ended = loop.run(
                 self.engine,
                 learners,
@@ -103,6 +104,7 @@ class AdapterTrainer:
                 seed=self.config.run.seed,
                 checkpoint_every=self.config.train.checkpoint_every,
                 beat=beat,
+                notice=notice,
             )
             for slot, state in ended:
                 yield slot, {name: parts[0] for name, parts in state.items()}, learners[slot].num_steps

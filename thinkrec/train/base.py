@@ -10,6 +10,7 @@ import numpy as np
 
 from thinkrec.config import Config, NanoSection
 from thinkrec.data.history import TRAIN, Interactions
+from thinkrec.digests import fingerprint
 from thinkrec.job import Job
 from thinkrec.model import nano
 from thinkrec.model.base import check_folder
@@ -17,7 +18,7 @@ from thinkrec.model.claims import facts_of
 from thinkrec.model.lessons import write_lesson
 from thinkrec.model.prompt import ItemText, Template, describe, fixed_phrases
 from thinkrec.model.tables import Places, Tables, item_texts, load_priors
-from thinkrec.store import fingerprint, writable, write_json
+from thinkrec.store import writable, write_json
 from thinkrec.train.language import fit_language_model, write_rows
 
 
@@ -26,7 +27,9 @@ def run(job: Job) -> None:
     settings = job.config.base
     if settings.source == "folder":
         folder = check_folder(settings.path)
-        write_json(f"{job.draft.folder}/base.json", {"path": str(folder.absolute()), "fingerprint": fingerprint(folder)})
+        write_json(
+            f"{job.draft.folder}/base.json", {"path": str(folder.absolute()), "fingerprint": fingerprint(folder, job.config.run.dir)}
+        )
         return
     write_json(f"{job.draft.folder}/base.json", {"path": ""})
     places = Places(job.places())

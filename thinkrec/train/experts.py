@@ -18,7 +18,7 @@ import numpy as np
 
 from thinkrec.data.audit import enforce
 from thinkrec.data.audit_artefacts import audit_artefacts
-from thinkrec.errors import EnvironmentFault, StageFailed, ThinkrecError, UserError
+from thinkrec.errors import EnvironmentFault, Interrupted, StageFailed, ThinkrecError, UserError
 from thinkrec.job import Job
 from thinkrec.launch import fit
 from thinkrec.model.tables import Places, load_tables
@@ -140,7 +140,7 @@ def _drive(job: Job, settings: Mapping[str, Any], group: int, num_groups: int) -
                 faults=job.config.faults,
                 num_groups=num_groups,
             )
-        except UserError:
+        except (UserError, Interrupted):
             ray.get(desk.close.remote())  # the other groups end what they hold
             raise
         except EnvironmentFault as error:

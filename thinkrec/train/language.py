@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from thinkrec.config import Config
 from thinkrec.launch import fit
 from thinkrec.model.loss import thinking_loss
+from thinkrec.stopping import heed
 from thinkrec.store import Artefact, writable
 from thinkrec.train import loop, zero
 from thinkrec.train.checkpoint import Checkpoints
@@ -109,10 +110,11 @@ def train_language_model(settings: dict[str, Any]) -> None:
             yield *(column.to(engine.device) for column in batch), rank_rows
 
     checkpoints = Checkpoints(settings["root"], settings["name"], settings["num_checkpoints"], settings["storage_wait_s"])
-    with writable(settings["folder"]) as target, Watchdog(*settings["watchdog"]).watch(rank) as beat:
+    with writable(settings["folder"]) as target, Watchdog(*settings["watchdog"]).watch(rank) as beat, heed() as notice:
         log = target / "log.jsonl" if rank == 0 else None
         learner = loop.Learner(num_steps, settings["lr"], checkpoints, log, warmup_steps=num_steps // 20)
-        ended = loop.run(engine, [learner], feed, start, seed=settings["seed"], checkpoint_every=settings["checkpoint_every"], beat=beat)
+        every = settings["checkpoint_every"]
+        ended = loop.run(engine, [learner], feed, start, seed=settings["seed"], checkpoint_every=every, beat=beat, notice=notice)
         [(_, state)] = ended
         if rank == 0:
             plain = load_model(folder / "model", "float32")

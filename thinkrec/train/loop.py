@@ -19,9 +19,11 @@ import torch
 from torch import Tensor
 
 from thinkrec.errors import NonFiniteLoss
+from thinkrec.stopping import Notice
 from thinkrec.train import zero
 from thinkrec.train.checkpoint import Checkpoints
 
+STOP = "stop"
 State = Mapping[str, tuple[Tensor, ...]]  # weight and Adam's two moments by parameter name
 # feed(steps) -> this rank's micro batches, each the arguments of engine(...), which returns (loss, {name: one value a slot}); losses and
 # values add up to the step's. None: that slot rests. A pure function, so a resumed run sees the same rows.
@@ -61,11 +63,13 @@ def run(
     seed: int = 0,
     checkpoint_every: int = 10**9,
     beat: Callable[[], None] = lambda: None,
+    notice: Notice | None = None,
 ) -> Iterator[tuple[int, State]]:
     """Train each learner from its newest checkpoint, else from `start`; yields (slot, state) on every rank as each one ends or pauses.
 
     `start` is the state of one slot. With several slots every trained parameter has them as its first axis. Raises NonFiniteLoss before
-    the optimizer moves. `beat` is called when a step has ended, see watchdog.py.
+    the optimizer moves. `beat` is called when a step has ended, see watchdog.py. Once any rank's `notice` is given, all learners are saved
+    and every rank raises its error.
     """
     rank, begun = torch.distributed.get_rank(), time.monotonic()
     steps, states = _resume(learners, start, rank)
@@ -77,7 +81,8 @@ def run(
         at = [step if slot in active else None for slot, step in enumerate(steps)]
         rates = [0.0 if step is None else learner.lr_at(step) for learner, step in zip(learners, at, strict=True)]
         zero.set_rates(engine, [*rates, *[0.0] * resting])
-        figures = _step(engine, feed(at), [learners[slot].checkpoints.name for slot in active])
+        figures = _step(engine, feed(at), [learners[slot].checkpoints.name for slot in active], notice)
+        stops = any(figures.pop(STOP))
         spent = {"elapsed_s": round(time.monotonic() - begun, 3), "peak_bytes": peak_bytes()}
         for slot in active:
             shown = {name: values[slot] for name, values in figures.items()}
@@ -86,13 +91,21 @@ def run(
         ended = [slot for slot in active if steps[slot] == learners[slot].last_step]
         # When one ends, the others are saved too: those that go on from there meet the very batches they would have met.
         left = [slot for slot in active if steps[slot] < learners[slot].num_steps]
-        due = [slot for slot in left if ended or steps[slot] % checkpoint_every == 0]
+        due = [slot for slot in left if ended or stops or steps[slot] % checkpoint_every == 0]
         state = zero.gather_state(engine) if ended or due else {}
         for slot in due if rank == 0 else ():
             learners[slot].checkpoints.save(steps[slot], _slot(state, slot, num_slots))
         for slot in ended:
             yield slot, _slot(state, slot, num_slots)
         beat()
+        if stops and notice and left:
+            _meet()  # the group ends with its first worker, and rank 0 may still be writing
+            raise notice.error()
+
+
+def _meet() -> None:
+    if torch.distributed.get_world_size() > 1:
+        torch.distributed.barrier()
 
 
 def fresh(parameters: Mapping[str, Tensor]) -> State:
@@ -131,8 +144,10 @@ def _slot(state: State, slot: int, num_slots: int) -> State:
     return {name: tuple(part[slot : slot + 1].clone() for part in parts) for name, parts in state.items()}
 
 
-def _step(engine: Any, batches: Iterable[tuple[Any, ...]], names: Sequence[str]) -> dict[str, list[float]]:
-    """One optimizer step over these micro batches; the figures summed over them, one value a slot."""
+def _step(engine: Any, batches: Iterable[tuple[Any, ...]], names: Sequence[str], notice: Notice | None) -> dict[str, list[float]]:
+    """One optimizer step over these micro batches; the figures summed over them, one value a slot. STOP is among them: above 0 on every
+    rank if any has been given notice, so that agreeing on it costs nothing more.
+    """
     waiting, sums = list(batches), dict[str, Tensor]()
     for number, batch in enumerate(waiting):
         engine.set_gradient_accumulation_boundary(number + 1 == len(waiting))
@@ -140,7 +155,8 @@ def _step(engine: Any, batches: Iterable[tuple[Any, ...]], names: Sequence[str])
         for name, values in parts.items():
             sums[name] = sums[name] + values.detach() if name in sums else values.detach()
         engine.backward(loss, scale_wrt_gas=False)
-    figures = _agreed(sums, names)  # the one place where the host waits for the device
+    told = torch.full_like(next(iter(sums.values())), float(bool(notice and notice.given)))
+    figures = _agreed({**sums, STOP: told}, names)  # the one place where the host waits for the device
     engine.step()
     if not engine.was_step_applied():  # DeepSpeed skips a step whose gradient overflows, without a word
         raise NonFiniteLoss("a gradient is NaN or infinite", ", ".join(names), "lower the lr or set gradient_clipping")

@@ -1,12 +1,19 @@
-"""Which clusters are taken: this machine's, those with a token, and those the operator vouches for."""
+"""A session: what a local cluster holds, and what happens when Ray does not start or take us."""
 
 from __future__ import annotations
 
+import signal
+import sys
+from typing import Any
+
 import pytest
+from ray.data import DataContext
+from ray.exceptions import AuthenticationError
 
 from thinkrec import config as config_room
 from thinkrec.errors import ConfigError, EnvironmentFault
-from thinkrec.ops.session import SPARE_CPUS, check_address, num_cpus_needed
+from thinkrec.ops.session import SPARE_CPUS, num_cpus_needed, ray_session
+from thinkrec.placement import RESOURCE_TIMEOUT
 
 
 @pytest.fixture(autouse=True)
@@ -15,38 +22,38 @@ def no_token(monkeypatch):
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1:6379", "ray://localhost:10001", "[::1]:6379", "http://127.0.0.1:8265", "local", "auto"])
-def test_this_machine_needs_no_token(address):
-    check_address(address)
-
-
-@pytest.mark.parametrize(
-    "address",
-    ["10.0.0.5:6379", "ray://head:10001", "http://ray-head-svc:8265", "127.0.0.1.example.org:6379", "[2001:db8::1]:6379", "0.0.0.0:1"],
-)
-def test_a_cluster_elsewhere_is_refused_without_a_token(address, monkeypatch):
-    with pytest.raises(EnvironmentFault, match="no token") as caught:
-        check_address(address)
-    assert caught.value.exit_code == 3
-    assert "--insecure-cluster" in caught.value.mend
-    check_address(address, insecure=True)
-    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
-    with pytest.raises(EnvironmentFault):
-        check_address(address)
-    monkeypatch.setenv("RAY_AUTH_MODE", "token")
-    check_address(address)
-
-
 def test_teachers_that_go_on_while_the_adapter_learns_need_room_beside_it():
     tree = {"engine": {"num_actors": 2}, "train": {"num_workers": 4, "num_groups": 1, "global_adapter": {"num_epochs": 2}}}
     needed = [num_cpus_needed(config_room.parse(tree | {"traces": {"start_share": share}})) for share in (1.0, 0.5)]
     assert needed == [4 + SPARE_CPUS, 6 + SPARE_CPUS]
 
 
-def test_auto_means_what_ray_makes_of_it(monkeypatch):
-    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.5:6379")
-    with pytest.raises(EnvironmentFault):
-        check_address("auto")
+def test_a_cluster_of_its_own_is_asked_for_by_name_and_sigterm_stays_ours(monkeypatch):
+    """Without "local" Ray joins what `ray start` left behind on this machine; and it puts a SIGTERM handler of its own in our place."""
+    asked = list[Any]()
+
+    def init(**arguments: Any) -> None:
+        asked.append(arguments)
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(15))
+
+    monkeypatch.setattr("ray.init", init)
+    monkeypatch.setattr("ray.shutdown", lambda: None)
+    before = signal.getsignal(signal.SIGTERM)
+    with ray_session(config_room.parse({"ray": {"resource_timeout_s": 7.0}})):
+        assert signal.getsignal(signal.SIGTERM) is before
+        assert DataContext.get_current().get_config(RESOURCE_TIMEOUT) == 7.0
+    assert asked[0]["address"] == "local"
+
+
+@pytest.mark.parametrize("error", [RuntimeError("no room in /dev/shm"), ValueError("store too small"), AuthenticationError("no token")])
+def test_a_ray_that_does_not_start_is_the_environments_fault(monkeypatch, error):
+    def init(**arguments: Any) -> None:
+        raise error
+
+    monkeypatch.setattr("ray.init", init)
+    with pytest.raises(EnvironmentFault, match="no local Ray starts here: ") as caught, ray_session(config_room.parse({})):
+        pass
+    assert str(error) in str(caught.value)
 
 
 def test_the_run_file_takes_names_of_secrets_and_no_values():

@@ -20,6 +20,7 @@ import pyarrow.dataset as ds
 from thinkrec.data.readers.columns import BATCH_ROWS
 from thinkrec.data.readers.hive import parquet_files, partition, with_partition
 from thinkrec.errors import ConfigError, DataError
+from thinkrec.placement import await_room
 
 
 def parquet(path: str, names: Collection[str]) -> Iterator[pa.Table]:
@@ -98,6 +99,7 @@ def _no_rows(schema: pa.Schema, names: Collection[str]) -> pa.Table:
 
 
 def _batches(rows: Any, columns: list[str]) -> Iterator[pa.Table]:
+    await_room("a reader of tables")
     rows.context.execution_options.preserve_order = True  # `row` is counted through
     # Whole blocks stay in the object store and are cut without a copy; batches of a size would be put together here.
     for block in rows.select_columns(columns).iter_batches(batch_format="pyarrow", batch_size=None):
