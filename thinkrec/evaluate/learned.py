@@ -13,7 +13,8 @@ import numpy as np
 
 from thinkrec.errors import ModelError
 from thinkrec.evaluate.placement import Array
-from thinkrec.model.base import check_folder
+from thinkrec.model.base import load_bare_tokenizer, load_whole
+from thinkrec.model.folder import check_folder
 
 BATCH_SIZE = 32
 
@@ -25,7 +26,7 @@ def bert_score(folder: str, candidates: Sequence[str], references: Sequence[str]
     """
     from transformers import AutoModel
 
-    tokenizer, model = _load(folder, AutoModel, "evaluate.bert_score_path")
+    tokenizer, model = _load(folder, AutoModel, "evaluate.bert_score_path", headless=True)
     vectors = [
         row[kept] for texts in _batches([*candidates, *references]) for row, kept in _vectors(tokenizer, model, texts, layer, folder)
     ]
@@ -49,16 +50,9 @@ def bleurt(folder: str, candidates: Sequence[str], references: Sequence[str]) ->
     return np.concatenate(found)
 
 
-def _load(folder: str, kind: Any, key: str) -> tuple[Any, Any]:
-    from transformers import AutoTokenizer
-
-    check_folder(folder)
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        model = kind.from_pretrained(folder, local_files_only=True, use_safetensors=True, trust_remote_code=False)
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{key} names a folder that cannot be loaded: {error}", folder, f"mend {key}, or leave it empty") from None
-    return tokenizer, model.eval()
+def _load(folder: str, kind: Any, key: str, headless: bool = False) -> tuple[Any, Any]:
+    check_folder(folder, key)
+    return load_bare_tokenizer(folder), load_whole(kind, folder, "float32", headless).eval()
 
 
 def _vectors(tokenizer: Any, model: Any, texts: list[str], layer: int, folder: str) -> Iterator[tuple[Array, Array]]:
