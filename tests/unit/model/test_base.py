@@ -65,16 +65,9 @@ def test_a_tokenizer_model_alone_is_read(kind, tmp_path):
     folder = make_folder(tmp_path / "base", kind, vocab_size=420)
     (folder / "tokenizer.json").unlink()
     written = io.BytesIO()
-    sentences = ["Would the user like it? Yes or No, liked or disliked: A user rated these items"] * 20
-    SentencePieceTrainer.train(
-        sentence_iterator=iter(sentences),
-        model_writer=written,
-        vocab_size=400,
-        byte_fallback=True,
-        hard_vocab_limit=False,
-        user_defined_symbols=["Yes", "No"],
-        minloglevel=2,
-    )
+    sentences = [f"{verdict} would the user like these items" for verdict in ("Yes", "No")]
+    options = {"model_type": "bpe", "vocab_size": 320, "byte_fallback": True, "minloglevel": 2}
+    SentencePieceTrainer.train(sentence_iterator=iter(sentences * 20), model_writer=written, **options)
     (folder / "tokenizer.model").write_bytes(written.getvalue())
     put("tokenizer_config.json", tokenizer_class="LlamaTokenizer", pad_token=None, bos_token="<s>", eos_token="</s>", backend=None)(folder)
     Base(str(folder), ("q_proj",), "2024-07-26").check()

@@ -134,7 +134,8 @@ def test_the_lowest_stage_that_fits_is_advised(room, stage, offload, fits):
 
 
 def test_an_8b_run_on_512_gpus_is_laid_out_inside_nodes(big_base):
-    base = ("base.source=folder", f"base.path={big_base}", "base.dtype=bfloat16", "traces.enabled=false", "train.ds_config=zero3")
+    unread = ("data.source=canonical", f"data.path={ROOT}/ds_configs", "split.mode=given")
+    base = (*unread, "base.source=folder", f"base.path={big_base}", "base.dtype=bfloat16", "traces.enabled=false", "train.ds_config=zero3")
     plan = plan_of(
         *base, "train.workers_per_group=4", "cluster.num_clusters=256", "train.use_gpu=true", gpus="64x8", num_rows=10**8, num_users=10**6
     )
@@ -155,7 +156,7 @@ def test_an_8b_run_on_512_gpus_is_laid_out_inside_nodes(big_base):
         "64 x 8 GPUs",
         "8,030.26 M parameters",
         "the command line",
-        "counted by the base's tokenizer",
+        "plan.tokens_per_item = 40",
         "30% of 989 TFLOP/s",
         "take ZeRO-1",
         "rows in RAM",
