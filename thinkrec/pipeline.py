@@ -22,7 +22,8 @@ from thinkrec.job import Job, Voice, first_part
 from thinkrec.store import Artefact, Store, digest, exists, fingerprint
 
 if TYPE_CHECKING:  # a run that names no folder starts without it
-    from thinkrec.model.check import Base, Judge, Speaker
+    from thinkrec.evaluate.learned import Encoder, Regressor
+    from thinkrec.model.check import Base, Speaker
 
 KEY_LENGTH = 16
 LOOK_S = 0.5  # between two looks whether a first part is there
@@ -241,9 +242,10 @@ def _check_models(config: Config) -> None:
             )
 
 
-def _folders(config: Config) -> Iterator[Base | Speaker | Judge]:
+def _folders(config: Config) -> Iterator[Base | Speaker | Encoder | Regressor]:
     """Every model folder that the run file names, as what it is used for."""
-    from thinkrec.model.check import Base, Judge, Speaker
+    from thinkrec.evaluate.learned import Encoder, Regressor
+    from thinkrec.model.check import Base, Speaker
 
     kind, date, measured = config.engine.kind, config.prompt.date, config.evaluate
     if config.base.source == "folder":
@@ -252,11 +254,11 @@ def _folders(config: Config) -> Iterator[Base | Speaker | Judge]:
         yield Speaker(config.keywords.extractor, "keywords.extractor", "", kind)
     for teacher in config.traces.teachers if config.traces.enabled else ():
         if teacher.path not in ("", "nano"):
-            yield Speaker(teacher.path, "traces.teachers", date, kind)
+            yield Speaker(teacher.path, "traces.teachers", "" if config.engine.http.chat and kind == "http" else date, kind)
     if measured.bert_score_path:
-        yield Judge(measured.bert_score_path, "evaluate.bert_score_path", "AutoModel", headless=True)
+        yield Encoder(measured.bert_score_path, measured.bert_score_layer)
     if measured.bleurt_path:
-        yield Judge(measured.bleurt_path, "evaluate.bleurt_path", "AutoModelForSequenceClassification", headless=False)
+        yield Regressor(measured.bleurt_path)
 
 
 def make(

@@ -70,6 +70,7 @@ CASES = {
     "an extractor without a projection": Case(base(without(PROJECTION)), EXTRACTOR, f"lack tensors.*{PROJECTION}"),
     "an encoder without a projection": Case(base(without(PROJECTION)), BERT, r"lack tensors of LlamaModel: layers\.1\.self_attn\.k_proj"),
     "a measure without its head": Case(base(), BLEURT, r"lack tensors of LlamaForSequenceClassification: score\.weight"),
+    "a layer that the encoder has not": Case(base(), (*BERT, "--set", "evaluate.bert_score_layer=3"), "no hidden layer 3, only 3"),
     # Files.
     "a shard without an index": Case(base(weights(dict, SHARDS[0])), BASE, f"no index names {SHARDS[0]}"),
     "weights of another name": Case(base(weights(dict, "weights.safetensors")), BASE, "neither model.safetensors nor"),

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from thinkrec.errors import ModelError, ThinkrecError
-from thinkrec.model.base import account, load_bare_tokenizer, load_config, load_tokenizer, refuse_quantised
+from thinkrec.model.base import account, load_config, load_tokenizer, refuse_quantised
 from thinkrec.model.chat import surroundings
 from thinkrec.model.folder import Header, check_folder, is_quantised, listed, read_headers
 from thinkrec.model.prompt import SLOT, verdict_ids
@@ -38,7 +38,7 @@ class Base:
         from thinkrec.model.adapters import install
 
         folder = check_folder(self.path, "base.path")
-        with _refusing(folder):
+        with refusing(folder):
             _check_tokenizer(folder, load_tokenizer(folder), self.date)
             model = shell(AutoModelForCausalLM, folder)
             _check_head(model, folder)
@@ -48,7 +48,7 @@ class Base:
 
 @dataclass(frozen=True)
 class Speaker:
-    """A model that writes text: a teacher, whose prompts wear its chat template, or an extractor, whose prompts do not (`date` = "")."""
+    """A model that writes text. A teacher's prompts wear its chat template; an extractor's do not, and its `date` is empty."""
 
     path: str
     key: str
@@ -59,35 +59,16 @@ class Speaker:
         from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoModelForCausalLM
 
         folder = check_folder(self.path, self.key)
-        with _refusing(folder):
+        with refusing(folder):
             config = load_config(folder)
             _check_tokenizer(folder, load_tokenizer(folder), self.date)
+            if self.kind == "http":  # the server has the weights, of whatever form
+                return
             if not hasattr(config.get_text_config(), "max_position_embeddings"):
                 raise ModelError("config.json does not say how many tokens the model takes", str(folder), "add max_position_embeddings")
             # vLLM reads quantised weights and classes that transformers has not, and accounts for their tensors itself.
-            if self.kind != "vllm" or (type(config) in MODEL_FOR_CAUSAL_LM_MAPPING and not is_quantised(folder)):
+            if self.kind == "hf" or (type(config) in MODEL_FOR_CAUSAL_LM_MAPPING and not is_quantised(folder)):
                 shell(AutoModelForCausalLM, folder)
-
-
-@dataclass(frozen=True)
-class Judge:
-    """A model that measures text; `kind` is the name of its auto class, `headless` as in base.account."""
-
-    path: str
-    key: str
-    kind: str
-    headless: bool
-
-    def check(self) -> None:
-        import transformers
-
-        folder = check_folder(self.path, self.key)
-        with _refusing(folder):
-            tokenizer = load_bare_tokenizer(folder)
-            _check_ids(folder, tokenizer)
-            if tokenizer.pad_token_id is None:
-                raise ModelError("the tokenizer has no padding token", str(folder), "name its pad_token in tokenizer_config.json")
-            shell(getattr(transformers, self.kind), folder, self.headless)
 
 
 def shell(kind: Any, folder: Path, headless: bool = False) -> Any:
@@ -142,14 +123,14 @@ def _equal(headers: Mapping[str, Header], one: str, other: str) -> bool:
 
 
 def _check_tokenizer(folder: Path, tokenizer: Any, date: str) -> None:
-    _check_ids(folder, tokenizer)
+    check_ids(folder, tokenizer)
     if date:
         verdict_ids(tokenizer)
         if tokenizer.chat_template:
             surroundings(tokenizer, date)
 
 
-def _check_ids(folder: Path, tokenizer: Any) -> None:
+def check_ids(folder: Path, tokenizer: Any) -> None:
     """Every token has a row of the embedding; the soft slot needs none, its row is overwritten."""
     num_rows = int(load_config(folder).get_text_config().vocab_size)
     outside = [token for token, number in tokenizer.get_vocab().items() if number >= num_rows and token != SLOT]
@@ -190,7 +171,7 @@ def _check_head(model: Any, folder: Path) -> None:
 
 
 @contextmanager
-def _refusing(folder: Path) -> Iterator[None]:
+def refusing(folder: Path) -> Iterator[None]:
     """Whatever a library says of a folder is the folder's fault: its files are all that was read."""
     try:
         yield
