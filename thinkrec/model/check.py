@@ -149,7 +149,7 @@ def _check_head(model: Any, folder: Path) -> None:
     """
     import torch
     from torch import nn
-    from transformers.modeling_outputs import BaseModelOutputWithPast
+    from transformers.modeling_outputs import MoeModelOutputWithPast
 
     from thinkrec.model.recommender import cap
 
@@ -163,11 +163,12 @@ def _check_head(model: Any, folder: Path) -> None:
     if any(isinstance(part, nn.Embedding) and part is not table and "position" not in at for at, part in inner.named_modules()):
         raise ModelError(f"{name} embeds tokens in more than one table", str(folder), mend)
     states = torch.linspace(-60, 60, 15, device="cpu").view(1, 3, 5)
-    inner.forward = lambda *_, **__: BaseModelOutputWithPast(last_hidden_state=states)
+    for part in (inner, getattr(inner, "decoder", inner)):  # OPT calls the part within
+        part.forward = lambda *_, **__: MoeModelOutputWithPast(last_hidden_state=states)
     head.forward = lambda hidden: hidden
     logits = model(input_ids=torch.zeros(1, 3, dtype=torch.int64, device="cpu")).logits
-    if not torch.equal(logits, cap(states, model.config)):
-        raise ModelError(f"{name} changes its logits after `.lm_head`", str(folder), mend)
+    if logits.is_meta or not torch.equal(logits, cap(states, model.config)):
+        raise ModelError(f"{name} does more to its logits than `.lm_head` does", str(folder), mend)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from tiny_folder import make_folder
 
 from thinkrec.errors import ModelError
 from thinkrec.model import adapters
-from thinkrec.model.base import load_model, load_tokenizer
+from thinkrec.model.base import _restore_frequencies, load_model, load_tokenizer
 from thinkrec.model.batch import Batch, Row, collate
 from thinkrec.model.check import Base
 from thinkrec.model.prompt import Prompt, verdict_ids
@@ -19,6 +19,7 @@ from thinkrec.model.recommender import Recommender
 LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 FUSED = ("qkv_proj", "o_proj", "gate_up_proj", "down_proj")
 DATE = "2024-07-26"
+ATTENTION = LINEAR[:4]  # experts of a mixture are no linear layers
 FAMILIES: dict[str, tuple[str, tuple[str, ...], dict[str, Any]]] = {
     "Llama": ("llama", LINEAR, {}),
     "Llama, tied": ("llama", LINEAR, {"tie_word_embeddings": True}),
@@ -33,6 +34,9 @@ FAMILIES: dict[str, tuple[str, tuple[str, ...], dict[str, Any]]] = {
     "Phi-3": ("phi3", FUSED, {}),
     "Phi-3, attention alone": ("phi3", ("qkv_proj",), {}),
     "SmolLM3": ("smollm3", LINEAR, {}),
+    "Mixtral": ("mixtral", ATTENTION, {"num_local_experts": 2}),
+    "Qwen3, mixture": ("qwen3_moe", ATTENTION, {"num_experts": 2, "num_experts_per_tok": 1, "moe_intermediate_size": 8, "head_dim": 8}),
+    "OPT": ("opt", ("q_proj", "k_proj", "v_proj", "out_proj"), {"word_embed_proj_dim": 32, "ffn_dim": 48}),
 }
 
 
@@ -75,13 +79,29 @@ def test_the_bound_of_gemma_2_counts(tmp_path):
         assert not torch.allclose(llm.lm_head(hidden), llm(input_ids=torch.tensor([[5, 6, 7]])).logits, atol=0.1)
 
 
+@pytest.mark.parametrize("kind", ["llama", "gemma3_text"])
+def test_positions_of_every_kind_of_layer_are_restored(kind, tmp_path):
+    """What ZeRO-3 makes of them in bfloat16."""
+    llm = load_model(make_folder(tmp_path, kind), "float32")
+    before = {name: buffer.clone() for name, buffer in llm.named_buffers() if "inv_freq" in name}
+    for module in llm.modules():
+        for name, buffer in module.named_buffers(recurse=False):
+            setattr(module, name, buffer.bfloat16())
+    after = dict(llm.named_buffers())
+    assert not all(torch.equal(buffer, after[name].float()) for name, buffer in before.items())  # the control: they are rounded
+    _restore_frequencies(llm)
+    after = dict(llm.named_buffers())
+    assert all(torch.equal(buffer, after[name]) for name, buffer in before.items())
+    assert before
+
+
 @pytest.mark.parametrize(
     ("kind", "settings", "says"),
     [
         ("phi3", {}, "no linear layer called .*q_proj"),
         ("phi", {}, "has a bias"),
-        ("granite", {"logits_scaling": 4.0}, "changes its logits after"),
-        ("cohere", {}, "changes its logits after"),
+        ("granite", {"logits_scaling": 4.0}, "does more to its logits"),
+        ("cohere", {}, "does more to its logits"),
         ("gpt2", {"n_embd": 32, "n_head": 4, "n_layer": 1}, r"no `\.model`"),
         ("bert", {"is_decoder": True}, r"no `\.model`"),
     ],
