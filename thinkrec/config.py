@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from thinkrec.data_settings import ColumnsSection as ColumnsSection
 from thinkrec.data_settings import DataSection as DataSection
@@ -144,8 +145,14 @@ class PromptSection(Section):
     priors: bool = True  # counted like rates of items and user as words (method.md 14); the paper's prompt has none
     slots: Literal["none", "target", "all"] = "none"  # where projected encoder vectors stand: nowhere, user + target, or history too
     answer: Literal["first", "after"] = "first"  # verdict before or after the reasoning (D11)
+    date: str = "2024-07-26"  # ISO; today, to a chat template that asks: a prompt is the same on any day. Llama 3.2's own
     max_tokens: Count = 1024
     max_answer_tokens: Count = 128
+
+    @field_validator("date")
+    @classmethod
+    def _date_is_one(cls, value: str) -> str:
+        return date.fromisoformat(value).isoformat()
 
 
 class AdapterSection(Section):

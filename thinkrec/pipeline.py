@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import importlib
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from thinkrec import lease
 from thinkrec.config import Config
@@ -21,6 +21,10 @@ from thinkrec.errors import ConfigError, EnvironmentFault, MissingFileError, Thi
 from thinkrec.failures import classify
 from thinkrec.job import Job, Voice, first_part
 from thinkrec.store import Artefact, Store, digest, exists
+
+if TYPE_CHECKING:  # a run that names no folder starts without it
+    from thinkrec.evaluate.learned import Encoder, Regressor
+    from thinkrec.model.check import Base, Speaker
 
 KEY_LENGTH = 16
 LOOK_S = 0.5  # between two looks whether a first part is there
@@ -196,52 +200,66 @@ def run(
     return artefacts
 
 
-def check(config: Config) -> None:
-    """Look at everything a run would trip over late: the DeepSpeed file, the folders of base, extractor and teachers."""
-    from thinkrec.model.base import check_folder
+def check(*configs: Config) -> None:
+    """Look at everything a run would trip over late: DeepSpeed files, and the folders of base, extractor, teachers and text metrics.
+
+    Several runs are looked at together, so that each folder is opened once.
+    """
     from thinkrec.train import zero
 
-    for name in (config.train.ds_config, config.base.nano.ds_config):
-        zero.read_config(name)
-    if not config.train.workers_per_group:  # Ray Train takes 0 workers for "in this process"
-        raise ConfigError("the size of an expert group is open", "train.workers_per_group", "give it, or let ops.group_size fill it in")
-    if config.base.source == "folder":
-        check_folder(config.base.path)
-    _check_models(config)
+    for config in configs:
+        for name in (config.train.ds_config, config.base.nano.ds_config):
+            zero.read_config(name)
+        if not config.train.workers_per_group:  # Ray Train takes 0 workers for "in this process"
+            raise ConfigError("the size of an expert group is open", "train.workers_per_group", "give it, or let ops.group_size fill it in")
+        _check_models(config)
+    for folder in dict.fromkeys(folder for config in configs for folder in _folders(config)):
+        folder.check()
 
 
 def _check_models(config: Config) -> None:
     """Raise for an engine that is not there, and for an extractor or a teacher that could neither be loaded, taught nor asked for."""
     from thinkrec.generate.vllm import check_installed
-    from thinkrec.model.base import check_folder
 
     if config.engine.kind == "vllm" and (config.keywords.source == "engine" or config.traces.enabled):
         check_installed()
     is_served = config.engine.kind == "http"
-    if config.keywords.source == "engine":
-        if is_served and not config.engine.http.model:
-            raise ConfigError(
-                "nobody says which of the server's models reads keywords", "engine.http.model", "name it, or set keywords.source"
-            )
-        if not is_served and config.keywords.extractor != "nano":
-            check_folder(config.keywords.extractor)
+    if config.keywords.source == "engine" and is_served and not config.engine.http.model:
+        raise ConfigError("nobody says which of the server's models reads keywords", "engine.http.model", "name it, or set keywords.source")
     for teacher in config.traces.teachers if config.traces.enabled else ():
-        if teacher.path not in ("", "nano"):
-            check_folder(teacher.path)
-        elif not is_served and not teacher.path:
+        if not is_served and not teacher.path:
             raise ConfigError(f"the teacher {teacher.name!r} has no folder", "traces.teachers", 'give its path, or engine.kind = "http"')
-        elif is_served and teacher.path:
+        if is_served and teacher.path == "nano":
             raise ConfigError(
                 'a nano teacher is taught here, and engine.kind = "http" asks a server',
                 "traces.teachers",
                 "name one of the server's models as a teacher, or set traces.enabled = false",
             )
-        elif teacher.path and config.base.source != "nano":
+        if teacher.path == "nano" and config.base.source != "nano":
             raise ConfigError(
                 'a nano teacher is grown from the nano base, and base.source = "folder"',
                 "traces.teachers",
                 "give the path of a teacher's folder (base.path will do if it can reason), or set traces.enabled = false",
             )
+
+
+def _folders(config: Config) -> Iterator[Base | Speaker | Encoder | Regressor]:
+    """Every model folder that the run file names, as what it is used for."""
+    from thinkrec.evaluate.learned import Encoder, Regressor
+    from thinkrec.model.check import Base, Speaker
+
+    kind, date, measured = config.engine.kind, config.prompt.date, config.evaluate
+    if config.base.source == "folder":
+        yield Base(config.base.path, config.adapter.target_modules, date)
+    if config.keywords.source == "engine" and config.keywords.extractor != "nano" and kind != "http":
+        yield Speaker(config.keywords.extractor, "keywords.extractor", "", kind)
+    for teacher in config.traces.teachers if config.traces.enabled else ():
+        if teacher.path not in ("", "nano"):
+            yield Speaker(teacher.path, "traces.teachers", "" if config.engine.http.chat and kind == "http" else date, kind)
+    if measured.bert_score_path:
+        yield Encoder(measured.bert_score_path, measured.bert_score_layer)
+    if measured.bleurt_path:
+        yield Regressor(measured.bleurt_path)
 
 
 def make(

@@ -7,6 +7,7 @@ buckets in this process.
 from __future__ import annotations
 
 import re
+import shutil
 import tempfile
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -16,6 +17,7 @@ import numpy as np
 import polars as pl
 import pytest
 from spoil import Case
+from tiny_folder import CHAT, make_folder
 
 from thinkrec.cli import main
 from thinkrec.data import ingest
@@ -36,8 +38,14 @@ source = "none"
 """
 
 
+@pytest.fixture(scope="session")
+def sound_base(tmp_path_factory) -> Path:
+    """A base that a run would take, with a chat template."""
+    return make_folder(tmp_path_factory.mktemp("sound") / "base", chat=CHAT)
+
+
 @pytest.fixture
-def folder(tmp_path, tmp_path_factory, monkeypatch) -> Path:
+def folder(tmp_path, tmp_path_factory, sound_base, monkeypatch) -> Path:
     """A working folder with a sound run file, canonical data, vectors, MovieLens files, scores, a base and a DeepSpeed file."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -50,7 +58,7 @@ def folder(tmp_path, tmp_path_factory, monkeypatch) -> Path:
     (tmp_path / "given").mkdir()
     write_tables(tmp_path / "given")
     (tmp_path / "given/ds.json").write_text('{"zero_optimization": {"stage": 1}}')
-    write_base(tmp_path / "given/base")
+    shutil.copytree(sound_base, tmp_path / "given/base")
     return tmp_path
 
 
@@ -69,16 +77,6 @@ def write_tables(given: Path) -> None:
     log.select("user_id", "item_id", "label", score=pl.lit(0.5)).write_parquet(given / "scores.parquet")
     (given / "ratings.dat").write_text("".join(f"1::{n}::{1 + n % 5}::{978300760 + n}\n" for n in range(1, 101)), encoding="latin-1")
     (given / "movies.dat").write_text("".join(f"{n}::Film {n} (1995)::Drama\n" for n in range(1, 101)), encoding="latin-1")
-
-
-def write_base(base: Path) -> None:
-    """A Hugging Face folder as far as anything looks at it before a worker loads it."""
-    from safetensors.numpy import save_file
-
-    base.mkdir()
-    (base / "config.json").write_text('{"model_type": "llama"}')
-    (base / "tokenizer.json").write_text("{}")
-    save_file({"weight": np.ones((4, 4), np.float32)}, base / "model.safetensors")
 
 
 def deal_here(rows: pl.DataFrame, num_buckets: int, uri: str) -> None:

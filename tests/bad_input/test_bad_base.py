@@ -24,8 +24,12 @@ def names(shard: str) -> str:
 
 
 CASES = {
-    "no folder": Case(nothing, until("ingest", "base.source=folder", "base.path=nowhere"), "base folder is not there"),
-    "a file": Case(nothing, until("ingest", "base.source=folder", "base.path=run.toml"), "base folder is not there"),
+    "no folder": Case(
+        nothing, until("ingest", "base.source=folder", "base.path=nowhere", "traces.enabled=false"), "model folder is not there"
+    ),
+    "a file": Case(
+        nothing, until("ingest", "base.source=folder", "base.path=run.toml", "traces.enabled=false"), "model folder is not there"
+    ),
     "no path": Case(nothing, until("ingest", "base.source=folder"), r"base\.path"),
     "no config": Case(gone(CONFIG), WORDS, r"no config\.json"),
     "a config that is no JSON": Case(text(CONFIG, "{"), WORDS, "this is not JSON"),
@@ -39,7 +43,7 @@ CASES = {
     "a shard that is gone": Case(text(INDEX, names("model-2.safetensors")), WORDS, "index names 'model-2.safetensors'"),
     "a shard that climbs out": Case(text(INDEX, names("../base/model.safetensors")), WORDS, r"index names '\.\./base/model"),
     "no tokenizer": Case(gone("given/base/tokenizer.json"), WORDS, "no tokenizer"),
-    "no teacher": Case(nothing, until("ingest", 'traces.teachers=[{name="a",path="nowhere"}]'), "base folder is not there"),
+    "no teacher": Case(nothing, until("ingest", 'traces.teachers=[{name="a",path="nowhere"}]'), "model folder is not there"),
 }
 
 

@@ -290,7 +290,7 @@ def test_a_disk_that_fails_is_told_as_such_and_not_as_a_bug(house, configured, n
 
 REFUSED = {
     "no DeepSpeed file": (["train.ds_config=nowhere.json"], MissingFileError, r"nowhere\.json"),
-    "no base folder": (["base.source='folder'", "base.path='nowhere'"], MissingFileError, "nowhere"),
+    "no base folder": (["base.source='folder'", "base.path='nowhere'", "traces.enabled=false"], MissingFileError, "nowhere"),
     "no BERTScore folder": (["evaluate.bert_score_path='nowhere'"], MissingFileError, r"evaluate\.bert_score_path"),
     "no data": (["data.source='canonical'", "data.path='nowhere'"], MissingFileError, r"data\.path names something that is not there"),
     "no vectors": (

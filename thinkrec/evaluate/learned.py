@@ -7,15 +7,46 @@ BLEURT as published needs TensorFlow and is not on PyPI.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from thinkrec.errors import ModelError
 from thinkrec.evaluate.placement import Array
-from thinkrec.model.base import check_folder
+from thinkrec.model.base import load_bare_tokenizer, load_whole
+from thinkrec.model.check import check_ids, refusing, shell
+from thinkrec.model.folder import check_folder
 
 BATCH_SIZE = 32
+BERT_SCORE, BLEURT = "evaluate.bert_score_path", "evaluate.bleurt_path"
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """The folder of BERTScore's encoder, as the run file names it."""
+
+    path: str
+    layer: int
+
+    def check(self) -> None:
+        """Raises ModelError or MissingFileError for one that could not measure; loads no weights."""
+        from transformers import AutoModel
+
+        _check_layer(self.layer, _shell(AutoModel, self.path, BERT_SCORE, headless=True).config.num_hidden_layers + 1, self.path)
+
+
+@dataclass(frozen=True)
+class Regressor:
+    """The folder of a BLEURT, as the run file names it."""
+
+    path: str
+
+    def check(self) -> None:
+        """Raises ModelError or MissingFileError for one that could not measure; loads no weights."""
+        from transformers import AutoModelForSequenceClassification
+
+        _check_output(_shell(AutoModelForSequenceClassification, self.path, BLEURT), self.path)
 
 
 def bert_score(folder: str, candidates: Sequence[str], references: Sequence[str], layer: int = -1) -> Array:
@@ -25,7 +56,7 @@ def bert_score(folder: str, candidates: Sequence[str], references: Sequence[str]
     """
     from transformers import AutoModel
 
-    tokenizer, model = _load(folder, AutoModel, "evaluate.bert_score_path")
+    tokenizer, model = _load(folder, AutoModel, BERT_SCORE, headless=True)
     vectors = [
         row[kept] for texts in _batches([*candidates, *references]) for row, kept in _vectors(tokenizer, model, texts, layer, folder)
     ]
@@ -37,9 +68,8 @@ def bleurt(folder: str, candidates: Sequence[str], references: Sequence[str]) ->
     import torch
     from transformers import AutoModelForSequenceClassification
 
-    tokenizer, model = _load(folder, AutoModelForSequenceClassification, "evaluate.bleurt_path")
-    if model.config.num_labels != 1:
-        raise ModelError(f"a classifier of {model.config.num_labels} labels is no BLEURT", folder, "name a folder with one output")
+    tokenizer, model = _load(folder, AutoModelForSequenceClassification, BLEURT)
+    _check_output(model, folder)
     found = []
     for pairs in _batches(list(zip(references, candidates, strict=True))):
         first, second = map(list, zip(*pairs, strict=True))
@@ -49,16 +79,30 @@ def bleurt(folder: str, candidates: Sequence[str], references: Sequence[str]) ->
     return np.concatenate(found)
 
 
-def _load(folder: str, kind: Any, key: str) -> tuple[Any, Any]:
-    from transformers import AutoTokenizer
+def _shell(kind: Any, path: str, key: str, headless: bool = False) -> Any:
+    """The model without its weights, once its folder has been tried."""
+    folder = check_folder(path, key)
+    with refusing(folder):
+        tokenizer = load_bare_tokenizer(folder)
+        check_ids(folder, tokenizer)
+        if tokenizer.pad_token_id is None:
+            raise ModelError("the tokenizer has no padding token", path, "name its pad_token in tokenizer_config.json")
+        return shell(kind, folder, headless)
 
-    check_folder(folder)
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        model = kind.from_pretrained(folder, local_files_only=True, use_safetensors=True, trust_remote_code=False)
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{key} names a folder that cannot be loaded: {error}", folder, f"mend {key}, or leave it empty") from None
-    return tokenizer, model.eval()
+
+def _check_layer(layer: int, num_layers: int, folder: str) -> None:
+    if not -num_layers <= layer < num_layers:
+        raise ModelError(f"the model has no hidden layer {layer}, only {num_layers}", folder, "fix evaluate.bert_score_layer")
+
+
+def _check_output(model: Any, folder: str) -> None:
+    if model.config.num_labels != 1:
+        raise ModelError(f"a classifier of {model.config.num_labels} labels is no BLEURT", folder, "name a folder with one output")
+
+
+def _load(folder: str, kind: Any, key: str, headless: bool = False) -> tuple[Any, Any]:
+    check_folder(folder, key)
+    return load_bare_tokenizer(folder), load_whole(kind, folder, "float32", headless).eval()
 
 
 def _vectors(tokenizer: Any, model: Any, texts: list[str], layer: int, folder: str) -> Iterator[tuple[Array, Array]]:
@@ -69,8 +113,7 @@ def _vectors(tokenizer: Any, model: Any, texts: list[str], layer: int, folder: s
     special = inputs.pop("special_tokens_mask").bool()
     with torch.inference_mode():
         states = model(**inputs, output_hidden_states=True).hidden_states
-    if not -len(states) <= layer < len(states):
-        raise ModelError(f"the model has no hidden layer {layer}, only {len(states)}", folder, "mend evaluate.bert_score_layer")
+    _check_layer(layer, len(states), folder)
     unit = torch.nn.functional.normalize(states[layer].double(), dim=-1)
     kept = inputs["attention_mask"].bool() & ~special
     yield from zip(unit.numpy(), kept.numpy(), strict=True)

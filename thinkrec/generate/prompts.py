@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from thinkrec.generate.engine import GenRequest, GenResult
-from thinkrec.model.base import load_tokenizer
+from thinkrec.model.base import load_config, load_tokenizer
 
 
 @dataclass(frozen=True)
@@ -23,9 +23,9 @@ class Reader:
     @classmethod
     def of(cls, folder: str | Path, max_tokens: int = 0) -> Reader:
         """That of a model folder; `max_tokens`, if given, keeps it shorter than the model allows."""
-        from transformers import AutoConfig, GenerationConfig
+        from transformers import GenerationConfig
 
-        config = AutoConfig.from_pretrained(str(folder), local_files_only=True).get_text_config()
+        config = load_config(folder).get_text_config()
         try:
             own = GenerationConfig.from_pretrained(str(folder), local_files_only=True).eos_token_id
         except OSError:  # the folder has none

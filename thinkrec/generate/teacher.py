@@ -20,8 +20,9 @@ from thinkrec.generate.sample import askable
 from thinkrec.generate.school import lesson_row, teach
 from thinkrec.generate.stream import write_table
 from thinkrec.job import Job
-from thinkrec.model.base import check_folder, load_model, load_tokenizer
+from thinkrec.model.base import load_model, load_tokenizer
 from thinkrec.model.claims import Facts, check_claims, facts_of
+from thinkrec.model.folder import check_folder
 from thinkrec.model.lessons import write_lesson
 from thinkrec.model.prompt import Prompt, Template
 from thinkrec.model.tables import Places, Tables, item_texts, load_priors
@@ -71,7 +72,7 @@ def _teacher(job: Job, settings: TeacherSection, taught: list[dict[str, Any]]) -
         digest = model_hash(job.config.engine, _teach(job, taught))
         return Teacher(settings.name, "", digest, settings.weight, taught_here=True)
     folder = str(Path(settings.path).absolute()) if settings.path else ""
-    model = settings.name if job.config.engine.kind == "http" else check_folder(folder)
+    model = settings.name if job.config.engine.kind == "http" else check_folder(folder, "traces.teachers")
     return Teacher(settings.name, folder, model_hash(job.config.engine, model), settings.weight, taught_here=False)
 
 

@@ -151,6 +151,7 @@ def arguments(settings: VllmSection, on_cpu: bool) -> dict[str, Any]:
         found |= {"enable_lora": True, "max_loras": settings.max_loras + on_cpu, "max_lora_rank": settings.max_lora_rank}
     return found | {
         "load_format": "safetensors",  # never a pickle
+        "trust_remote_code": False,
         "generation_config": "vllm",  # of the folder's own only the end tokens
         # Asked for with a request the second is ignored, and models may then write blanks until they are cut short.
         "structured_outputs_config": {"backend": "xgrammar", "disable_any_whitespace": True},

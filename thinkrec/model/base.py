@@ -1,71 +1,52 @@
-"""Loading a base model: a local Hugging Face folder, safetensors only, nothing fetched and no code of the folder's run."""
+"""Loading what a model folder holds: nothing is fetched, no code of the folder's is run, and no number is left to chance."""
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from thinkrec.errors import MissingFileError, ModelError
+from thinkrec.errors import ModelError
+from thinkrec.model.folder import is_quantised, listed, read_object
 from thinkrec.model.prompt import SLOT
 
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
+LOCAL = {"local_files_only": True, "trust_remote_code": False}  # said wherever a loader of transformers meets a folder
 
 
-def check_folder(path: str | Path) -> Path:
-    """The folder if it can be a base; raises MissingFileError or ModelError. Needs neither torch nor transformers."""
-    folder = Path(path)
-    if not folder.is_dir():
-        raise MissingFileError("the base folder is not there", str(folder), "base.path must name a local Hugging Face folder")
-    if not (folder / "config.json").is_file():
-        raise ModelError("the base folder has no config.json", str(folder), "point base.path at the folder that from_pretrained would take")
-    _read_object(folder / "config.json")
-    if not any(folder.glob("*.safetensors")):
-        others = sorted(p.name for p in folder.glob("*.bin")) or "no weights at all"
-        raise ModelError(f"the base folder has no safetensors file ({others})", str(folder), "convert the weights; pickles are not loaded")
-    _check_weights(folder)
-    if not any((folder / name).is_file() for name in TOKENIZER_FILES):
-        raise ModelError("the base folder has no tokenizer", str(folder), f"put one of {', '.join(TOKENIZER_FILES)} beside the weights")
-    return folder
+def load_config(folder: str | Path) -> Any:
+    """The configuration, of the class that transformers has for its model_type."""
+    from transformers import AutoConfig
+
+    return AutoConfig.from_pretrained(str(folder), **LOCAL)
 
 
-def _check_weights(folder: Path) -> None:
-    """Read the header of every weight file: a torn download or a renamed pickle is found here, and not by a worker."""
-    from safetensors import SafetensorError, safe_open
+def load_bare_tokenizer(folder: str | Path) -> Any:
+    """The tokenizer as its files have it; raises ModelError for one that only code of its own can read."""
+    from transformers import AutoTokenizer
+    from transformers.models.auto.tokenization_auto import tokenizer_class_from_name
 
-    for file in sorted(folder.glob("*.safetensors")):
-        try:
-            with safe_open(file, "np"):
-                pass
-        except (SafetensorError, OSError) as error:
-            raise ModelError(f"this is no whole safetensors file: {error}", str(file), "download or convert it again") from None
-    index = folder / "model.safetensors.index.json"
-    if index.is_file():
-        shards = _read_object(index).get("weight_map", {})
-        absent = sorted(name for name in {*shards.values()} if Path(name).name != name or not (folder / name).is_file())
-        if absent:
-            raise ModelError(f"the index names {absent[0]!r}, which is not in the folder", str(index), "download the missing files")
-
-
-def _read_object(file: Path) -> dict[str, Any]:
-    try:
-        value: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise ModelError(f"this is not JSON: {error}", str(file), "download it again") from None
-    if not isinstance(value, dict):
-        raise ModelError(f"this holds a {type(value).__name__}, not an object", str(file), "download it again")
-    return value
+    file = Path(folder) / "tokenizer_config.json"
+    told = read_object(file) if file.is_file() else {}
+    code = told.get("auto_map") or {}
+    kind = str(told.get("tokenizer_class") or "")
+    if (isinstance(code, list) or "AutoTokenizer" in code) and tokenizer_class_from_name(kind) is None:
+        raise ModelError(
+            f"the tokenizer {kind or 'without a class'} is code of the folder's own, which is not run",
+            str(file),
+            "use a model whose tokenizer transformers knows, or save this one as tokenizer.json and remove auto_map",
+        )
+    return AutoTokenizer.from_pretrained(str(folder), **LOCAL)
 
 
 def load_tokenizer(folder: str | Path) -> Any:
-    """The tokenizer of a base, with the soft-slot token added and a padding token set."""
-    from transformers import AutoTokenizer
-
-    return add_missing_tokens(AutoTokenizer.from_pretrained(str(folder), local_files_only=True))
+    """The tokenizer of a base, with the soft-slot token added and a padding token set; raises ModelError if it has no end token."""
+    return add_missing_tokens(load_bare_tokenizer(folder))
 
 
 def add_missing_tokens(tokenizer: Any) -> Any:
     """The tokenizer itself, with what prompts and batches need and a base may lack."""
+    if tokenizer.eos_token_id is None:
+        raise ModelError("the tokenizer has no end token", str(tokenizer.name_or_path), "name its eos_token in tokenizer_config.json")
     if SLOT not in tokenizer.get_added_vocab():
         tokenizer.add_tokens([SLOT], special_tokens=True)
     if tokenizer.pad_token_id is None:
@@ -75,16 +56,13 @@ def add_missing_tokens(tokenizer: Any) -> Any:
 
 def load_model(folder: str | Path, dtype: str, ds_config: dict[str, Any] | None = None) -> Any:
     """The frozen causal language model; with a ZeRO-3 `ds_config` its weights arrive already partitioned."""
-    import torch
     from transformers import AutoModelForCausalLM
     from transformers.integrations import HfDeepSpeedConfig
 
     stage = (ds_config or {}).get("zero_optimization", {}).get("stage", 0)
     # transformers looks for this object while it loads; the batch size only has to be there.
     keep_alive = HfDeepSpeedConfig({**(ds_config or {}), "train_micro_batch_size_per_gpu": 1}) if stage == 3 else None
-    model = AutoModelForCausalLM.from_pretrained(
-        str(folder), dtype=getattr(torch, dtype), local_files_only=True, use_safetensors=True, trust_remote_code=False
-    )
+    model = load_whole(AutoModelForCausalLM, folder, dtype)
     if keep_alive:
         _restore_frequencies(model)
     del keep_alive
@@ -98,7 +76,50 @@ def _restore_frequencies(model: Any) -> None:
     In bfloat16 that turns position 300 by half a radian; whoever loads the model plainly, to serve it, would see other positions.
     """
     for module in model.modules():
-        if hasattr(module, "inv_freq"):
+        if any(name.endswith("inv_freq") for name, _ in module.named_buffers(recurse=False)):  # Gemma 3 has one a kind of layer
             made = type(module)(module.config)
             for name, buffer in made.named_buffers():
                 setattr(module, name, buffer)
+
+
+def load_whole(kind: Any, folder: str | Path, dtype: str, headless: bool = False) -> Any:
+    """The model of this auto class with every tensor from the files, or ModelError; `headless` as in `account`."""
+    import torch
+
+    if is_quantised(Path(folder)):  # transformers would look for the package that wrote them
+        refuse_quantised(folder)
+    model, told = kind.from_pretrained(
+        str(folder), dtype=getattr(torch, dtype), use_safetensors=True, output_loading_info=True, ignore_mismatched_sizes=True, **LOCAL
+    )
+    account(model, told, folder, headless)
+    return model
+
+
+def refuse_quantised(folder: str | Path) -> None:
+    raise ModelError("the weights are quantised", str(folder), "use the weights they were made from, in float32, bfloat16 or float16")
+
+
+def account(model: Any, told: Mapping[str, Any], folder: str | Path, headless: bool = False) -> None:
+    """Refuse a load that left tensors of the model to chance or met tensors that it has no place for.
+
+    `told` is transformers' loading info. From an encoder that is asked for its hidden states alone, `headless`, heads may be missing, and
+    may be there.
+    """
+    missing, strange = set(told["missing_keys"]), set(told["unexpected_keys"])
+    if headless:
+        own = f"{model.base_model_prefix}."
+        missing = {name for name in missing if not name.startswith("pooler.")}
+        strange = {name for name in strange if name.startswith(own)}
+    wrong = [f"{name} is {tuple(has)} and should be {tuple(should)}" for name, has, should in sorted(told["mismatched_keys"])]
+    name = type(model).__name__
+    for what, found in (
+        (f"the weights lack tensors of {name}", missing),
+        (f"the weights hold tensors that {name} has no place for", strange),
+        ("the weights have other shapes than config.json", wrong),
+    ):
+        if found:
+            raise _unlike(f"{what}: {listed(found)}", folder)
+
+
+def _unlike(what: str, folder: str | Path) -> ModelError:
+    return ModelError(what, str(folder), "config.json and the weights must be of one model: download or save both again")

@@ -13,6 +13,7 @@ from typing import Any
 
 from thinkrec.config import PromptSection
 from thinkrec.errors import ModelError
+from thinkrec.model.chat import surroundings
 from thinkrec.model.priors import STEPS, Counted, Priors, phrases
 
 TEMPLATE_VERSION = 1
@@ -54,7 +55,7 @@ class Template:
     def __init__(self, tokenizer: Any, items: Sequence[ItemText], settings: PromptSection, priors: Priors | None = None) -> None:
         self.tokenizer, self.items, self.settings, self.priors = tokenizer, items, settings, priors
         _refuse_slots(items)
-        self._frame = _frame(tokenizer, settings.answer)
+        self._frame = _frame(tokenizer, settings)
         self._question = self._encode(QUESTION)
         self.marks = [self._encode(mark) for mark in MARKS]
         self._slot_id = tokenizer.convert_tokens_to_ids(SLOT)
@@ -191,10 +192,12 @@ def describe(item: ItemText, slot: str = "") -> str:
 
 
 def verdict_ids(tokenizer: Any) -> tuple[int, int]:
-    """Token ids of No and Yes as the first token of an answer; raises ModelError unless each is one token."""
+    """Token ids of No and Yes as the first token of an answer; raises ModelError unless each is a token of its own."""
     ids = [tokenizer.encode(_verdict_text(tokenizer, word), add_special_tokens=False) for word in VERDICTS]
     if any(len(found) != 1 for found in ids):
         raise ModelError("Yes or No is more than one token", "tokenizer", "use a base whose tokenizer knows both words")
+    if ids[0] == ids[1]:  # both are the unknown token
+        raise ModelError("Yes and No are the same token", "tokenizer", "use a base whose tokenizer knows both words")
     return ids[0][0], ids[1][0]
 
 
@@ -202,12 +205,10 @@ def _verdict_text(tokenizer: Any, word: str) -> str:
     return word if getattr(tokenizer, "chat_template", None) else f" {word}"
 
 
-def _frame(tokenizer: Any, answer: str) -> tuple[str, str]:
+def _frame(tokenizer: Any, settings: PromptSection) -> tuple[str, str]:
     """What stands before and after the user's words: the tokenizer's chat template, else its own begin token and "Answer:"."""
     if getattr(tokenizer, "chat_template", None):
-        marker = "\x00"
-        whole = tokenizer.apply_chat_template([{"role": "user", "content": marker}], tokenize=False, add_generation_prompt=True)
-        head, _, tail = str(whole).partition(marker)
-        order = "Answer Yes or No first." if answer == "first" else "Think it over, then end with one word, Yes or No."
+        head, tail = surroundings(tokenizer, settings.date)
+        order = "Answer Yes or No first." if settings.answer == "first" else "Think it over, then end with one word, Yes or No."
         return head, f" {order}{tail}"
     return tokenizer.bos_token or "", ANSWER

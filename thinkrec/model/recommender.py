@@ -33,6 +33,12 @@ class Vocabulary(nn.Module):
         return F.linear(hidden, self.weight) if rows is None else F.linear(hidden.float(), self.weight[rows].float())
 
 
+def cap(logits: Tensor, config: Any) -> Tensor:
+    """What the class of the base does to logits after its head: Gemma 2 bounds them by c tanh(logits / c)."""
+    limit = getattr(config, "final_logit_softcapping", None)
+    return torch.tanh(logits / limit) * limit if limit else logits
+
+
 class Recommender(nn.Module):
     """Scores and loss of a batch. `verdict_ids` are the token ids of No and Yes."""
 
@@ -78,7 +84,7 @@ class Recommender(nn.Module):
     def scores(self, hidden: Tensor, batch: Batch) -> Tensor:
         """The ranking score of each row, (R,) float32."""
         rows = torch.arange(len(hidden), device=hidden.device)
-        logits = self.llm.lm_head(hidden[rows, batch.verdict_at], self.verdict_ids)
+        logits = cap(self.llm.lm_head(hidden[rows, batch.verdict_at], self.verdict_ids), self.llm.config)
         score: Tensor = logits[:, 1] if self.score_kind == "yes" else logits[:, 1] - logits[:, 0]
         return score
 
@@ -92,7 +98,7 @@ class Recommender(nn.Module):
         rec = losses.recommendation_loss(score, batch.label)
         per_row, parts = batch.w_rec * rec, {"rec": rec}
         if len(batch.answer_ids):
-            logits = self.llm.lm_head(hidden[batch.answer_rows, batch.answer_at]).float()
+            logits = cap(self.llm.lm_head(hidden[batch.answer_rows, batch.answer_at]).float(), self.llm.config)
             token_losses = F.cross_entropy(logits, batch.answer_ids, reduction="none")
             parts["think"] = losses.thinking_loss(token_losses, batch.answer_rows, len(score))
             per_row = per_row + batch.w_think * parts["think"]

@@ -1,4 +1,7 @@
-"""What a run will do and cost, before anything starts: stages, layout, memory, tokens, hours, disk. Needs no GPU, no Ray and no torch."""
+"""What a run will do and cost, before anything starts: stages, layout, memory, tokens, hours, disk.
+
+Needs no GPU and no Ray, and torch only to look at a model folder.
+"""
 
 from __future__ import annotations
 

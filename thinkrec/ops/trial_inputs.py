@@ -102,7 +102,7 @@ def _table(columns: pa.Schema, **values: Any) -> pa.Table:
 def _write_base(config: Config, folder: Path, titles: list[str]) -> None:
     """Two layers with random weights: the run's own base, or the nano base it would make."""
     from thinkrec.model import nano
-    from thinkrec.model.base import load_tokenizer
+    from thinkrec.model.base import load_config, load_tokenizer
     from thinkrec.model.prompt import fixed_phrases
 
     if config.base.source == "nano":
@@ -113,11 +113,12 @@ def _write_base(config: Config, folder: Path, titles: list[str]) -> None:
         )
         return
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM
 
-    shape = AutoConfig.from_pretrained(config.base.path, local_files_only=True, trust_remote_code=False)
+    shape = load_config(config.base.path)
     shape.num_hidden_layers = NUM_LAYERS
     if getattr(shape, "layer_types", None):
         shape.layer_types = shape.layer_types[:NUM_LAYERS]
     torch.manual_seed(0)
-    nano.save(folder, AutoModelForCausalLM.from_config(shape, dtype=getattr(torch, config.base.dtype)), load_tokenizer(config.base.path))
+    model = AutoModelForCausalLM.from_config(shape, dtype=getattr(torch, config.base.dtype), trust_remote_code=False)
+    nano.save(folder, model, load_tokenizer(config.base.path))

@@ -18,7 +18,7 @@ import polars as pl
 from thinkrec.config import Config
 from thinkrec.data.history import TRAIN, Interactions
 from thinkrec.errors import ConfigError
-from thinkrec.model.base import add_missing_tokens
+from thinkrec.model.base import add_missing_tokens, load_tokenizer
 from thinkrec.model.priors import Priors
 from thinkrec.model.prompt import SLOT, ItemText, Template, fixed_phrases
 from thinkrec.store import Artefact
@@ -82,11 +82,11 @@ def rows_per_cluster(found: Mapping[str, Artefact], num_train: int, config: Conf
 def lengths(config: Config, size: Sizes, found: Mapping[str, Artefact]) -> Lengths:
     """Lengths of prompts: counted on a sample of the ingested log, else of a typical prompt, else assumed."""
     folder = base_folder(config, found)
-    has_tokenizer = folder is not None and (folder / "tokenizer.json").is_file()
-    if not has_tokenizer and config.base.source != "nano":
-        return _assumed(config, size)
-    tokenizer = load_fast_tokenizer(folder) if folder and has_tokenizer else NanoWords(fixed_phrases(config.prompt))
-    counter = "the base's tokenizer" if has_tokenizer else "words"
+    if folder is None:
+        tokenizer: Any = NanoWords(fixed_phrases(config.prompt))
+    else:
+        tokenizer = load_tokenizer(folder) if config.base.source == "folder" else load_fast_tokenizer(folder)
+    counter = "the base's tokenizer" if folder else "words"
     if "ingest" in found and "://" not in found["ingest"].uri:  # a sample is worth no download
         return _sampled(config, found, tokenizer, counter)
     return _typical(config, size, tokenizer, counter) if config.data.source == "world" else _assumed(config, size)
@@ -100,7 +100,7 @@ def base_folder(config: Config, found: Mapping[str, Artefact]) -> Path | None:
 
 
 def load_fast_tokenizer(folder: Path) -> Any:
-    """The tokenizer as workers load it, by the one class of transformers that does not import torch."""
+    """The tokenizer of a nano base as workers load it, by the one class of transformers that does not import torch."""
     from transformers import PreTrainedTokenizerFast
 
     return add_missing_tokens(PreTrainedTokenizerFast.from_pretrained(str(folder), local_files_only=True))

@@ -21,11 +21,13 @@ def sweep(
     plan: Annotated[bool, typer.Option("--plan", help="Say which stages each trial makes and which it shares; start nothing.")] = False,
 ) -> None:
     """Make the trials of an experiment, shared stages once, and compare them; a second sweep of the same file does no work."""
+    from thinkrec import pipeline
     from thinkrec.sweep.graph import plan_text
     from thinkrec.sweep.trials import load
 
     read = load(file, overrides or ())
     if plan:
+        pipeline.check(*(trial.config for trial in read.trials))
         typer.echo(plan_text(read))
         return
     from thinkrec.evaluate.report.comparison import conclusions

@@ -34,8 +34,7 @@ def run(sweep: Sweep, say: Voice, session: Callable[[Sweep], AbstractContextMana
     `session` is entered only if there is work. A trial that failed is told at the end: StageFailed names all of them, and where none came
     through, or what failed was a bug, the error itself is raised.
     """
-    for trial in sweep.trials:
-        pipeline.check(trial.config)
+    pipeline.check(*(trial.config for trial in sweep.trials))
     store, where = Store(sweep.settings.dir), places(sweep.trials)
     nodes = graph(sweep.trials, where)
     waiting = {place: node for place, node in nodes.items() if store.find(*place) is None}

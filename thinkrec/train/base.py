@@ -13,8 +13,8 @@ from thinkrec.data.history import TRAIN, Interactions
 from thinkrec.digests import fingerprint
 from thinkrec.job import Job
 from thinkrec.model import nano
-from thinkrec.model.base import check_folder
 from thinkrec.model.claims import facts_of
+from thinkrec.model.folder import check_folder
 from thinkrec.model.lessons import write_lesson
 from thinkrec.model.prompt import ItemText, Template, describe, fixed_phrases
 from thinkrec.model.tables import Places, Tables, item_texts, load_priors
