@@ -1,4 +1,4 @@
-"""A tiny Llama with random weights; every test gets its own."""
+"""Fixtures shared by unit tests."""
 
 from __future__ import annotations
 
@@ -27,3 +27,14 @@ def make_llama() -> Callable[[], Any]:
         return LlamaForCausalLM(config).eval()
 
     return make
+
+
+@pytest.fixture
+def as_on_cuda(monkeypatch):
+    """Dropout as a card does it: its mask is a byte a number, on the CPU it is as wide as what is masked."""
+    plain = torch.nn.functional.dropout
+
+    def dropout(x, p=0.5, training=True, inplace=False):
+        return torch.native_dropout(x, p, training)[0] if p and training else plain(x, p, training, inplace)
+
+    monkeypatch.setattr(torch.nn.functional, "dropout", dropout)
