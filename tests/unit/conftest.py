@@ -38,3 +38,20 @@ def as_on_cuda(monkeypatch):
         return torch.native_dropout(x, p, training)[0] if p and training else plain(x, p, training, inplace)
 
     monkeypatch.setattr(torch.nn.functional, "dropout", dropout)
+
+
+@pytest.fixture(scope="session")
+def one_rank(tmp_path_factory):
+    """A process group of this process alone, so that DeepSpeed engines can be made here."""
+    import deepspeed
+
+    from thinkrec.train import zero
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "DS_ACCELERATOR": "cpu"}.items():
+            patch.setenv(name, value)
+        zero.skip_compiling()
+        meeting = tmp_path_factory.mktemp("group") / "meeting"
+        deepspeed.init_distributed("gloo", False, verbose=False, init_method=f"file://{meeting}", rank=0, world_size=1)
+        yield
+        deepspeed.comm.destroy_process_group()

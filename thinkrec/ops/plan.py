@@ -231,4 +231,9 @@ def notes(config: Config, machines: Machines, size: Sizes, layout: Layout, phase
     for phase in phases:
         if phase.advice and not phase.advice.fits and machines.have_gpus:
             yield f"{phase.name} does not fit: {phase.advice.reason}"
+        if not phase.advice and machines.have_gpus and phase.memory.total > room_bytes(config):
+            yield (
+                f"{phase.name} does not fit: it loads the base whole on a GPU, {phase.memory.total / 2**30:.1f} GiB; there is room for "
+                f"{room_bytes(config) / 2**30:.1f}. Stop after the adapters: --until experts"
+            )
     yield "extractor, teacher and generation are not costed: they depend on texts yet unwritten"
