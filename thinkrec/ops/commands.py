@@ -13,6 +13,7 @@ import typer
 from thinkrec import config as config_room
 from thinkrec.config import Config
 from thinkrec.errors import ConfigError, EnvironmentFault, UserError
+from thinkrec.ops.resolve import resolved
 
 RunFile = Annotated[Path, typer.Argument(help="The run file, TOML.")]
 Overrides = Annotated[list[str] | None, typer.Option("--set", help="Override a key: a.b=value. May be repeated.")]
@@ -24,8 +25,6 @@ STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red", "skipped": "dim"}
 
 def load(file: Path, overrides: Sequence[str] | None, insecure: bool = False) -> Config:
     """The run file with the overrides of the command line and what it leaves open filled in."""
-    from thinkrec.ops.resolve import resolved
-
     return resolved(config_room.load(file, _overrides(overrides, insecure)))
 
 

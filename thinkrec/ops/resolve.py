@@ -14,8 +14,7 @@ from thinkrec.errors import ConfigError, ModelError
 from thinkrec.ops import memory
 from thinkrec.ops.memory import Memory, Zero
 from thinkrec.ops.shape import Shape
-from thinkrec.ops.work import Work, projector_params
-from thinkrec.ops.workload import PLAIN_ANSWER
+from thinkrec.ops.work import PLAIN_ANSWER, Work, projector_params
 from thinkrec.train import zero
 
 # Shipped files that compute in the base's dtype, the cheapest first: whole, in shards, in host memory.

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from thinkrec.config import Config, PhaseSection
 from thinkrec.ops.memory import Load
 from thinkrec.ops.shape import Shape
-from thinkrec.ops.workload import PLAIN_ANSWER, Lengths, Sizes
 
+if TYPE_CHECKING:  # reading a run file needs no polars
+    from thinkrec.ops.workload import Lengths, Sizes
+
+PLAIN_ANSWER = 2  # the verdict and the end token
 NUM_VARIANTS = 3  # scores are made for the global adapter, hard routing and the fusion
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from thinkrec import config as config_room
 from thinkrec.errors import ConfigError, EnvironmentFault
-from thinkrec.ops.session import SPARE_CPUS, check_address, num_cpus_needed
+from thinkrec.ops.session import SPARE_CPUS, check_address, num_cpus_needed, worker_environment
 
 
 @pytest.fixture(autouse=True)
@@ -41,6 +41,11 @@ def test_teachers_that_go_on_while_the_adapter_learns_need_room_beside_it():
     tree = {"engine": {"num_actors": 2}, "train": {"num_workers": 4, "num_groups": 1, "global_adapter": {"num_epochs": 2}}}
     needed = [num_cpus_needed(config_room.parse(tree | {"traces": {"start_share": share}})) for share in (1.0, 0.5)]
     assert needed == [4 + SPARE_CPUS, 6 + SPARE_CPUS]
+
+
+def test_cards_are_allocated_in_segments_that_grow():
+    environments = [worker_environment(config_room.parse({"train": {"use_gpu": use_gpu}})) for use_gpu in (True, False)]
+    assert [one.get("PYTORCH_CUDA_ALLOC_CONF") for one in environments] == ["expandable_segments:True", None]
 
 
 def test_auto_means_what_ray_makes_of_it(monkeypatch):
