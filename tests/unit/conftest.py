@@ -51,7 +51,10 @@ def one_rank(tmp_path_factory):
         for name, value in {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "DS_ACCELERATOR": "cpu"}.items():
             patch.setenv(name, value)
         zero.skip_compiling()
+        num_threads = torch.get_num_threads()
+        torch.set_num_threads(1)  # as workers on CPUs have
         meeting = tmp_path_factory.mktemp("group") / "meeting"
         deepspeed.init_distributed("gloo", False, verbose=False, init_method=f"file://{meeting}", rank=0, world_size=1)
         yield
         deepspeed.comm.destroy_process_group()
+        torch.set_num_threads(num_threads)
