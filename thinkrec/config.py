@@ -291,7 +291,7 @@ class WatchSection(Section):
 
 
 class PlanSection(Section):
-    """What `thinkrec plan` assumes; none of it changes what a run computes."""
+    """What `thinkrec plan` assumes, and by what open settings of [train] are filled in; nothing else of a run depends on it."""
 
     peak_tflops: float = Field(default=0.0, ge=0)  # of one worker; 0 = 989 a GPU (H100, dense bf16), .05 a CPU worker
     mfu: Annotated[float, Field(gt=0, le=1)] = 0.3  # share of the peak that training reaches; long packed LoRA sequences measure .4
