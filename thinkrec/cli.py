@@ -55,10 +55,13 @@ def run_stages(settings: Config, until: str | None = None) -> None:
     from thinkrec import pipeline
     from thinkrec.ops.interrupt import interruptible
     from thinkrec.ops.progress import Progress
+    from thinkrec.ops.remarks import remarks
     from thinkrec.ops.session import ray_session
     from thinkrec.ops.trackers import listeners
 
     with interruptible(settings.faults.stop_s), Progress(settings.run.dir, listeners=listeners(settings)) as say:
+        for text in remarks(settings):
+            say("note", text=text)
         artefacts = pipeline.run(settings, say, until, ray_session)
     judged = artefacts.get("evaluate")
     if judged is None:

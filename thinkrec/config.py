@@ -201,21 +201,30 @@ class PhaseSection(Section):
         return self
 
 
+AUTO = "auto"  # of train.ds_config: the lowest ZeRO stage that has the memory, see ops/resolve.py
+
+
 class TrainSection(Section):
-    ds_config: str = "cpu"  # a name in ds_configs/ or the path of a DeepSpeed JSON file
+    ds_config: str = "cpu"  # a name in ds_configs/, the path of a DeepSpeed JSON file, or auto, the default with GPUs
     micro_batch_size: Count = 32  # rows one worker takes through the model at once
     num_groups: Count = 2  # worker groups that train experts side by side
-    workers_per_group: int = Field(default=1, ge=0)  # 0: as few as have the memory, see ops/group_size.py
+    workers_per_group: int = Field(default=1, ge=0)  # 0: as few as have the memory, see ops/resolve.py
     max_pack: int = Field(default=0, ge=0)  # experts that may train in one job; 0 = as many as one micro batch holds
     num_workers: Count = 2  # workers of the phases that train one thing
     use_gpu: bool = False
     trace_share: Share = 0.2  # share of trace rows in a batch
+    gradient_checkpointing: bool = False  # keep each layer's input alone and compute the rest again: a third more work, much less memory
     checkpoint_every: Count = 200  # optimizer steps
     num_checkpoints: int = Field(default=2, ge=2)  # kept of a training run; an older one is taken when the newest is damaged
     loss: LossSection = LossSection()
     global_adapter: PhaseSection = PhaseSection()
     projector: PhaseSection = PhaseSection()
     experts: PhaseSection = PhaseSection(lr=5e-4)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gpus_take_what_fits(cls, tree: Any) -> Any:
+        return {"ds_config": AUTO} | tree if isinstance(tree, dict) and tree.get("use_gpu") is True else tree
 
 
 class FaultsSection(Section):
@@ -290,7 +299,7 @@ class WatchSection(Section):
 
 
 class PlanSection(Section):
-    """What `thinkrec plan` assumes; none of it changes what a run computes."""
+    """What `thinkrec plan` assumes, and by what open settings of [train] are filled in; nothing else of a run depends on it."""
 
     peak_tflops: float = Field(default=0.0, ge=0)  # of one worker; 0 = 989 a GPU (H100, dense bf16), .05 a CPU worker
     mfu: Annotated[float, Field(gt=0, le=1)] = 0.3  # share of the peak that training reaches; long packed LoRA sequences measure .4

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from thinkrec import lease
-from thinkrec.config import Config
+from thinkrec.config import AUTO, Config
 from thinkrec.digests import fingerprint, is_same_folder
 from thinkrec.errors import ConfigError, EnvironmentFault, MissingFileError, ThinkrecError
 from thinkrec.failures import classify
@@ -208,10 +208,11 @@ def check(*configs: Config) -> None:
     from thinkrec.train import zero
 
     for config in configs:
+        for key, is_open in (("ds_config", config.train.ds_config == AUTO), ("workers_per_group", not config.train.workers_per_group)):
+            if is_open:  # Ray Train takes 0 workers for "in this process"
+                raise ConfigError("this is still open", f"train.{key}", "give it, or let ops.resolve fill it in")
         for name in (config.train.ds_config, config.base.nano.ds_config):
             zero.read_config(name)
-        if not config.train.workers_per_group:  # Ray Train takes 0 workers for "in this process"
-            raise ConfigError("the size of an expert group is open", "train.workers_per_group", "give it, or let ops.group_size fill it in")
         _check_models(config)
     for folder in dict.fromkeys(folder for config in configs for folder in _folders(config)):
         folder.check()

@@ -44,6 +44,11 @@ CASES = {
     "stages that clash": zero(stage=2, offload_param={"device": "cpu"})._replace(says="stage 2 keeps parameters whole"),
     "a device nobody knows": zero(offload_optimizer={"device": "disk"})._replace(says="there is no device 'disk'"),
     "a disk without a path": zero(offload_optimizer={"device": "nvme"})._replace(says="needs an nvme_path"),
+    "sums nobody can hold": holds(data_types={"grad_accum_dtype": "fp16"})._replace(says="gradients cannot add up in 'fp16'"),
+    "sums narrower than weights": holds(data_types={"grad_accum_dtype": "bf16"})._replace(says="gradients cannot add up in 'bf16'"),
+    "an optimizer of DeepSpeed's own": holds(
+        zero_optimization={"stage": 1}, bf16={"enabled": True}, data_types={"grad_accum_dtype": "fp32"}
+    )._replace(says="under stage 1 gradients of bf16 weights cannot add up in fp32.*use stage 2"),
     "batch arithmetic": holds(train_batch_size=8)._replace(says=r"train_batch_size is set by thinkrec.*train\.<phase>\.batch_size"),
     "an optimizer": holds(optimizer={"type": "Adam"})._replace(says="optimizer is set by thinkrec"),
     "half precision": holds(fp16={"enabled": True})._replace(says="fp16 is set by thinkrec.*bfloat16"),

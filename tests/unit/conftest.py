@@ -1,4 +1,4 @@
-"""A tiny Llama with random weights; every test gets its own."""
+"""Fixtures shared by unit tests."""
 
 from __future__ import annotations
 
@@ -27,3 +27,34 @@ def make_llama() -> Callable[[], Any]:
         return LlamaForCausalLM(config).eval()
 
     return make
+
+
+@pytest.fixture
+def as_on_cuda(monkeypatch):
+    """Dropout as a card does it: its mask is a byte a number, on the CPU it is as wide as what is masked."""
+    plain = torch.nn.functional.dropout
+
+    def dropout(x, p=0.5, training=True, inplace=False):
+        return torch.native_dropout(x, p, training)[0] if p and training else plain(x, p, training, inplace)
+
+    monkeypatch.setattr(torch.nn.functional, "dropout", dropout)
+
+
+@pytest.fixture(scope="session")
+def one_rank(tmp_path_factory):
+    """A process group of this process alone, so that DeepSpeed engines can be made here."""
+    import deepspeed
+
+    from thinkrec.train import zero
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "DS_ACCELERATOR": "cpu"}.items():
+            patch.setenv(name, value)
+        zero.skip_compiling()
+        num_threads = torch.get_num_threads()
+        torch.set_num_threads(1)  # as workers on CPUs have
+        meeting = tmp_path_factory.mktemp("group") / "meeting"
+        deepspeed.init_distributed("gloo", False, verbose=False, init_method=f"file://{meeting}", rank=0, world_size=1)
+        yield
+        deepspeed.comm.destroy_process_group()
+        torch.set_num_threads(num_threads)

@@ -19,6 +19,8 @@ from thinkrec.model.tables import Places, Tables, base_folder
 def build(config: Config, places: Places, tables: Tables, ds_config: dict[str, Any] | None = None, num_adapters: int = 1) -> Recommender:
     """The recommender over the run's base with a fresh bank; the same weights on every rank for the same seed."""
     llm = load_model(base_folder(places), config.base.dtype, ds_config)
+    if config.train.gradient_checkpointing:  # it acts in training alone; reentrant, it would lose gradients where inputs have none
+        llm.gradient_checkpointing_enable({"use_reentrant": False})
     torch.manual_seed(config.run.seed)
     settings = config.adapter
     bank = adapters.install(llm, settings.target_modules, num_adapters, settings.rank, settings.alpha, settings.dropout)

@@ -13,6 +13,7 @@ import typer
 from thinkrec import config as config_room
 from thinkrec.config import Config
 from thinkrec.errors import ConfigError, EnvironmentFault, UserError
+from thinkrec.ops.resolve import resolved
 
 RunFile = Annotated[Path, typer.Argument(help="The run file, TOML.")]
 Overrides = Annotated[list[str] | None, typer.Option("--set", help="Override a key: a.b=value. May be repeated.")]
@@ -23,13 +24,8 @@ STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red", "skipped": "dim"}
 
 
 def load(file: Path, overrides: Sequence[str] | None, insecure: bool = False) -> Config:
-    """The run file with the overrides of the command line and the size of its groups."""
-    settings = config_room.load(file, _overrides(overrides, insecure))
-    if settings.train.workers_per_group:
-        return settings
-    from thinkrec.ops.group_size import sized
-
-    return sized(settings)
+    """The run file with the overrides of the command line and what it leaves open filled in."""
+    return resolved(config_room.load(file, _overrides(overrides, insecure)))
 
 
 def _overrides(overrides: Sequence[str] | None, insecure: bool) -> list[str]:
@@ -109,7 +105,7 @@ def submit(
     """Print the `ray job submit` line of this run, or send it; sending it again resumes."""
     from thinkrec.ops.submit import make_submission, send
 
-    settings = load(file, overrides, insecure)
+    settings = config_room.load(file, _overrides(overrides, insecure))  # the job fills in what is open: the base lies there
     job = make_submission(settings, file, _overrides(overrides, insecure), until)
     if not go:
         typer.echo(job.line())
@@ -125,7 +121,9 @@ def k8s(
     """Print the KubeRay manifests of this run, for kubectl apply."""
     from thinkrec.ops.k8s import render
 
-    settings = load(file, overrides)
+    settings = config_room.load(file, overrides or ())
+    if not settings.train.workers_per_group:  # all else that is open the job fills in
+        settings = load(file, overrides)
     text = file.read_text(encoding="utf-8")
     typer.echo(render(settings, text, overrides or (), "RayCluster" if cluster else "RayJob"), nl=False)
 

@@ -1,7 +1,7 @@
 """Memory of one worker while it trains, by ZeRO stage, and which stage to take.
 
-States are exact (tests sum the tensors of a real model), activations are a model of what autograd keeps (tests add up what it does keep),
-and what ZeRO-3 gathers is an upper bound: DeepSpeed keeps gathered weights up to `stage3_max_live_parameters`.
+States and DeepSpeed's buffers are exact (tests sum the tensors), activations are a model of what autograd keeps (tests add up what it does
+keep), and what ZeRO-3 gathers is an upper bound: DeepSpeed keeps gathered weights up to `stage3_max_live_parameters`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from thinkrec.ops.shape import Shape
+from thinkrec.train.zero import MAX_BUCKET
 
 MASTER_AND_ADAM_BYTES = 12  # of one trained number: fp32 master, two fp32 moments
 
@@ -25,17 +26,26 @@ class Zero:
     max_live: int = 1_000_000_000  # DeepSpeed's own defaults
     prefetch: int = 50_000_000
     bf16: bool = False
+    fp32_gradients: bool = False  # micro batches add up in float32
+    num_buckets: int = 0  # buffers of gradients on their way to other workers
+    bucket: int | None = None  # numbers of one; None = as many as are trained, see train/zero.py
 
     @classmethod
     def of_file(cls, settings: Mapping[str, Any]) -> Zero:
         zero = settings.get("zero_optimization", {})
+        stage = int(zero.get("stage", 0))
+        beside = stage < 3 and zero.get("overlap_comm", False)  # one is filled while the other is sent
+        bucket = zero.get("reduce_bucket_size")
         return cls(
-            int(zero.get("stage", 0)),
+            stage,
             zero.get("offload_param", {}).get("device", "none") != "none",
             zero.get("offload_optimizer", {}).get("device", "none") != "none",
             int(zero.get("stage3_max_live_parameters", cls.max_live)),
             int(zero.get("stage3_prefetch_bucket_size", cls.prefetch)),
             bool(settings.get("bf16", {}).get("enabled", False)),
+            settings.get("data_types", {}).get("grad_accum_dtype") == "fp32",
+            (1 + beside) * bool(stage and zero.get("contiguous_gradients", True)),
+            None if bucket is None else int(bucket),
         )
 
 
@@ -52,6 +62,8 @@ class Load:
     targets: frozenset[str]  # layers whose input a trained weight needs
     rank: int
     number_bytes: int  # of a working weight or activation
+    dropout: bool = False  # before the adapters
+    recomputed: bool = False  # by gradient checkpointing
 
 
 @dataclass(frozen=True)
@@ -62,6 +74,7 @@ class Memory:
     trained: float
     gradients: float
     optimizer: float
+    buckets: float
     gathered: float
     activations: float
     logits: float
@@ -77,30 +90,39 @@ def of_worker(shape: Shape, load: Load, zero: Zero, world: int) -> Memory:
     params = 1 / world if stage >= 3 else 1.0
     on_device = 0.0 if zero.offload_params and stage >= 3 else 1.0
     num_all = load.num_frozen + load.num_trained
+    tokens, kept = load.num_rows * load.row_tokens, kept_bytes(shape, load.targets, load.rank, weight, load.dropout)
+    # What is computed again is there for one layer at a time.
+    layers = load.num_layers * shape.hidden * weight + kept * bool(load.num_layers) if load.recomputed else load.num_layers * kept
+    bucket = min(load.num_trained, MAX_BUCKET) if zero.bucket is None else zero.bucket
     return Memory(
         base=on_device * weight * load.num_frozen * params,
         trained=on_device * weight * load.num_trained * params,
-        gradients=weight * load.num_trained / (world if stage >= 2 else 1),
+        gradients=(4 if zero.fp32_gradients else weight) * load.num_trained / (world if stage >= 2 else 1),
         optimizer=0.0 if zero.offload_optimizer else MASTER_AND_ADAM_BYTES * load.num_trained / (world if stage >= 1 else 1),
+        buckets=float(weight * zero.num_buckets * bucket),
         gathered=weight * min(num_all, zero.max_live + zero.prefetch) if stage >= 3 and (world > 1 or zero.offload_params) else 0.0,
-        activations=load.num_rows * load.row_tokens * load.num_layers * kept_bytes(shape, load.targets, load.rank, weight),
+        activations=tokens * layers,
         # The logits in fp32, their log-softmax and its gradient.
         logits=12.0 * load.num_rows * load.answer_tokens * shape.vocab,
     )
 
 
-def kept_bytes(shape: Shape, targets: Collection[str], rank: int, number_bytes: int) -> float:
+def kept_bytes(shape: Shape, targets: Collection[str], rank: int, number_bytes: int, dropout: bool = False) -> float:
     """What autograd keeps of one token in one layer, with flash attention and no recomputation.
 
-    A frozen weight needs no input of its own for its gradient, so inputs are kept only of `targets`; norms keep fp32 copies.
+    A frozen weight needs no input of its own for its gradient (ZeRO-3: train/frozen.py), so inputs are kept only of `targets`: those that
+    read the same share it, but with dropout each keeps its own, and a mask of a byte a number. Norms keep fp32 copies.
     """
-    keys = shape.num_kv_heads * shape.head_dim
+    keys, wrapped = shape.num_kv_heads * shape.head_dim, set(targets)
     numbers = 2 * shape.attention + 2 * keys + 3 * shape.intermediate  # q, attention out, k, v; gate, silu(gate), up
-    numbers += shape.hidden * bool({"q_proj", "k_proj", "v_proj"} & set(targets))
-    numbers += shape.hidden * bool({"gate_proj", "up_proj"} & set(targets))
-    numbers += shape.intermediate * ("down_proj" in targets)
-    numbers += rank * len(set(targets))
-    return number_bytes * numbers + 4 * (2 * shape.hidden + shape.num_heads)
+    inputs = sum(shape.linears[name][0] for name in wrapped)
+    if dropout:
+        numbers += inputs
+    else:
+        numbers += shape.hidden * bool({"q_proj", "k_proj", "v_proj"} & wrapped) + shape.hidden * bool({"gate_proj", "up_proj"} & wrapped)
+        numbers += shape.intermediate * ("down_proj" in wrapped)
+    numbers += rank * len(wrapped)
+    return number_bytes * numbers + 4 * (2 * shape.hidden + shape.num_heads) + inputs * dropout
 
 
 @dataclass(frozen=True)
@@ -133,4 +155,8 @@ def advise(shape: Shape, load: Load, zero: Zero, world: int, room_bytes: float, 
     need = of_worker(shape, load, offloaded, world).total
     if need <= room_bytes:
         return Advice(3, True, True, f"{shown}. Only with weights and optimizer in host memory: {need / 2**30:.2f} GiB")
+    again = {stage: of_worker(shape, replace(load, recomputed=True), replace(plain, stage=stage), world).total for stage in (1, 2, 3)}
+    if least := next((stage for stage, need in again.items() if need <= room_bytes), 0):
+        less = f"{again[least] / 2**30:.2f} GiB under stage {least}"
+        return Advice(least, False, False, f"{shown}. Set train.gradient_checkpointing = true: {less}, for a third more work")
     return Advice(3, True, False, f"{shown}, {need / 2**30:.2f} GiB offloaded. Lower train.micro_batch_size or take larger groups")

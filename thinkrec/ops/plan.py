@@ -13,6 +13,8 @@ from thinkrec.config import Config
 from thinkrec.ops import memory, workload
 from thinkrec.ops.machines import Machines
 from thinkrec.ops.memory import Advice, Memory, Zero
+from thinkrec.ops.remarks import remarks
+from thinkrec.ops.resolve import room_bytes
 from thinkrec.ops.shape import Shape
 from thinkrec.ops.work import NUM_VARIANTS, Work, works
 from thinkrec.ops.workload import Lengths, Sizes
@@ -161,7 +163,7 @@ class Price:
         load = work.load(self.shape, self.config, 2 if small and not work.whole_model else 4)
         if not work.num_trained:  # the scorer loads the base whole, on each of its workers
             return memory.of_worker(self.shape, load, Zero(0), 1), None
-        room = plan.memory_gib * 2**30 * (1 - plan.reserve_share)
+        room = room_bytes(self.config)
         gbytes = plan.between_gbytes_per_s if self.machines.spans_nodes(world) else plan.inside_gbytes_per_s
         # Weights are gathered once forward and once backward, two bytes each, against 4 FLOPs a weight and token (anchors_perf.md 3).
         hide_tokens = self.flops_per_s / (gbytes * 1e9)
@@ -207,6 +209,7 @@ def rows(size: Sizes) -> int:
 
 def notes(config: Config, machines: Machines, size: Sizes, layout: Layout, phases: Sequence[Phase]) -> Iterator[str]:
     """What the operator should change or know."""
+    yield from remarks(config)
     train = config.train
     widest = max(train.num_workers, layout.num_groups * layout.workers_per_group)
     if machines.num_groups(train.workers_per_group) == 0 or train.num_workers > machines.num_workers:
@@ -231,4 +234,9 @@ def notes(config: Config, machines: Machines, size: Sizes, layout: Layout, phase
     for phase in phases:
         if phase.advice and not phase.advice.fits and machines.have_gpus:
             yield f"{phase.name} does not fit: {phase.advice.reason}"
+        if not phase.advice and machines.have_gpus and phase.memory.total > room_bytes(config):
+            yield (
+                f"{phase.name} does not fit: it loads the base whole on a GPU, {phase.memory.total / 2**30:.1f} GiB; there is room for "
+                f"{room_bytes(config) / 2**30:.1f}. Stop after the adapters: --until experts"
+            )
     yield "extractor, teacher and generation are not costed: they depend on texts yet unwritten"

@@ -87,7 +87,9 @@ def worker_environment(config: Config) -> dict[str, str]:
     }
     if config.engine.kind == "vllm":
         environment["VLLM_NO_USAGE_STATS"] = "1"  # else every engine reports to its makers
-    if not config.train.use_gpu:
+    if config.train.use_gpu:
+        environment["PYTORCH_CUDA_ALLOC_CONF"] = "expandable_segments:True"  # every micro batch has a shape of its own
+    else:
         environment |= {"DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": "1"}
         # glibc would hand every large tensor back to the kernel and fault its pages in again at the next step.
         environment |= {"MALLOC_MMAP_THRESHOLD_": "4000000000", "MALLOC_TRIM_THRESHOLD_": "8000000000", "MALLOC_TOP_PAD_": "200000000"}

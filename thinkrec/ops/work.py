@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from thinkrec.config import Config, PhaseSection
 from thinkrec.ops.memory import Load
 from thinkrec.ops.shape import Shape
-from thinkrec.ops.workload import PLAIN_ANSWER, Lengths, Sizes
 
+if TYPE_CHECKING:  # reading a run file needs no polars
+    from thinkrec.ops.workload import Lengths, Sizes
+
+PLAIN_ANSWER = 2  # the verdict and the end token
 NUM_VARIANTS = 3  # scores are made for the global adapter, hard routing and the fusion
 
 
@@ -31,6 +35,7 @@ class Work:
     num_trained: int = 0
     layers_back: int = 0  # layers that gradients pass, counted from the last
     whole_model: bool = False  # the base itself is trained
+    recomputed: bool = False  # gradient checkpointing: those layers once more forward
 
     @property
     def num_rows(self) -> int:
@@ -43,7 +48,7 @@ class Work:
         """
         forward, back = shape.forward_flops(self.row_places), 0.0
         if self.layers_back:
-            back = shape.forward_flops(self.row_places, self.layers_back) * (2 if self.whole_model else 1)
+            back = shape.forward_flops(self.row_places, self.layers_back) * (1 + self.whole_model + self.recomputed)
         adapter = 0.0 if self.whole_model else 6.0 * self.num_trained
         head = (6 if self.whole_model else 4) * self.answer_tokens * shape.vocab * shape.hidden
         return self.num_rows * (self.row_places * (forward + back + adapter) + head)
@@ -61,6 +66,8 @@ class Work:
             frozenset(targets),
             0 if self.whole_model else config.adapter.rank,
             number_bytes,
+            bool(config.adapter.dropout) and not self.whole_model,
+            self.recomputed,
         )
 
 
@@ -79,7 +86,10 @@ def works(config: Config, size: Sizes, length: Lengths, shape: Shape, traces: Se
         users = size.num_users * rows / max(1, size.num_train)
         steps = num_steps(config, phase, rows, users, len(traces))
         micro = min(train.micro_batch_size, phase.batch_size // workers)
-        return Work(name, workers, steps, phase.batch_size, micro, prompt + answer - 1, longest + answer - 1, answer, trained, layers)
+        lengths = prompt + answer - 1, longest + answer - 1
+        return Work(
+            name, workers, steps, phase.batch_size, micro, *lengths, answer, trained, layers, recomputed=train.gradient_checkpointing
+        )
 
     bare, long = length.prompt - length.slots, length.longest - length.slots  # the global adapter is trained without soft slots
     found = [_nano(config, size, length, shape)] if config.base.source == "nano" else []

@@ -24,7 +24,6 @@ from thinkrec.model.prompt import SLOT, ItemText, Template, fixed_phrases
 from thinkrec.store import Artefact
 
 NUM_SAMPLES = 512
-PLAIN_ANSWER = 2  # the verdict and the end token
 
 
 @dataclass(frozen=True)

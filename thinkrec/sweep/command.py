@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from thinkrec.ops.commands import Overrides, RunFile
+from thinkrec.ops.commands import Overrides, RunFile, load
 
 if TYPE_CHECKING:  # other commands start without it
     from thinkrec.sweep.trials import Sweep
@@ -22,10 +22,10 @@ def sweep(
 ) -> None:
     """Make the trials of an experiment, shared stages once, and compare them; a second sweep of the same file does no work."""
     from thinkrec import pipeline
+    from thinkrec.sweep import trials
     from thinkrec.sweep.graph import plan_text
-    from thinkrec.sweep.trials import load
 
-    read = load(file, overrides or ())
+    read = trials.load(file, overrides or ())
     if plan:
         pipeline.check(*(trial.config for trial in read.trials))
         typer.echo(plan_text(read))
@@ -46,14 +46,13 @@ def sweep(
 
 def baselines(file: RunFile, overrides: Overrides = None) -> None:
     """Judge every baseline on the test rows: counted rates, a logistic, MF, LightGCN, SASRec. Trains no language model."""
-    from thinkrec import config
     from thinkrec.evaluate.report.table import text_table
     from thinkrec.ops.interrupt import interruptible
     from thinkrec.ops.progress import Progress
     from thinkrec.ops.session import ray_session
     from thinkrec.sweep import baseline_table
 
-    settings = config.load(file, overrides or ())
+    settings = load(file, overrides)
     with interruptible(settings.faults.stop_s), Progress(settings.run.dir) as say:
         found = baseline_table.run(settings, say, ray_session)
     typer.echo(text_table(found))

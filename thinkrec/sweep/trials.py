@@ -13,6 +13,7 @@ from typing import Any
 from thinkrec import config as config_room
 from thinkrec.config import Config
 from thinkrec.errors import ConfigError
+from thinkrec.ops.resolve import resolved
 from thinkrec.store import check_name
 from thinkrec.sweep.settings import SweepFile, TrialSection, Variant
 from thinkrec.toml_tree import flat, put, read, split_override, validate
@@ -52,7 +53,7 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Sweep:
     _refuse(changes, ("run.dir",), f"{path}: set", "`dir` of the sweep file says where the trials are kept")
     for key, value in ({"run.dir": settings.dir} | changes).items():
         put(tree, key, value, f"{path}: set")
-    shared = config_room.parse(tree, f"{path}: {settings.recipe} with set")
+    shared = resolved(config_room.parse(tree, f"{path}: {settings.recipe} with set"))
     trials = [
         trial
         for name, section in settings.trials.items()
@@ -90,7 +91,7 @@ def _seeded(
         yield Trial(
             f"{base}{ending}",
             base,
-            config_room.parse(own, where),
+            resolved(config_room.parse(own, where)),
             section.variant or settings.variant,
             f"{settings.reference}{ending}",
             section.model_of and f"{section.model_of}{ending}",

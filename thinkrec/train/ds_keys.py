@@ -69,6 +69,7 @@ KNOWN: Kinds = {
     "zero_allow_untested_optimizer": bool,
     "bf16": {"enabled": bool, "check_grad_overflow": bool, "bf16_master_weights_and_grads": bool, "bf16_optimizer_states": bool},
     "gradient_clipping": float,
+    "data_types": {"grad_accum_dtype": str},
     "communication_data_type": str,
     "prescale_gradients": bool,
     "gradient_predivide_factor": float,
@@ -133,8 +134,19 @@ def check(settings: Mapping[str, Any], file: str) -> None:
     stage = zero.get("stage", 0)
     if stage not in (1, 2, 3):
         raise ConfigError(f"zero_optimization.stage is {stage}", file, "choose 1, 2 or 3: adapters are gathered from ZeRO partitions")
+    _check_accumulation(settings, stage, file)
     for name in ("offload_param", "offload_optimizer"):
         _check_offload(zero.get(name, {}), stage if name == "offload_param" else 3, f"{file}: zero_optimization.{name}")
+
+
+def _check_accumulation(settings: Mapping[str, Any], stage: int, file: str) -> None:
+    """Micro batches add up in the working dtype or in fp32; for the second, stage 1 takes an optimizer whose parts `zero` does not know."""
+    bf16, where = settings.get("bf16", {}).get("enabled", False), f"{file}: data_types.grad_accum_dtype"
+    kind = settings.get("data_types", {}).get("grad_accum_dtype")
+    if kind not in (None, "fp32", *["bf16"] * bf16):
+        raise ConfigError(f"gradients cannot add up in {kind!r}", where, 'write "fp32"' + ', or "bf16"' * bf16)
+    if kind == "fp32" and bf16 and stage == 1:
+        raise ConfigError("under stage 1 gradients of bf16 weights cannot add up in fp32", where, "use stage 2, which costs no more here")
 
 
 def _check_offload(offload: Mapping[str, Any], stage: int, where: str) -> None:

@@ -52,6 +52,7 @@ def initialise(
     """
     import deepspeed
 
+    from thinkrec.train.frozen import keep_no_inputs
     from thinkrec.train.optimizer import SlotAdamW
 
     skip_compiling()
@@ -67,6 +68,7 @@ def initialise(
         # One flat tensor, one optimizer step: a slot's gradient norm needs all of its numbers.
         zero["sub_group_size"] = 10**12
         _cast_unpartitioned(module, settings)
+        keep_no_inputs(module)
     config = {
         "steps_per_print": 10**9,
         "zero_allow_untested_optimizer": True,

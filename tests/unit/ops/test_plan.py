@@ -111,6 +111,9 @@ def test_zero_stages_shard_what_they_say():
     assert [held[stage].optimizer for stage in held] == [12 * p, *[12 * p / world] * 3]
     assert [held[stage].gradients for stage in held] == [2 * p, 2 * p, *[2 * p / world] * 2]
     assert [held[stage].gathered for stage in held] == [0, 0, 0, 2 * 1_050_000_000]
+    bucket = {1: 2 * 2 * p, 2: 2 * 2 * p, 3: 2 * p}  # one more while another is sent, which stages 1 and 2 do in the shipped files
+    shipped = {stage: Zero.of_file(read_config(f"zero{stage}")) for stage in bucket}
+    assert {stage: of_worker(LLAMA_8B, LOAD, file, world).buckets for stage, file in shipped.items()} == bucket
     assert len({held[stage].activations for stage in held}) == 1
     assert of_worker(LLAMA_8B, LOAD, Zero(3), 1).gathered == 0  # there is nobody to gather from
 
@@ -131,6 +134,15 @@ def test_the_lowest_stage_that_fits_is_advised(room, stage, offload, fits):
     advice = advise(LLAMA_8B, load, Zero(3, max_live=10**8, bf16=True), 8, room * GIB, 8000)
     assert (advice.stage, advice.offload, advice.fits) == (stage, offload, fits)
     assert "GiB" in advice.reason
+
+
+def test_checkpointing_is_advised_where_nothing_else_fits():
+    wide = replace(LOAD, num_rows=128)
+    advice = advise(LLAMA_8B, wide, Zero(3, bf16=True), 8, 72 * GIB, 8000)
+    assert not advice.fits
+    assert "train.gradient_checkpointing = true" in advice.reason
+    again = advise(LLAMA_8B, replace(wide, recomputed=True), Zero(3, bf16=True), 8, 72 * GIB, 8000)
+    assert (again.stage, again.fits) == (1, True)
 
 
 def test_an_8b_run_on_512_gpus_is_laid_out_inside_nodes(big_base):

@@ -12,7 +12,7 @@ from ray.exceptions import AuthenticationError
 
 from thinkrec import config as config_room
 from thinkrec.errors import ConfigError, EnvironmentFault
-from thinkrec.ops.session import SPARE_CPUS, num_cpus_needed, ray_session
+from thinkrec.ops.session import SPARE_CPUS, num_cpus_needed, ray_session, worker_environment
 from thinkrec.placement import RESOURCE_TIMEOUT
 
 
@@ -54,6 +54,11 @@ def test_a_ray_that_does_not_start_is_the_environments_fault(monkeypatch, error)
     with pytest.raises(EnvironmentFault, match="no local Ray starts here: ") as caught, ray_session(config_room.parse({})):
         pass
     assert str(error) in str(caught.value)
+
+
+def test_cards_are_allocated_in_segments_that_grow():
+    environments = [worker_environment(config_room.parse({"train": {"use_gpu": use_gpu}})) for use_gpu in (True, False)]
+    assert [one.get("PYTORCH_CUDA_ALLOC_CONF") for one in environments] == ["expandable_segments:True", None]
 
 
 def test_the_run_file_takes_names_of_secrets_and_no_values():

@@ -1,0 +1,152 @@
+"""Every shipped recipe and sweep in small: its data is read in the source's own form; it is planned, trained, scored and explained.
+
+The base is replaced by two random layers of the same kind, the log of the trial stands in for the data, and all of it happens here.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+from small_sources import WRITERS
+
+from thinkrec import config as config_room
+from thinkrec import pipeline
+from thinkrec.config import Config
+from thinkrec.data import ingest
+from thinkrec.model import nano
+from thinkrec.model.base import check_folder
+from thinkrec.model.prompt import fixed_phrases
+from thinkrec.ops import trial
+from thinkrec.ops.machines import Machines
+from thinkrec.ops.plan import make_plan
+from thinkrec.ops.resolve import resolved
+from thinkrec.ops.trial_inputs import write_inputs
+from thinkrec.store import Store, read_json
+from thinkrec.sweep import trials
+
+JOBS = Path(__file__).parents[2] / "ray_jobs"
+RECIPES = sorted(JOBS.glob("recipes/*.toml"))
+SWEEPS = sorted(JOBS.glob("sweeps/*.toml"))
+LLAMA_8B = {
+    "model_type": "llama",
+    "hidden_size": 4096,
+    "intermediate_size": 14336,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+    "vocab_size": 128256,
+    "tie_word_embeddings": False,
+}
+LLAMA_70B = LLAMA_8B | {"hidden_size": 8192, "intermediate_size": 28672, "num_hidden_layers": 80, "num_attention_heads": 64}
+CHAT = "{% for one in messages %}<{{ one.role }}>{{ one.content }}{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}"
+
+
+def write_shape(folder: Path, shape: dict[str, Any]) -> str:
+    """A base as far as a plan looks at it."""
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(shape))
+    (folder / "tokenizer.model").touch()
+    save_file({}, folder / "model.safetensors")
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def two_layers(tmp_path_factory) -> str:
+    """Llama-3 with two layers and small: grouped heads, its rotary base, a chat template, weights in bfloat16."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    folder = tmp_path_factory.mktemp("two_layers")
+    settings = config_room.parse({})
+    titles = [f"Title i{number:02}" for number in range(24)]
+    tokenizer = nano.make_tokenizer([*titles, "noir heist"], ["Yes", "No", *fixed_phrases(settings.prompt)], settings.base.nano)
+    tokenizer.chat_template = CHAT
+    shape = LLAMA_8B | {"hidden_size": 64, "intermediate_size": 224, "num_attention_heads": 8, "num_key_value_heads": 2}
+    shape |= {"num_hidden_layers": 2, "vocab_size": len(tokenizer), "max_position_embeddings": 8192, "rope_theta": 500000.0}
+    torch.manual_seed(0)
+    nano.save(folder, LlamaForCausalLM(LlamaConfig(**shape)).to(torch.bfloat16), tokenizer)
+    return str(check_folder(folder))
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    """recipe(file) is the resolved run of a recipe over small data and a base that has the real one's shape and no weights."""
+
+    def load(file: Path) -> Config:
+        tree = tomllib.loads(file.read_text())
+        (tmp_path / "data").mkdir()
+        changes = {"run.dir": str(tmp_path / "run"), **WRITERS[tree["data"]["source"]](tmp_path / "data")}
+        if tree.get("base", {}).get("source") == "folder":
+            changes["base.path"] = write_shape(tmp_path / "base", LLAMA_70B if "70b" in file.stem else LLAMA_8B)
+        if tree.get("engine", {}).get("kind") == "vllm":
+            teacher = f'[{{name="teacher",path="{changes["base.path"]}"}}]'
+            changes |= {"engine.kind": "hf", "traces.teachers": teacher}  # vLLM need not be installed
+        return resolved(config_room.load(file, [f"{key}={value}" for key, value in changes.items()]))
+
+    return load
+
+
+@pytest.mark.parametrize("file", RECIPES, ids=lambda file: file.stem)
+def test_the_data_of_a_recipe_is_read_and_split(file, recipe):
+    config = recipe(file)
+    ready = ingest.prepare(ingest.read(config.data, config.run.seed), config.data, config.split, config.run.seed)
+    assert set(ready.interactions["split"].unique()) == {"train", "valid", "test"}
+    assert ready.quarantine.num_rows == 0
+    assert set(ready.interactions["label"].unique()) == {0, 1}
+    assert all(ready.items["title"].to_pylist())
+
+
+@pytest.mark.parametrize("file", RECIPES, ids=lambda file: file.stem)
+def test_a_recipe_fits_its_machines(file, recipe):
+    """Under the file that the plan would take: ZeRO-3 for the base of 70B alone, of which a group stays inside a node of 8."""
+    config = recipe(file)
+    pipeline.check(config)
+    assert len(pipeline.keys(config)) == len(pipeline.STAGES)
+    if not config.train.use_gpu:
+        return
+    plan = make_plan(config, Machines.parse("8x8" if "70b" in file.stem else "1x8"), 43_000, 838)
+    assert config.train.ds_config == ("zero3" if "70b" in file.stem else "zero1")
+    assert plan.notes[0].startswith(f"train.ds_config = {config.train.ds_config}: ")
+    room = config.plan.memory_gib * 2**30 * (1 - config.plan.reserve_share)
+    for phase in plan.phases:
+        assert not phase.advice or (phase.advice.stage, phase.advice.fits) == (plan.zero_stage, True)
+        assert phase.memory.total <= room or (phase.name, "70b" in file.stem) == ("score", True)
+    assert not any("cannot hold" in note or "spans nodes" in note for note in plan.notes)
+    assert any("score does not fit" in note for note in plan.notes) == ("70b" in file.stem)
+
+
+@pytest.mark.parametrize("file", RECIPES, ids=lambda file: file.stem)
+def test_a_recipe_trains_scores_and_explains_in_small(file, recipe, two_layers, one_rank, tmp_path):
+    config = recipe(file)
+    if config.base.source == "folder":
+        config = config.model_copy(update={"base": config.base.model_copy(update={"path": two_layers})})
+    alone = config.train.model_copy(update={"num_workers": 1, "workers_per_group": 1})
+    small = trial.shrunk(config.model_copy(update={"train": alone}))
+    assert small.train.ds_config == config.train.ds_config
+    store = Store(str(tmp_path / "trial"))
+    settings = {"config": small.model_dump(), "root": store.root, "found": f"{store.root}/found.json", "watchdog": ("", 0)}
+    settings["places"] = write_inputs(small, store)
+    trial.try_phases(settings)
+    found = trial.Tried(**(read_json(settings["found"]) or {}))
+    assert list(found.losses) == ["global", *["projector"] * (config.prompt.slots != "none"), "expert 0", "expert 1"]
+    assert all(len(losses) == trial.NUM_STEPS and math.isfinite(sum(losses)) for losses in found.losses.values())
+    assert np.isfinite(found.scores).all()
+    assert len(set(found.scores)) > 1
+
+
+@pytest.mark.parametrize("file", SWEEPS, ids=lambda file: file.stem)
+def test_every_trial_of_a_sweep_can_be_planned(file, tmp_path):
+    """Each changes a recipe that is tried above."""
+    sweep = trials.load(file, [f"{key}={value}" for key, value in WRITERS["world"](tmp_path).items()])
+    assert (file.parent / sweep.settings.recipe).resolve() in RECIPES
+    for one in sweep.trials:
+        pipeline.check(one.config)
+        plan = make_plan(one.config, Machines.of_config(one.config))
+        assert not [note for note in plan.notes if "does not fit" in note]
