@@ -105,9 +105,11 @@ STAGES = (
         version=3,
         switch="traces.enabled",
     ),
-    Stage("global", "thinkrec.train.global_adapter", TEXTS, (*LEARNING, "train.global_adapter"), DS_FILE, streams="traces"),
-    Stage("projector", "thinkrec.train.projector", (*TEXTS, "global"), (*LEARNING, "train.projector"), DS_FILE),
-    Stage("experts", "thinkrec.train.experts", (*TEXTS, "cluster", "global", "projector"), (*LEARNING, "train.experts"), DS_FILE),
+    Stage("global", "thinkrec.train.global_adapter", TEXTS, (*LEARNING, "train.global_adapter"), DS_FILE, version=2, streams="traces"),
+    Stage("projector", "thinkrec.train.projector", (*TEXTS, "global"), (*LEARNING, "train.projector"), DS_FILE, version=2),
+    Stage(
+        "experts", "thinkrec.train.experts", (*TEXTS, "cluster", "global", "projector"), (*LEARNING, "train.experts"), DS_FILE, version=2
+    ),
     Stage(
         "score",
         "thinkrec.score.batch",

@@ -14,7 +14,7 @@ from thinkrec.model.tables import Places, load_tables
 from thinkrec.ops.machines import Machines
 from thinkrec.ops.plan import Phase, Plan, make_plan
 from thinkrec.store import Artefact
-from thinkrec.train.instances import Instances, mixed_batch, train_positions
+from thinkrec.train.instances import Instances, mixed_batches, train_positions
 
 pytestmark = [pytest.mark.long, pytest.mark.cluster, pytest.mark.timeout(600)]
 
@@ -49,10 +49,10 @@ def test_tokens_rows_and_parameters_are_as_planned(artefacts, before, config):
     instances = Instances(config, tables, train_positions(tables), [])
     order = instances.order(phase.batch_size, config.run.seed)
     num_steps = order.num_steps(phase.num_epochs)
-    alone = np.zeros(rate, np.int64)
-    parts = [part for step in range(num_steps) for part in order.batch(step).reshape(-1, rate)]
-    batches = [mixed_batch([instances], alone[: len(part)], part) for part in parts]
-    places_counted = sum(batch.num_tokens for batch in batches)
+    size = phase.batch_size // config.train.num_workers
+    alone, weight = np.zeros(size, np.int64), np.ones(size, np.float32)
+    parts = [part for step in range(num_steps) for part in order.batch(step).reshape(-1, size)]
+    places_counted = sum(batch.num_tokens for part in parts for batch in mixed_batches([instances], alone, part, weight, rate))
     tokens_counted = sum(
         len(tables.prompt(int(instances.positions[row])).ids) + 1 for step in range(num_steps) for row in order.batch(step)
     )

@@ -57,6 +57,15 @@ class Row:
     w_rec: float
     w_think: float
 
+    @property
+    def ids(self) -> list[int]:
+        """What the model reads: all but the last token, which is only predicted."""
+        return self.prompt.ids + self.answer[:-1]
+
+    @property
+    def num_tokens(self) -> int:
+        return len(self.prompt.prefix) + len(self.prompt.suffix) + len(self.answer) - 1
+
 
 def collate(
     rows: Sequence[Row],
@@ -73,7 +82,7 @@ def collate(
     no row carries answer tokens; it is one setting of a whole run, because ranks that call different layers hang under ZeRO-3. `weight`
     (R,) makes the loss another sum than the mean of the rows.
     """
-    ids = [row.prompt.ids + row.answer[:-1] for row in rows]
+    ids = [row.ids for row in rows]
     input_ids = torch.full((len(rows), max(map(len, ids))), pad_id, dtype=torch.int64)
     for at, row_ids in enumerate(ids):
         input_ids[at, : len(row_ids)] = torch.tensor(row_ids)

@@ -1,7 +1,8 @@
 """Adapters on disk are PEFT's: names, shapes and config as plain PEFT and vLLM load them; and the gate every one must pass.
 
 The commonest complaint about LoRA under ZeRO-3 is an adapter file that is empty or does nothing; no expert is done before its file has the
-right tensors, finite and not zero, loads through PEFT and moves the base's logits.
+tensors PEFT asks for, those that were trained, finite and not zero, and the adapter moves the base's logits. All of that without a second
+base: PEFT names and shapes its tensors over a model that has no weights, and the logits come from the one that is in training.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -60,34 +60,46 @@ def read_adapter(folder: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def check_export(folder: Path, base: Any, probe: Tensor, expected: Mapping[str, torch.Size]) -> None:
-    """The gate: `base` is a plain causal model without a bank, `probe` (R, T) token ids; raises ExportRefused and says what is wrong."""
-    from peft import PeftModel
+def check_export(folder: Path, tensors: Mapping[str, Tensor], base: Path, logits: tuple[Tensor, Tensor]) -> None:
+    """The gate: the file holds `tensors` bit for bit, under the names and in the shapes that PEFT wants for the base in folder `base`.
 
-    _check_tensors(folder, read_adapter(folder), expected)
-    with torch.no_grad():
-        before = base(input_ids=probe).logits
-        adapted = PeftModel.from_pretrained(base, str(folder)).eval()
-        after = adapted(input_ids=probe).logits
-        adapted.unload()
+    `logits` of some probe, by the base alone and with the adapter, both of any one shape. Raises ExportRefused and says what is wrong.
+    """
+    _check_tensors(folder, read_adapter(folder), tensors, base)
+    before, after = logits
     if not bool(after.isfinite().all()):
         _refuse(folder, "its logits are not finite")
     if torch.equal(before, after):
         _refuse(folder, "it does not move the logits of the base")
 
 
-def _check_tensors(folder: Path, tensors: Mapping[str, Tensor], expected: Mapping[str, torch.Size]) -> None:
-    settings = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
-    if set(tensors) != set(expected):
-        _refuse(folder, f"{len(set(tensors) ^ set(expected))} tensor names differ from the base's layers")
-    for name, tensor in tensors.items():
+def peft_shapes(folder: Path, base: Path) -> dict[str, torch.Size]:
+    """Names and shapes of the tensors PEFT makes for the config of an adapter folder; of the base only `config.json` is read."""
+    from peft import LoraConfig, get_peft_model, get_peft_model_state_dict
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(str(base), local_files_only=True), trust_remote_code=False)
+        adapted = get_peft_model(model, LoraConfig.from_pretrained(str(folder)))
+    # "auto" would ask the hub about a base that this config knows by a path of its own.
+    found = get_peft_model_state_dict(adapted, save_embedding_layers=False)
+    return {name: tensor.shape for name, tensor in found.items()}
+
+
+def _check_tensors(folder: Path, found: Mapping[str, Tensor], tensors: Mapping[str, Tensor], base: Path) -> None:
+    expected, rank = peft_shapes(folder, base), json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))["r"]
+    if set(found) != set(expected):
+        _refuse(folder, f"{len(set(found) ^ set(expected))} tensor names differ from the base's layers")
+    for name, tensor in found.items():
+        if tensor.dim() == 2 and rank not in tensor.shape:
+            _refuse(folder, f"{name} does not have rank {rank}")
         if tensor.shape != expected[name]:
             _refuse(folder, f"{name} has shape {tuple(tensor.shape)}, expected {tuple(expected[name])}")
-        if settings["r"] not in tensor.shape:
-            _refuse(folder, f"{name} does not have rank {settings['r']}")
         if not bool(tensor.isfinite().all()):
             _refuse(folder, f"{name} is not finite")
-    if not any(bool(tensor.any()) for name, tensor in tensors.items() if "lora_B" in name):
+        if name not in tensors or not torch.equal(tensor.view(torch.uint8), tensors[name].view(torch.uint8)):
+            _refuse(folder, f"{name} is not what was trained")
+    if not any(bool(tensor.any()) for name, tensor in found.items() if "lora_B" in name):
         _refuse(folder, "every B is zero: nothing was learned")
 
 

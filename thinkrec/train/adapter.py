@@ -22,8 +22,9 @@ from thinkrec.stopping import heed
 from thinkrec.store import read_json, writable, write_json
 from thinkrec.train import loop, zero
 from thinkrec.train.checkpoint import Checkpoints
-from thinkrec.train.instances import Instances, load_traces, mixed_batch, train_positions
-from thinkrec.train.order import Order, micro_batches
+from thinkrec.train.instances import Instances, load_traces, mixed_batches, train_positions
+from thinkrec.train.order import Order
+from thinkrec.train.probe import Probe
 from thinkrec.train.watchdog import Watchdog
 
 Weights = Mapping[str, Tensor]
@@ -75,7 +76,10 @@ class AdapterTrainer:
         self.engine = zero.initialise(recommender, trained, settings, config.train.micro_batch_size, weight_decay, num_slots)
 
     def train(self, tasks: Sequence[Task]) -> Iterator[tuple[int, Weights, int]]:
-        """Train all tasks side by side, each as it would be alone; yields (number of the task, weights, steps) as one ends or pauses."""
+        """Train all tasks side by side, each as it would be alone; yields (number of the task, weights, steps) of what ended or paused.
+
+        For when, see loop.run. Weights come to the host of rank 0; other ranks get none.
+        """
         learners = [_learner(task) for task in tasks]
         loss, members = self.config.train.loss, [task.instances for task in tasks]
         run_length = loss.rows_per_user if loss.rank > 0 else 1
@@ -90,9 +94,9 @@ class AdapterTrainer:
 
         def feed(steps: Sequence[int | None]) -> Iterator[tuple[Any, ...]]:
             active = [rows_of(slot, step) for slot, step in enumerate(steps) if step is not None]
-            columns = [np.concatenate(parts) for parts in zip(*active, strict=True)]
-            for part in micro_batches(len(columns[0]), self.config.train.micro_batch_size, run_length):
-                yield mixed_batch(members, *(column[part] for column in columns)).to(self.engine.device), loss.rank, run_length
+            slots, numbers, weight = (np.concatenate(parts) for parts in zip(*active, strict=True))
+            for batch in mixed_batches(members, slots, numbers, weight, self.config.train.micro_batch_size, run_length):
+                yield batch.to(self.engine.device), loss.rank, run_length
 
         with self.watchdog.watch(self.rank) as beat, heed() as notice:
             ended = loop.run(
@@ -143,9 +147,12 @@ def train_phase(
     recommender: Recommender,
     parameters: Iterable[nn.Parameter],
     phase: PhaseSection,
-    export: Callable[[Path, Weights, Instances], None],
+    export: Callable[[Path, Weights, Probe], None],
 ) -> None:
-    """Train one thing on all train rows and traces; rank 0 lets `export` write the result and adds the log and the figures."""
+    """Train one thing on all train rows and traces, let `export` write it, and add the log and the figures.
+
+    Every rank calls `export`, so that it may ask the engine; only rank 0 has weights to write.
+    """
     trainer = AdapterTrainer(config, recommender, parameters, phase.weight_decay, watchdog=Watchdog(*settings["watchdog"]))
     traces, pauses = load_traces(config, Places(settings["places"]), tables), settings["pauses"]
     instances = Instances(config, tables, train_positions(tables), traces, settings["num_first"])
@@ -153,11 +160,12 @@ def train_phase(
     with writable(settings["out"]) as target:
         task = Task(instances, phase, checkpoints, target / "log.jsonl" if leads else None, pauses)
         ended = list(trainer.train([task]))  # nothing, if it was resumed where it pauses
-        if leads and not pauses:
+        if not pauses:
             [(_, weights, num_steps)] = ended
-            export(target, weights, instances)
-            figures = {"num_steps": num_steps, "num_rows": len(instances.positions), "num_traces": len(instances.traces)}
-            write_json(f"{target}/figures.json", figures)
+            export(target, weights, Probe(trainer.engine, instances))
+            if leads:
+                figures = {"num_steps": num_steps, "num_rows": len(instances.positions), "num_traces": len(instances.traces)}
+                write_json(f"{target}/figures.json", figures)
     if leads and not pauses:
         checkpoints.clear()
 

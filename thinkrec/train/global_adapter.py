@@ -5,19 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from thinkrec.config import Config, parse
 from thinkrec.data.audit import enforce
 from thinkrec.data.audit_artefacts import audit_artefacts
 from thinkrec.job import Job
-from thinkrec.model.base import load_model
 from thinkrec.model.build import build
 from thinkrec.model.export import check_export, peft_tensors, write_adapter
 from thinkrec.model.tables import Places, base_folder, load_tables
 from thinkrec.train import zero
 from thinkrec.train.adapter import Weights, fit_phase, train_phase
-from thinkrec.train.instances import Instances
+from thinkrec.train.probe import Probe
 
 
 def run(job: Job) -> None:
@@ -47,11 +44,12 @@ def train_global(settings: dict[str, Any]) -> None:
     tables = load_tables(config, places, slots=False)
     recommender = build(config, places, tables, zero.read_config(config.train.ds_config))
 
-    def export(target: Path, weights: Weights, instances: Instances) -> None:
-        tensors = peft_tensors(recommender.bank, weights)
-        base = base_folder(places)
+    def export(target: Path, weights: Weights, probe: Probe) -> None:
+        logits = probe.logits()
+        if not weights:
+            return
+        tensors, base = peft_tensors(recommender.bank, weights), base_folder(places)
         write_adapter(target / "adapter", tensors, config.adapter, base)
-        probe = torch.tensor([tables.prompt(int(instances.positions[0])).ids])
-        check_export(target / "adapter", load_model(base, "float32"), probe, {key: tensor.shape for key, tensor in tensors.items()})
+        check_export(target / "adapter", tensors, base, logits)
 
     train_phase(settings, config, tables, recommender, recommender.bank.parameters_of(), config.train.global_adapter, export)

@@ -19,10 +19,10 @@ from typing import Any, TypeVar
 import numpy as np
 import polars as pl
 import torch
+from torch import Tensor
 
 from thinkrec.config import Config, parse
 from thinkrec.failures import patiently
-from thinkrec.model.base import load_model
 from thinkrec.model.build import build, load_adapter, load_projector
 from thinkrec.model.export import check_export, peft_tensors, read_adapter, write_adapter
 from thinkrec.model.tables import Places, Tables, base_folder, load_tables
@@ -32,6 +32,7 @@ from thinkrec.train.adapter import AdapterTrainer, Task, Weights, checkpoints_of
 from thinkrec.train.fleet import Pack
 from thinkrec.train.instances import Instances, Trace, load_traces, train_positions
 from thinkrec.train.order import Indices
+from thinkrec.train.probe import Probe
 from thinkrec.train.teller import Learning, Tell, telling
 from thinkrec.train.watchdog import Watchdog
 
@@ -109,9 +110,9 @@ class Group:
         return self.trainer.rank == 0
 
     @cached_property
-    def plain_base(self) -> Any:
-        """The base for the export gate, whole and on the host; read once, because that takes minutes for a large one."""
-        return load_model(base_folder(self.places), "float32")
+    def probe(self) -> Probe:
+        """What the export gate asks, the same for all experts of the group; every rank must ask."""
+        return Probe(self.trainer.engine, Instances(self.config, self.tables, self.positions, []))
 
     def tell_devices(self) -> None:
         """Tell on which node each worker is and which GPUs Ray gave it."""
@@ -137,9 +138,10 @@ class Group:
             tasks = [self._task(expert, Path(folder)) for expert in pack.experts]
             with self._telling(pack, tasks):
                 for slot, weights, num_steps in self.trainer.train(tasks):
+                    logits = self.probe.logits(slot)
                     if self.leads:
                         figures = {"started_at": started_at, "num_steps": num_steps, "pack": list(pack.experts)}
-                        commit = partial(self._commit, pack.experts[slot], tasks[slot], weights, figures)
+                        commit = partial(self._commit, pack.experts[slot], tasks[slot], weights, logits, figures)
                         patiently(commit, self.config.faults.storage_wait_s)
                         self.tell("expert done", expert=pack.experts[slot], num_steps=num_steps)
         if self.leads:
@@ -164,17 +166,14 @@ class Group:
         checkpoints = checkpoints_of(self.config, self.store.root, f"expert-{self.keys[expert]}")
         return Task(instances, self.config.train.experts, checkpoints, folder / f"{expert}.jsonl" if self.leads else None)
 
-    def _commit(self, expert: int, task: Task, weights: Weights, figures: Mapping[str, Any]) -> None:
+    def _commit(self, expert: int, task: Task, weights: Weights, logits: tuple[Tensor, Tensor], figures: Mapping[str, Any]) -> None:
         """Write, pass the export gate, commit; then its checkpoints can go."""
         with self.store.create(STAGE, self.keys[expert], {}, {"expert": expert}) as draft:
             base, target = base_folder(self.places), draft.folder / "adapter"
             # Layers below `last_layers` were not trained: the expert keeps the global adapter's there.
-            tensors = read_adapter(self.places.path("global", "adapter"))
-            expected = {name: tensor.shape for name, tensor in tensors.items()}
-            tensors |= peft_tensors(self.trainer.engine.module.bank, weights)
+            tensors = read_adapter(self.places.path("global", "adapter")) | peft_tensors(self.trainer.engine.module.bank, weights)
             write_adapter(target, tensors, self.config.adapter, base)
-            probe = torch.tensor([self.tables.template.write([], 0).ids])
-            check_export(target, self.plain_base, probe, expected)
+            check_export(target, tensors, base, logits)
             assert task.log is not None
             shutil.copy(task.log, draft.folder / "log.jsonl")
             rows, traces = task.instances.positions, task.instances.traces

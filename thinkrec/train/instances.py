@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from thinkrec.config import Config
 from thinkrec.model.batch import Batch, Row, collate
 from thinkrec.model.tables import Places, Tables
-from thinkrec.train.order import Indices, Order
+from thinkrec.train.order import Indices, Order, longest_first, micro_batches
 
 
 @dataclass(frozen=True)
@@ -55,19 +55,31 @@ class Instances:
         )
 
 
-def mixed_batch(members: Sequence[Instances], slots: Indices, numbers: Indices, weight: NDArray[np.float32] | None = None) -> Batch:
-    """Rows of several training sets over the same tables: the i-th is row `numbers[i]` of `members[slots[i]]`, for that adapter."""
+def mixed_batches(
+    members: Sequence[Instances],
+    slots: Indices,
+    numbers: Indices,
+    weight: NDArray[np.float32],
+    micro_batch_size: int,
+    run_length: int = 1,
+) -> Iterator[Batch]:
+    """Micro batches of rows of several training sets over the same tables, rows of like length together.
+
+    The i-th row is row `numbers[i]` of `members[slots[i]]`, for that adapter, and its loss counts `weight[i]` times.
+    """
     rows = [members[slot].row(int(number)) for slot, number in zip(slots, numbers, strict=True)]
-    tables = members[0].tables
-    return collate(
-        rows,
-        torch.from_numpy(slots),
-        tables.item_vectors,
-        tables.user_vectors,
-        tables.template.tokenizer.pad_token_id,
-        any(member.text_loss for member in members),
-        None if weight is None else torch.from_numpy(weight),
-    )
+    tables, order = members[0].tables, longest_first([row.num_tokens for row in rows], run_length)
+    for part in micro_batches(len(rows), micro_batch_size, run_length):
+        at = order[part]
+        yield collate(
+            [rows[number] for number in at],
+            torch.from_numpy(slots[at]),
+            tables.item_vectors,
+            tables.user_vectors,
+            tables.template.tokenizer.pad_token_id,
+            any(member.text_loss for member in members),
+            torch.from_numpy(weight[at]),
+        )
 
 
 def train_positions(tables: Tables) -> Indices:

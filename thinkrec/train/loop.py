@@ -24,7 +24,7 @@ from thinkrec.train import zero
 from thinkrec.train.checkpoint import Checkpoints
 
 STOP = "stop"
-State = Mapping[str, tuple[Tensor, ...]]  # weight and Adam's two moments by parameter name
+State = Mapping[str, tuple[Tensor, ...]]  # weight and Adam's two moments by parameter name, on the host
 # feed(steps) -> this rank's micro batches, each the arguments of engine(...), which returns (loss, {name: one value a slot}); losses and
 # values add up to the step's. None: that slot rests. A pure function, so a resumed run sees the same rows.
 Feed = Callable[[Sequence[int | None]], Iterable[tuple[Any, ...]]]
@@ -65,15 +65,17 @@ def run(
     beat: Callable[[], None] = lambda: None,
     notice: Notice | None = None,
 ) -> Iterator[tuple[int, State]]:
-    """Train each learner from its newest checkpoint, else from `start`; yields (slot, state) on every rank as each one ends or pauses.
+    """Train each learner from its newest checkpoint, else from `start`; yields (slot, state) of each one that ended or paused.
 
-    `start` is the state of one slot. With several slots every trained parameter has them as its first axis. Raises NonFiniteLoss before
-    the optimizer moves. `beat` is called when a step has ended, see watchdog.py. Once any rank's `notice` is given, all learners are saved
-    and every rank raises its error.
+    `start` is the state of one slot. With several slots every trained parameter has them as its first axis. Every rank gets the slots, rank
+    0 their states. One that ended rests until the next checkpoint of the others: a kill before it takes all of them back to the same step,
+    a kill after it finds the others where they were saved, so those that go on from there meet the very batches they would have met. Raises
+    NonFiniteLoss before the optimizer moves. `beat` is called after every step, checkpoint and yield, see watchdog.py. Once any rank's
+    `notice` is given, all learners are saved and every rank raises its error.
     """
     rank, begun = torch.distributed.get_rank(), time.monotonic()
     steps, states = _resume(learners, start, rank)
-    resting = num_slots - len(learners)
+    resting, ended = num_slots - len(learners), list[int]()
     zero.deal_state(engine, _stack([*states, *[start] * resting]), [*steps, *[0] * resting])
     engine.train()
     while active := [slot for slot, learner in enumerate(learners) if steps[slot] < learner.last_step]:
@@ -88,24 +90,30 @@ def run(
             shown = {name: values[slot] for name, values in figures.items()}
             _write(learners[slot], steps[slot], shown | {"lr": rates[slot], **spent})
             steps[slot] += 1
-        ended = [slot for slot in active if steps[slot] == learners[slot].last_step]
-        # When one ends, the others are saved too: those that go on from there meet the very batches they would have met.
-        left = [slot for slot in active if steps[slot] < learners[slot].num_steps]
-        due = [slot for slot in left if ended or stops or steps[slot] % checkpoint_every == 0]
-        state = zero.gather_state(engine) if ended or due else {}
-        for slot in due if rank == 0 else ():
-            learners[slot].checkpoints.save(steps[slot], _slot(state, slot, num_slots))
+        beat()
+        ended += [slot for slot in active if steps[slot] == learners[slot].last_step]
+        going = [slot for slot in active if slot not in ended]
+        if going and not stops and steps[active[0]] % checkpoint_every:
+            continue
+        state = zero.gather_state(engine)
+        left = [slot for slot in (*going, *ended) if steps[slot] < learners[slot].num_steps]
+        for slot in left:
+            if rank == 0:
+                learners[slot].checkpoints.save(steps[slot], _slot(state, slot, num_slots))
+            _meet(beat)
         for slot in ended:
             yield slot, _slot(state, slot, num_slots)
-        beat()
+            _meet(beat)
+        ended.clear()
         if stops and notice and left:
-            _meet()  # the group ends with its first worker, and rank 0 may still be writing
             raise notice.error()
 
 
-def _meet() -> None:
+def _meet(beat: Callable[[], None]) -> None:
+    """Wait for rank 0, which alone writes: whatever it has written is a sign of life of all ranks."""
     if torch.distributed.get_world_size() > 1:
         torch.distributed.barrier()
+    beat()
 
 
 def fresh(parameters: Mapping[str, Tensor]) -> State:

@@ -7,6 +7,7 @@ Plain and trace rows mix in a fixed share. Ranks take equal contiguous slices, s
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -99,6 +100,17 @@ class Order:
             runs = np.concatenate([runs, traces.reshape(-1, self.run_length)])
         np.random.default_rng((self.seed, 3, step)).shuffle(runs)
         return runs.reshape(-1)
+
+
+def longest_first(lengths: Sequence[int], run_length: int) -> Indices:
+    """Positions of rows of these lengths, sorted: runs stay whole and count by their longest row.
+
+    Cut into micro batches they meet others of their length, and little is padded. A loss that is a weighted sum of its rows stays what it
+    is. The largest micro batch comes first: what does not fit the memory fails in the first step, and what is smaller fits in its place.
+    """
+    runs = np.array(lengths).reshape(-1, run_length)
+    at = np.argsort(-runs.max(1), kind="stable")
+    return np.arange(runs.size).reshape(runs.shape)[at].reshape(-1)
 
 
 def micro_batches(num_rows: int, micro_batch_size: int, run_length: int) -> list[slice]:

@@ -11,7 +11,7 @@ from thinkrec.model.build import build, load_adapter
 from thinkrec.model.tables import Places, load_tables
 from thinkrec.train import zero
 from thinkrec.train.adapter import Weights, fit_phase, train_phase
-from thinkrec.train.instances import Instances
+from thinkrec.train.probe import Probe
 
 
 def run(job: Job) -> None:
@@ -33,9 +33,11 @@ def train_projector(settings: dict[str, Any]) -> None:
     projector = recommender.projector
     assert projector is not None
 
-    def export(target: Path, weights: Weights, instances: Instances) -> None:
+    def export(target: Path, weights: Weights, probe: Probe) -> None:
         from safetensors.torch import save_file
 
+        if not weights:
+            return
         tensors = {key.removeprefix("projector."): tensor.contiguous() for key, tensor in weights.items()}
         tensors |= {key: buffer.cpu().contiguous() for key, buffer in projector.named_buffers()}
         save_file(tensors, target / "projector.safetensors")

@@ -123,7 +123,11 @@ def set_rates(engine: Any, rates: Sequence[float]) -> None:
 
 
 def gather_state(engine: Any) -> dict[str, Any]:
-    """Full fp32 weights and Adam moments of the trained parameters, {name: (weight, exp_avg, exp_avg_sq)}; every rank must call it."""
+    """Full fp32 weights and Adam moments of the trained parameters, {name: (weight, exp_avg, exp_avg_sq)}, on the host of rank 0.
+
+    Every rank must call it; all but rank 0 get nothing.
+    """
+    import torch
     from deepspeed.utils import safe_get_full_fp32_param, safe_get_full_optimizer_state
 
     state = {}
@@ -131,7 +135,8 @@ def gather_state(engine: Any) -> dict[str, Any]:
         if parameter.requires_grad:
             parts = [safe_get_full_fp32_param(parameter)]
             parts += [safe_get_full_optimizer_state(parameter, moment) for moment in ("exp_avg", "exp_avg_sq")]
-            state[name] = tuple(part.detach().to("cpu", copy=True) for part in parts)
+            if torch.distributed.get_rank() == 0:
+                state[name] = tuple(part.detach().to("cpu", copy=True) for part in parts)
     return state
 
 

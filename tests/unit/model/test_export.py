@@ -6,12 +6,12 @@ import json
 
 import pytest
 import torch
-from peft import PeftModel
+from peft import PeftModel, get_peft_model_state_dict
 
 from thinkrec.config import AdapterSection
 from thinkrec.errors import ExportRefused, MissingFileError
 from thinkrec.model.adapters import install
-from thinkrec.model.export import check_export, peft_tensors, read_adapter, write_adapter
+from thinkrec.model.export import check_export, peft_shapes, peft_tensors, read_adapter, write_adapter
 
 SETTINGS = AdapterSection(rank=4, alpha=8.0, target_modules=("q_proj", "v_proj", "down_proj"))
 PROBE = torch.arange(22).reshape(2, 11)
@@ -35,8 +35,28 @@ def tensors(banked):
 
 
 @pytest.fixture
-def shapes(tensors):
-    return {name: tensor.shape for name, tensor in tensors.items()}
+def base(make_llama, tmp_path):
+    """The folder of the base, with a config and no weights."""
+    make_llama().config.save_pretrained(tmp_path / "base")
+    return tmp_path / "base"
+
+
+@pytest.fixture
+def logits(make_llama):
+    """logits(tensors): those of the base alone, and with these tensors in a bank as far as they fit into one."""
+    model = make_llama()
+    bank = install(model, SETTINGS.target_modules, 1, SETTINGS.rank, SETTINGS.alpha)
+
+    def ask(tensors):
+        own = peft_tensors(bank, dict(model.named_parameters()), prefix="")
+        bank.load(0, {name: tensors[name] if name in tensors and tensors[name].shape == one.shape else one for name, one in own.items()})
+        with torch.no_grad():
+            bank.gates.rows = None
+            before = model(input_ids=PROBE).logits
+            bank.gates.rows = torch.zeros(len(PROBE), dtype=torch.int64)
+            return before, model(input_ids=PROBE).logits
+
+    return ask
 
 
 @pytest.mark.parametrize("slot", [0, 1])
@@ -77,11 +97,23 @@ def test_layers_that_were_not_trained_are_not_named(banked):
     assert {name.split(".")[4] for name in peft_tensors(bank, trained, prefix="")} == {"1"}
 
 
-def test_the_gate_lets_a_sound_adapter_pass_and_the_base_unchanged(make_llama, tensors, shapes, tmp_path):
-    base, untouched = make_llama(), make_llama()
-    write_adapter(tmp_path, tensors, SETTINGS, "base")
-    check_export(tmp_path, base, PROBE, shapes)
-    assert torch.equal(base(input_ids=PROBE).logits, untouched(input_ids=PROBE).logits)
+def test_the_gate_lets_a_sound_adapter_pass(base, tensors, logits, tmp_path):
+    write_adapter(tmp_path, tensors, SETTINGS, base)
+    check_export(tmp_path, tensors, base, logits(tensors))
+
+
+def test_peft_itself_names_and_shapes_the_tensors_without_a_weight(base, tensors, make_llama, tmp_path):
+    write_adapter(tmp_path, tensors, SETTINGS, base)
+    found = peft_shapes(tmp_path, base)
+    loaded = get_peft_model_state_dict(PeftModel.from_pretrained(make_llama(), str(tmp_path)))
+    assert found == {name: tensor.shape for name, tensor in loaded.items()} == {name: tensor.shape for name, tensor in tensors.items()}
+
+
+def test_a_file_that_holds_other_numbers_than_were_trained_is_refused(base, tensors, logits, tmp_path):
+    write_adapter(tmp_path, tensors, SETTINGS, base)
+    trained = _one(tensors, "lora_A", lambda x: torch.nextafter(x, x + 1))  # by one bit each
+    with pytest.raises(ExportRefused, match=r"lora_A.weight is not what was trained"):
+        check_export(tmp_path, trained, base, logits(trained))
 
 
 def _one(tensors, matrix, change):
@@ -110,17 +142,18 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_the_gate_refuses(make_llama, tensors, shapes, tmp_path, case):
+def test_the_gate_refuses(base, tensors, logits, tmp_path, case):
     spoil, message = REFUSED[case]
-    write_adapter(tmp_path, spoil(tensors), SETTINGS, "base")
+    spoilt = spoil(tensors)
+    write_adapter(tmp_path, spoilt, SETTINGS, base)
     with pytest.raises(ExportRefused, match=message):
-        check_export(tmp_path, make_llama(), PROBE, shapes)
+        check_export(tmp_path, spoilt, base, logits(spoilt))
 
 
-def test_another_rank_than_the_config_says_is_refused(make_llama, tensors, shapes, tmp_path):
-    write_adapter(tmp_path, tensors, SETTINGS.model_copy(update={"rank": 5}), "base")
+def test_another_rank_than_the_config_says_is_refused(base, tensors, logits, tmp_path):
+    write_adapter(tmp_path, tensors, SETTINGS.model_copy(update={"rank": 5}), base)
     with pytest.raises(ExportRefused, match="does not have rank 5"):
-        check_export(tmp_path, make_llama(), PROBE, shapes)
+        check_export(tmp_path, tensors, base, logits(tensors))
 
 
 def test_a_folder_without_adapter_is_named(tmp_path):

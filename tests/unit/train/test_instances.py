@@ -13,7 +13,7 @@ from thinkrec.model import nano
 from thinkrec.model.prompt import ItemText, Template, fixed_phrases
 from thinkrec.model.tables import Places, Tables
 from thinkrec.train.base import spoken, windows
-from thinkrec.train.instances import Instances, Trace, load_traces, mixed_batch, train_positions
+from thinkrec.train.instances import Instances, Trace, load_traces, mixed_batches, train_positions
 
 TITLES = ["Alpha", "Beta", "Gamma"]
 SPLIT = np.array([0, 0, 1, 0, 0, 2], np.int8)
@@ -48,7 +48,10 @@ def make(request):
 
 
 def batch_of(instances, numbers):
-    return mixed_batch([instances], np.zeros_like(numbers), numbers)
+    """One micro batch in this order: a single run is not sorted."""
+    weight = np.full(len(numbers), 1 / len(numbers), np.float32)
+    [batch] = mixed_batches([instances], np.zeros_like(numbers), numbers, weight, len(numbers), len(numbers))
+    return batch
 
 
 def answers(batch):
