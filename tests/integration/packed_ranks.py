@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -45,13 +46,19 @@ def tables_of(config: Any) -> Any:
     return Tables(data, Template(tokenizer, [ItemText(title) for title in titles], config.prompt), None, None)
 
 
-def trainer_of(config: Any, tables: Any, num_slots: int) -> Any:
+def config_of(ds_config: str) -> Any:
+    from thinkrec import config as config_room
+
+    train = {"ds_config": ds_config, "micro_batch_size": 6, "checkpoint_every": CHECKPOINT_EVERY, "loss": {"rank": 0.5, "rows_per_user": 2}}
+    return config_room.parse({"prompt": {"priors": False, "history_length": 3}, "train": train})
+
+
+def recommender_of(tables: Any, num_slots: int) -> Any:
     """The same tiny base and the same start in every slot, however many there are."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
     from thinkrec.model.adapters import install
     from thinkrec.model.recommender import Recommender
-    from thinkrec.train.adapter import AdapterTrainer
 
     torch.manual_seed(0)
     llm = LlamaForCausalLM(
@@ -64,8 +71,20 @@ def trainer_of(config: Any, tables: Any, num_slots: int) -> Any:
     for layer in bank.layers.values():
         for parameter in (layer.lora_A, layer.lora_B):
             parameter.data[:] = torch.randn(parameter.shape[1:], generator=generator) * 0.1
-    recommender = Recommender(llm, bank, tables.template.verdict_ids)
-    return AdapterTrainer(config, recommender, bank.parameters_of(), 0.05, num_slots)
+    return Recommender(llm, bank, tables.template.verdict_ids)
+
+
+def trainer_of(config: Any, tables: Any, num_slots: int) -> Any:
+    from thinkrec.train.adapter import AdapterTrainer
+
+    recommender = recommender_of(tables, num_slots)
+    return AdapterTrainer(config, recommender, recommender.bank.parameters_of(), 0.05, num_slots)
+
+
+def rows_of(tables: Any, number: int) -> Any:
+    """Positions of one expert's train rows."""
+    users, _ = TASKS[number]
+    return np.flatnonzero(np.isin(tables.interactions.user, np.arange(16)[users]))
 
 
 class Killed(Exception):
@@ -76,26 +95,25 @@ def main(folder: str, ds_config: str) -> None:
     import deepspeed
     from safetensors.torch import save_file
 
-    from thinkrec import config as config_room
     from thinkrec.config import PhaseSection
     from thinkrec.train import loop, optimizer, zero
     from thinkrec.train.adapter import Task
     from thinkrec.train.checkpoint import Checkpoints
     from thinkrec.train.instances import Instances, Trace
     from thinkrec.train.optimizer import SlotAdamW
+    from thinkrec.train.probe import Probe
 
     torch.set_num_threads(1)
     zero.skip_compiling()
     deepspeed.init_distributed("gloo", verbose=False)
     rank = torch.distributed.get_rank()
-    train = {"ds_config": ds_config, "micro_batch_size": 6, "checkpoint_every": CHECKPOINT_EVERY, "loss": {"rank": 0.5, "rows_per_user": 2}}
-    config = config_room.parse({"prompt": {"priors": False, "history_length": 3}, "train": train})
+    config = config_of(ds_config)
     tables = tables_of(config)
     pack, alone = trainer_of(config, tables, 3), trainer_of(config, tables, 1)
 
     def task(number: int, name: str, checkpoints: str) -> Task:
-        users, phase = TASKS[number]
-        rows = np.flatnonzero(np.isin(tables.interactions.user, np.arange(16)[users]))
+        _, phase = TASKS[number]
+        rows = rows_of(tables, number)
         traces = [Trace(int(row), " because") for row in rows[: 3 * number]]
         log = Path(folder) / f"{name}.{number}.jsonl" if rank == 0 else None
         return Task(Instances(config, tables, rows, traces), PhaseSection(**phase), Checkpoints(folder, f"{checkpoints}-{number}"), log)
@@ -103,6 +121,10 @@ def main(folder: str, ds_config: str) -> None:
     def train_as(name: str, trainer: Any, *numbers: int, checkpoints: str = "") -> None:
         tasks = [task(number, name, checkpoints or name) for number in numbers]
         for slot, weights, _ in trainer.train(tasks):
+            if name == "packed":  # and no other, so what equals it shows that asking disturbs no training
+                logits = dict(zip(("before", "after"), probe.logits(slot), strict=True))
+                save_file(logits, f"{folder}/rank{rank}.{slot}.logits")
+            assert bool(weights) == (rank == 0)
             if rank == 0:
                 save_file({key: tensor.contiguous() for key, tensor in weights.items()}, f"{folder}/{name}.{numbers[slot]}.safetensors")
         torch.distributed.barrier()
@@ -117,7 +139,7 @@ def main(folder: str, ds_config: str) -> None:
 
         loop._write = dying
         with suppress(Killed):
-            train_as("killed", pack, *numbers)
+            train_as(f"killed_at_{step}", pack, *numbers)
         loop._write = write
 
     def join(name: str) -> None:
@@ -127,7 +149,12 @@ def main(folder: str, ds_config: str) -> None:
         torch.distributed.barrier()
         train_as(name, pack, 2, 1, checkpoints="packed")
 
+    probe = Probe(pack.engine, Instances(config, tables, rows_of(tables, 2), []))
+    save, saved = Checkpoints.save, list[tuple[str, int]]()
+    Checkpoints.save = lambda self, step, state: saved.append((self.name, step)) or save(self, step, state)
     train_as("packed", pack, 0, 1, 2)
+    Checkpoints.save = save
+    Path(folder, f"rank{rank}.saved.json").write_text(json.dumps(saved))
     for number in range(3):
         train_as("alone", alone, number)
     # With a larger eps Adam does not turn the rounding of a gradient near 0 into a step.
@@ -136,9 +163,12 @@ def main(folder: str, ds_config: str) -> None:
     for number in range(3):
         train_as("alone_blunt", alone, number)
     optimizer.EPS = eps
-    # Expert 0 ended at step 5, where the others were saved: they go on without it, in other slots.
+    # Expert 0 ended at step 5 and waits for the others to be saved at step 8: all three go back to step 4.
     killed_at(6, 0, 1, 2)
-    train_as("resumed", pack, 1, 2, checkpoints="killed")
+    train_as("resumed_at_4", pack, 0, 1, 2, checkpoints="killed_at_6")
+    # Expert 1 ended at step 9 and waits; expert 0 is through, and the others go on without it, in other slots.
+    killed_at(9, 0, 1, 2)
+    train_as("resumed_at_8", pack, 1, 2, checkpoints="killed_at_9")
     join("joined")
     # The controls: one clipping for the whole pack, and one bias correction for experts at different steps.
     shrink, step = SlotAdamW._shrink, SlotAdamW.step

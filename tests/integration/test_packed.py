@@ -8,9 +8,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from packed_ranks import config_of, recommender_of, rows_of, tables_of
 from safetensors.torch import load_file
+
+from thinkrec.train.instances import Instances, mixed_batches
 
 SCRIPT = Path(__file__).with_name("packed_ranks.py")
 ROOT = Path(__file__).parents[2]
@@ -73,12 +77,38 @@ def test_the_experts_of_a_pack_are_unlike(folder):
     assert all((first[key] - second[key]).norm() / second[key].norm() > 1e-2 for key in first)
 
 
-def test_a_killed_pack_goes_on_bit_for_bit_without_those_that_had_ended(folder):
-    assert steps(folder, "killed", 1) == list(range(7))
-    assert steps(folder, "resumed", 1) == [5, 6, 7, 8]
-    for expert in (1, 2):
-        straight, resumed = weights(folder, "packed", expert), weights(folder, "resumed", expert)
+@pytest.mark.parametrize(("killed_at", "resumed_at", "begun"), [(6, 4, {0: 4, 1: 4, 2: 4}), (9, 8, {1: 8, 2: 8})])
+def test_a_killed_pack_goes_on_bit_for_bit_without_those_that_were_through(folder, killed_at, resumed_at, begun):
+    through = {0, 1, 2} - begun.keys()
+    assert {expert for expert in range(3) if (folder / f"killed_at_{killed_at}.{expert}.safetensors").exists()} == through
+    for expert, step in begun.items():
+        assert steps(folder, f"killed_at_{killed_at}", expert)[-1] >= step
+        assert steps(folder, f"resumed_at_{resumed_at}", expert)[0] == step
+        straight, resumed = weights(folder, "packed", expert), weights(folder, f"resumed_at_{resumed_at}", expert)
         assert all(torch.equal(straight[key], resumed[key]) for key in straight)
+
+
+def test_each_expert_is_saved_in_its_own_turn_and_by_one_rank_whoever_ends(folder):
+    """Else P experts of unequal length would cost P (P - 1) / 2 checkpoints beside those that were asked for."""
+    first, *others = [json.loads(file.read_text()) for file in sorted(folder.glob("rank*.saved.json"))]
+    assert sorted(first) == [["packed-0", 4], ["packed-1", 4], ["packed-1", 8], ["packed-2", 4], ["packed-2", 8], ["packed-2", 12]]
+    assert not any(others)
+
+
+@pytest.mark.parametrize("expert", [0, 1, 2])
+def test_the_live_engine_says_on_every_rank_what_the_exported_weights_say(folder, expert):
+    tables = tables_of(config := config_of("cpu"))
+    recommender = recommender_of(tables, 1).eval()
+    rows, only = rows_of(tables, 2), np.zeros(1, np.int64)
+    [batch] = mixed_batches([Instances(config, tables, rows, [])], only, only, np.ones(1, np.float32), 1)
+    with torch.no_grad():
+        recommender.load_state_dict(weights(folder, "packed", expert), strict=False)
+        before, after = recommender.logits(batch, adapted=False), recommender.logits(batch)
+    for file in folder.glob(f"rank*.{expert}.logits"):
+        found = load_file(file)
+        assert (found["before"] - before).abs().max() <= 1e-5
+        assert (found["after"] - after).abs().max() <= 1e-5
+        assert (found["after"] - before).abs().max() > 1e-2  # the control
 
 
 def test_experts_at_different_steps_can_share_a_pack(folder):

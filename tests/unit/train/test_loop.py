@@ -1,102 +1,95 @@
-"""The loop as it is told to end: what trains is saved at that very step, and every rank ends with the same word."""
+"""The loop without an engine: who is saved and given out when, and how long it is ever silent."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 import torch
-from torch import distributed
 
-from thinkrec import stopping
-from thinkrec.errors import Interrupted
-from thinkrec.failures import NodeLeaving, classify
-from thinkrec.stopping import Notice
 from thinkrec.train import loop, zero
-from thinkrec.train.checkpoint import Checkpoints
+from thinkrec.train.loop import Learner
 
-START = {"weight": (torch.zeros(2, 1), torch.zeros(2, 1), torch.zeros(2, 1))}
+WINDOW_S = 100.0
+LENGTHS = (5, 9, 14, 14, 14, 14, 14, 14)  # steps of eight learners: six end in the same one
+
+
+class Clock:
+    """Tells the time, and the longest silence between two beats."""
+
+    def __init__(self) -> None:
+        self.now = self.beaten = self.silence = 0.0
+
+    def beat(self) -> None:
+        self.silence, self.beaten = max(self.silence, self.now - self.beaten), self.now
+
+
+class Memory:
+    """Checkpoints that are slow to write and find none."""
+
+    def __init__(self, clock: Clock, saved: list[tuple[int, int]], number: int) -> None:
+        self.name, self._clock, self._saved, self._number = str(number), clock, saved, number
+
+    def latest(self, start: object, at_most: int | None = None) -> int:
+        return 0
+
+    def save(self, step: int, state: object) -> None:
+        self._clock.now += WINDOW_S / 4
+        self._saved.append((self._number, step))
 
 
 class Engine:
-    """As much of DeepSpeed's engine as the loop touches; a notice arrives in the micro batch of step `told_at`."""
-
-    def __init__(self, notice: Notice, told_at: int) -> None:
-        self.notice, self.told_at, self.num_steps = notice, told_at, 0
-
-    def __call__(self, step: int) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        self.notice.given |= self.num_steps == self.told_at
-        return torch.zeros(()), {"loss": torch.zeros(2)}
-
-    def train(self) -> None: ...
-
-    def set_gradient_accumulation_boundary(self, last: bool) -> None: ...
-
-    def backward(self, loss: torch.Tensor, scale_wrt_gas: bool) -> None: ...
-
-    def step(self) -> None:
-        self.num_steps += 1
-
-    def was_step_applied(self) -> bool:
-        return True
+    def train(self) -> None:
+        pass
 
 
-@pytest.fixture(autouse=True)
-def one_rank(monkeypatch) -> Iterator[None]:
-    for name, result in (("deal_state", None), ("set_rates", None), ("gather_state", START)):
-        monkeypatch.setattr(zero, name, lambda *_, result=result: result)
-    distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
-    yield
-    distributed.destroy_process_group()
+@pytest.fixture
+def run(monkeypatch):
+    """run(learners' pauses) -> (clock, [(slot, step)] saved, [(slot, steps of the leader)] given out)."""
+
+    def go(lengths=LENGTHS, pause=None):
+        clock, saved, given, made = Clock(), [], [], [0]
+        monkeypatch.setattr(torch.distributed, "get_rank", lambda: 0)
+        monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 1)
+        monkeypatch.setattr(zero, "deal_state", lambda engine, state, steps: None)
+        monkeypatch.setattr(zero, "set_rates", lambda engine, rates: None)
+        monkeypatch.setattr(zero, "gather_state", lambda engine: {"w": (torch.arange(len(lengths))[:, None],) * 3})
+
+        def step(engine, batches, names, notice):
+            clock.now += 1.0
+            made[0] += 1
+            return {"loss": [0.0] * len(lengths), loop.STOP: [0.0] * len(lengths)}
+
+        monkeypatch.setattr(loop, "_step", step)
+        learners = [Learner(steps, 1.0, Memory(clock, saved, number), pause=pause) for number, steps in enumerate(lengths)]
+        start = {"w": (torch.zeros(1, 1),) * 3}
+        options = {"num_slots": len(lengths), "checkpoint_every": 4, "beat": clock.beat}
+        for slot, state in loop.run(Engine(), learners, lambda steps: [], start, **options):
+            assert state["w"][0].flatten().tolist() == [slot] if len(lengths) > 1 else [0]
+            given.append((slot, made[0]))
+            clock.now += WINDOW_S / 4  # the commit
+        return clock, saved, given
+
+    return go
 
 
-def train(tmp_path, notice: Notice, told_at: int) -> Iterator[tuple[int, loop.State]]:
-    """Two slots of 3 and 6 steps."""
-    learners = [loop.Learner(num_steps, 1e-3, Checkpoints(str(tmp_path), f"slot{num_steps}")) for num_steps in (3, 6)]
-    start = {name: tuple(part[:1] for part in parts) for name, parts in START.items()}
-    return loop.run(
-        Engine(notice, told_at), learners, lambda steps: [(max(s for s in steps if s is not None),)], start, num_slots=2, notice=notice
-    )
+def test_each_is_saved_in_its_own_turn_alone(run):
+    """A learner's end costs no checkpoint of another."""
+    _, saved, _ = run()
+    assert sorted(saved) == sorted((number, step) for number, length in enumerate(LENGTHS) for step in range(4, length, 4))
 
 
-def steps(tmp_path) -> list[str]:
-    return sorted(folder.name for folder in (tmp_path / "checkpoints").iterdir())
+def test_who_ends_is_given_out_when_the_others_are_saved_or_none_is_left(run):
+    assert run()[2] == [(0, 8), (1, 12), *((slot, 14) for slot in range(2, 8))]
 
 
-def test_all_that_has_not_ended_is_saved_at_the_step_of_the_notice(tmp_path, monkeypatch):
-    monkeypatch.setattr(stopping, "is_ordered", lambda: True)
-    with pytest.raises(Interrupted, match="SIGTERM") as caught:
-        list(train(tmp_path, Notice(), told_at=1))
-    assert steps(tmp_path) == ["slot3.00000002", "slot6.00000002"]
-    assert caught.value.exit_code == 4
-    assert [slot for slot, _ in train(tmp_path, Notice(), told_at=99)] == [0, 1]  # goes on from there: a third step is its last
+def test_many_commits_and_checkpoints_are_no_silence(run):
+    """The watchdog ends a process after one window without a beat; eight checkpoints, and later six commits, take more than that."""
+    clock, saved, given = run()
+    assert sum(step == 4 for _, step in saved) * WINDOW_S / 4 > WINDOW_S
+    assert sum(step == 14 for _, step in given) * WINDOW_S / 4 > WINDOW_S
+    assert clock.silence <= WINDOW_S / 4 + 1
 
 
-def test_a_slot_that_ends_with_that_step_is_handed_over_first(tmp_path, monkeypatch):
-    monkeypatch.setattr(stopping, "is_ordered", lambda: True)
-    handed = []
-    with pytest.raises(Interrupted):
-        handed += [handed.append(slot) for slot, _ in train(tmp_path, Notice(), told_at=2)]
-    assert handed == [0]
-    assert steps(tmp_path) == ["slot6.00000003"]
-
-
-def test_without_a_notice_nothing_is_saved_but_what_must_be(tmp_path):
-    assert [slot for slot, _ in train(tmp_path, Notice(), told_at=99)] == [0, 1]
-    assert steps(tmp_path) == ["slot6.00000003"]  # as the other ended
-
-
-def test_a_node_that_goes_away_sends_its_group_elsewhere(tmp_path, monkeypatch):
-    monkeypatch.setattr(stopping, "is_ordered", lambda: False)
-    monkeypatch.setattr(stopping, "leaving_nodes", lambda: {"n1", "n2"})
-    monkeypatch.setattr(stopping, "_own_node", lambda: "n3")
-    notice = Notice()
-    notice.look()
-    assert not notice.given
-    monkeypatch.setattr(stopping, "_own_node", lambda: "n2")
-    notice.look()
-    assert notice.given
-    with pytest.raises(NodeLeaving) as caught:
-        list(train(tmp_path, notice, told_at=99))
-    assert classify([caught.value])[0].name == "node_lost"
-    assert steps(tmp_path) == ["slot3.00000001", "slot6.00000001"]
+def test_a_pause_saves_and_gives_out(run):
+    _, saved, given = run(lengths=(9,), pause=3)
+    assert saved == [(0, 3)]
+    assert given == [(0, 3)]
