@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from safetensors.torch import save_file
 
 from thinkrec.config import NanoSection
 from thinkrec.model import nano
+from thinkrec.ops.shape import Shape
 
 SIZES = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}
 SMALL = NanoSection(hidden_size=32, num_layers=2, vocab_size=300, title_tokens=False)
@@ -36,6 +38,30 @@ def make_folder(folder: Path, family: str = "llama", chat: str = "", **settings:
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_config(CONFIG_MAPPING[family](**{**SIZES, **known, "initializer_range": 0.5, **settings}))
     nano.save(folder, model, tokenizer)
+    return folder
+
+
+def make_hollow(folder: Path, chat: str = "", **config: Any) -> Path:
+    """A Llama of this config.json whose weights are headers over a hole, which takes no room on the disk, and a small tokenizer."""
+    folder.mkdir(exist_ok=True)
+    (folder / "config.json").write_text(json.dumps({"model_type": "llama", **config}))
+    tokenizer = make_tokenizer()
+    tokenizer.chat_template = chat or None
+    tokenizer.save_pretrained(str(folder))
+    shape, hidden = Shape.of_folder(folder), [config["hidden_size"]]
+    rooms = dict.fromkeys(("gate_proj", "up_proj", "down_proj"), "mlp")
+    layer = {f"{rooms.get(name, 'self_attn')}.{name}": [out, into] for name, (into, out) in shape.linears.items()}
+    layer |= {f"{name}_layernorm": hidden for name in ("input", "post_attention")}
+    shapes = {f"model.layers.{at}.{name}.weight": size for at in range(shape.num_layers) for name, size in layer.items()}
+    shapes |= {f"{name}.weight": [shape.vocab, *hidden] for name in ("model.embed_tokens", "lm_head")} | {"model.norm.weight": hidden}
+    header, end = {}, 0
+    for name, size in shapes.items():
+        begin, end = end, end + 2 * math.prod(size)
+        header[name] = {"dtype": "BF16", "shape": size, "data_offsets": [begin, end]}
+    text = json.dumps(header).encode()
+    with (folder / "model.safetensors").open("wb") as stream:
+        stream.write(len(text).to_bytes(8, "little") + text)
+        stream.truncate(8 + len(text) + end)
     return folder
 
 

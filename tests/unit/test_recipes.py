@@ -5,24 +5,19 @@ The base is replaced by two random layers of the same kind, the log of the trial
 
 from __future__ import annotations
 
-import json
 import math
 import tomllib
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from safetensors.numpy import save_file
 from small_sources import WRITERS
+from tiny_folder import CHAT, make_folder, make_hollow
 
 from thinkrec import config as config_room
 from thinkrec import pipeline
 from thinkrec.config import Config
 from thinkrec.data import ingest
-from thinkrec.model import nano
-from thinkrec.model.base import check_folder
-from thinkrec.model.prompt import fixed_phrases
 from thinkrec.ops import trial
 from thinkrec.ops.machines import Machines
 from thinkrec.ops.plan import make_plan
@@ -35,44 +30,22 @@ JOBS = Path(__file__).parents[2] / "ray_jobs"
 RECIPES = sorted(JOBS.glob("recipes/*.toml"))
 SWEEPS = sorted(JOBS.glob("sweeps/*.toml"))
 LLAMA_8B = {
-    "model_type": "llama",
     "hidden_size": 4096,
     "intermediate_size": 14336,
     "num_hidden_layers": 32,
     "num_attention_heads": 32,
     "num_key_value_heads": 8,
     "vocab_size": 128256,
-    "tie_word_embeddings": False,
 }
 LLAMA_70B = LLAMA_8B | {"hidden_size": 8192, "intermediate_size": 28672, "num_hidden_layers": 80, "num_attention_heads": 64}
-CHAT = "{% for one in messages %}<{{ one.role }}>{{ one.content }}{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}"
-
-
-def write_shape(folder: Path, shape: dict[str, Any]) -> str:
-    """A base as far as a plan looks at it."""
-    folder.mkdir()
-    (folder / "config.json").write_text(json.dumps(shape))
-    (folder / "tokenizer.model").touch()
-    save_file({}, folder / "model.safetensors")
-    return str(folder)
 
 
 @pytest.fixture(scope="module")
 def two_layers(tmp_path_factory) -> str:
     """Llama-3 with two layers and small: grouped heads, its rotary base, a chat template, weights in bfloat16."""
-    import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
-
     folder = tmp_path_factory.mktemp("two_layers")
-    settings = config_room.parse({})
-    titles = [f"Title i{number:02}" for number in range(24)]
-    tokenizer = nano.make_tokenizer([*titles, "noir heist"], ["Yes", "No", *fixed_phrases(settings.prompt)], settings.base.nano)
-    tokenizer.chat_template = CHAT
-    shape = LLAMA_8B | {"hidden_size": 64, "intermediate_size": 224, "num_attention_heads": 8, "num_key_value_heads": 2}
-    shape |= {"num_hidden_layers": 2, "vocab_size": len(tokenizer), "max_position_embeddings": 8192, "rope_theta": 500000.0}
-    torch.manual_seed(0)
-    nano.save(folder, LlamaForCausalLM(LlamaConfig(**shape)).to(torch.bfloat16), tokenizer)
-    return str(check_folder(folder))
+    heads = {"num_attention_heads": 8, "num_key_value_heads": 2}
+    return str(make_folder(folder, chat=CHAT, hidden_size=64, intermediate_size=224, **heads, dtype="bfloat16", rope_theta=500000.0))
 
 
 @pytest.fixture
@@ -84,7 +57,7 @@ def recipe(tmp_path):
         (tmp_path / "data").mkdir()
         changes = {"run.dir": str(tmp_path / "run"), **WRITERS[tree["data"]["source"]](tmp_path / "data")}
         if tree.get("base", {}).get("source") == "folder":
-            changes["base.path"] = write_shape(tmp_path / "base", LLAMA_70B if "70b" in file.stem else LLAMA_8B)
+            changes["base.path"] = str(make_hollow(tmp_path / "base", CHAT, **(LLAMA_70B if "70b" in file.stem else LLAMA_8B)))
         if tree.get("engine", {}).get("kind") == "vllm":
             teacher = f'[{{name="teacher",path="{changes["base.path"]}"}}]'
             changes |= {"engine.kind": "hf", "traces.teachers": teacher}  # vLLM need not be installed

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_folder import make_tokenizer
+from tiny_folder import make_hollow
 
 from thinkrec import config as config_room
 from thinkrec.errors import ConfigError
@@ -34,34 +34,9 @@ GIB = 2**30
 
 @pytest.fixture
 def big_base(tmp_path) -> Path:
-    """A folder with the config.json of an 8B model, the headers of its weights over 32 GB of nothing, and a small tokenizer."""
-    config = {"hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32, "num_attention_heads": 32}
-    told = {**config, "num_key_value_heads": 8, "vocab_size": 128256, "model_type": "llama"}
-    (tmp_path / "config.json").write_text(json.dumps(told))
-    make_tokenizer().save_pretrained(str(tmp_path))
-    shapes = {f"model.layers.{at}.{name}.weight": [out, into] for at in range(32) for name, (into, out) in layer_shapes().items()}
-    norms = {f"model.layers.{at}.{name}_layernorm.weight": [4096] for at in range(32) for name in ("input", "post_attention")}
-    tables = {"model.embed_tokens.weight": [128256, 4096], "lm_head.weight": [128256, 4096], "model.norm.weight": [4096]}
-    write_headers(tmp_path / "model.safetensors", {**tables, **norms, **shapes})
-    return tmp_path
-
-
-def layer_shapes() -> dict[str, tuple[int, int]]:
-    """The linear layers as Hugging Face calls them, (d_in, d_out)."""
-    rooms = dict.fromkeys(("gate_proj", "up_proj", "down_proj"), "mlp")
-    return {f"{rooms.get(name, 'self_attn')}.{name}": sizes for name, sizes in LLAMA_8B.linears.items()}
-
-
-def write_headers(file: Path, shapes: dict[str, list[int]]) -> None:
-    """A safetensors file whose numbers are a hole: it takes no room on the disk."""
-    header, end = {}, 0
-    for name, shape in shapes.items():
-        begin, end = end, end + 2 * int(np.prod(shape))
-        header[name] = {"dtype": "BF16", "shape": shape, "data_offsets": [begin, end]}
-    text = json.dumps(header).encode()
-    with file.open("wb") as stream:
-        stream.write(len(text).to_bytes(8, "little") + text)
-        stream.truncate(8 + len(text) + end)
+    """A base of 8B."""
+    sizes = {"hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32, "num_attention_heads": 32}
+    return make_hollow(tmp_path, **sizes, num_key_value_heads=8, vocab_size=128256)
 
 
 def plan_of(*overrides: str, gpus: str = "", **sizes: int):
