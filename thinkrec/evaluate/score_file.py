@@ -122,7 +122,7 @@ def _first_fault(part: Part, data: bytes) -> int | None:
 
 
 def _csv_faults(path: str, data: bytes) -> Iterator[bool]:
-    reader = text_cells(path, data, io.StringIO(data.decode("utf-8-sig", "surrogateescape"), newline=""))
+    reader = text_cells(path, data, data.decode("utf-8-sig", "surrogateescape"))
     width = len(next(reader, []))
     while True:
         try:

@@ -6,7 +6,7 @@ import csv
 import io
 import json
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -71,10 +71,12 @@ def separator_and_quote(path: str, first_line: bytes) -> tuple[str, str | None]:
     return separator, '"' if separator == "," or first_line.removeprefix(b"\xef\xbb\xbf").startswith(b'"') else None
 
 
-def text_cells(path: str, first_line: bytes, lines: Iterable[str]) -> Iterator[list[str]]:
-    """The cells of each row of text; raises csv.Error at the first row that has none, and goes on behind it."""
+def text_cells(path: str, first_line: bytes, text: str) -> Iterator[list[str]]:
+    """The cells of each row of text; raises csv.Error at a row that has none, and goes on behind it."""
     separator, quote = separator_and_quote(path, first_line)
-    return csv.reader(lines, delimiter=separator, quoting=csv.QUOTE_MINIMAL if quote else csv.QUOTE_NONE, strict=True)
+    if quote is None:
+        return (line.removesuffix("\r").split(separator) for line in text.split("\n"))
+    return csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
 
 
 def suffix_of(path: str) -> str:
@@ -132,8 +134,8 @@ def header_names(path: str, first_line: bytes) -> list[str]:
         if not isinstance(record, dict):
             raise ValueError("the first line is no JSON object")
         return list(record)
-    cells = next(text_cells(path, first_line, [text.rstrip("\r\n")]), [])
-    if not cells:
+    cells = next(text_cells(path, first_line, text.rstrip("\r\n")), [""])
+    if cells == [""]:
         raise ValueError("the first line is empty; it must name the columns")
     return [cell.strip() for cell in cells]
 
