@@ -46,6 +46,12 @@ CASES = {
     "no width": Case(column("user_vectors", vector=vectors_of(0)), ENCODE, "hold no numbers"),
     "all equal": Case(column("user_vectors", vector=pl.Series([[1.0, 2.0]] * 6)), ENCODE, "all 6 vectors are equal"),
     "of nobody": Case(table("user_vectors", lambda t: t.with_columns(id="x" + pl.col("id"))), CLUSTER, "has a vector"),
+    "users of another form": Case(
+        column("user_vectors", id=pl.col("id").str.to_uppercase()), ENCODE, "6 of 6 users have no vector; 'u0' has one as 'U0'"
+    ),
+    "items of another form": Case(
+        column("item_vectors", id=pl.col("id") + " "), ENCODE, "30 of 30 items have no vector; 'i0' has one as 'i0 '"
+    ),
     "fewer users than clusters": Case(nothing, until("cluster", "cluster.num_clusters=7"), "7 clusters asked for, but the 6 train users"),
 }
 

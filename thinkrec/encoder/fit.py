@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from thinkrec.config import EncoderSection
 from thinkrec.data import schema
+from thinkrec.data.forms import in_other_form
 from thinkrec.data.history import Policy
 from thinkrec.encoder import given, lightgcn, mf, sasrec
 from thinkrec.encoder.factors import Factors, predict
@@ -27,6 +28,8 @@ from thinkrec.errors import DataError
 from thinkrec.job import Job
 from thinkrec.launch import fit
 from thinkrec.store import Artefact, read_json, writable, write_json
+
+NUM_COMPARED = 100  # ids without a vector that are looked for in another form
 
 
 def run(job: Job) -> None:
@@ -115,11 +118,18 @@ def write_vectors(path: Path, ids: list[str], vectors: NDArray[np.float32]) -> N
 
 
 def _num_missing(job: Job) -> dict[str, int]:
-    """How many users and items of the data set have no vector."""
+    """How many users and items of the data set have no vector; raises DataError where most of them have one under another form of id."""
     encoded, ingest = Artefact(job.draft.uri, {"key": job.key}).path(), job.inputs["ingest"].path()
     missing = {}
     for name, column in (("users", "user_id"), ("items", "item_id")):
-        known = pl.scan_parquet(encoded / f"{name}.parquet").select("id")
-        everybody = pl.scan_parquet(ingest / f"{name}.parquet").select(column)
-        missing[name] = everybody.join(known, left_on=column, right_on="id", how="anti").select(pl.len()).collect().item()
+        known = pl.read_parquet(encoded / f"{name}.parquet", columns=["id"])
+        everybody = pl.read_parquet(ingest / f"{name}.parquet", columns=[column])
+        absent = everybody.join(known, left_on=column, right_on="id", how="anti").sort(column)[column]
+        missing[name] = len(absent)
+        if 2 * len(absent) > everybody.height:
+            sample = absent.head(NUM_COMPARED)
+            found = in_other_form(sample, [known["id"]])
+            if 2 * len(found) > len(sample):
+                what = f"{len(absent)} of {everybody.height} {name} have no vector; {found[0][0]!r} has one as {found[0][1]!r}"
+                raise DataError(what, f"encode: {name}.parquet", f"write ids in encoder.{name}_path as in the interactions")
     return missing

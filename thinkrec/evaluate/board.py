@@ -23,6 +23,8 @@ def show(report: Mapping[str, Any]) -> None:
     settings = report["settings"]
     console.print(f"{report['num_rows']:,} rows of {report['num_users']:,} users, {100 * report['like_rate']:.1f} % likes")
     console.print(f"profile {settings['profile']}; 95 % intervals over {settings['num_bootstrap']} resamples of the users")
+    for warning in report["warnings"]:
+        console.print(f"warning: {warning}", markup=False, soft_wrap=True)
     console.print(_metrics(report, names))
     if report["differences"]:
         console.print(_differences(report["differences"][0]))

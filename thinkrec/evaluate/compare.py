@@ -22,12 +22,12 @@ from thinkrec.evaluate.cost import costs
 from thinkrec.evaluate.intervals import Resampled
 from thinkrec.evaluate.report.comparison import comparison_page
 from thinkrec.evaluate.report.words import COLUMNS
+from thinkrec.evaluate.rows import ROW
 from thinkrec.evaluate.scoreboard import difference_rows, measure, metric_rows, write_metrics
 from thinkrec.store import Artefact, installed_versions, write_json
 from thinkrec.toml_tree import flat
 
 FILES = ("comparison.html", "comparison.json", "comparison.csv")
-ROWS = ("row", "user_id", "item_id", "label")
 ENCODERS = ("mf", "lightgcn", "sasrec")
 REFERENCES = ("teacher", "planted")  # of the explanations' METEOR, the better one first
 
@@ -84,7 +84,7 @@ def compare(entries: Sequence[Entry], settings: Mapping[str, Any], failed: Mappi
 
 
 def _scores(entry: Entry) -> tuple[str, pl.DataFrame]:
-    """The variant compared and its rows (ROWS, score) in the order of `row`; "served" is the mixture of experts where there is one."""
+    """The variant compared and its rows (ROW, score) in the order of `row`; "served" is the mixture of experts where there is one."""
     folder = entry.artefacts["score"].path("scores")
     served = "fusion" if (folder / "fusion.parquet").is_file() else "global"
     variant = served if entry.variant == "served" else entry.variant
@@ -92,7 +92,7 @@ def _scores(entry: Entry) -> tuple[str, pl.DataFrame]:
     if not file.is_file():
         there = ", ".join(sorted(path.stem for path in folder.iterdir()))
         raise DataError(f"trial {entry.name!r} has no scores of variant {variant!r}; there are {there}", str(folder), "name one of these")
-    table = pl.read_parquet(file, columns=[*ROWS, "score"]).sort("row")
+    table = pl.read_parquet(file, columns=[*ROW, "score"]).sort("row")
     if not table["score"].is_finite().all():
         raise DataError(f"a score of trial {entry.name!r} is not a finite number", str(file), "look at the log of its training stages")
     return variant, table
@@ -103,14 +103,14 @@ def _measure(tables: Mapping[str, pl.DataFrame], entries: Sequence[Entry]) -> tu
     groups: list[pl.DataFrame] = []
     group_of: dict[str, int] = {}
     for name, table in tables.items():
-        same = [number for number, group in enumerate(groups) if group.select(ROWS).equals(table.select(ROWS))]
+        same = [number for number, group in enumerate(groups) if group.select(ROW).equals(table.select(ROW))]
         group_of[name] = same[0] if same else len(groups)
-        groups += [] if same else [table.select(ROWS)]
+        groups += [] if same else [table.select(ROW)]
         groups[group_of[name]] = groups[group_of[name]].with_columns(table["score"].alias(f"score of {name}"))
     config = entries[0].config
     measured: dict[str, Resampled] = {}
     for group in groups:
-        measured |= measure(group, group.columns[len(ROWS) :], config.evaluate.num_bootstrap, config.run.seed)
+        measured |= measure(group, group.columns[len(ROW) :], config.evaluate.num_bootstrap, config.run.seed)
     return {name: measured[f"score of {name}"] for name in tables}, group_of
 
 

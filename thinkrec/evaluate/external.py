@@ -8,19 +8,23 @@ from typing import Any, Literal, Protocol
 
 import polars as pl
 
+from thinkrec.data.forms import in_two_forms
 from thinkrec.errors import DataError
 from thinkrec.evaluate.calibration import Link, calibration_of_counts, probabilities
 from thinkrec.evaluate.cells import group_areas
 from thinkrec.evaluate.definitions import definitions, uauc_variants
-from thinkrec.evaluate.match import join_sources
+from thinkrec.evaluate.findings import merge, settle
+from thinkrec.evaluate.match import check_matchable, join_sources
 from thinkrec.evaluate.placement import auc_error, score_values
 from thinkrec.evaluate.ranking import Profile
-from thinkrec.evaluate.score_file import read
+from thinkrec.evaluate.score_file import read_part
+from thinkrec.evaluate.score_parts import Part, file_parts
 from thinkrec.evaluate.scoreboard import KS, difference_rows, measure_users, metric_rows
 from thinkrec.evaluate.views import ALL, SLICINGS, count_views, merge_views, select, user_views
 
 ScoreIs = Literal["auto", "probability", "logit", "rank"]
 NAMED = ("scores", "labels")  # a name the user gives must be there; other files may use the usual names
+UNUSED = {"labels": ("score",), "train": ("score", "label")}  # columns that are not looked at, whatever they hold
 
 
 @dataclass(frozen=True)
@@ -41,12 +45,21 @@ class Files:
     def needed(self, source: str) -> list[str]:
         """The columns a source must have."""
         own = {
-            "scores": ["user_id", "score", *([] if self.labels else ["label"]), *(["item_id"] if self.train else [])],
+            "scores": ["score", *([] if self.labels else ["label"]), *(["item_id"] if self.train else [])],
             "labels": ["label"],
             "reference": ["score"],
-            "train": ["user_id", "item_id"],
+            "train": ["item_id"],
         }
-        return own[source]
+        return ["user_id", *own[source]]
+
+    def parts(self) -> dict[str, list[Part]]:
+        """The parts of every source; raises DataError where columns are missing that judging or matching takes."""
+        found = {
+            source: file_parts(path, self.needed(source), self.names, source in NAMED, UNUSED.get(source, ()))
+            for source, path in self.given().items()
+        }
+        check_matchable({source: parts[0].there for source, parts in found.items()}, self.given())
+        return found
 
     @property
     def scorers(self) -> list[str]:
@@ -55,7 +68,10 @@ class Files:
 
 
 class Shards(Protocol):
-    """The joined rows in pieces that hold whole users."""
+    """The joined rows in pieces that hold whole users. warnings: what the reader of the figures must know of the files."""
+
+    @property
+    def warnings(self) -> list[str]: ...
 
     def map(self, function: Callable[..., pl.DataFrame], *arguments: Any) -> Iterator[pl.DataFrame]:
         """`function(piece, *arguments)` of every piece, in any order."""
@@ -67,13 +83,16 @@ class InMemory:
     """All rows in one piece."""
 
     table: pl.DataFrame
+    warnings: list[str] = field(default_factory=list)
 
     @classmethod
     def of(cls, files: Files) -> InMemory:
         """Read and join the files in this process."""
-        tables = {source: read(path, files.needed(source), files.names, strict=source in NAMED) for source, path in files.given().items()}
+        parts = files.parts()
+        tables = {source: pl.concat(map(read_part, some)) for source, some in parts.items()}
         item_rows = tables["train"].group_by("item_id").agg(num_rows=pl.len()) if files.train else None
-        return cls(join_sources(tables, files.given(), item_rows))
+        table, found = join_sources(tables, item_rows)
+        return cls(table, settle(merge([found]), parts, files.given()))
 
     def map(self, function: Callable[..., pl.DataFrame], *arguments: Any) -> Iterator[pl.DataFrame]:
         """One piece, one result."""
@@ -112,6 +131,7 @@ def judge(
     num_rows = int(first["num_rows"].sum())
     report = {
         "files": files.given(),
+        "warnings": [*shards.warnings, *_spellings(first["user_id"])],
         "num_rows": num_rows,
         "num_users": first.height,
         "like_rate": first["num_pos"].sum() / num_rows,
@@ -125,6 +145,12 @@ def judge(
         "settings": {"ks": list(ks), "profile": profile, "score_is": links, "num_bootstrap": num_bootstrap, "seed": seed},
     }
     return Judged(report, users.filter(pl.col("slicing") == ALL).drop("slicing", "group"))
+
+
+def _spellings(users: pl.Series) -> list[str]:
+    found = in_two_forms(users)
+    one, other = found[0] if found else ("", "")
+    return [f"{len(found)} users may be counted as two, for their ids differ in form only: {one!r} and {other!r}"] if found else []
 
 
 def _link(counts: pl.DataFrame, score_is: ScoreIs, path: str) -> Link | None:

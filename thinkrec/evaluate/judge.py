@@ -75,7 +75,7 @@ def _parts(job: Job, table: pl.DataFrame, names: list[str]) -> dict[str, Any]:
     seed, num_bootstrap = job.config.run.seed, job.config.evaluate.num_bootstrap
     variants = [name for name in names if name in VARIANTS]
     assigned = evidence.assignment(job.inputs)
-    clustered = None if assigned is None else table.join(assigned.select("user_id", "cluster"), on="user_id", how="inner")
+    clustered = None if assigned is None else table.join(assigned.select("user_id", "cluster"), on="user_id", validate="m:1")
     routes = auc_by(table.rename({f"{variants[0]}:route": "route"}), ["route"], variants, num_bootstrap, seed)
     return {
         "cells": auc_by(table, ["user_seen", "item_seen"], names, num_bootstrap, seed),

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from thinkrec.data.forms import in_two_forms
 from thinkrec.data.schema import TRACES
 from thinkrec.errors import DataError, MissingFileError
 from thinkrec.evaluate.report.html import cards, folded, paragraph
@@ -52,7 +53,7 @@ def draw(folder: Path, num_rows: int, seed: int) -> pl.DataFrame:
         raise DataError("there is no accepted trace to rate", str(folder), "look at quarantine/traces.parquet there for the reasons")
     drawn = traces.sample(min(num_rows, traces.height), seed=seed, shuffle=True)
     prompts = pl.read_parquet(folder / "questions.parquet").select("row", shown="prompt")
-    joined = drawn.join(prompts, on="row", how="left", maintain_order="left")
+    joined = drawn.join(prompts, on="row", how="left", maintain_order="left", validate="1:1")
     verdict = pl.when(pl.col("verdict") == 1).then(pl.lit("Yes")).otherwise(pl.lit("No"))
     return joined.select(trace=pl.col("row").cast(pl.String), prompt="shown", text="text", verdict=verdict)
 
@@ -100,6 +101,8 @@ def agreement(files: Sequence[Path]) -> dict[str, dict[str, Any]]:
 
     if len(files) < 2:
         raise DataError("agreement takes two raters", ", ".join(map(str, files)), "name two filled sheets or more")
+    if len({file.resolve() for file in files}) < len(files):
+        raise DataError("one sheet is named twice", ", ".join(map(str, files)), "name the sheet of each rater once")
     sheets = [_marks(file) for file in files]
     traces = sorted(set().union(*sheets))
     found = {}
@@ -107,7 +110,9 @@ def agreement(files: Sequence[Path]) -> dict[str, dict[str, Any]]:
         marks = np.array([[sheet.get(trace, (np.nan,) * len(QUESTIONS))[at] for trace in traces] for sheet in sheets])
         shared = marks[:, (~np.isnan(marks)).sum(0) > 1]
         if not shared.size:
-            raise DataError(f"no trace has two marks for {question}", ", ".join(map(str, files)), "are these sheets of the same sample?")
+            forms = in_two_forms(pl.Series(traces, dtype=pl.String))
+            mend = f"traces {forms[0][0]!r} and {forms[0][1]!r} differ in form only" if forms else "are these sheets of the same sample?"
+            raise DataError(f"no trace has two marks for {question}", ", ".join(map(str, files)), mend)
         differ = len(np.unique(shared[~np.isnan(shared)])) > 1
         alpha = float(krippendorff.alpha(reliability_data=shared, level_of_measurement="ordinal")) if differ else None
         found[question] = {"alpha": alpha, "num_traces": shared.shape[1], "mean": float(np.nanmean(marks))}
@@ -124,9 +129,17 @@ def _marks(file: Path) -> dict[str, tuple[float, ...]]:
         raise DataError(f"this is no CSV: {error}", str(file), "save the sheet as CSV, UTF-8") from None
     if not rows or set(COLUMNS[: len(QUESTIONS) + 1]) - set(rows[0]):
         raise DataError(f"a sheet has the columns {', '.join(COLUMNS[: len(QUESTIONS) + 1])}", str(file), "keep the header as it was")
-    return {
-        row["trace"]: tuple(_mark(row[question], f"{file}, row {number}") for question in QUESTIONS) for number, row in enumerate(rows, 2)
-    }
+    found: dict[str, tuple[float, ...]] = {}
+    for number, row in enumerate(rows, 2):
+        where, trace = f"{file}, row {number}", (row["trace"] or "").strip()
+        marks = tuple(_mark(row[question], where) for question in QUESTIONS)
+        if not trace and np.isnan(marks).all():
+            continue  # an empty line of a spreadsheet
+        if not trace or trace in found:
+            what = f"trace {trace!r} stands in more than one row" if trace else "a row has marks and no trace"
+            raise DataError(what, where, "keep the column trace as it was, and one row of each trace")
+        found[trace] = marks
+    return found
 
 
 def _mark(text: str | None, where: str) -> float:

@@ -152,7 +152,7 @@ def think(measured: Mapping[str, Resampled], served: str, answer: str) -> dict[s
 
 def overlap(explained: pl.DataFrame, references: pl.DataFrame, settings: EvaluateSection, seed: int) -> dict[str, Any] | None:
     """Text metrics of the explained rows that have a reference; None if none has."""
-    pairs = explained.select("row", "user_id", "text").join(references, on="row", maintain_order="left")
+    pairs = explained.select("row", "user_id", "text").join(references, on="row", maintain_order="left", validate="1:1")
     users, texts, told = (pairs[name].to_list() for name in ("user_id", "text", "reference"))
     return text_metrics(users, texts, told, settings, seed) if users else None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from thinkrec.evaluate import baselines
 from thinkrec.store import Artefact
 
 TEST = SPLITS.index("test")
+ROW = ("row", "user_id", "item_id", "label")  # a row is the same where all of these are
 
 
 def judged_rows(ingest: Artefact, score: Artefact, encode: Artefact | None, prompt: PromptSection, variants: list[str]) -> pl.DataFrame:
@@ -27,11 +29,12 @@ def judged_rows(ingest: Artefact, score: Artefact, encode: Artefact | None, prom
     """
     table = baseline_rows(ingest.path(), prompt)
     encoded = baselines.encoder_scores(encode.path()) if encode else None
-    if encoded is not None:
-        table = table.join(encoded, on="row", maintain_order="left")
+    if encode and encoded is not None:
+        table = beside(table, encoded, encode.uri)
     truth = ingest.path("truth.parquet")
     if truth.is_file():
-        table = table.join(pl.read_parquet(truth, columns=["row", "p_like"]).rename({"p_like": "p_true"}), on="row", maintain_order="left")
+        true = pl.read_parquet(truth, columns=["row", "p_like"]).rename({"p_like": "p_true"})
+        table = beside(table, true.join(table, on="row", how="semi"), str(truth))
     files = {name: score.path(f"scores/{name}.parquet") for name in variants}
     found = {name: file for name, file in files.items() if file.is_file()}
     if not found:
@@ -69,18 +72,23 @@ def _categories(ingest: Path) -> Ints:
     return pairs.select(pl.col("item").cast(pl.Int64), pl.col("categories").rank("dense").cast(pl.Int64)).to_numpy()
 
 
+def beside(table: pl.DataFrame, scores: pl.DataFrame, where: str, keys: Sequence[str] = ("row",), every_row: bool = True) -> pl.DataFrame:
+    """`table` with the new columns of `scores`. Each row is scored once (D17), and all of them where `every_row`; raises DataError."""
+    joined = table.join(scores, on=keys, maintain_order="left")
+    num_distinct = scores.select(keys).n_unique()
+    if not (num_distinct == scores.height == joined.height > 0) or (every_row and joined.height < table.height):
+        raise DataError(
+            f"{scores.height} scored rows, {num_distinct} of them distinct; {joined.height} match the {table.height} rows to judge",
+            where,
+            "score every test row once, the same rows in every variant",
+        )
+    return joined
+
+
 def _with_variant(table: pl.DataFrame, name: str, file: Path, every_row: bool) -> pl.DataFrame:
-    """Add a variant by row id. Each row is scored once, and all variants score the same rows (D17)."""
+    """Add a variant. Its rows must have the users, items and labels of the test rows of these numbers."""
     scores = pl.read_parquet(file)
     if not (scores["score"].is_finite().all() and scores["p_like"].is_finite().all()):
         raise DataError("a score is not a finite number", str(file), "look at the log of the training stages")
     names = {"score": name, "p_like": f"{name}:p_like", "route": f"{name}:route"}
-    joined = table.join(scores.select("row", *names).rename(names), on="row", maintain_order="left")
-    num_distinct = scores["row"].n_unique()
-    if not (num_distinct == scores.height == joined.height > 0) or (every_row and joined.height < table.height):
-        raise DataError(
-            f"{scores.height} scored rows, {num_distinct} of them distinct; {joined.height} match the {table.height} rows to judge",
-            str(file),
-            "score every test row once, the same rows in every variant",
-        )
-    return joined
+    return beside(table, scores.select(*ROW, *names).rename(names), str(file), ROW, every_row)

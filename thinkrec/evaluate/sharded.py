@@ -7,7 +7,7 @@ are.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -17,11 +17,15 @@ import pyarrow as pa
 import ray
 import ray.data
 
-from thinkrec.errors import DataError, StageFailed, ThinkrecError
-from thinkrec.evaluate.external import NAMED, Files
+from thinkrec.errors import StageFailed, ThinkrecError
+from thinkrec.evaluate.external import Files
+from thinkrec.evaluate.findings import merge, settle
 from thinkrec.evaluate.match import join_sources
-from thinkrec.evaluate.score_file import COLUMNS, Part, file_parts, read_part
+from thinkrec.evaluate.score_file import read_part
+from thinkrec.evaluate.score_parts import COLUMNS, Part
 from thinkrec.placement import await_room
+
+Columns = Mapping[str, Sequence[str]]  # of each source, by our names
 
 
 @dataclass(frozen=True)
@@ -29,25 +33,27 @@ class OnRay:
     """The joined rows as a Ray data set; a block holds all rows of its users."""
 
     rows: ray.data.Dataset
+    warnings: list[str]
 
     @classmethod
     def of(cls, files: Files, num_shards: int) -> OnRay:
-        """Read and join the files on the Ray cluster that is connected; each file must have user_id."""
-        parts = [{"source": source, **asdict(part)} for source, path in files.given().items() for part in file_parts(path)]
+        """Read and join the files on the Ray cluster that is connected."""
+        parts = files.parts()
         await_room("a shard")
-        listed = ray.data.from_items([{"part": part} for part in parts], override_num_blocks=len(parts))
-        listed.context.target_max_block_size = None  # Ray would cut large blocks in two, and users with them
-        rows = listed.map_batches(_read, batch_size=1, fn_kwargs={"files": files}, batch_format="numpy")
+        listed = [{"source": source, **asdict(part)} for source, some in parts.items() for part in some]
+        read = ray.data.from_items([{"part": part} for part in listed], override_num_blocks=len(listed))
+        read.context.target_max_block_size = None  # Ray would cut large blocks in two, and users with them
+        rows = read.map_batches(_read, batch_size=1, fn_kwargs={"files": files}, batch_format="numpy")
+        rows = rows.repartition(num_shards, keys=["user_id"])
+        columns = {source: list(some[0].there) for source, some in parts.items()}
         item_rows = None
         if files.train:
-            rows = _kept(rows)  # read once, used twice
-            counted = _results(_of_blocks(rows, _count_items, {"files": files}))
+            rows = _kept(rows)  # shuffled once, used twice
+            counted = _results(_of_blocks(rows, _count_items, {"columns": columns}))
             item_rows = pl.concat(counted).group_by("item_id").agg(pl.col("num_rows").sum())
-        settings = {"files": files, "item_rows": ray.put([item_rows])}
-        joined = _kept(_of_blocks(rows.repartition(num_shards, keys=["user_id"]), _join, settings))
-        if not joined.count():
-            raise DataError("there are no rows in this file", files.scores, "write one row a scored interaction")
-        return cls(joined)
+        joined = _kept(_of_blocks(rows, _join, {"columns": columns, "item_rows": ray.put([item_rows])}))
+        found = merge(_results(_of_blocks(joined, _findings, {})))
+        return cls(joined, settle(found, parts, files.given()))
 
     def map(self, function: Callable[..., pl.DataFrame], *arguments: Any) -> Iterator[pl.DataFrame]:
         """`function(block, *arguments)` of every block, as they come."""
@@ -61,34 +67,33 @@ def _of_blocks(rows: ray.data.Dataset, function: Callable[..., pa.Table], settin
 def _read(batch: dict[str, Any], files: Files) -> pa.Table:
     part = dict(batch["part"][0])
     source = part.pop("source")
-    needed = ["user_id", *files.needed(source)]
-    table = read_part(Part(**part), needed, files.names, strict=source in NAMED)
-    columns = COLUMNS if len(files.given()) > 1 else {name: COLUMNS[name] for name in COLUMNS if name in needed}  # the others only match
-    missing = {name: pl.lit(None, kind) for name, kind in columns.items() if name not in table.columns}
+    table = read_part(Part(**part))
+    missing = {name: pl.lit(None, kind) for name, kind in COLUMNS.items() if name not in table.columns}
     number = pl.lit(list(files.given()).index(source), pl.Int8)
-    return table.with_columns(**missing).select(*columns, source=number).to_arrow()
+    return table.with_columns(**missing).select(*COLUMNS, source=number).to_arrow()
 
 
-def _count_items(rows: pa.Table, files: Files) -> pa.Table:
-    return _of_source(rows, files, "train").group_by("item_id").agg(num_rows=pl.len().cast(pl.Int64)).to_arrow()
+def _count_items(rows: pa.Table, columns: Columns) -> pa.Table:
+    return _of_source(rows, columns, "train").group_by("item_id").agg(num_rows=pl.len().cast(pl.Int64)).to_arrow()
 
 
-def _join(rows: pa.Table, files: Files, item_rows: ray.ObjectRef) -> pa.Table:
-    tables = {source: _own_columns(_of_source(rows, files, source), files.needed(source)) for source in files.given()}
-    return join_sources(tables, files.given(), ray.get(item_rows)[0]).to_arrow()
+def _join(rows: pa.Table, columns: Columns, item_rows: ray.ObjectRef) -> pa.Table:
+    """The joined rows, and below them a row without a user for each finding."""
+    joined, found = join_sources({source: _of_source(rows, columns, source) for source in columns}, ray.get(item_rows)[0])
+    return pl.concat([joined, found.select(finding=pl.struct(pl.all()))], how="diagonal").to_arrow()
 
 
-def _of_source(rows: pa.Table, files: Files, source: str) -> pl.DataFrame:
-    return pl.DataFrame(rows).filter(pl.col("source") == list(files.given()).index(source))
+def _of_source(rows: pa.Table, columns: Columns, source: str) -> pl.DataFrame:
+    return pl.DataFrame(rows).filter(pl.col("source") == list(columns).index(source)).select(columns[source])
 
 
-def _own_columns(rows: pl.DataFrame, needed: Sequence[str]) -> pl.DataFrame:
-    """Without the columns that the source's file does not have: a column it has is never null."""
-    return rows.select(name for name in rows.columns if name in ("user_id", *needed) or (name in COLUMNS and rows[name].count()))
+def _findings(rows: pa.Table) -> pa.Table:
+    return pl.DataFrame(rows).select(pl.col("finding").drop_nulls()).unnest("finding").to_arrow()
 
 
 def _apply(rows: pa.Table, function: Callable[..., pl.DataFrame], arguments: ray.ObjectRef) -> pa.Table:
-    return function(pl.DataFrame(rows), *ray.get(arguments)).to_arrow()
+    joined = pl.DataFrame(rows).filter(pl.col("user_id").is_not_null()).drop("finding")
+    return function(joined, *ray.get(arguments)).to_arrow()
 
 
 def _kept(rows: ray.data.Dataset) -> ray.data.Dataset:

@@ -38,7 +38,7 @@ def choose(
             "hard": is_hard(data, policy)[positions],
         }
     )
-    cells = rows.join(clusters, on="user_id", how="left", maintain_order="left")
+    cells = rows.join(clusters, on="user_id", how="left", maintain_order="left", validate="m:1")
     cell = ["cluster", "label"]
     turn, hard_turn = (pl.int_range(1, pl.len() + 1).over([*cell, *more]) for more in ([], ["hard"]))
     hard_share = settings.hard_share

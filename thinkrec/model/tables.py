@@ -111,7 +111,7 @@ def item_texts(places: Places) -> list[ItemText]:
     """Title and keywords of every item, in the order of items.parquet."""
     items = pl.read_parquet(places.path("ingest", "items.parquet"), columns=["item_id", "title"])
     keywords = pl.read_parquet(places.path("keywords", "keywords.parquet"), columns=["item_id", "keywords"])
-    joined = items.join(keywords, on="item_id", how="left", maintain_order="left")
+    joined = items.join(keywords, on="item_id", how="left", maintain_order="left", validate="1:1")
     return [ItemText(title, tuple(words or ())) for title, words in zip(joined["title"], joined["keywords"].to_list(), strict=True)]
 
 

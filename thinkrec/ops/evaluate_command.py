@@ -24,7 +24,7 @@ def evaluate(
     item: Annotated[str, typer.Option(help="Name of the item column.")] = "item_id",
     score: Annotated[str, typer.Option(help="Name of the score column.")] = "score",
     label: Annotated[str, typer.Option(help="Name of the label column, 0 or 1.")] = "label",
-    row: Annotated[str, typer.Option(help="Name of the row number column, to match files whose pairs repeat.")] = "row",
+    row: Annotated[str, typer.Option(help="Name of the row number column, which tells rows of one pair apart.")] = "row",
     k: Annotated[list[int] | None, typer.Option("--k", min=1, help="Cut-off of ndcg, map and hr; may be repeated. [1, 5, 10]")] = None,
     profile: Annotated[
         Literal["standard", "reference"], typer.Option(help="standard, or the paper's variants of ndcg and map.")

@@ -14,7 +14,7 @@ from thinkrec.config import Config, EncoderSection, TrainSection
 from thinkrec.evaluate.baselines import MEANING, encoder_scores
 from thinkrec.evaluate.compare import ENCODERS
 from thinkrec.evaluate.report.words import BAR
-from thinkrec.evaluate.rows import baseline_rows
+from thinkrec.evaluate.rows import baseline_rows, beside
 from thinkrec.evaluate.scoreboard import difference_rows, measure, metric_rows, write_metrics
 from thinkrec.job import Voice
 from thinkrec.store import Artefact, Store, installed_versions, writable, write_json
@@ -58,7 +58,7 @@ def _judged(config: Config, ingest: Artefact, encoded: Sequence[Artefact]) -> di
     for encode in encoded:
         scores = encoder_scores(encode.path())
         assert scores is not None
-        table = table.join(scores, on="row", maintain_order="left")
+        table = beside(table, scores, encode.uri)
     names = [name for name in MEANING if name in table.columns]
     measured = measure(table, names, config.evaluate.num_bootstrap, config.run.seed)
     return {

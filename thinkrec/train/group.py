@@ -193,5 +193,5 @@ class Group:
 def clusters_of(places: Places, users: list[str]) -> Indices:
     """Cluster of each user, -1 for none, (len(users),)."""
     assignment = pl.read_parquet(f"{places.path('cluster', 'assignment')}/*.parquet", columns=["user_id", "cluster"])
-    found = pl.DataFrame({"user_id": users}).join(assignment, on="user_id", how="left", maintain_order="left")
+    found = pl.DataFrame({"user_id": users}).join(assignment, on="user_id", how="left", maintain_order="left", validate="m:1")
     return found["cluster"].fill_null(-1).to_numpy().astype(np.int64)

@@ -94,5 +94,5 @@ def load_traces(config: Config, places: Places, tables: Tables) -> list[Trace]:
         return []
     data = tables.interactions
     position_of = pl.DataFrame({"row": data.row, "position": np.arange(len(data.row))})
-    found = pl.read_parquet(path, columns=["row", "text"]).join(position_of, on="row", how="inner", maintain_order="left")
+    found = pl.read_parquet(path, columns=["row", "text"]).join(position_of, on="row", how="inner", maintain_order="left", validate="m:1")
     return [Trace(position, text) for position, text in zip(found["position"], found["text"], strict=True)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import polars as pl
@@ -43,6 +43,7 @@ class Pieces:
     """Users dealt to shards in this process."""
 
     tables: list[pl.DataFrame]
+    warnings: list[str] = field(default_factory=list)
 
     @classmethod
     def of(cls, files: Files, number: int) -> Pieces:

@@ -119,6 +119,8 @@ def test_a_label_never_reaches_the_baselines_of_its_own_or_earlier_rows(world, i
     [
         (lambda t: pl.concat([t, t.head(1)]), "distinct"),
         (lambda t: t.with_columns(row=pl.col("row") + 100_000), "match"),
+        (lambda t: t.with_columns(row=pl.col("row").reverse()), "match"),
+        (lambda t: t.with_columns(label=1 - pl.col("label")), "; 0 match"),
         (lambda t: t.with_columns(score=pl.lit(float("nan"), pl.Float32)), "finite"),
         (lambda t: t.head(5), "match"),
     ],
@@ -129,6 +131,19 @@ def test_wrong_scores_stop_the_stage(world, tmp_path, spoil, what):
     spoil(pl.read_parquet(file)).write_parquet(file)
     with pytest.raises(DataError, match=what):
         run_stage(inputs, tmp_path / "judged")
+
+
+@pytest.mark.parametrize("file", ["encode/scores.parquet", "ingest/truth.parquet"])
+@pytest.mark.parametrize("spoil", [lambda t: t.head(t.height - 400), lambda t: pl.concat([t, t.tail(1)])])
+def test_scores_beside_the_models_are_of_every_row_and_of_each_once(world, tmp_path, file, spoil):
+    inputs = artefacts(world, tmp_path / "run")
+    stage, name = file.split("/")
+    path = inputs[stage].path(name)
+    test = pl.DataFrame({"row": world.filter(split="test")["row"]})
+    table = pl.read_parquet(path)
+    spoil(table.join(test, on="row", how="semi") if stage == "ingest" else table).write_parquet(path)
+    with pytest.raises(DataError, match="score every test row once"):
+        run_stage({name: inputs[name] for name in ("ingest", "encode", "score")}, tmp_path / "judged")
 
 
 def test_the_report_tells_what_each_teacher_was_asked_and_why_answers_fell(world, judged, tmp_path):

@@ -119,9 +119,33 @@ def test_sheets_that_cannot_be_compared_are_refused(tmp_path):
         raters.agreement([one, tmp_path / "none.csv"])
     with pytest.raises(DataError, match="no trace has two marks"):
         raters.agreement([one, sheet(tmp_path, "b.csv", ["", ""])])
+    with pytest.raises(DataError, match="one sheet is named twice"):
+        raters.agreement([one, tmp_path / "." / "a.csv"])
     (tmp_path / "c.csv").write_text("a,b\n1,2\n")
     with pytest.raises(DataError, match="has the columns"):
         raters.agreement([one, tmp_path / "c.csv"])
     (tmp_path / "d.csv").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(DataError, match="no CSV"):
         raters.agreement([one, tmp_path / "d.csv"])
+
+
+@pytest.mark.parametrize(("line", "why"), [("1-0,2,2,5", "'1-0' stands in more than one row"), (",2,2,5", "marks and no trace")])
+def test_a_trace_is_marked_once_a_sheet(tmp_path, line, why):
+    files = [sheet(tmp_path, "a.csv", ["1", "2"]), sheet(tmp_path, "b.csv", ["1", "2"])]
+    files[0].write_text(files[0].read_text() + ",,,\n" + line + "\n")
+    with pytest.raises(DataError, match=why) as refused:
+        raters.agreement(files)
+    assert refused.value.where.endswith("a.csv, row 5")
+
+
+def test_empty_lines_of_a_spreadsheet_are_no_rows_and_other_forms_of_traces_are_hinted_at(tmp_path):
+    files = [sheet(tmp_path, "a.csv", ["1", "2", "3"]), sheet(tmp_path, "b.csv", ["1", "2", "2"])]
+    plain = raters.agreement(files)
+    files[0].write_text(files[0].read_text() + ",,,\n , ,,\n")
+    assert raters.agreement(files) == plain
+    files[1].write_text(files[1].read_text().replace("-0,", "-0 ,"))  # blanks about a trace are nobody's
+    assert raters.agreement(files) == plain
+    for file, form in zip(files, ("7", "7.0"), strict=True):
+        file.write_text(f"trace,relevance,coherence,bias\n{form},1,1,1\n")
+    with pytest.raises(DataError, match=r"'7' and '7\.0' differ in form only"):
+        raters.agreement(files)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
+from types import MappingProxyType
+
 import polars as pl
 import pytest
 
 from thinkrec.errors import DataError, MissingFileError
-from thinkrec.evaluate import score_file
-from thinkrec.evaluate.score_file import COLUMNS, file_parts, read, read_part
+from thinkrec.evaluate import score_parts
+from thinkrec.evaluate.score_file import read_part
+from thinkrec.evaluate.score_parts import COLUMNS, file_parts
 
 NEEDED = ("user_id", "score", "label")
 TABLE = pl.DataFrame(
@@ -34,10 +38,89 @@ FORMS = {
 }
 
 
+def read(path: str, needed=NEEDED, names=MappingProxyType({}), strict: bool = True) -> pl.DataFrame:
+    return pl.concat([read_part(part) for part in file_parts(path, needed, names, strict)])
+
+
 @pytest.mark.parametrize("name", FORMS)
 def test_every_form_reads_as_the_same_table(tmp_path, name):
     FORMS[name](tmp_path / name)
     assert read(str(tmp_path / name), NEEDED, {}).equals(TABLE)
+
+
+TEXTS = {
+    "bools.csv": (b"user_id,item_id,score,label\na,x,.5,True\na,y,.25,False\n", "as pandas writes labels that are comparisons"),
+    "capitals.csv": (b"user_id,item_id,score,label\na,x,.5,TRUE\na,y,.25,FALSE\n", "as R does"),
+    "floats.csv": (b"user_id,item_id,score,label\na,x,5e-1,1.0\na,y,.25,0.0\n", "labels of a column that once had gaps"),
+    "blanks.csv": (
+        b"user_id, item_id, score, label\na,x, .5, 1\na,y, .25, 0\n\n\n",
+        "blanks about names and numbers, empty lines at the end",
+    ),
+    "marked.csv": (
+        b'\xef\xbb\xbf"user_id","item_id","score","label"\r\n"a","x","0.5","1"\r\n"a","y","0.25","0"\r\n',
+        "as spreadsheets save",
+    ),
+    "quoted.tsv": (
+        b'"user_id"\t"item_id"\t"score"\t"label"\n"a"\t"x"\t0.5\t1\n"a"\t"y"\t0.25\t0\n',
+        "a header in quotes: so are the cells",
+    ),
+    "titles.tsv": (b'user_id\titem_id\tscore\tlabel\ttitle\na\tx\t.5\t1\t"T\na\ty\t.25\t0\tU"\n', "quotes are characters of titles"),
+    "titles.inter": (
+        b'user_id:token\titem_id:token\tscore:float\tlabel:float\tt:token_seq\na\tx\t.5\t1.0\t"T\na\ty\t.25\t0.0\tU\n',
+        "here too",
+    ),
+    "lines.csv": (b'user_id,item_id,score,label,t\na,x,.5,1,"one\ntwo, ""three"""\na,y,.25,0,\n', "a cell of two lines is one row"),
+    "UPPER.CSV": (b"user_id,item_id,score,label\na,x,.5,1\na,y,.25,0\n", "endings have no case"),
+    "bools.jsonl": (
+        b'{"user_id":"a","item_id":"x","score":0.5,"label":true}\n\n{"label":false,"user_id":"a","item_id":"y","score":0.25}\n',
+        "",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_forms_that_people_bring_read_as_the_same_two_rows(tmp_path, name):
+    (tmp_path / name).write_bytes(TEXTS[name][0])
+    assert read(str(tmp_path / name)).rows() == [("a", "x", 0.5, 1), ("a", "y", 0.25, 0)]
+
+
+def test_ids_stay_as_they_are_written(tmp_path):
+    ids = ["01", "1.0", "1e3", " u", "U", "None", "True", "2020-01-01", "\u00e9", 'a"b', "a,b", "#"]
+    table = pl.DataFrame({"user_id": ids, "score": 0.5, "label": 1})
+    for name, write in (("a.csv", table.write_csv), ("a.parquet", table.write_parquet), ("a.jsonl", table.write_ndjson)):
+        write(tmp_path / name)
+        assert read(str(tmp_path / name))["user_id"].to_list() == ids, name
+
+
+HIDDEN = [
+    ".ipynb_checkpoints/a-checkpoint.parquet",
+    "_temporary/0/a.parquet",
+    ".~lock/a.parquet",
+    "deep/.cache/a.parquet",
+    "._a.parquet",
+    "_a.parquet",
+    "a.parquet.bak",
+]
+
+
+@pytest.mark.parametrize("copy", HIDDEN)
+def test_what_is_hidden_in_a_folder_is_no_part_of_it(tmp_path, copy):
+    folder = tmp_path / ".scores"  # what the user names may be hidden
+    for name in ("a.parquet", copy, "deep/b.parquet"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        TABLE.write_parquet(folder / name)
+    assert [part.path for part in file_parts(str(folder), NEEDED, {})] == [f"{folder}/a.parquet", f"{folder}/deep/b.parquet"]
+    shutil.copy(folder / copy, folder / "seen.parquet")
+    assert len(file_parts(str(folder), NEEDED, {})) == 3  # the control
+
+
+def test_columns_that_are_not_used_may_hold_anything(tmp_path):
+    path = str(tmp_path / "train.csv")
+    TABLE.with_columns(score=pl.lit("high"), label=pl.lit(5)).write_csv(path)
+    parts = file_parts(path, ("user_id", "item_id"), {}, unused=("score", "label"))
+    assert pl.concat(map(read_part, parts)).equals(TABLE.select("user_id", "item_id"))
+    with pytest.raises(DataError, match="'score' holds 'high'"):
+        read(path)
 
 
 def test_columns_may_have_any_name(tmp_path):
@@ -53,18 +136,18 @@ def test_columns_may_have_any_name(tmp_path):
 
 
 def test_parts_of_a_folder_hold_every_row_once_and_know_their_place(tmp_path, monkeypatch):
-    monkeypatch.setattr(score_file, "PART_ROWS", 10)
+    monkeypatch.setattr(score_parts, "PART_ROWS", 10)
     TABLE.head(20).write_parquet(tmp_path / "a.parquet", row_group_size=6)
     TABLE.tail(10).write_parquet(tmp_path / "b.parquet")
     (tmp_path / "_SUCCESS").touch()
-    parts = file_parts(str(tmp_path))
+    parts = file_parts(str(tmp_path), NEEDED, {})
     assert [(part.first_row, part.row_groups) for part in parts] == [(0, (0, 1)), (12, (2, 3)), (0, (0,))]
-    assert pl.concat([read_part(part, NEEDED, {}) for part in parts]).equals(TABLE)
+    assert pl.concat([read_part(part) for part in parts]).equals(TABLE)
     assert read(str(tmp_path), NEEDED, {}).equals(TABLE)
 
 
 def test_the_row_of_an_error_is_that_of_the_file(tmp_path, monkeypatch):
-    monkeypatch.setattr(score_file, "PART_ROWS", 5)
+    monkeypatch.setattr(score_parts, "PART_ROWS", 5)
     broken = TABLE.with_columns(label=pl.when(pl.int_range(pl.len()) == 17).then(7).otherwise("label"))
     broken.write_parquet(tmp_path / "scores.parquet", row_group_size=5)
     with pytest.raises(DataError, match="row 18") as caught:
@@ -84,7 +167,6 @@ BROKEN = {
     "no score column": (lambda t: t.drop("score"), "no column 'score'.*--score"),
     "no user column": (lambda t: t.drop("user_id"), "no column 'user_id'.*--user"),
     "nothing known": (lambda t: t.select(other="score"), "no column 'user_id'; there are other"),
-    "no rows": (lambda t: t.head(0), "no rows"),
 }
 
 
