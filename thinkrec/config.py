@@ -234,6 +234,7 @@ class FaultsSection(Section):
     node_lost: Budget = 8
     storage_away: Budget = 3
     hang: Budget = 2
+    nccl: Budget = 2
     worker_lost: Budget = 3
     unknown: Budget = 1
     storage_wait_s: float = Field(default=120.0, ge=0)  # of one read or write, before the group fails

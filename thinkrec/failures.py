@@ -68,7 +68,22 @@ TABLE = (
     Failure(
         "node_sick",
         "avoid node",
-        texts=("uncorrectable ECC error", "Uncorrectable NVLink error", "GPU has fallen off the bus", "CUDA driver initialization failed"),
+        texts=(
+            "uncorrectable ECC error",
+            "uncorrectable NVLink error",
+            "Uncorrectable NVLink error",
+            "GPU has fallen off the bus",
+            "GPU is lost",
+            "CUDA driver initialization failed",
+            "no CUDA-capable device is detected",
+            "CUDA-capable device(s) is/are busy or unavailable",
+            "all CUDA-capable devices are busy or unavailable",
+            "unspecified launch failure",
+            "hardware stack error",
+            "Unable to determine the device handle",
+            "NVRM: Xid",
+            "Xid error",
+        ),
     ),
     Failure(
         "node_lost",
@@ -104,7 +119,23 @@ TABLE = (
         "hang",
         "retry",
         classes=("Hang", "NCCLHangError", "WorkerHealthCheckTimeoutError"),
-        texts=("Watchdog caught collective operation timeout", "Timed out waiting"),  # of nccl, of gloo
+        texts=("Timed out waiting",),  # of gloo
+    ),
+    Failure(
+        "nccl",  # which ends a worker by SIGABRT: what it says stands in that worker's stderr
+        "retry",
+        classes=("DistBackendError",),
+        texts=(
+            "Watchdog caught collective operation timeout",
+            "NCCL watchdog thread terminated",
+            "NCCL error",
+            "NCCL Error",
+            "NCCL communicator was aborted",
+            "ncclInternalError",
+            "ncclSystemError",
+            "ncclRemoteError",
+            "ncclUnhandledCudaError",
+        ),
     ),
     Failure(
         "worker_lost",

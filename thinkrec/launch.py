@@ -18,9 +18,10 @@ from typing import Any
 from thinkrec.config import FaultsSection
 from thinkrec.devices import own_device, require_free
 from thinkrec.errors import ThinkrecError
-from thinkrec.failures import TABLE, Hang, classify
+from thinkrec.failures import TABLE, Failure, Hang, classify
 from thinkrec.journal import Journal
-from thinkrec.placement import free_nodes, lacking, needs, nodes, require, strategy
+from thinkrec.last_words import last_words, shown
+from thinkrec.placement import free_nodes, lacking, needs, nodes, require, strategy, to_come
 from thinkrec.stopping import leaving_nodes, training
 
 ORPHANS_S = 20.0  # how long a controller may take to die
@@ -59,8 +60,7 @@ def fit(
         trainer = TorchTrainer(
             _placed(function),
             train_loop_config={**settings, "watchdog": (note, faults.hang_s)},
-            # Logical GPUs on a CPU machine, too, need gloo: only a visible CUDA device makes nccl possible.
-            torch_config=TorchConfig(backend="nccl" if use_gpu and _cuda_in_cluster() else "gloo"),
+            torch_config=TorchConfig(backend=_backend(use_gpu)),
             scaling_config=_scaling(num_workers, use_gpu, num_groups, avoided),
             run_config=_one_try(run_name, folder),
         )
@@ -70,19 +70,19 @@ def fit(
                 thread.submit(trainer.fit).result()
             return
         except ray.train.TrainingFailedError as error:
-            causes = [*_causes(error), *_hangs(note)] or [error]
+            causes = [*(found := _causes(error)), *last_words(found), *_hangs(note)] or [error]
             if any(type(cause).__name__ == "WorkerGroupStartupTimeoutError" for cause in causes):
                 raise lacking("ray.resource_timeout_s passed without room for", free_nodes(), 1, num_workers, needs(use_gpu)) from None
             if isinstance(error, ray.train.ControllerError):
                 _free_orphans()
             failure, cause = classify([*causes, *_lost_nodes(causes, there)])
             spent[failure.name] += 1
-            reason = f"{failure.name.replace('_', ' ')}: {_last_line(cause)}"
+            reason = f"{failure.name.replace('_', ' ')}: {_telling_line(failure, cause)}"
             Journal(root)("group failed", group=name, failure=failure.name, action=failure.action, times=spent[failure.name], reason=reason)
             if failure.action == "stop" or spent[failure.name] > getattr(faults, failure.name):
                 if isinstance(cause, ThinkrecError):
                     raise cause from None
-                raise failure.raises(f"{name}: {reason}", folder, failure.mend) from error
+                raise failure.raises(f"{name}: {reason}{shown(causes)}", folder, failure.mend) from error
             if failure.action == "avoid node":
                 avoided |= {getattr(cause, "node_id", "")} - {""}
             avoided |= leaving_nodes()
@@ -173,10 +173,12 @@ def _hangs(note: str) -> list[Hang]:
     return [Hang(f"{file}: no step for too long, see there where the threads stood") for file in notes if file.stat().st_size]
 
 
-def _cuda_in_cluster() -> bool:
+def _backend(use_gpu: bool) -> str:
+    """nccl where workers will see CUDA devices: logical GPUs on a CPU machine need gloo, too; what an autoscaler adds has real ones."""
     import ray
 
-    return any(name.startswith("accelerator_type:") for name in ray.cluster_resources())
+    has_cuda = any(name.startswith("accelerator_type:") for name in ray.cluster_resources())
+    return "nccl" if use_gpu and (has_cuda or any(kind.room({"GPU": 1}) for kind in to_come())) else "gloo"
 
 
 def _causes(error: BaseException) -> list[BaseException]:
@@ -188,6 +190,8 @@ def _causes(error: BaseException) -> list[BaseException]:
     return found
 
 
-def _last_line(error: BaseException) -> str:
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return lines[-1].strip() if lines else type(error).__name__
+def _telling_line(failure: Failure, error: BaseException) -> str:
+    """The last line of an error that shows its class, else its last line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    telling = [line for line in lines if any(piece in line for piece in failure.texts)]
+    return (telling or lines or [type(error).__name__])[-1]

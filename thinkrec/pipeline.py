@@ -179,6 +179,7 @@ def run(
         held = stack.enter_context(lease.hold(store.root, config.faults.lease_s, say)) if waiting else None
         if waiting and session:
             stack.enter_context(session(config))
+        early = _to_stream(waiting, config, say)
         going = dict[str, Future[Artefact]]()  # at most one stage, of which only the first part is there
         for stage in stages:
             if held:
@@ -188,7 +189,7 @@ def run(
                 cached.verify()  # no stage builds on what was damaged since
             inputs = {need: artefacts[need] for need in stage.inputs(config)}
             made = (stage, named[stage.name], config, store, inputs, say)
-            if not cached and _is_streamed(stage, waiting, config):
+            if not cached and stage.name in early:
                 going[stage.name] = pool.submit(make, *made)
                 artefacts[stage.name] = _first_part(store, stage.name, named[stage.name], going[stage.name])
                 continue
@@ -294,10 +295,17 @@ def make(
     return made
 
 
-def _is_streamed(stage: Stage, waiting: Collection[Stage], config: Config) -> bool:
-    """Whether a stage to come begins before this one has ended."""
-    on = config.traces.enabled and config.traces.start_share < 1
-    return on and any(other.streams == stage.name for other in waiting)
+def _to_stream(waiting: Collection[Stage], config: Config, say: Voice) -> set[str]:
+    """The stages to come during which another begins; none, and a warning, where the connected cluster has no room for both."""
+    from thinkrec.generate.room import lacks_room_beside
+
+    early = {stage.streams for stage in waiting} & {stage.name for stage in waiting}
+    if not early or not config.traces.enabled or config.traces.start_share == 1:
+        return set()
+    if config.train.use_gpu and (reason := lacks_room_beside(config)):
+        say("warning", text=f"traces are all written before training begins (traces.start_share): {reason}")
+        return set()
+    return early
 
 
 def _first_part(store: Store, stage: str, key: str, going: Future[Artefact]) -> Artefact:

@@ -110,13 +110,19 @@ def lone_task(function: Callable[..., Any], use_gpu: bool) -> Any:
 def nodes(avoided: Collection[str] = ()) -> list[Node]:
     """The living nodes of the connected cluster, but for these ids, with all they have; those it may grow to where an autoscaler tells."""
     import ray
-    from ray._private.state import state  # no public call tells what an autoscaler may add
+
+    living = [Node(_name(one), one["Resources"]) for one in ray.nodes() if one["Alive"] and one["NodeID"] not in avoided]
+    return to_come() or living
+
+
+def to_come() -> list[Node]:
+    """The kinds of node that an autoscaler may add to the connected cluster; none where there is no autoscaler."""
+    from ray._private.state import state  # no public call tells
 
     growing = state.get_cluster_config()
-    if growing is not None and growing.node_group_configs:
-        counts = [(kind, UNLIMITED if kind.max_count < 0 else kind.max_count) for kind in growing.node_group_configs]
-        return [Node(kind.name, dict(kind.resources), count) for kind, count in counts if count]
-    return [Node(_name(one), one["Resources"]) for one in ray.nodes() if one["Alive"] and one["NodeID"] not in avoided]
+    kinds = growing.node_group_configs if growing is not None else ()
+    counts = [(kind, UNLIMITED if kind.max_count < 0 else kind.max_count) for kind in kinds]
+    return [Node(kind.name, dict(kind.resources), count) for kind, count in counts if count]
 
 
 def free_nodes() -> list[Node]:

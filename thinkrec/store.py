@@ -22,6 +22,7 @@ from typing import Any
 
 from pyarrow import fs
 
+from thinkrec.cache import local_copy
 from thinkrec.errors import ArtefactError, ConfigError, EnvironmentFault
 
 MANIFEST = "manifest.json"
@@ -59,7 +60,8 @@ class Artefact:
 
     def path(self, name: str = "") -> Path:
         """A local path of the folder or of one file in it; remote folders are copied to the local cache once."""
-        local = Path(self.uri) if "://" not in self.uri else _cached(self.uri, self.manifest)
+        # An artefact that was written again is another one.
+        local = local_copy(*open_root(self.uri), digest([self.uri, self.manifest])[:32]) if "://" in self.uri else Path(self.uri)
         return local / name if name else local
 
     def verify(self) -> None:
@@ -255,26 +257,6 @@ def installed_versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
-
-
-def _cached(uri: str, manifest: Mapping[str, Any]) -> Path:
-    """A local copy of a remote artefact; it moves into place whole, so a copy that was killed halfway is never taken for one."""
-    cache = Path.home() / ".cache" / "thinkrec"
-    target = cache / digest([uri, manifest])[:32]  # an artefact that was written again is another one
-    if target.is_dir():
-        return target
-    cache.mkdir(parents=True, exist_ok=True)
-    system, base = open_root(uri)
-    with tempfile.TemporaryDirectory(dir=cache) as folder:
-        copy = Path(folder) / "copy"
-        copy.mkdir()
-        fs.copy_files(base, str(copy), source_filesystem=system, destination_filesystem=fs.LocalFileSystem())
-        try:
-            copy.rename(target)
-        except OSError:
-            if not target.is_dir():  # else another process was faster
-                raise
-    return target
 
 
 def _sync(system: Any, *paths: str) -> None:

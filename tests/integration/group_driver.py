@@ -83,11 +83,11 @@ def refused(folder: Path, num_workers: int, num_held: int = 0) -> dict[str, Any]
 
 def fails_to_start(folder: Path) -> dict[str, Any]:
     """nccl on a machine without CUDA: the controller dies with its workers half started and leaves its placement group behind."""
-    true, launch._cuda_in_cluster = launch._cuda_in_cluster, lambda: True
+    true, launch._backend = launch._backend, lambda use_gpu: "nccl"
     try:
         return refused(folder, 2)
     finally:
-        launch._cuda_in_cluster = true
+        launch._backend = true
 
 
 def who() -> int:

@@ -9,7 +9,8 @@ import pytest
 
 from thinkrec.config import FaultsSection
 from thinkrec.errors import ConfigError, DataError, EnvironmentFault, NonFiniteLoss
-from thinkrec.failures import TABLE, Hang, classify, patiently
+from thinkrec.failures import TABLE, Hang, NodeLeaving, classify, patiently
+from thinkrec.last_words import LastWords, as_cause
 
 
 def named(name: str, text: str = "", base: type[Exception] = Exception) -> Exception:
@@ -44,7 +45,14 @@ SHOWN = [
     ("storage_away", OSError("When completing multiple part upload: AWS Error SLOW_DOWN during PutObject operation")),
     ("hang", Hang("no step")),
     ("hang", RuntimeError("[../gloo/transport/tcp/unbound_buffer.cc:81] Timed out waiting 1800000ms for recv operation to complete")),
-    ("hang", RuntimeError("[Rank 1] Watchdog caught collective operation timeout: WorkNCCL(SeqNum=12)")),
+    ("node_sick", RuntimeError("CUDA error: no CUDA-capable device is detected")),
+    ("node_sick", RuntimeError("CUDA error: CUDA-capable device(s) is/are busy or unavailable")),
+    ("node_sick", RuntimeError("CUDA error: unspecified launch failure")),
+    ("node_lost", NodeLeaving("it goes")),
+    ("nccl", RuntimeError("NCCL error in: ../torch/csrc/distributed/c10d/NCCLUtils.cpp:77, ncclInternalError: Internal check failed.")),
+    ("nccl", LastWords("[Rank 1] Watchdog caught collective operation timeout: WorkNCCL(SeqNum=12)\n*** SIGABRT received at time=1")),
+    ("hang", as_cause('Timeout (0:15:00)!\nThread 0x00007f (most recent call first):\n  File "loop.py", line 1 in run')),
+    ("nccl", RuntimeError("[Rank 1] Watchdog caught collective operation timeout: WorkNCCL(SeqNum=12)")),
     ("worker_lost", named("ActorDiedError", "The actor died unexpectedly.", RayActorError)),
     ("worker_lost", RuntimeError("[../gloo/transport/tcp/pair.cc:534] Connection closed by peer [127.0.0.1]:1234")),
     ("unknown", KeyError("a bug")),

@@ -20,6 +20,7 @@ from thinkrec.config import Config
 from thinkrec.errors import ConfigError, EnvironmentFault, MissingFileError, StageFailed
 from thinkrec.job import first_part
 from thinkrec.pipeline import STAGES, Stage
+from thinkrec.placement import Node
 
 NAMES = [stage.name for stage in STAGES]
 LEARNED = {"global", "projector", "experts", "score", "references", "evaluate"}
@@ -378,6 +379,22 @@ def test_without_a_start_share_nothing_begins_early(streamed, configured):
     streamed.begun.set()
     pipeline.run(configured(), lambda event, **fields: None)
     assert streamed.events == ["first and rest"]
+
+
+def test_traces_are_written_first_where_the_cluster_has_no_gpus_for_teachers_beside_training(streamed, configured, monkeypatch, said):
+    has = [Node("a", {"GPU": 8.0, "CPU": 16.0})]
+    monkeypatch.setattr("thinkrec.generate.room.nodes", lambda: has)
+    streamed.begun.set()
+    gpus = (*EARLY, "train.use_gpu=true", "engine.num_actors=4", "train.num_workers=8")
+    pipeline.run(configured(*gpus), lambda event, **fields: said.append((event, fields)))
+    assert streamed.events == ["first and rest"]
+    [warning] = [fields["text"] for event, fields in said if event == "warning"]
+    assert "4 GPUs of engines and 8 of the global adapter, and the cluster has 8" in warning
+    has.append(Node("b", {"GPU": 4.0, "CPU": 16.0}))
+    streamed.events.clear()
+    streamed.begun.clear()
+    pipeline.run(configured(*gpus, "run.seed=7", "traces.num_instances=9"), lambda event, **fields: None)
+    assert streamed.events == ["first", "first and rest"]
 
 
 def test_what_fails_beside_a_stage_fails_the_run(streamed, configured):

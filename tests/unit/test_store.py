@@ -84,33 +84,6 @@ def test_a_file_that_goes_while_it_is_looked_for_is_not_there(tmp_path, monkeypa
             assert ask() is None
 
 
-def test_a_copy_that_was_cut_off_is_never_taken_for_the_artefact(tmp_path, monkeypatch):
-    artefact, copy_files = commit(Store(f"file://{tmp_path}")), fs.copy_files
-
-    def die_halfway(source: str, target: str, **systems: fs.FileSystem) -> None:
-        shutil.copy(Path(source) / MANIFEST, target)
-        raise ZeroDivisionError
-
-    monkeypatch.setattr(fs, "copy_files", die_halfway)
-    with pytest.raises(ZeroDivisionError):
-        artefact.path()
-    monkeypatch.setattr(fs, "copy_files", copy_files)
-    assert artefact.path("deep/data.txt").read_text() == "rows"
-
-
-def test_two_processes_may_copy_one_artefact_at_once(tmp_path, monkeypatch):
-    artefact, copy_files = commit(Store(f"file://{tmp_path}")), fs.copy_files
-
-    def copy_second(*places: str, **systems: fs.FileSystem) -> None:
-        monkeypatch.setattr(fs, "copy_files", copy_files)
-        artefact.path()
-        copy_files(*places, **systems)
-
-    monkeypatch.setattr(fs, "copy_files", copy_second)
-    assert artefact.path("deep/data.txt").read_text() == "rows"
-    assert len(list((Path.home() / ".cache/thinkrec").iterdir())) == 1
-
-
 def test_an_artefact_that_was_written_again_is_copied_again(tmp_path):
     store = Store(f"file://{tmp_path}")
     assert commit(store).path("deep/data.txt").read_text() == "rows"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from thinkrec.config import EngineSection
+from thinkrec.config import Config, EngineSection
 from thinkrec.errors import EnvironmentFault
 from thinkrec.placement import nodes
 
@@ -24,3 +24,13 @@ def check_room(settings: EngineSection, use_gpu: bool) -> None:
             "engine.num_actors",
             "lower it or engine.vllm.tensor_parallel_size, add nodes, or set train.use_gpu = false",
         )
+
+
+def lacks_room_beside(config: Config) -> str:
+    """Why engines cannot go on while the global adapter trains on the GPUs of the connected cluster; "" where they can."""
+    engine, train, found = config.engine, config.train, nodes()
+    taken = engine.num_actors * engine.num_gpus
+    there = sum(node.count * node.resources.get("GPU", 0.0) for node in found)
+    if not train.use_gpu or not taken or taken + train.num_workers <= there:
+        return ""
+    return f"{taken} GPUs of engines and {train.num_workers} of the global adapter, and the cluster has {there:g}"
