@@ -49,6 +49,9 @@ def stumbler() -> Callable[[dict[str, Any]], None]:
             case "hang":
                 with Watchdog(*settings["watchdog"]).watch(0):
                     time.sleep(600)
+            case "nccl":  # as its watchdog ends a process
+                os.write(2, b"[Rank 0] Watchdog caught collective operation timeout: WorkNCCL(SeqNum=12)\n")
+                os.abort()
             case "out_of_memory":
                 raise MemoryError
             case number:
@@ -116,7 +119,9 @@ def test_any_other_error_is_tried_again_within_its_budget(ray_cluster, tmp_path)
 
 
 @pytest.mark.long
-@pytest.mark.parametrize(("how", "name"), [("worker_lost", "worker_lost"), ("hang", "hang"), (str(errno.EIO), "storage_away")])
+@pytest.mark.parametrize(
+    ("how", "name"), [("worker_lost", "worker_lost"), ("hang", "hang"), ("nccl", "nccl"), (str(errno.EIO), "storage_away")]
+)
 def test_each_class_has_a_budget_of_its_own(ray_cluster, tmp_path, how, name):
     """All other budgets are 0, so that only the right class lets it pass."""
     assert launch(tmp_path, how, 1, **{name: 1}) == "xx"

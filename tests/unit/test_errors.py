@@ -18,6 +18,7 @@ BUILT_INS = {
     errors.EnvironmentFault: (RuntimeError, 3),
     errors.ArtefactError: (RuntimeError, 4),
     errors.StageFailed: (RuntimeError, 4),
+    errors.Interrupted: (RuntimeError, 4),
     errors.NonFiniteLoss: (ArithmeticError, 4),
     errors.ExportRefused: (RuntimeError, 4),
 }

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from thinkrec import launch
 from thinkrec.errors import EnvironmentFault
 from thinkrec.placement import SHOWN_NODES, Node, needs, require, strategy
 
@@ -79,3 +80,19 @@ def test_an_error_about_a_large_cluster_is_short():
     with pytest.raises(EnvironmentFault, match=r"and 984 nodes more") as caught:
         require([node(8)] * 1000, 1, 9000, GPU)
     assert len(str(caught.value).splitlines()) < SHOWN_NODES + 8
+
+
+@pytest.mark.parametrize(
+    ("living", "kinds", "expected"),
+    [
+        ({"GPU": 8.0, "accelerator_type:H100": 1.0}, [], "nccl"),
+        ({"GPU": 8.0}, [], "gloo"),  # logical GPUs
+        ({"CPU": 4.0}, [node(8)], "nccl"),  # none there yet
+        ({"CPU": 4.0}, [Node("cpu", {"CPU": 64.0})], "gloo"),
+    ],
+)
+def test_the_backend_is_that_of_the_workers_also_of_those_to_come(monkeypatch, living, kinds, expected):
+    monkeypatch.setattr("ray.cluster_resources", lambda: living)
+    monkeypatch.setattr(launch, "to_come", lambda: kinds)
+    assert launch._backend(use_gpu=True) == expected
+    assert launch._backend(use_gpu=False) == "gloo"

@@ -385,7 +385,7 @@ def test_traces_are_written_first_where_the_cluster_has_no_gpus_for_teachers_bes
     has = [Node("a", {"GPU": 8.0, "CPU": 16.0})]
     monkeypatch.setattr("thinkrec.generate.room.nodes", lambda: has)
     streamed.begun.set()
-    gpus = (*EARLY, "train.use_gpu=true", "engine.num_actors=4", "train.num_workers=8")
+    gpus = (*EARLY, "train.use_gpu=true", "train.ds_config=zero1", "engine.num_actors=4", "train.num_workers=8")
     pipeline.run(configured(*gpus), lambda event, **fields: said.append((event, fields)))
     assert streamed.events == ["first and rest"]
     [warning] = [fields["text"] for event, fields in said if event == "warning"]
