@@ -6,10 +6,12 @@ of its own, and ends with the cluster.
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from typing import Any
 
 from thinkrec.errors import Interrupted
 from thinkrec.failures import NodeLeaving
@@ -61,8 +63,7 @@ class Notice:
 @contextmanager
 def heed() -> Iterator[Notice]:
     """Listen, in a thread, while this worker trains."""
-    import ray
-
+    ray: Any = sys.modules.get("ray")  # a worker of a cluster has it; who trains without a cluster, as gpu_check does, may lack it
     notice, over = Notice(), threading.Event()
 
     def listen() -> None:
@@ -71,7 +72,7 @@ def heed() -> Iterator[Notice]:
                 notice.look()
 
     thread = threading.Thread(target=listen, name="notice", daemon=True)
-    if ray.is_initialized():
+    if ray and ray.is_initialized():
         notice.look()
         thread.start()
     try:

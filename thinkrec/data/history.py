@@ -6,18 +6,19 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
 from thinkrec.data.schema import SPLITS, bucket_of
 from thinkrec.store import read_json
 
+if TYPE_CHECKING:  # who is handed interactions, as a bare GPU machine is by benchmarks/gpu_check.py, reads no parquet
+    import polars as pl
+
 Policy = Literal["rolling", "train_only"]
 TRAIN = SPLITS.index("train")
-CODED = pl.Schema({"user_id": pl.Int32, "item_id": pl.Int32, "label": pl.Int8, "ts": pl.Int64, "row": pl.Int64, "split": pl.Int8})
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,8 @@ class Interactions:
     @classmethod
     def load(cls, folder: Path, users: Collection[str] | None = None, buckets: Collection[int] | None = None) -> Interactions:
         """Read an ingest artefact, or only these users or these buckets of it."""
+        import polars as pl
+
         items = pl.read_parquet(folder / "items.parquet", columns=["item_id"])["item_id"]
         everybody = pl.read_parquet(folder / "users.parquet", columns=["user_id"])["user_id"]
         if users is not None:
@@ -45,7 +48,7 @@ class Interactions:
             buckets = {bucket_of(user, num_buckets) for user in users}
         kinds = {"user_id": pl.Enum(everybody), "item_id": pl.Enum(items), "split": pl.Enum(SPLITS)}
         parts = (_coded(file, users, kinds) for file in _files(folder, buckets))
-        frame = pl.concat([pl.DataFrame(schema=CODED), *parts]).sort("user_id", "ts", "row")
+        frame = pl.concat([pl.DataFrame(schema=_codes()), *parts]).sort("user_id", "ts", "row")
         found, user = np.unique(frame["user_id"].to_numpy(), return_inverse=True)
         return cls(
             user=user.astype(np.int32),
@@ -101,6 +104,13 @@ class Interactions:
         return np.flatnonzero((self.label == 1) & (self.split == TRAIN))
 
 
+def _codes() -> pl.Schema:
+    """The columns that are read, as integers."""
+    import polars as pl
+
+    return pl.Schema({"user_id": pl.Int32, "item_id": pl.Int32, "label": pl.Int8, "ts": pl.Int64, "row": pl.Int64, "split": pl.Int8})
+
+
 def _files(folder: Path, buckets: Collection[int] | None) -> list[Path]:
     names = ["*"] if buckets is None else [f"bucket={bucket:03d}" for bucket in sorted(buckets)]
     return [file for name in names for file in sorted(folder.glob(f"interactions/{name}/*.parquet"))]
@@ -108,7 +118,9 @@ def _files(folder: Path, buckets: Collection[int] | None) -> list[Path]:
 
 def _coded(file: Path, users: Collection[str] | None, kinds: Mapping[str, pl.Enum]) -> pl.DataFrame:
     """One bucket with integers in place of strings: strings of one bucket at a time are all that memory must hold."""
-    rows = pl.read_parquet(file, columns=list(CODED), hive_partitioning=False)
+    import polars as pl
+
+    rows = pl.read_parquet(file, columns=_codes().names(), hive_partitioning=False)
     if users is not None:
         rows = rows.filter(pl.col("user_id").is_in(list(users)))
-    return rows.with_columns(pl.col(name).cast(kind).to_physical() for name, kind in kinds.items()).cast(CODED)
+    return rows.with_columns(pl.col(name).cast(kind).to_physical() for name, kind in kinds.items()).cast(_codes())

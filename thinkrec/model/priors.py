@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
 from thinkrec.data.counts import Log, category_affinity, history_counts
@@ -45,6 +44,8 @@ class Priors:
     @classmethod
     def load(cls, folder: Path, data: Interactions, keywords: Sequence[Sequence[str]], num_buckets: int, rolling: bool) -> Priors:
         """Count from an ingest artefact for the users in `data`; `keywords` of each item in the order of items.parquet."""
+        import polars as pl
+
         counts = pl.read_parquet(folder / "counts.parquet")
         item = counts["item_id"].replace_strict(pl.Series(data.item_ids), pl.Series(np.arange(len(data.item_ids)))).to_numpy()
         rows, likes = np.zeros((2, len(data.item_ids), num_buckets))

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import polars as pl
 import pyarrow.parquet as pq
 
 from thinkrec.config import Config, PromptSection
@@ -78,6 +77,8 @@ class Catalogue:
     @classmethod
     def load(cls, config: Config, places: Places, slots: bool = True) -> Catalogue:
         """With `slots=False` prompts have no soft slots whatever the config says."""
+        import polars as pl
+
         prompt = config.prompt if slots else config.prompt.model_copy(update={"slots": "none"})
         item_ids = pl.read_parquet(places.path("ingest", "items.parquet"), columns=["item_id"])["item_id"].to_list()
         vectors = None if prompt.slots == "none" else _vectors(places.path("encode", "items.parquet"), item_ids)
@@ -109,6 +110,8 @@ def load_priors(config: Config, places: Places, interactions: Interactions, item
 
 def item_texts(places: Places) -> list[ItemText]:
     """Title and keywords of every item, in the order of items.parquet."""
+    import polars as pl
+
     items = pl.read_parquet(places.path("ingest", "items.parquet"), columns=["item_id", "title"])
     keywords = pl.read_parquet(places.path("keywords", "keywords.parquet"), columns=["item_id", "keywords"])
     joined = items.join(keywords, on="item_id", how="left", maintain_order="left", validate="1:1")

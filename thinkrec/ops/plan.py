@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from thinkrec import pipeline
 from thinkrec.config import Config
 from thinkrec.ops import memory, workload
-from thinkrec.ops.machines import Machines
+from thinkrec.ops.machines import CPU_TFLOPS, GPU_TFLOPS, Machines
 from thinkrec.ops.memory import Advice, Memory, Zero
 from thinkrec.ops.remarks import remarks
 from thinkrec.ops.resolve import room_bytes
@@ -21,7 +21,6 @@ from thinkrec.ops.workload import Lengths, Sizes
 from thinkrec.store import Store
 from thinkrec.train import fleet, zero
 
-GPU_TFLOPS, CPU_TFLOPS = 989.0, 0.05
 INTERACTION_BYTES, SCORE_BYTES = 16, 16  # of a compressed row, with room: the planted world takes 10.4 and 11.2
 # Of a row in memory: in the driver at the height of ingest (measured: 3 million rows, ids of six letters), and in each training worker.
 DRIVER_BYTES, WORKER_BYTES = 420, 26

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import polars as pl
 import torch
 from numpy.typing import NDArray
 
@@ -92,6 +91,8 @@ def load_traces(config: Config, places: Places, tables: Tables) -> list[Trace]:
     path = places.path("traces", "traces.parquet")
     if not config.traces.enabled or not path.is_file():
         return []
+    import polars as pl
+
     data = tables.interactions
     position_of = pl.DataFrame({"row": data.row, "position": np.arange(len(data.row))})
     found = pl.read_parquet(path, columns=["row", "text"]).join(position_of, on="row", how="inner", maintain_order="left", validate="m:1")

@@ -1,0 +1,159 @@
+"""The phases of a run in small, over tables in memory: global adapter, projector, a pack of experts, then scored and explained rows.
+
+What ops/trial.py tries through the artefacts of a run, without polars, which a bare machine does not have. Whoever trains is handed in, so
+the trainer of a run and plain torch go the same way.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from gpu.plain import FlatAdamW
+from gpu.rows import batch_of, tables_of
+from thinkrec.config import Config, PhaseSection
+from thinkrec.model.build import build
+from thinkrec.model.export import peft_tensors
+from thinkrec.model.recommender import Recommender
+from thinkrec.model.tables import Places
+from thinkrec.score.speech import Speaker
+from thinkrec.train import loop, zero
+from thinkrec.train.adapter import AdapterTrainer, Task, Weights
+from thinkrec.train.checkpoint import Checkpoints
+from thinkrec.train.instances import Instances, Trace
+from thinkrec.train.probe import Probe
+
+NUM_EXPERTS, NUM_STEPS, BATCH_SIZE, NUM_EXPLAINED = 2, 3, 8, 4
+NUM_TITLE_WORDS = 4
+LR = 3e-3  # what is learned in three steps must show in the scores
+# make(slots) builds what a phase trains; learn(make, tasks) trains each task and gives its losses by step and its weights.
+Make = Callable[[int], tuple[Recommender, list[nn.Parameter]]]
+Learned = list[tuple[list[float], Weights]]
+Learn = Callable[[Make, Sequence[Task]], Learned]
+
+
+@dataclass(frozen=True)
+class Found:
+    """Losses of every step by phase, the scores of all rows, those with the experts mixed up, and how much was said about a few."""
+
+    losses: dict[str, list[float]]
+    scores: list[float]
+    mixed_up: list[float]
+    num_said: int
+
+
+def walk(config: Config, places: Places, folder: Path, learn: Learn, device: str, num_scored: int) -> Found:
+    """Train all phases by `learn`, then serve what they learned on `device`."""
+    slotted, plain = (tables_of(config.prompt.model_copy(update={"slots": slots}), NUM_TITLE_WORDS) for slots in ("all", "none"))
+    rows = np.arange(len(slotted.interactions))
+    phase = PhaseSection(batch_size=BATCH_SIZE, lr=LR, num_epochs=99, max_steps=NUM_STEPS)
+    ds_config = zero.read_config(config.train.ds_config)
+    adapter, projector = dict[str, torch.Tensor](), dict[str, torch.Tensor]()
+
+    def task(name: str, chosen: np.ndarray, soft: bool = True) -> Task:
+        traces = [Trace(int(at), f"liked {at % 4} of 4") for at in chosen[::5]]
+        instances = Instances(config, slotted if soft else plain, chosen, traces)
+        return Task(instances, phase, Checkpoints(str(folder / "checkpoints"), name), folder / f"{name}.jsonl")
+
+    def make_global(num_slots: int) -> tuple[Recommender, list[nn.Parameter]]:
+        recommender = build(config, places, plain, ds_config, num_slots)
+        return recommender, list(recommender.bank.parameters_of())
+
+    def make_projector(num_slots: int) -> tuple[Recommender, list[nn.Parameter]]:
+        recommender = build(config, places, slotted, ds_config, num_slots)
+        recommender.bank.load(0, adapter)
+        return recommender, list(_projector(recommender).parameters())
+
+    def make_experts(num_slots: int) -> tuple[Recommender, list[nn.Parameter]]:
+        recommender = build(config, places, slotted, ds_config, num_slots)
+        for slot in range(num_slots):
+            recommender.bank.load(slot, adapter)
+        _fill(_projector(recommender), projector)
+        return recommender, list(recommender.bank.parameters_of(config.adapter.last_layers))
+
+    bank = build(config, places, plain).bank
+    [(global_losses, weights)] = learn(make_global, [task("global", rows, soft=False)])
+    adapter |= peft_tensors(bank, weights)
+    [(projector_losses, weights)] = learn(make_projector, [task("projector", rows)])
+    projector |= {name.removeprefix("projector."): one for name, one in weights.items()}
+    experts = learn(make_experts, [task(f"expert-{at}", rows[at::NUM_EXPERTS]) for at in range(NUM_EXPERTS)])
+    losses = {"global": global_losses, "projector": projector_losses} | {f"expert {at}": found for at, (found, _) in enumerate(experts)}
+
+    served = build(config, places, slotted, num_adapters=NUM_EXPERTS + 1)
+    for slot, (_, weights) in enumerate(experts):
+        served.bank.load(slot, adapter | peft_tensors(bank, weights))
+    served.bank.load(NUM_EXPERTS, adapter)
+    _fill(_projector(served), projector)
+    speaker = Speaker(config, served.to(device).eval(), slotted)
+    gates = np.random.default_rng(0).dirichlet(np.ones(NUM_EXPERTS + 1), num_scored).astype(np.float32)
+    prompts, users = [slotted.prompt(at) for at in range(num_scored)], slotted.interactions.user[:num_scored].tolist()
+    scores = speaker.scores(prompts, users, gates)
+    said = speaker.speak(prompts[:NUM_EXPLAINED], users[:NUM_EXPLAINED], gates[:NUM_EXPLAINED])
+    mixed_up = speaker.scores(prompts, users, np.roll(gates, 1, axis=1))
+    return Found(losses, scores.tolist(), mixed_up.tolist(), sum(len(speech.reasoning) for speech in said))
+
+
+def by_trainer(config: Config, wrong: list[str]) -> Learn:
+    """Through AdapterTrainer: to a checkpoint, then from it on. Notes what is wrong with the engine and with what it has learned."""
+
+    def learn(make: Make, tasks: Sequence[Task]) -> Learned:
+        recommender, parameters = make(len(tasks))
+        trainer = AdapterTrainer(config, recommender, parameters, 0.0, len(tasks))
+        here = torch.empty(0, device=trainer.engine.device).device  # with its number
+        wrong.extend(f"{name} is on {one.device}" for name, one in recommender.named_buffers() if one.device != here)
+        for pauses in (True, False):
+            ended = list(trainer.train([replace(task, pauses=pauses) for task in tasks]))
+        probe = Probe(trainer.engine, tasks[0].instances)
+        wrong.extend(f"{tasks[slot].checkpoints.name} does not move the logits" for slot in range(len(tasks)) if _equal(probe, slot))
+        trainer.engine.destroy()
+        return [(_losses(tasks[slot]), weights) for slot, weights, _ in sorted(ended, key=lambda one: one[0])]
+
+    return learn
+
+
+def by_plain_torch(config: Config) -> Learn:
+    """On the CPU, each expert alone, by torch's AdamW with the file's clipping."""
+    clip = zero.read_config(config.train.ds_config)["gradient_clipping"]
+
+    def learn(make: Make, tasks: Sequence[Task]) -> Learned:
+        return [_learn_alone(*make(1), task, clip) for task in tasks]
+
+    return learn
+
+
+def _learn_alone(recommender: Recommender, parameters: list[nn.Parameter], task: Task, clip: float) -> tuple[list[float], Weights]:
+    optimizer, losses = FlatAdamW(recommender, parameters, clip), list[float]()
+    schedule = loop.Learner(task.num_steps, task.phase.lr, task.checkpoints)
+    for step in range(task.num_steps):
+        loss, _ = recommender(batch_of(task.instances, task.order.batch(step)))
+        loss.backward()
+        optimizer.step(schedule.lr_at(step))
+        losses.append(float(loss.detach()))
+    trained: Iterable[tuple[str, nn.Parameter]] = ((name, one) for name, one in recommender.named_parameters() if one.requires_grad)
+    return losses, {name: one.detach() for name, one in trained}
+
+
+def _equal(probe: Probe, slot: int) -> bool:
+    """What the export gate asks."""
+    return torch.equal(*probe.logits(slot))
+
+
+def _losses(task: Task) -> list[float]:
+    assert task.log is not None
+    return [json.loads(line)["loss"] for line in task.log.read_text(encoding="utf-8").splitlines()]
+
+
+def _projector(recommender: Recommender) -> nn.Module:
+    assert recommender.projector is not None
+    return recommender.projector
+
+
+def _fill(projector: nn.Module, weights: Weights) -> None:
+    """Its buffers are those that `build` took from the same vectors."""
+    projector.load_state_dict({**dict(projector.named_buffers()), **weights})
