@@ -93,9 +93,3 @@ def test_a_pause_saves_and_gives_out(run):
     _, saved, given = run(lengths=(9,), pause=3)
     assert saved == [(0, 3)]
     assert given == [(0, 3)]
-
-
-def test_who_trains_without_a_cluster_needs_no_ray(monkeypatch):
-    monkeypatch.setitem(sys.modules, "ray", None)
-    with stopping.heed() as notice:
-        assert not notice.given

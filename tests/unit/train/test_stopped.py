@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -99,3 +100,9 @@ def test_a_node_that_goes_away_sends_its_group_elsewhere(tmp_path, monkeypatch):
         list(train(tmp_path, notice, told_at=99))
     assert classify([caught.value])[0].name == "node_lost"
     assert steps(tmp_path) == ["slot3.00000001", "slot6.00000001"]
+
+
+def test_who_trains_without_a_cluster_needs_no_ray(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with stopping.heed() as notice:
+        assert not notice.given
