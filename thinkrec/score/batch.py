@@ -61,6 +61,7 @@ def run(job: Job) -> None:
         chosen.write_parquet(job.draft.folder / "scores" / f"{variant}.parquet", compression="zstd")
     serving = Routing(Places(job.places())).variants[-1]
     chosen = _choose(rows.filter(pl.col("variant") == serving), config.evaluate.num_explanations, config.run.seed)
+    await_room("the explanations", num_gpus=1 if config.train.use_gpu else 0)
     explained = lone_task(explain_rows, config.train.use_gpu).remote(**settings, rows=chosen.to_dicts())
     explanations, counterfactuals = ray.get(explained)
     _write(job, "explanations", explanations, schema.EXPLANATIONS)

@@ -10,6 +10,7 @@ import pyarrow as pa
 from pyarrow import fs
 
 from thinkrec.data.readers.archives import is_hidden
+from thinkrec.digests import list_files
 from thinkrec.errors import DataError, MissingFileError
 from thinkrec.store import look
 
@@ -20,7 +21,7 @@ def parquet_files(uri: str) -> tuple[Any, str, list[str]]:
     """The file system of an address, the path in it, and its one file or every .parquet file below the folder, in order of name."""
     system, base, info = look(uri)
     is_folder = info.type == fs.FileType.Directory
-    below = [entry.path for entry in system.get_file_info(fs.FileSelector(base, recursive=True)) if entry.is_file] if is_folder else []
+    below = [entry.path for entry in list_files(uri)] if is_folder else []
     for source, is_its in (("delta", lambda path: path.parts[:1] == ("_delta_log",)), ("iceberg", _is_iceberg)):
         if any(is_its(_within(path, base)) for path in below):
             what = f"this is a folder of a table of kind {source}: it may hold files whose rows are deleted"

@@ -9,7 +9,8 @@ with it ties of time, follows Delta's own list of files, and Iceberg's files fro
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -37,8 +38,8 @@ def parquet(path: str, names: Collection[str]) -> Iterator[pa.Table]:
         schema = with_partition(own.empty_table(), partition(files[0], base)).schema
         yield (first := _no_rows(schema, names))
         hive = Partitioning("hive", base_dir=base, filesystem=system) if schema != own else None
-        rows = read_parquet(files, filesystem=system, schema=schema, partitioning=hive, file_extensions=None)
-        yield from _batches(rows, first.column_names)
+        options = {"filesystem": system, "schema": schema, "partitioning": hive, "file_extensions": None}
+        yield from _batches(partial(read_parquet, files, **options), first.column_names)
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"this cannot be read as Parquet: {error}", path, "write it again, all files with one schema") from None
 
@@ -51,7 +52,7 @@ def delta(path: str, names: Collection[str]) -> Iterator[pa.Table]:
     try:
         table = deltalake.DeltaTable(_absolute(path))
         yield (first := _no_rows(table.to_pyarrow_dataset().schema, names))
-        yield from _batches(read_delta(_absolute(path), version=table.version()), first.column_names)
+        yield from _batches(partial(read_delta, _absolute(path), version=table.version()), first.column_names)
     except (deltalake.exceptions.DeltaError, OSError, pa.ArrowException) as error:
         raise DataError(f"this cannot be read as a Delta table: {error}", path, "name the folder that holds _delta_log") from None
 
@@ -67,7 +68,7 @@ def iceberg(path: str, names: Collection[str]) -> Iterator[pa.Table]:
         yield (first := _no_rows(table.schema().as_arrow(), names))
         if num_files := len(list(table.scan().plan_files())):
             catalog = {"py-catalog-impl": f"{__name__}.{Snapshot.__name__}"}
-            rows = read_iceberg(table_identifier=path, catalog_kwargs=catalog, override_num_blocks=num_files)
+            rows = partial(read_iceberg, table_identifier=path, catalog_kwargs=catalog, override_num_blocks=num_files)
             yield from _batches(rows, first.column_names)
     except (ValidationError, NoSuchTableError, ValueError, OSError, pa.ArrowException) as error:
         what = f"this cannot be read as an Iceberg table: {error}"
@@ -98,8 +99,10 @@ def _no_rows(schema: pa.Schema, names: Collection[str]) -> pa.Table:
     return schema.empty_table().select([name for name in schema.names if name in names])
 
 
-def _batches(rows: Any, columns: list[str]) -> Iterator[pa.Table]:
+def _batches(read: Callable[[], Any], columns: list[str]) -> Iterator[pa.Table]:
+    """These columns of the Ray data set that `read` opens, for which Ray already looks into the files on a worker."""
     await_room("a reader of tables")
+    rows = read()
     rows.context.execution_options.preserve_order = True  # `row` is counted through
     # Whole blocks stay in the object store and are cut without a copy; batches of a size would be put together here.
     for block in rows.select_columns(columns).iter_batches(batch_format="pyarrow", batch_size=None):

@@ -6,6 +6,7 @@ import pytest
 
 from thinkrec.data.readers.columns import parquet
 from thinkrec.errors import DataError, MissingFileError
+from thinkrec.journal import EVENTS
 
 
 @pytest.fixture
@@ -42,6 +43,14 @@ def test_a_column_of_the_file_itself_stays(write, read):
 def test_files_of_programs_are_left_alone(write, read, place):
     write("a.parquet")
     write(f"{place}.parquet")
+    assert read("u") == [{"u": "a"}]
+
+
+def test_what_a_run_has_made_below_its_own_input_is_not_read(tmp_path, write, read):
+    write("a.parquet")
+    write("runs/mine/ingest/k/items.parquet", u=["made"])
+    assert len(read("u")) == 2  # the control: any folder
+    (tmp_path / "log=1/runs/mine" / EVENTS).write_text("{}")
     assert read("u") == [{"u": "a"}]
 
 
