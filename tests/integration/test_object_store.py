@@ -17,9 +17,10 @@ from pyarrow import fs
 from thinkrec.config import DataSection
 from thinkrec.data.readers import canonical, named
 from thinkrec.data.readers.tables import collect
+from thinkrec.digests import fingerprint
 from thinkrec.errors import ArtefactError, MissingFileError
 from thinkrec.pipeline import keys
-from thinkrec.store import Store, fingerprint
+from thinkrec.store import Store
 
 moto = pytest.importorskip("moto.server")
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}
