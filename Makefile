@@ -14,11 +14,13 @@ CLAIMS := tests/integration/test_paper_claims.py tests/integration/test_trace_cl
 GPU_WHEELS := deepspeed|einops|hjson|msgpack|psutil|py-cpuinfo|pyarrow|pydantic|pydantic_core|annotated-types|typing-inspection|typing_extensions
 VLLM_TESTS := -m "vllm and not long" tests/unit/generate tests/integration/test_vllm_stage.py
 
-# Tests that start engines often wait for them: three at a time keep two cores busy, each with one thread for its arithmetic.
+# Tests that start engines often wait for them: two at a time take little more than half as long, each with one thread for its arithmetic.
 ifeq ($(MAKELEVEL),0)
-MAKEFLAGS += --jobs=3 --keep-going
+MAKEFLAGS += --jobs=2 --keep-going
 endif
 export OMP_NUM_THREADS ?= 1
+# Else Ray's workers wait for whatever else is tested meanwhile, some to the end of their time limits.
+export RAY_worker_niceness ?= 0
 
 .PHONY: run test test-units test-engines test-long test-claims test-endurance test-vllm demonstration checks bench gpu-check gpu-wheels clean
 

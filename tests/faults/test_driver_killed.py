@@ -14,8 +14,8 @@ import pytest
 from tiny import write_run_file
 
 ROOT = Path(__file__).parents[2]
-pytestmark = [pytest.mark.long, pytest.mark.cluster, pytest.mark.timeout(1200)]
-DEADLINE_S = 500
+pytestmark = [pytest.mark.long, pytest.mark.cluster, pytest.mark.timeout(2400)]
+DEADLINE_S = 1000
 
 SETTINGS = {
     "prompt.slots": "none",

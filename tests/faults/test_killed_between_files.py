@@ -52,7 +52,7 @@ def test_a_checkpoint_is_the_old_or_the_new_one_wherever_its_writer_dies(tmp_pat
 
 
 @pytest.mark.long
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_a_training_killed_there_and_resumed_equals_the_straight_run_bit_for_bit(tmp_path):
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
     script = Path(__file__).with_name("killed_between_files.py")

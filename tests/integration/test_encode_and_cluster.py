@@ -18,7 +18,7 @@ from thinkrec.encoder import fit
 from thinkrec.job import Job
 from thinkrec.store import Artefact, Store
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1800)]
 NUM_USERS, NUM_ITEMS, NUM_NEW = 160, 50, 7
 
 

@@ -29,7 +29,7 @@ from thinkrec.model.tables import Places
 from thinkrec.store import Artefact, Store, read_json, write_json
 from thinkrec.train import base
 
-pytestmark = [pytest.mark.long, pytest.mark.cluster, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.long, pytest.mark.cluster, pytest.mark.timeout(1800)]
 NUM_USERS, ROWS_PER_USER, NUM_TRAIN = 30, 12, 9
 ODD_ITEMS = [
     {

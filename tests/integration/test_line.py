@@ -21,7 +21,7 @@ from thinkrec.model.tables import Places, base_folder, load_tables
 from thinkrec.score.routing import Routing, serving_model
 from thinkrec.store import Artefact
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1800)]
 
 
 @pytest.fixture(scope="module")

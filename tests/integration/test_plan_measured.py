@@ -16,7 +16,7 @@ from thinkrec.ops.plan import Phase, Plan, make_plan
 from thinkrec.store import Artefact
 from thinkrec.train.instances import Instances, mixed_batches, train_positions
 
-pytestmark = [pytest.mark.long, pytest.mark.cluster, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.long, pytest.mark.cluster, pytest.mark.timeout(1200)]
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from thinkrec.cli import main
 from thinkrec.ops import preflight
 from thinkrec.ops.machines import Machines
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1200)]
 
 
 def test_a_sound_cluster_passes_and_keeps_nothing(ray_cluster, tmp_path, monkeypatch):

@@ -13,7 +13,7 @@ from thinkrec import pipeline
 from thinkrec.job import first_part
 from thinkrec.store import Store
 
-pytestmark = [pytest.mark.long, pytest.mark.cluster, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.long, pytest.mark.cluster, pytest.mark.timeout(1800)]
 
 TAUGHT = {"num_lessons": 300, "num_epochs": 12, "lr": 5e-3}  # enough for a teacher of whose answers some are accepted
 TREE = {

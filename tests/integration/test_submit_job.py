@@ -32,7 +32,7 @@ interactions_per_user = 8
 [ray]
 secrets = ["OBJECT_STORE_KEY"]
 """
-pytestmark = [pytest.mark.long, pytest.mark.cluster, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.long, pytest.mark.cluster, pytest.mark.timeout(1800)]
 
 
 def free_ports(count: int) -> list[int]:

@@ -12,7 +12,7 @@ from tiny import as_on_gpus
 from thinkrec import config as config_room
 from thinkrec import pipeline
 
-pytestmark = [pytest.mark.long, pytest.mark.cluster, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.long, pytest.mark.cluster, pytest.mark.timeout(1800)]
 
 
 def test_scores_wait_for_the_reasoning_and_its_worth_is_reported(ray_cluster, tmp_path):

@@ -21,7 +21,7 @@ from thinkrec.generate.room import check_room
 pytestmark = [
     pytest.mark.vllm,
     pytest.mark.cluster,
-    pytest.mark.timeout(900),
+    pytest.mark.timeout(1800),
     pytest.mark.skipif(find_spec("vllm") is None, reason="vLLM is not installed: make test-vllm"),
 ]
 NUM_COMMITS = 3
