@@ -24,7 +24,8 @@ def config(tmp_path_factory) -> Config:
     tree = {**TINY, "run": {"dir": str(tmp_path_factory.mktemp("plan"))}, "traces": {"enabled": False}}
     tree["prompt"] = {**TINY["prompt"], "slots": "none"}
     tree["base"] = {"nano": {"num_epochs": 1}}  # the default vocabulary: no plan can know how a smaller one cuts words up
-    tree["train"] = {**TINY["train"], "global_adapter": {"num_epochs": 1.0}}
+    # Two workers: each has one micro batch a step. Where there are more, rows of like length go together, of which no plan knows yet.
+    tree["train"] = {**TINY["train"], "num_workers": 2, "global_adapter": {"num_epochs": 1.0}}
     return config_room.parse(tree)
 
 
