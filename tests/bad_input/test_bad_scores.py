@@ -132,7 +132,7 @@ CASES = {
     "a train file whose ids are another form": Case(
         column("interactions", item_id=" " + pl.col("item_id")),
         (*JUDGE, "--train", "given/interactions.parquet"),
-        "180 of 180 rows have a item_id that is not in train.*differ in form",
+        "the item_id of 180 of 180 rows is not in train.*differ in form",
     ),
     "labels of other rows": Case(
         table("interactions", lambda t: t.head(9)), (*JUDGE, "--labels", "given/interactions.parquet"), "180 and 9 rows, 9 of them in both"

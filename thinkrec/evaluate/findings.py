@@ -113,7 +113,7 @@ def _refuse_strangers(found: Findings, parts: Mapping[str, Sequence[Part]], path
         if 2 * unknown > num_rows:
             known = in_other_form(_ids(examples, column), (read_part(part)[column] for part in parts["train"]))
             if 2 * len(known) > len(examples):
-                what = f"{unknown} of {num_rows} rows have a {column} that is not in train; those of the first are, in another form"
+                what = f"the {column} of {unknown} of {num_rows} rows is not in train, but those of the first are in another form"
                 raise DataError(what, f"{paths['scores']}, {paths['train']}", _alike(column, known[0], paths["scores"], paths["train"]))
 
 
