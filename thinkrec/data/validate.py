@@ -13,6 +13,7 @@ import polars as pl
 import pyarrow as pa
 
 from thinkrec.config import DataSection
+from thinkrec.data.forms import in_other_form
 from thinkrec.data.labels import label
 from thinkrec.data.losses import refuse_losses
 from thinkrec.data.readers.tables import Reasons, Tables, part
@@ -118,15 +119,10 @@ def _refuse_doubled(where: str, values: pl.Series, name: str) -> None:
 
 def _hint_of_form(unknown: pl.Series, known: pl.Series) -> str:
     """What to do where unknown ids are known ones in another form: 7.0, 007, of other case, or with blanks around."""
-    if unknown.is_empty():
+    found = in_other_form(unknown, [known])
+    if not found:
         return ""
-    ids = pl.col("id")
-    plain = ids.str.strip_chars().str.to_lowercase().str.strip_suffix(".0").str.strip_chars_start("0")
-    sides = [side.drop_nulls().unique().sort().to_frame("id").with_columns(plain=plain) for side in (unknown, known)]
-    same = sides[0].join(sides[1], on="plain", how="inner", maintain_order="left")
-    if same.is_empty():
-        return ""
-    return f"; item {same['id'][0]!r} of the interactions is perhaps {same['id_right'][0]!r} of the items: write ids in one form"
+    return f"; item {found[0][0]!r} of the interactions is perhaps {found[0][1]!r} of the items: write ids in one form"
 
 
 def _arrow(items: pl.DataFrame) -> pa.Table:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import polars as pl
@@ -16,51 +16,53 @@ import pyarrow as pa
 import pyarrow.json
 import pyarrow.parquet as pq
 
+from thinkrec.data.readers.packing import UNREADABLE
+from thinkrec.data.validate import CONTROLS, NO_IDS
 from thinkrec.errors import DataError
-from thinkrec.evaluate.score_parts import (
-    COLUMNS,
-    SEPARATORS,
-    Part,
-    header_names,
-    separator_and_quote,
-    suffix_of,
-    text_cells,
-    unreadable,
-)
+from thinkrec.evaluate.score_parts import COLUMNS, SEPARATORS, Part, header_names, opened, suffix_of, text_cells, unreadable
 from thinkrec.store import open_root
 
 IDS = ("user_id", "item_id")
 TRUTHS = {"true": "1", "false": "0"}
-CONTROLS = r"[\x00-\x1f\x7f-\x9f]"
-IN_QUOTES = r'(?s)^".*"$'
+QUOTED_WHOLE = r'^"(?:[^"]|"")*"$'
 
 
 def read_part(part: Part) -> pl.DataFrame:
     """The known columns of a part, checked and in the types of COLUMNS; raises DataError with file, column and row."""
-    system, base = open_root(part.path)
     data = b""
     try:
-        with system.open_input_file(base) as file:
-            if part.row_groups is not None:
-                groups, columns = list(part.row_groups), list(part.there.values())
-                table = pl.DataFrame(pq.ParquetFile(file).read_row_groups(groups, columns=columns))
-            else:
-                data = file.read()
-                table = _delimited(part.path, data) if suffix_of(part.path) in SEPARATORS else _json_lines(data)
-    except (pl.exceptions.PolarsError, pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError, ValueError) as error:
+        if part.row_groups is not None:
+            table = _parquet(part, part.row_groups)
+        else:
+            with opened(part.path) as stream:
+                data = stream.read()
+            table = _delimited(part.path, data) if suffix_of(part.path) in SEPARATORS else _json_lines(data)
+    except DataError:
+        raise
+    except (pl.exceptions.PolarsError, *UNREADABLE, ValueError) as error:
         raise unreadable(part.path, error, _first_fault(part, data)) from None
-    if suffix_of(part.path) in SEPARATORS and separator_and_quote(part.path, data)[1] is None:
-        _refuse_quotes(table, part)
     return table.select(_checked(table[given], name, part) for name, given in part.there.items())
 
 
+def _parquet(part: Part, groups: Sequence[int]) -> pl.DataFrame:
+    system, base = open_root(part.path)
+    with system.open_input_file(base) as file:
+        return pl.DataFrame(pq.ParquetFile(file).read_row_groups(list(groups), columns=list(part.there.values())))
+
+
 def _delimited(path: str, data: bytes) -> pl.DataFrame:
-    names = header_names(path, data.partition(b"\n")[0])
-    separator, quote = separator_and_quote(path, data)
-    if data.endswith((b"\n\n", b"\n\r\n")):
-        data = data.rstrip(b"\r\n")  # empty lines at the end are no rows
-    table = pl.read_csv(data, separator=separator, quote_char=quote, infer_schema=False)  # as text, or zeros before an id would be lost
-    return table.rename(dict(zip(table.columns, names, strict=True)))
+    """The cells as text, or zeros before an id would be lost; lines without a cell are no rows."""
+    names, separator = header_names(path, data.partition(b"\n")[0]), SEPARATORS[suffix_of(path)]
+    table = pl.read_csv(data, separator=separator, quote_char='"' if separator == "," else None, infer_schema=False)
+    table = table.filter(~pl.all_horizontal(pl.all().is_null()))
+    columns = {name: cells for name, cells in zip(names, table.get_columns(), strict=True) if name}
+    return pl.DataFrame(columns) if separator == "," else pl.DataFrame(columns).with_columns(_unquoted(pl.all()))
+
+
+def _unquoted(cell: pl.Expr) -> pl.Expr:
+    """`text.unquoted`: what a writer with quotes makes of a cell is read, and any other quote of a file parted by tabs is a character."""
+    inner = cell.str.slice(1, cell.str.len_chars() - 2).str.replace_all('""', '"', literal=True)
+    return pl.when(cell.str.contains(QUOTED_WHOLE)).then(inner).otherwise(cell)
 
 
 def _json_lines(data: bytes) -> pl.DataFrame:
@@ -89,20 +91,12 @@ def _checked(column: pl.Series, name: str, part: Part) -> pl.Series:
     elif name == "score":
         good, mend = value.is_finite(), "scores are finite numbers; leave out rows that were not scored"
     elif name in IDS:
-        good = (value.str.strip_chars() != "") & ~value.str.contains(CONTROLS)
-        mend = "every row needs its ids, without control characters such as tabs and line ends"
+        good = (value.str.strip_chars() != "") & ~value.str.contains(CONTROLS) & ~value.is_in(NO_IDS)
+        mend = "every row needs its ids: no word for a missing value, no control characters such as tabs and line ends"
     else:
         good, mend = value.is_not_null(), "row numbers are whole numbers, one in every row"
     _refuse(column, ~good.fill_null(False), part, mend)
     return value.cast(COLUMNS[name]).alias(name)
-
-
-def _refuse_quotes(table: pl.DataFrame, part: Part) -> None:
-    """An id in quotes was written with quoting, or has these quotes: which, a file parted by tabs cannot say."""
-    for name, given in part.there.items():
-        if name in IDS:
-            mend = "quotes are characters in a file parted by tabs: write the ids without them, or write CSV"
-            _refuse(table[given], table[given].str.contains(IN_QUOTES).fill_null(False), part, mend)
 
 
 def _refuse(column: pl.Series, bad: pl.Series, part: Part, mend: str) -> None:
@@ -122,7 +116,7 @@ def _first_fault(part: Part, data: bytes) -> int | None:
 
 
 def _csv_faults(path: str, data: bytes) -> Iterator[bool]:
-    reader = text_cells(path, data, data.decode("utf-8-sig", "surrogateescape"))
+    reader = text_cells(path, data.decode("utf-8-sig", "surrogateescape"))
     width = len(next(reader, []))
     while True:
         try:

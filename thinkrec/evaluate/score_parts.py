@@ -11,10 +11,13 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 import polars as pl
-import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs
 
+from thinkrec.data.readers.archives import is_hidden
+from thinkrec.data.readers.headers import header
+from thinkrec.data.readers.packing import HEAD_BYTES, UNREADABLE, refuse_foreign, unpacked
+from thinkrec.data.readers.text import unquoted
 from thinkrec.errors import DataError, MissingFileError
 from thinkrec.store import open_root
 
@@ -23,9 +26,8 @@ SEPARATORS = {".csv": ",", ".tsv": "\t", ".inter": "\t"}  # .inter is RecBole's
 SUFFIXES = (".parquet", *SEPARATORS, ".jsonl", ".ndjson")
 ATOMIC_TYPES = (":token", ":float")  # RecBole writes the type behind the name: user_id:token
 PART_ROWS = 1_000_000
-HIDDEN = (".", "_")  # copies of editors and files that are not finished; Hadoop's rule
+PACKINGS = (".gz", ".bz2", ".xz", ".zst")  # of text; what is packed is known by its first bytes
 TABLE_LOGS = ("_delta_log", "metadata.json")  # a folder of old and new files, of which a log says which count
-WIDE_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
 
 @dataclass(frozen=True)
@@ -65,23 +67,26 @@ def file_parts(
     return parts
 
 
-def separator_and_quote(path: str, first_line: bytes) -> tuple[str, str | None]:
-    """How cells are parted, and what they may be quoted with: nothing in files parted by tabs, unless their header is in quotes."""
-    separator = SEPARATORS[suffix_of(path)]
-    return separator, '"' if separator == "," or first_line.removeprefix(b"\xef\xbb\xbf").startswith(b'"') else None
-
-
-def text_cells(path: str, first_line: bytes, text: str) -> Iterator[list[str]]:
+def text_cells(path: str, text: str) -> Iterator[list[str]]:
     """The cells of each row of text; raises csv.Error at a row that has none, and goes on behind it."""
-    separator, quote = separator_and_quote(path, first_line)
-    if quote is None:
-        return (line.removesuffix("\r").split(separator) for line in text.split("\n"))
-    return csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    separator = SEPARATORS[suffix_of(path)]
+    if separator == ",":
+        return csv.reader(io.StringIO(text, newline=""), strict=True)
+    return ([unquoted(cell) for cell in line.removesuffix("\r").split(separator)] for line in text.split("\n"))
 
 
 def suffix_of(path: str) -> str:
-    """The ending that says what kind of file it is."""
-    return PurePosixPath(path).suffix.lower()
+    """The ending that says what kind of file it is, without that of a packing."""
+    name = PurePosixPath(path.lower())
+    return (name.with_suffix("") if name.suffix in PACKINGS else name).suffix
+
+
+def opened(path: str) -> io.BufferedReader:
+    """The file of text for reading what is packed in it; raises DataError for one that is no text."""
+    system, base = open_root(path)
+    stream = unpacked(system.open_input_stream(base))
+    refuse_foreign(stream.peek(HEAD_BYTES)[:HEAD_BYTES], path)
+    return stream
 
 
 def unreadable(path: str, error: Exception | str, row: int | None = None) -> DataError:
@@ -100,8 +105,7 @@ def _files(path: str) -> list[str]:
         inside = {file.path: file.path[len(base) :] for file in system.get_file_info(fs.FileSelector(base, recursive=True)) if file.is_file}
         if any(log in name for name in inside.values() for log in TABLE_LOGS):
             raise DataError("this folder is a table with a log, which says which of its files count", path, "export it as parquet files")
-        seen = {file for file, name in inside.items() if not any(part.startswith(HIDDEN) for part in name.split("/"))}
-        files = sorted(file for file in seen if suffix_of(file) in SUFFIXES)
+        files = sorted(file for file, name in inside.items() if suffix_of(file) in SUFFIXES and not is_hidden(name))
     if not files:
         raise MissingFileError("there is no such file", path, f"name a file that ends in {', '.join(SUFFIXES)}, or a folder of them")
     return [prefix + file for file in files]
@@ -112,32 +116,29 @@ def _header(path: str) -> tuple[list[str], list[tuple[int, tuple[int, ...] | Non
     suffix = suffix_of(path)
     if suffix not in SUFFIXES:
         raise DataError(f"{suffix or 'a name without an ending'} is no known kind of file", path, f"use {', '.join(SUFFIXES)}")
-    system, base = open_root(path)
     try:
         if suffix == ".parquet":
+            system, base = open_root(path)
             with system.open_input_file(base) as file:
                 parquet = pq.ParquetFile(file)
                 return parquet.schema_arrow.names, _groups(parquet.metadata)
-        with io.BufferedReader(system.open_input_stream(base)) as stream:
+        with opened(path) as stream:
             return header_names(path, stream.readline()), [(0, None)]
-    except (pa.ArrowInvalid, OSError, ValueError, csv.Error) as error:
+    except DataError:
+        raise
+    except (*UNREADABLE, ValueError, csv.Error) as error:
         raise unreadable(path, error) from None
 
 
 def header_names(path: str, first_line: bytes) -> list[str]:
-    """The names that the first line of a file of text gives to its columns; raises ValueError or csv.Error where it is none."""
-    if first_line.startswith(WIDE_MARKS):
-        raise ValueError("it is in UTF-16; save it as UTF-8")
+    """The names that the first line of a file of text gives to its columns; raises DataError, ValueError or csv.Error where it is none."""
     text = first_line.decode("utf-8-sig")
-    if suffix_of(path) not in SEPARATORS:
-        record = json.loads(text)
-        if not isinstance(record, dict):
-            raise ValueError("the first line is no JSON object")
-        return list(record)
-    cells = next(text_cells(path, first_line, text.rstrip("\r\n")), [""])
-    if cells == [""]:
-        raise ValueError("the first line is empty; it must name the columns")
-    return [cell.strip() for cell in cells]
+    if suffix_of(path) in SEPARATORS:
+        return header(next(text_cells(path, text.rstrip("\r\n")), []), path, SEPARATORS[suffix_of(path)])
+    record = json.loads(text)
+    if not isinstance(record, dict):
+        raise ValueError("the first line is no JSON object")
+    return list(record)
 
 
 def _groups(metadata: pq.FileMetaData) -> list[tuple[int, tuple[int, ...] | None]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import shutil
 from types import MappingProxyType
 
@@ -62,13 +63,16 @@ TEXTS = {
     ),
     "quoted.tsv": (
         b'"user_id"\t"item_id"\t"score"\t"label"\n"a"\t"x"\t0.5\t1\n"a"\t"y"\t0.25\t0\n',
-        "a header in quotes: so are the cells",
+        "as R writes: cells that are quoted whole",
     ),
     "titles.tsv": (b'user_id\titem_id\tscore\tlabel\ttitle\na\tx\t.5\t1\t"T\na\ty\t.25\t0\tU"\n', "quotes are characters of titles"),
     "titles.inter": (
         b'user_id:token\titem_id:token\tscore:float\tlabel:float\tt:token_seq\na\tx\t.5\t1.0\t"T\na\ty\t.25\t0.0\tU\n',
         "here too",
     ),
+    "packed.csv.gz": (gzip.compress(b"user_id,item_id,score,label\na,x,.5,1\na,y,.25,0\n"), "packed"),
+    "packed.csv": (gzip.compress(b"user_id,item_id,score,label\na,x,.5,1\na,y,.25,0\n"), "whatever its name says"),
+    "index.csv": (b",user_id,item_id,score,label,\n0,a,x,.5,1,\n,,,,,\n\n1,a,y,.25,0,\n", "columns without a name, rows without a cell"),
     "lines.csv": (b'user_id,item_id,score,label,t\na,x,.5,1,"one\ntwo, ""three"""\na,y,.25,0,\n', "a cell of two lines is one row"),
     "UPPER.CSV": (b"user_id,item_id,score,label\na,x,.5,1\na,y,.25,0\n", "endings have no case"),
     "bools.jsonl": (
@@ -85,7 +89,7 @@ def test_forms_that_people_bring_read_as_the_same_two_rows(tmp_path, name):
 
 
 def test_ids_stay_as_they_are_written(tmp_path):
-    ids = ["01", "1.0", "1e3", " u", "U", "None", "True", "2020-01-01", "\u00e9", 'a"b', "a,b", "#"]
+    ids = ["01", "1.0", "1e3", " u", "U", "none", "True", "2020-01-01", "\u00e9", 'a"b', "a,b", "#"]
     table = pl.DataFrame({"user_id": ids, "score": 0.5, "label": 1})
     for name, write in (("a.csv", table.write_csv), ("a.parquet", table.write_parquet), ("a.jsonl", table.write_ndjson)):
         write(tmp_path / name)

@@ -14,8 +14,10 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from thinkrec.data.readers.text import unquoted
+from thinkrec.data.validate import CONTROLS, NO_IDS
 from thinkrec.errors import DataError
-from thinkrec.evaluate.score_file import CONTROLS, read_part
+from thinkrec.evaluate.score_file import read_part
 from thinkrec.evaluate.score_parts import file_parts
 
 NAMES = ("user_id", "item_id", "score", "label", "title")
@@ -66,7 +68,7 @@ def read_or_refusal(path: str) -> list[tuple] | DataError:
 
 def is_sound(row) -> bool:
     """Whether a score file may hold such a row at all."""
-    return all(name.strip() and not re.search(CONTROLS, name) for name in row[:2]) and abs(row[2]) < float("inf")
+    return all(name.strip() and name not in NO_IDS and not re.search(CONTROLS, name) for name in row[:2]) and abs(row[2]) < float("inf")
 
 
 @pytest.mark.parametrize("name", WRITERS)
@@ -79,7 +81,8 @@ def test_what_is_written_is_read_back_or_refused(tmp_path, name, rows):
     WRITERS[name](rows, path)
     found = read_or_refusal(str(path))
     if not isinstance(found, DataError):
-        assert found == [row[:4] for row in rows]
+        told = unquoted if name == "never.inter" else str  # there an id that is quoted whole cannot be told from one written with quotes
+        assert found == [(told(user), told(item), score, label) for user, item, score, label, _ in rows]
         return
     assert re.search(rf"{re.escape(name)}, row \d+$", found.where), found
     if name.endswith((".csv", ".parquet", ".jsonl")):  # they can say all that a score file may hold

@@ -74,10 +74,11 @@ def _records(file: File, delimiter: str, quoted: bool) -> Iterator[Cells]:
             yield from ((row, [line], reason) for row, line in enumerate(taken, first))
             continue
         if any(line.strip() for line in taken):
-            yield reader.line_num, cells if quoted else [_unquoted(cell) for cell in cells], ""
+            yield reader.line_num, cells if quoted else [unquoted(cell) for cell in cells], ""
 
 
-def _unquoted(cell: str) -> str:
+def unquoted(cell: str) -> str:
+    """What stands in a cell that is quoted whole; any other cell as it is."""
     inner = cell[1:-1]
     is_quoted = len(cell) > 1 and cell[0] == cell[-1] == '"' and '"' not in inner.replace('""', "")
     return inner.replace('""', '"') if is_quoted else cell
