@@ -50,7 +50,7 @@ CASES = {
     "a folder of other tables": Case(nothing, ("evaluate", "given"), "no column 'score'"),
     "cut short": Case(content("given/scores.parquet", cut_short), JUDGE, "cannot be read"),
     "flipped bits": Case(content("given/scores.parquet", flipped), JUDGE, "cannot be read"),
-    "an empty file": Case(content("given/scores.csv", b""), CSV, "cannot be read"),
+    "an empty file": Case(content("given/scores.csv", b""), CSV, "the header line names no columns"),
     "not UTF-8": Case(content("given/scores.csv", b"user_id,score,label\n\xff\xfe,1,1\n"), CSV, "cannot be read"),
     "a row too long": Case(content("given/scores.csv", b"user_id,score,label\na,1,1,1,1\n"), CSV, "cannot be read"),
     "no column": Case(table("scores", lambda t: t.drop("score")), JUDGE, "no column 'score'"),

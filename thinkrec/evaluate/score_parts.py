@@ -57,7 +57,7 @@ def file_parts(
     parts = []
     for file in _files(path):
         columns, groups = _header(file)
-        twice = [name for name, number in Counter(columns).items() if number > 1]
+        twice = [name for name, number in Counter(filter(None, columns)).items() if number > 1]
         if twice:
             raise DataError(f"the header names {twice[0]!r} twice", file, "keep one column of each name")
         chosen = _choose(columns, needed, names, strict, file) | dict.fromkeys(unused)

@@ -187,7 +187,7 @@ def test_broken_tables_are_named(tmp_path, case):
 @pytest.mark.parametrize("name", ["scores.parquet", "scores.csv", "scores.jsonl"])
 def test_files_that_are_not_tables(tmp_path, name):
     (tmp_path / name).write_bytes(b"" if name.endswith("csv") else b"{not parquet")
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(DataError, match="the header line names no columns" if name.endswith("csv") else "cannot be read"):
         read(str(tmp_path / name), NEEDED, {})
 
 

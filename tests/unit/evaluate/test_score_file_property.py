@@ -24,7 +24,7 @@ NAMES = ("user_id", "item_id", "score", "label", "title")
 AWKWARD = st.sampled_from(
     ["0", "01", "1.0", "1e3", "nan", "None", "True", "", " ", '"', '""', '"a"', 'a"b', "a,b", "a\tb", "a\nb", "\r", "#", "'"]
 )
-TEXT = st.one_of(AWKWARD, st.text(max_size=6))
+TEXT = st.one_of(AWKWARD, st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=6))  # many NULs are no text at all
 ROW = st.tuples(TEXT, TEXT, st.floats(), st.sampled_from([0, 1]), TEXT)
 
 
@@ -72,7 +72,7 @@ def is_sound(row) -> bool:
 
 
 @pytest.mark.parametrize("name", WRITERS)
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=st.lists(ROW, min_size=1, max_size=4))
 @example(rows=[("a", "x", 0.5, 1, '"T'), ("a", "y", 0.25, 0, "T"), ("a", "z", 0.1, 0, 'T"')])
 @example(rows=[("01", "1.0", 0.1, 1, ""), ("1", "1", 5e-324, 0, "")])
