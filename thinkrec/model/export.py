@@ -17,6 +17,7 @@ from torch import Tensor
 from thinkrec.config import AdapterSection
 from thinkrec.errors import ExportRefused, MissingFileError
 from thinkrec.model.adapters import AdapterBank, peft_key
+from thinkrec.model.base import load_config
 
 WEIGHTS = "adapter_model.safetensors"
 
@@ -76,10 +77,10 @@ def check_export(folder: Path, tensors: Mapping[str, Tensor], base: Path, logits
 def peft_shapes(folder: Path, base: Path) -> dict[str, torch.Size]:
     """Names and shapes of the tensors PEFT makes for the config of an adapter folder; of the base only `config.json` is read."""
     from peft import LoraConfig, get_peft_model, get_peft_model_state_dict
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM
 
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(str(base), local_files_only=True), trust_remote_code=False)
+        model = AutoModelForCausalLM.from_config(load_config(base), trust_remote_code=False)
         adapted = get_peft_model(model, LoraConfig.from_pretrained(str(folder)))
     # "auto" would ask the hub about a base that this config knows by a path of its own.
     found = get_peft_model_state_dict(adapted, save_embedding_layers=False)

@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -101,16 +102,29 @@ def _cast_unpartitioned(module: Any, settings: Mapping[str, Any]) -> None:
                 parameter.data = parameter.data.to(torch.bfloat16)
 
 
+@contextmanager
+def _without(package: str) -> Iterator[None]:
+    """Let what is imported in the block take this package for one that is not installed, unless it is loaded already."""
+    if package in sys.modules:
+        yield
+        return
+    sys.modules[package] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del sys.modules[package]
+
+
 def skip_compiling() -> None:
     """Keep DeepSpeed from compiling, on a CPU, an op that only inference uses: 30 s, and a need for ninja and gcc.
 
     Nor is an optimizer that nobody asked for to load the whole of PyTorch's compiler, or an autotuner MLflow. Call it before anything of
     DeepSpeed sets up communication, loading a partitioned base included.
     """
-    sys.modules.setdefault("mlflow", None)  # type: ignore[arg-type]  # read as "not installed"; a second of every start
-
-    import deepspeed.ops
     import torch
+
+    with _without("mlflow"):  # a second of every start
+        import deepspeed.ops
 
     if not torch.cuda.is_available():
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False

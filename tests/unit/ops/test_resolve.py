@@ -7,23 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tiny_folder import LLAMA_8B, LLAMA_70B
 
 from thinkrec.config import Config
 from thinkrec.errors import ConfigError
 from thinkrec.ops.remarks import remarks
 from thinkrec.ops.resolve import needs, reason, resolved
 
-LLAMA_8B = {
-    "hidden_size": 4096,
-    "intermediate_size": 14336,
-    "num_hidden_layers": 32,
-    "num_attention_heads": 32,
-    "num_key_value_heads": 8,
-    "vocab_size": 128256,
-}
-
-
-LLAMA_70B = LLAMA_8B | {"hidden_size": 8192, "intermediate_size": 28672, "num_hidden_layers": 80, "num_attention_heads": 64}
 GIB = 2**30
 
 

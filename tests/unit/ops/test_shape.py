@@ -6,6 +6,7 @@ import json
 
 import pytest
 import torch
+from tiny_folder import LLAMA_8B
 from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -18,14 +19,6 @@ from thinkrec.ops.memory import kept_bytes
 from thinkrec.ops.shape import Shape
 from thinkrec.ops.work import projector_params
 
-LLAMA_8B = {
-    "hidden_size": 4096,
-    "intermediate_size": 14336,
-    "num_hidden_layers": 32,
-    "num_attention_heads": 32,
-    "num_key_value_heads": 8,
-    "vocab_size": 128256,
-}
 ALL_LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 
