@@ -71,6 +71,7 @@ def write(source: str, folder: Path, num_rows: int) -> Path:
     elif source == "canonical":
         path.mkdir()
         rows.rename({"timestamp": "ts"}).write_parquet(path / "interactions.parquet", row_group_size=ROW_GROUP)
+        pl.DataFrame({"item_id": ["item 0"], "title": ["The first"]}).write_parquet(path / "items.parquet")  # looked at on arrival
     else:
         rows.rename({"user_id": "reviewerID", "item_id": "asin", "rating": "overall", "timestamp": "unixReviewTime"}).write_ndjson(path)
     return path
