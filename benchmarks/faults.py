@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def rows(report: Path, measured: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """A row for each test that measured something (tests/faults/record.py) or was skipped, from pytest's report."""
+    """A row for each test that measured something (tests/shared/record.py) or was skipped, from pytest's report."""
     by_test = {row["test"]: row for row in measured}
     found = []
     for case in ElementTree.parse(report).iter("testcase"):

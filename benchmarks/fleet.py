@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from _baseline import show
 
-from thinkrec.train.fleet import lower_bound, packs, simulate
+from thinkrec.train.fleet.queue import lower_bound, packs, simulate
 
 NUM_CLUSTERS = (64, 1024)
 NUM_GROUPS = (8, 16, 32, 64, 128, 256, 512, 1024)

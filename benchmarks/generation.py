@@ -42,18 +42,18 @@ import aiohttp
 import pyarrow as pa
 from _baseline import show
 
-from thinkrec import config as config_room
-from thinkrec.config import TracesSection
-from thinkrec.generate.choose import open_engine
-from thinkrec.generate.dialogue import ATTEMPTS, QUESTIONS, AskTeacher, judge
-from thinkrec.generate.keywords import ANSWERS, Extract
-from thinkrec.generate.keywords import QUESTIONS as PROMPTS
-from thinkrec.generate.stream import stream
+from thinkrec.config import run as run_file
+from thinkrec.config.generation import TracesSection
+from thinkrec.distributed.session import ray_session
+from thinkrec.generate.engines.open import open_engine
+from thinkrec.generate.keywords.stage import ANSWERS, Extract
+from thinkrec.generate.keywords.stage import QUESTIONS as PROMPTS
+from thinkrec.generate.rows.stream import stream
+from thinkrec.generate.traces.dialogue import ATTEMPTS, QUESTIONS, AskTeacher, judge
 from thinkrec.job import Job
-from thinkrec.model.claims import Facts
-from thinkrec.model.lessons import write_lesson
-from thinkrec.ops.session import ray_session
-from thinkrec.store import Store
+from thinkrec.nano.analyses import write_lesson
+from thinkrec.prompt.claims import Facts
+from thinkrec.store.artefacts import Store
 
 NUM_ROWS, NUM_SLOTS, NUM_PARALLEL, TOKEN_S, MAX_TOKENS, EXPONENT = 40_000, 32, 48, 0.02, 400, 0.9
 SHARD_ROWS = 256
@@ -135,7 +135,7 @@ def serving() -> Iterator[str]:
 def run_stream(url: str, folder: Path, recipe: dict[str, Any], rows: pa.Table, ask: Any, schema: pa.Schema) -> list[dict[str, Any]]:
     """The driver itself."""
     http = {"url": f"{url}/v1", "num_parallel": NUM_PARALLEL}
-    config = config_room.parse({"run": {"dir": str(folder)}, "engine": {"kind": "http", "shard_rows": SHARD_ROWS, "http": http}})
+    config = run_file.parse({"run": {"dir": str(folder)}, "engine": {"kind": "http", "shard_rows": SHARD_ROWS, "http": http}})
     store = Store(str(folder))
     with store.create("bench", "k", {}, {}) as draft:
         job = Job(config, {}, draft, store, "k", lambda event, **fields: None)
@@ -218,7 +218,7 @@ def main() -> None:
     """Print, and with --store keep, the ratios."""
     prompts = [f"question {n}" for n in range(NUM_ROWS)]
     arms: dict[str, Callable[..., Any]] = {"asyncio": plain_asyncio, "driver": driver, "datatrove": datatrove}
-    with serving() as url, ray_session(config_room.parse({"ray": {"num_cpus": 4}})):
+    with serving() as url, ray_session(run_file.parse({"ray": {"num_cpus": 4}})):
         timed(driver, url, prompts[:64])  # the first actor imports what every later one finds in the page cache
         found = {name: timed(arm, url, prompts) for name, arm in arms.items()}
         num_accepted, told = timed(traces, url, prompts[: NUM_ROWS // 4])

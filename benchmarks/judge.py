@@ -90,7 +90,7 @@ def main() -> None:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--child"]:
-        from thinkrec.cli import main as thinkrec
+        from thinkrec.cli.main import main as thinkrec
 
         try:
             thinkrec(["evaluate", *sys.argv[2:]])

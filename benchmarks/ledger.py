@@ -22,7 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pyarrow as pa
 from _baseline import show
 
-from thinkrec.generate.ledger import Ledger
+from thinkrec.generate.rows.ledger import Ledger
 
 SIZES = (10**5, 10**6, 10**7)
 SHARD_ROWS, BATCH_ROWS = 8192, 8192

@@ -25,8 +25,8 @@ from _baseline import show
 from torch import Tensor
 from torch.nn import functional as F
 
-from thinkrec.model.adapters import AdapterBank, install, peft_key
-from thinkrec.train.optimizer import SlotAdamW
+from thinkrec.model.adapter_bank import AdapterBank, install, peft_key
+from thinkrec.train.deepspeed.slot_adamw import SlotAdamW
 
 RANK, ALPHA, TARGETS, LR = 8, 16.0, ("q_proj", "v_proj"), 1e-3
 NUM_ROUNDS = 5

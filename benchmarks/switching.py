@@ -20,15 +20,16 @@ from typing import Any
 import torch
 from _baseline import show
 
-from thinkrec import config as config_room
-from thinkrec import pipeline
-from thinkrec.model.export import read_adapter
-from thinkrec.ops.session import ray_session
-from thinkrec.store import Store
-from thinkrec.train import zero
-from thinkrec.train.experts import expert_key
-from thinkrec.train.fleet import Pack
-from thinkrec.train.group import STAGE, Group
+from thinkrec.config import run as run_file
+from thinkrec.distributed.session import ray_session
+from thinkrec.model.peft_files import read_adapter
+from thinkrec.pipeline.execute import run_stages
+from thinkrec.pipeline.keys import stage_keys
+from thinkrec.store.artefacts import Store
+from thinkrec.train.deepspeed import engine
+from thinkrec.train.fleet.group import STAGE, Group
+from thinkrec.train.fleet.queue import Pack
+from thinkrec.train.fleet.stage import expert_key
 
 GOAL = 0.05
 NUM_EXPERTS = 4
@@ -56,9 +57,9 @@ def train_one(group: Group, expert: int, key: str) -> dict[str, float]:
 
 def measure(folder: str) -> dict[str, Any]:
     """All stages before the experts through Ray, then the group in this process."""
-    config = config_room.parse({**RUN, "run": {"dir": folder}})
+    config = run_file.parse({**RUN, "run": {"dir": folder}})
     with ray_session(config):
-        artefacts = pipeline.run(config, lambda event, **fields: None, until="projector")
+        artefacts = run_stages(config, lambda event, **fields: None, until="projector")
     os.environ |= {
         "RANK": "0",
         "LOCAL_RANK": "0",
@@ -68,7 +69,7 @@ def measure(folder: str) -> dict[str, Any]:
         "DS_ACCELERATOR": "cpu",
     }
     torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=0, world_size=1)
-    keys = {expert: expert_key(pipeline.keys(config)["experts"], expert) for expert in range(NUM_EXPERTS)}
+    keys = {expert: expert_key(stage_keys(config)["experts"], expert) for expert in range(NUM_EXPERTS)}
     settings = {
         "config": config.model_dump(),
         "places": {name: artefact.uri for name, artefact in artefacts.items()},
@@ -78,7 +79,7 @@ def measure(folder: str) -> dict[str, Any]:
         "num_slots": 1,
         "watchdog": ("", 0.0),
     }
-    zero.skip_compiling()
+    engine.skip_compiling()
     begun = time.monotonic()
     group = Group.load(settings, lambda event, **fields: None)
     load_s = time.monotonic() - begun

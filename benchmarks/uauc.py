@@ -20,7 +20,7 @@ import sklearn
 from _baseline import show
 from sklearn.metrics import roc_auc_score
 
-from thinkrec.evaluate.ranking import user_auc
+from thinkrec.evaluate.metrics.ranking import user_auc
 
 SIZES = (100_000, 300_000, 1_000_000)
 ROWS_PER_USER = 20

@@ -2,6 +2,6 @@
 
 import sys
 
-from thinkrec.cli import main
+from thinkrec.cli.main import main
 
 main(["run", *sys.argv[1:], "--until", "evaluate"])

@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
-from thinkrec import config as config_room
-from thinkrec.config import Config
-from thinkrec.ops.session import ray_session
+from thinkrec.config import run as run_file
+from thinkrec.config.run import Config
+from thinkrec.distributed.session import ray_session
 
 
 @pytest.fixture(scope="session")
 def ray_cluster() -> Iterator[None]:
     """One local Ray cluster for all tests that need the real engine."""
-    with ray_session(config_room.parse({"ray": {"num_cpus": 8}})):
+    with ray_session(run_file.parse({"ray": {"num_cpus": 8}})):
         yield
 
 
@@ -30,6 +30,6 @@ def make_config():
     """make_config({...}) parses a tree of tables on top of the defaults."""
 
     def make(tree: dict[str, Any] | None = None) -> Config:
-        return config_room.parse(tree or {})
+        return run_file.parse(tree or {})
 
     return make

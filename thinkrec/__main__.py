@@ -1,5 +1,5 @@
 """`python -m thinkrec` is the `thinkrec` command."""
 
-from thinkrec.cli import main
+from thinkrec.cli.main import main
 
 main()

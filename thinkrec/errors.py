@@ -1,6 +1,6 @@
 """The one tree of errors that thinkrec raises on purpose.
 
-Each class says what kind of hand can mend it, and its `exit_code` is the contract with schedulers (DESIGN 9): 2 the user's input,
+Each class says what kind of hand can fix it, and its `exit_code` is the contract with schedulers (DESIGN 9): 2 the user's input,
 3 the environment, 4 the run itself. Each leaf is also the built-in a caller would expect. All of them cross Ray's process borders
 (`__reduce__`).
 """
@@ -9,19 +9,19 @@ from __future__ import annotations
 
 
 class ThinkrecError(Exception):
-    """What went wrong, where (file, row, key), and how to mend it."""
+    """What went wrong, where (file, row, key), and how to fix it."""
 
     exit_code = 4
 
-    def __init__(self, what: str, where: str = "", mend: str = "") -> None:
+    def __init__(self, what: str, where: str = "", fix: str = "") -> None:
         super().__init__(what)
-        self.what, self.where, self.mend = what, where, mend
+        self.what, self.where, self.fix = what, where, fix
 
     def __reduce__(self) -> tuple[type[ThinkrecError], tuple[str, str, str]]:
-        return type(self), (self.what, self.where, self.mend)
+        return type(self), (self.what, self.where, self.fix)
 
     def __str__(self) -> str:
-        return "\n".join(filter(None, [self.what, self.where and f"  where: {self.where}", self.mend and f"  mend:  {self.mend}"]))
+        return "\n".join(filter(None, [self.what, self.where and f"  where: {self.where}", self.fix and f"  fix:  {self.fix}"]))
 
 
 class UserError(ThinkrecError):

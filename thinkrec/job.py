@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from thinkrec.config import Config
-from thinkrec.store import Artefact, Draft, Store
+from thinkrec.config.run import Config
+from thinkrec.store.artefacts import Artefact, Draft, Store
 
 
-class Voice(Protocol):
-    """Where a stage reports its progress; see ops/progress.py."""
+class Reporter(Protocol):
+    """Where a stage reports its progress; see watch/progress.py."""
 
     def __call__(self, event: str, **fields: Any) -> None: ...
 
@@ -30,7 +30,7 @@ class Job:
     draft: Draft
     store: Store
     key: str
-    say: Voice
+    say: Reporter
     wait: Callable[[], None] | None = None  # one of `inputs` is there in its first part; waits for the whole and puts it in its place
 
     def places(self) -> dict[str, str]:

@@ -14,11 +14,11 @@ import torch
 from gpu import device
 from gpu.rows import tables_of
 from gpu.sizes import Sizes
-from thinkrec import config as config_room
-from thinkrec.config import Config
-from thinkrec.model.adapters import AdapterBank, install
+from thinkrec.config import run as run_file
+from thinkrec.config.run import Config
+from thinkrec.model.adapter_bank import AdapterBank, install
 from thinkrec.model.recommender import Recommender
-from thinkrec.model.tables import Tables
+from thinkrec.prompt.catalogue import PromptData
 
 
 class Bench:
@@ -28,7 +28,7 @@ class Bench:
         self.sizes, self.folder = sizes, folder
 
     @cached_property
-    def tables(self) -> Tables:
+    def tables(self) -> PromptData:
         return tables_of(self.config().prompt)
 
     @cached_property
@@ -55,7 +55,7 @@ class Bench:
             "evaluate": {"batch_size": 16},
             "train": {"ds_config": ds_config, "micro_batch_size": micro_batch_size},
         }
-        return config_room.parse(tree)
+        return run_file.parse(tree)
 
     @contextmanager
     def recommender(self, num_slots: int, checkpointing: bool = False) -> Iterator[Recommender]:
@@ -77,9 +77,9 @@ class Bench:
     def join_group(self) -> None:
         """A process group of this process alone, for DeepSpeed."""
         if not torch.distributed.is_initialized():
-            from thinkrec.train import zero
+            from thinkrec.train.deepspeed import engine
 
-            zero.skip_compiling()
+            engine.skip_compiling()
             os.environ.update(RANK="0", WORLD_SIZE="1", LOCAL_RANK="0", MASTER_ADDR="127.0.0.1", MASTER_PORT="0")
             backend = "nccl" if device.kind() == "cuda" else "gloo"
             torch.distributed.init_process_group(backend, init_method=f"file://{self.folder}/group", rank=0, world_size=1)

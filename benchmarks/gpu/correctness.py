@@ -14,12 +14,13 @@ from gpu import device
 from gpu.bench import Bench
 from gpu.phases import NUM_TITLE_WORDS, Found, by_plain_torch, by_trainer, walk
 from gpu.rows import VECTOR_DIM, tables_of
-from thinkrec import config as config_room
-from thinkrec.config import Config, NanoSection
-from thinkrec.model import nano
+from thinkrec.config import run as run_file
+from thinkrec.config.model import NanoSection
+from thinkrec.config.run import Config
 from thinkrec.model.base import load_model
-from thinkrec.model.tables import Places
-from thinkrec.train import zero
+from thinkrec.nano import model as nano
+from thinkrec.prompt.catalogue import ArtefactPaths
+from thinkrec.train.deepspeed import engine
 
 TOLERANCE = 1e-2  # of a loss and of a score
 MAX_TIED = 0.01  # share of rows with the score of another one
@@ -57,13 +58,13 @@ class Comparison:
         return self._walk(config, "reference", by_plain_torch(config), "cpu")
 
     @cached_property
-    def places(self) -> Places:
+    def places(self) -> ArtefactPaths:
         """A small base with random weights, as a folder: ZeRO-3 partitions it while it is loaded."""
         folder, config = self.bench.folder / "base", _config("zero1", "float32")
         tokenizer = tables_of(config.prompt, NUM_TITLE_WORDS).template.tokenizer
         nano.save(folder / "model", nano.make_model(len(tokenizer), config.prompt.max_tokens, NanoSection(), seed=0), tokenizer)
         (folder / "base.json").write_text(json.dumps({"path": str(folder / "model")}), encoding="utf-8")
-        return Places({"base": str(folder)})
+        return ArtefactPaths({"base": str(folder)})
 
     def _walk(self, config: Config, name: str, learn: Any, on: str) -> Found:
         folder = self.bench.folder / name
@@ -80,12 +81,12 @@ def _config(ds_config: str, dtype: str) -> Config:
         "adapter": {"dropout": 0.0, "last_layers": 1},
         "train": {"ds_config": ds_config, "micro_batch_size": 4},
     }
-    return config_room.parse(tree)
+    return run_file.parse(tree)
 
 
 def _frequencies(base: Path, ds_config: str) -> torch.dtype:
     """In what the rotary embedding turns, of a base that is loaded as this file wants it."""
-    llm = load_model(base, "bfloat16", zero.read_config(ds_config))
+    llm = load_model(base, "bfloat16", engine.read_config(ds_config))
     [found] = {module.inv_freq.dtype for module in llm.modules() if hasattr(module, "inv_freq")}
     return found
 

@@ -1,6 +1,6 @@
 """The phases of a run in small, over tables in memory: global adapter, projector, a pack of experts, then scored and explained rows.
 
-What ops/trial.py tries through the artefacts of a run, without polars, which a bare machine does not have. Whoever trains is handed in, so
+What deploy/trial.py tries through the artefacts of a run, without polars, which a bare machine lacks. Whoever trains is handed in, so
 the trainer of a run and plain torch go the same way.
 """
 
@@ -17,17 +17,19 @@ from torch import nn
 
 from gpu.plain import FlatAdamW
 from gpu.rows import batch_of, tables_of
-from thinkrec.config import Config, PhaseSection
+from thinkrec.config.run import Config
+from thinkrec.config.training import PhaseSection
 from thinkrec.model.build import build
-from thinkrec.model.export import peft_tensors
+from thinkrec.model.peft_files import peft_tensors
 from thinkrec.model.recommender import Recommender
-from thinkrec.model.tables import Places
-from thinkrec.score.speech import Speaker
-from thinkrec.train import loop, zero
-from thinkrec.train.adapter import AdapterTrainer, Task, Weights
+from thinkrec.prompt.catalogue import ArtefactPaths
+from thinkrec.score.scorer import Scorer
+from thinkrec.train import loop
 from thinkrec.train.checkpoint import Checkpoints
+from thinkrec.train.deepspeed import engine
 from thinkrec.train.instances import Instances, Trace
 from thinkrec.train.probe import Probe
+from thinkrec.train.trainer import AdapterTrainer, Task, Weights
 
 NUM_EXPERTS, NUM_STEPS, BATCH_SIZE, NUM_EXPLAINED = 2, 3, 8, 4
 NUM_TITLE_WORDS = 4
@@ -48,12 +50,12 @@ class Found:
     num_said: int
 
 
-def walk(config: Config, places: Places, folder: Path, learn: Learn, device: str, num_scored: int) -> Found:
+def walk(config: Config, places: ArtefactPaths, folder: Path, learn: Learn, device: str, num_scored: int) -> Found:
     """Train all phases by `learn`, then serve what they learned on `device`."""
     slotted, plain = (tables_of(config.prompt.model_copy(update={"slots": slots}), NUM_TITLE_WORDS) for slots in ("all", "none"))
     rows = np.arange(len(slotted.interactions))
     phase = PhaseSection(batch_size=BATCH_SIZE, lr=LR, num_epochs=99, max_steps=NUM_STEPS)
-    ds_config = zero.read_config(config.train.ds_config)
+    ds_config = engine.read_config(config.train.ds_config)
     adapter, projector = dict[str, torch.Tensor](), dict[str, torch.Tensor]()
 
     def task(name: str, chosen: np.ndarray, soft: bool = True) -> Task:
@@ -90,7 +92,7 @@ def walk(config: Config, places: Places, folder: Path, learn: Learn, device: str
         served.bank.load(slot, adapter | peft_tensors(bank, weights))
     served.bank.load(NUM_EXPERTS, adapter)
     _fill(_projector(served), projector)
-    speaker = Speaker(config, served.to(device).eval(), slotted)
+    speaker = Scorer(config, served.to(device).eval(), slotted)
     gates = np.random.default_rng(0).dirichlet(np.ones(NUM_EXPERTS + 1), num_scored).astype(np.float32)
     prompts, users = [slotted.prompt(at) for at in range(num_scored)], slotted.interactions.user[:num_scored].tolist()
     scores = speaker.scores(prompts, users, gates)
@@ -119,7 +121,7 @@ def by_trainer(config: Config, wrong: list[str]) -> Learn:
 
 def by_plain_torch(config: Config) -> Learn:
     """On the CPU, each expert alone, by torch's AdamW with the file's clipping."""
-    clip = zero.read_config(config.train.ds_config)["gradient_clipping"]
+    clip = engine.read_config(config.train.ds_config)["gradient_clipping"]
 
     def learn(make: Make, tasks: Sequence[Task]) -> Learned:
         return [_learn_alone(*make(1), task, clip) for task in tasks]

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import torch
 from torch import nn
 
-from thinkrec.train.optimizer import BETAS, EPS
+from thinkrec.train.deepspeed.slot_adamw import BETAS, EPS
 
 
 class FlatAdamW:

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from thinkrec.config import Config, NanoSection, PromptSection
-from thinkrec.data.history import Interactions
-from thinkrec.model.batch import Batch, Row
-from thinkrec.model.nano import make_tokenizer
-from thinkrec.model.prompt import ItemText, Prompt, Template, fixed_phrases
-from thinkrec.model.tables import Tables
+from thinkrec.config.model import NanoSection, PromptSection
+from thinkrec.config.run import Config
+from thinkrec.data.interactions import Interactions
+from thinkrec.model.batch import Batch, Instance
+from thinkrec.nano.model import make_tokenizer
+from thinkrec.prompt.catalogue import PromptData
+from thinkrec.prompt.template import ItemText, Prompt, Template, fixed_phrases
 from thinkrec.train.instances import Instances, mixed_batches
 from thinkrec.train.order import Indices
 
@@ -21,7 +22,7 @@ VECTOR_DIM = 17
 NUM_PIECES = 512  # the ids of all prompts are below those of any base here
 
 
-def tables_of(settings: PromptSection, num_words: int = 20) -> Tables:
+def tables_of(settings: PromptSection, num_words: int = 20) -> PromptData:
     """Users who like at random; titles of twenty word pieces make a prompt as long as a real one."""
     words = [f"{first}{second}" for first in "bdfgklmn" for second in ("ao", "ei", "iu", "oa", "ua")]
     generator, num_rows = np.random.default_rng(0), NUM_USERS * NUM_ROWS
@@ -42,20 +43,20 @@ def tables_of(settings: PromptSection, num_words: int = 20) -> Tables:
     items, users = (torch.from_numpy(generator.normal(size=(size, VECTOR_DIM)).astype(np.float32)) for size in (NUM_ITEMS, NUM_USERS))
     slots = settings.slots != "none"
     template = Template(tokenizer, [ItemText(title) for title in titles], settings)
-    return Tables(data, template, items if slots else None, users if slots else None)
+    return PromptData(data, template, items if slots else None, users if slots else None)
 
 
 class FixedRows(Instances):
     """Rows of exactly `places` random tokens, the answer's first among them."""
 
-    def __init__(self, config: Config, tables: Tables, places: int, positions: Sequence[int]) -> None:
+    def __init__(self, config: Config, tables: PromptData, places: int, positions: Sequence[int]) -> None:
         super().__init__(config, tables, np.array(positions), [])
         self.places = places
 
-    def row(self, number: int) -> Row:
+    def row(self, number: int) -> Instance:
         row = super().row(number)
         ids = np.random.default_rng(number).integers(0, NUM_PIECES, self.places - len(row.answer) + 1)
-        return Row(Prompt(ids.tolist(), [], []), row.answer, row.verdict_index, row.user, row.label, row.w_rec, row.w_think)
+        return Instance(Prompt(ids.tolist(), [], []), row.answer, row.verdict_index, row.user, row.label, row.w_rec, row.w_think)
 
 
 def batch_of(instances: Instances, numbers: Indices) -> Batch:

@@ -12,7 +12,7 @@ from gpu import device
 from gpu.bench import Bench
 from gpu.rows import FixedRows, batch_of
 from gpu.sizes import NUM_FUSED
-from thinkrec.score.speech import Speaker
+from thinkrec.score.scorer import Scorer
 
 
 def fused(bench: Bench) -> dict[str, Any]:
@@ -32,7 +32,7 @@ def fused(bench: Bench) -> dict[str, Any]:
 
         alone_s = device.seconds(alone, sizes.budget_s / 2)
         fused_s = device.seconds(lambda: recommender.hidden(batch), sizes.budget_s / 2)
-        speaker = Speaker(config, recommender, bench.tables)
+        speaker = Scorer(config, recommender, bench.tables)
         prompts = [bench.tables.prompt(at) for at in range(sizes.num_scored)]
         users = bench.tables.interactions.user[: sizes.num_scored].tolist()
         begun = time.perf_counter()

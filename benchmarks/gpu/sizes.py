@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from thinkrec.ops.shape import Shape
+from thinkrec.plan.model_shape import Shape
 
 NUM_FUSED, NUM_PACKED = 32, 8  # experts
 

@@ -17,14 +17,14 @@ from gpu.bench import Bench
 from gpu.plain import FlatAdamW
 from gpu.rows import FixedRows, batch_of
 from gpu.sizes import Arm
-from thinkrec.config import PhaseSection
+from thinkrec.config.training import PhaseSection
 from thinkrec.model.recommender import Recommender
-from thinkrec.ops.machines import GPU_TFLOPS
-from thinkrec.ops.memory import Load, Zero, of_worker
-from thinkrec.train import zero
-from thinkrec.train.adapter import AdapterTrainer, Task
+from thinkrec.plan.machines import GPU_TFLOPS
+from thinkrec.plan.memory import Load, Zero, of_worker
 from thinkrec.train.checkpoint import Checkpoints
+from thinkrec.train.deepspeed import engine
 from thinkrec.train.loop import peak_bytes
+from thinkrec.train.trainer import AdapterTrainer, Task
 
 LR = 1e-4
 
@@ -105,4 +105,4 @@ def planned_bytes(bench: Bench, arm: Arm, recommender: Recommender, ds_config: s
         dropout=adapter.dropout > 0,
         recomputed=arm.checkpointing,
     )
-    return round(of_worker(shape, load, Zero.of_file(zero.read_config(ds_config)), 1).total)
+    return round(of_worker(shape, load, Zero.of_file(engine.read_config(ds_config)), 1).total)

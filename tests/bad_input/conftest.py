@@ -19,7 +19,7 @@ import pytest
 from spoil import Case
 from tiny_folder import CHAT, make_folder
 
-from thinkrec.cli import main
+from thinkrec.cli.main import main
 from thinkrec.data import ingest
 
 NUM_USERS, NUM_ITEMS = 6, 30
@@ -52,7 +52,7 @@ def folder(tmp_path, tmp_path_factory, sound_base, monkeypatch) -> Path:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path_factory.mktemp("inductor")))  # torch makes it when it is loaded
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    monkeypatch.setattr("thinkrec.ops.session.ray_session", lambda config: nullcontext())
+    monkeypatch.setattr("thinkrec.distributed.session.ray_session", lambda config: nullcontext())
     monkeypatch.setattr(ingest, "shuffle", deal_here)
     (tmp_path / "run.toml").write_text(RUN_FILE)
     (tmp_path / "given").mkdir()
@@ -105,7 +105,7 @@ def command(folder, capsys) -> Callable[..., tuple[int, str]]:
 
 @pytest.fixture
 def refused(folder, command) -> Callable[[Case], None]:
-    """refused(case): spoil, run, and check exit code and message: what, where, how to mend it, and no traceback."""
+    """refused(case): spoil, run, and check exit code and message: what, where, how to fix it, and no traceback."""
 
     def check(case: Case) -> None:
         case.spoil(folder)
@@ -115,6 +115,6 @@ def refused(folder, command) -> Callable[[Case], None]:
         assert code == case.code, said
         assert re.search(case.says, said, re.DOTALL), said
         assert "\n  where: " in said, said
-        assert "\n  mend:  " in said, said
+        assert "\n  fix:  " in said, said
 
     return check

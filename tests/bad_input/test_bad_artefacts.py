@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 from spoil import RUN, Case, Spoiler, cut_short, flipped, until
 
-from thinkrec import config as config_room
-from thinkrec import pipeline
-from thinkrec.store import Store
+from thinkrec.config import run as run_file
+from thinkrec.pipeline.keys import stage_keys
+from thinkrec.pipeline.stages import select_stages
+from thinkrec.store.artefacts import Store
 
 PROJECTOR = until("projector")  # needs, among others, the global adapter
 ADAPTER = "adapter/adapter_model.safetensors"
@@ -20,9 +21,9 @@ ADAPTER = "adapter/adapter_model.safetensors"
 
 def commit(last: str) -> dict[str, Path]:
     """An artefact for every stage up to this one, with the keys of the sound run file; the folders by stage."""
-    config = config_room.load("run.toml")
-    keys, store, folders = pipeline.keys(config), Store(config.run.dir), {}
-    for stage in pipeline.select(last):
+    config = run_file.load("run.toml")
+    keys, store, folders = stage_keys(config), Store(config.run.dir), {}
+    for stage in select_stages(last):
         with store.create(stage.name, keys[stage.name], {}, {}) as draft:
             file = draft.folder / (ADAPTER if stage.name == "global" else "report.json")
             file.parent.mkdir(exist_ok=True)
@@ -59,7 +60,7 @@ def a_link(of_stage: bool) -> Spoiler:
     """The place where ingest will write leads to the user's own files."""
 
     def spoil(folder: Path) -> None:
-        key = pipeline.keys(config_room.load("run.toml"))["ingest"]
+        key = stage_keys(run_file.load("run.toml"))["ingest"]
         place = folder / "run/ingest" if of_stage else folder / "run/ingest" / key
         place.parent.mkdir(parents=True)
         place.symlink_to(folder / "given", target_is_directory=True)

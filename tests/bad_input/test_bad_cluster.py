@@ -8,9 +8,9 @@ import pytest
 from ray.data import DataContext
 from spoil import ENVIRONMENT, INGEST, Case, nothing, until
 
+from thinkrec.distributed.placement import RESOURCE_TIMEOUT, await_room
+from thinkrec.distributed.session import ray_session  # the real one, before a fixture replaces it
 from thinkrec.errors import EnvironmentFault
-from thinkrec.ops.session import ray_session  # the real one, before a fixture replaces it
-from thinkrec.placement import RESOURCE_TIMEOUT, await_room
 
 FORMS = {
     "a dashboard": ("http://127.0.0.1:8265", "address of a dashboard"),
@@ -31,7 +31,7 @@ TOO_SMALL = {
 
 @pytest.fixture
 def real_session(folder, monkeypatch):
-    monkeypatch.setattr("thinkrec.ops.session.ray_session", ray_session)
+    monkeypatch.setattr("thinkrec.distributed.session.ray_session", ray_session)
     monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
 
 

@@ -99,7 +99,7 @@ CASES = {
     "train later than test": Case(
         column("interactions", split=pl.Series(["test"] * 60 + ["valid"] * 60 + ["train"] * 60)),
         until("ingest", "split.mode=given"),
-        "later_than_the_next_split: 120 rows.*Example.*Mend",
+        "later_than_the_next_split: 120 rows.*Example.*Fix",
     ),
     "texts of the future": Case(column("items", ts=1_900_000_000_000), INGEST, "text_of_the_future: 180 rows"),
     "malformed .dat lines": Case(

@@ -8,15 +8,15 @@ import pyarrow.parquet as pq
 import pytest
 from spoil import RUN, Case, nothing, table, until
 
-from thinkrec import config as config_room
+from thinkrec.config import run as run_file
 from thinkrec.data import schema
 from thinkrec.errors import StageFailed
-from thinkrec.generate import keywords
-from thinkrec.generate.engine import EngineDied, GenResult
-from thinkrec.generate.ledger import Ledger
-from thinkrec.generate.stream import Asker
+from thinkrec.generate.engines.protocol import EngineDied, GenResult
+from thinkrec.generate.keywords import stage as keywords
+from thinkrec.generate.rows.ledger import Ledger
+from thinkrec.generate.rows.stream import Asker
 from thinkrec.job import Job
-from thinkrec.store import Store
+from thinkrec.store.artefacts import Store
 
 HTTP = ("engine.kind=http", "engine.http.url=http://127.0.0.1:9/v1", "engine.http.model=m")
 SERVED = 'traces.teachers=[{name="m"}]'
@@ -107,8 +107,8 @@ def read_keywords(tmp_path, monkeypatch):
             for name in shards:
                 asker.answer(name)
 
-        monkeypatch.setattr("thinkrec.generate.stream._run", here)
-        config = config_room.parse({"engine": {"kind": "http", "http": {"url": "http://127.0.0.1:9/v1", "model": "m"}}})
+        monkeypatch.setattr("thinkrec.generate.rows.stream._run", here)
+        config = run_file.parse({"engine": {"kind": "http", "http": {"url": "http://127.0.0.1:9/v1", "model": "m"}}})
         store = Store(str(tmp_path))
         rows = [{"item_id": str(n), "title": f"T{n}", "text": text, "categories": None} for n, text in enumerate(texts)]
         with store.create("ingest", "k", {}, {}) as draft:
@@ -159,13 +159,13 @@ def test_an_engine_that_only_dies_fails_the_stage_and_says_where(read_keywords):
     with pytest.raises(StageFailed, match="the engine died") as failed:
         read_keywords(["a noir tale"] * 30, Mock(num_deaths=10**6))
     assert failed.value.exit_code == RUN
-    assert "run the same command again" in failed.value.mend
+    assert "run the same command again" in failed.value.fix
 
 
 def test_an_engine_that_refuses_most_rows_fails_the_stage_and_keeps_nothing(read_keywords, tmp_path):
     with pytest.raises(StageFailed, match="20 of 30 rows got no answer"):
         read_keywords(["a noir tale"] * 30, Mock(num_refused=20))
     assert not list(tmp_path.glob("ledger/*/answers/*.json"))
-    made = read_keywords(["a noir tale"] * 30, Mock())  # mended
+    made = read_keywords(["a noir tale"] * 30, Mock())  # fixed
     assert made.figures["num_errors"] == 0
     assert made.figures["num_generated"] == 30

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 from spoil import NAN, Case, Spoiler, cell, column, content, cut_short, flipped, nothing, table
 
-from thinkrec.cli import main
+from thinkrec.cli.main import main
 
 JUDGE = ("evaluate", "given/scores.parquet")
 CSV, TSV, JSONL = (("evaluate", f"given/scores.{ending}") for ending in ("csv", "tsv", "jsonl"))

@@ -22,7 +22,7 @@ from simulated import Simulated, simulated
 
 NUM_EXPERTS, NUM_GROUPS, CHECKPOINT_EVERY = 12, 4, 4
 NUM_USERS, NUM_ITEMS = 240, 60
-DRIVER = Path(__file__).with_name("fleet_driver.py")
+DRIVER = Path(__file__).parents[1] / "shared" / "fleet_driver.py"
 FREE = "import sys; sys.path[:0] = sys.argv[2:]; import ray, simulated; ray.init(sys.argv[1]); simulated.wait_until_free()"
 RUN_FILE = f"""
 [data]
@@ -176,7 +176,7 @@ def test_no_two_groups_share_a_device(request, run):
 
 
 def test_everything_is_free_again(there, undisturbed, disturbed, tmp_path):
-    there.run("-c", FREE, there.address, str(Path(__file__).parents[1]), log=tmp_path / "log", timeout_s=300)
+    there.run("-c", FREE, there.address, str(DRIVER.parent), log=tmp_path / "log", timeout_s=300)
 
 
 def test_makespan_and_idle_share_are_told(undisturbed, disturbed, capsys):

@@ -13,17 +13,17 @@ from pathlib import Path
 import pytest
 from generation_driver import ENGINE, NUM_ACTORS, SHARD_ROWS
 
-from thinkrec.config import EngineSection
+from thinkrec.config.generation import EngineSection
 
-HERE = Path(__file__).parent
+SHARED = Path(__file__).parents[1] / "shared"
 NUM_ROWS, DEADLINE_S = 600, 400
 IN_HAND = EngineSection.model_validate(ENGINE).num_shards_at_once * SHARD_ROWS  # rows of one actor
 pytestmark = [pytest.mark.long, pytest.mark.cluster, pytest.mark.timeout(1500)]
 
 
 def start(folder: Path, *kill_at: int) -> subprocess.Popen[bytes]:
-    command = [sys.executable, str(HERE / "generation_driver.py"), str(folder), str(NUM_ROWS), *map(str, kill_at)]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE.parents[1]), str(HERE)])}
+    command = [sys.executable, str(SHARED / "generation_driver.py"), str(folder), str(NUM_ROWS), *map(str, kill_at)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(SHARED.parents[1]), str(SHARED)])}
     with (folder / "driver.log").open("ab") as log:
         return subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
 

@@ -55,7 +55,7 @@ def test_a_checkpoint_is_the_old_or_the_new_one_wherever_its_writer_dies(tmp_pat
 @pytest.mark.timeout(1800)
 def test_a_training_killed_there_and_resumed_equals_the_straight_run_bit_for_bit(tmp_path):
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
-    script = Path(__file__).with_name("killed_between_files.py")
+    script = Path(__file__).parents[1] / "shared" / "killed_between_files.py"
     done = subprocess.run([sys.executable, script, tmp_path], env=environment, capture_output=True, text=True, timeout=800, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     outcomes = json.loads((tmp_path / "outcomes.json").read_text())

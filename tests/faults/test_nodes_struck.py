@@ -13,7 +13,7 @@ from record import record
 from simulated import Simulated, simulated
 
 pytestmark = [pytest.mark.long, pytest.mark.cluster, pytest.mark.timeout(2400)]
-DRIVER = str(Path(__file__).with_name("visit_driver.py"))
+DRIVER = str(Path(__file__).parents[1] / "shared" / "visit_driver.py")
 DEADLINE_S = 900
 
 

@@ -22,7 +22,7 @@ from schedule import STEP, Fault
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(3600)]
 SAVED = "thinkrec.train.checkpoint:Checkpoints.save"
-SEALED = "thinkrec.store:_inventory"  # the state is written, the manifest is not
+SEALED = "thinkrec.store.artefacts:_inventory"  # the state is written, the manifest is not
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from thinkrec import cli, lease
-from thinkrec.lease import hold
+from thinkrec.cli import main
+from thinkrec.pipeline import lease
+from thinkrec.pipeline.lease import hold
 
 RUN_FILE = """
 [data.world]
@@ -30,10 +31,10 @@ def test_the_second_one_is_refused_and_the_first_goes_on(tmp_path, capsys, monke
     (run_dir / "ingest/half-written").mkdir(parents=True)
     (run_dir / "ingest/half-written/part.parquet").write_text("of the first run")
     before = files(run_dir)
-    monkeypatch.setattr("thinkrec.ops.session.ray_session", lambda config: pytest.fail("the second run met Ray"))
+    monkeypatch.setattr("thinkrec.distributed.session.ray_session", lambda config: pytest.fail("the second run met Ray"))
     with hold(str(run_dir), 2.0, lambda event, **fields: None) as held:
         with pytest.raises(SystemExit) as caught:
-            cli.main(["run", str(tmp_path / "run.toml"), "--set", f"run.dir={run_dir}"])
+            main.main(["run", str(tmp_path / "run.toml"), "--set", f"run.dir={run_dir}"])
         held.check()
     told = capsys.readouterr().err
     assert caught.value.code == 3

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from thinkrec.ops import preflight
+from thinkrec.deploy import preflight
 
 RANK = """
 import sys
 import torch.distributed as dist
-from thinkrec.ops.probe import all_reduce
+from thinkrec.deploy.probe import all_reduce
 
 dist.init_process_group("gloo")
 real = dist.all_reduce

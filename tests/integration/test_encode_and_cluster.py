@@ -9,14 +9,15 @@ import pyarrow.parquet as pq
 import pytest
 from sklearn.metrics import adjusted_rand_score
 
-from thinkrec.cluster import assign
-from thinkrec.cluster.router import Router
-from thinkrec.config import Config, EncoderSection
+from thinkrec.config.model import EncoderSection
+from thinkrec.config.run import Config
 from thinkrec.data import schema
 from thinkrec.data.ingest import count
 from thinkrec.encoder import fit
 from thinkrec.job import Job
-from thinkrec.store import Artefact, Store
+from thinkrec.routing import assign
+from thinkrec.routing.router import Router
+from thinkrec.store.artefacts import Artefact, Store
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1800)]
 NUM_USERS, NUM_ITEMS, NUM_NEW = 160, 50, 7

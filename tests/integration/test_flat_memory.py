@@ -16,7 +16,7 @@ READ = r"""
 import re, sys
 from pathlib import Path
 import thinkrec.data.ingest
-from thinkrec.config import DataSection
+from thinkrec.config.data import DataSection
 
 def peak_bytes():
     # Not ru_maxrss: Linux starts it at the size of the process that forked this one.
@@ -35,8 +35,8 @@ import re, sys
 from pathlib import Path
 import thinkrec.data.ingest
 from thinkrec import config
-from thinkrec.config import DataSection
-from thinkrec.ops.session import ray_session
+from thinkrec.config.data import DataSection
+from thinkrec.distributed.session import ray_session
 
 def own_bytes():
     # Not the peak of everything mapped: the blocks lie in the object store, which has a size of its own.

@@ -12,22 +12,28 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from thinkrec.config import Config, EngineSection, TracesSection, WorldSection
+from thinkrec.config.data import WorldSection
+from thinkrec.config.generation import EngineSection, TracesSection
+from thinkrec.config.run import Config
 from thinkrec.data import schema
-from thinkrec.data.history import Interactions
 from thinkrec.data.ingest import count
-from thinkrec.data.prose import FACETS
-from thinkrec.data.world import make_world
+from thinkrec.data.interactions import Interactions
+from thinkrec.data.world.texts import FACETS
+from thinkrec.data.world.world import make_world
 from thinkrec.errors import ConfigError, DataError, EnvironmentFault, StageFailed
-from thinkrec.generate import extractor, keywords, quality, teacher, traces
-from thinkrec.generate.choose import model_hash, open_engine
-from thinkrec.generate.engine import GenParams, GenRequest
-from thinkrec.generate.stream import stream
+from thinkrec.generate.engines.open import model_hash, open_engine
+from thinkrec.generate.engines.protocol import GenParams, GenRequest
+from thinkrec.generate.keywords import extractor
+from thinkrec.generate.keywords import stage as keywords
+from thinkrec.generate.rows.stream import stream
+from thinkrec.generate.traces import checks, teacher
+from thinkrec.generate.traces import stage as traces
 from thinkrec.job import Job
-from thinkrec.model.phrases import words
-from thinkrec.model.tables import Places
-from thinkrec.store import Artefact, Store, read_json, write_json
-from thinkrec.train import base
+from thinkrec.nano import stage as base
+from thinkrec.prompt.catalogue import ArtefactPaths
+from thinkrec.store.address import read_json, write_json
+from thinkrec.store.artefacts import Artefact, Store
+from thinkrec.text.phrases import words
 
 pytestmark = [pytest.mark.long, pytest.mark.cluster, pytest.mark.timeout(1800)]
 NUM_USERS, ROWS_PER_USER, NUM_TRAIN = 30, 12, 9
@@ -171,7 +177,7 @@ def test_without_an_annotated_item_the_way_out_is_named(config, store, ingest):
         pq.write_table(bare, draft.folder / "items.parquet")
     with pytest.raises(DataError, match="nothing to learn from") as refused:
         make(extractor, "extractor", config, store, "k2", ingest=store.find("ingest", "bare"))
-    assert 'keywords.source = "categories"' in refused.value.mend
+    assert 'keywords.source = "categories"' in refused.value.fix
 
 
 ECHO = pa.schema([("id", pa.string())])
@@ -237,7 +243,7 @@ def trace_artefacts(keyword_artefacts, config, store, ingest):
     """A teacher that has learned the manner and little else, so that some of what it says must be refused."""
     _, found = keyword_artefacts
     with store.create("base", "k1", {}, {}) as draft:
-        places = Places({"ingest": ingest.uri, "keywords": found.uri})
+        places = ArtefactPaths({"ingest": ingest.uri, "keywords": found.uri})
         base.write_lessons(config, draft.folder, Interactions.load(ingest.path()), places)
         write_json(f"{draft.folder}/base.json", {"path": ""})
     with store.create("cluster", "k1", {}, {}) as draft:
@@ -265,7 +271,7 @@ def test_every_question_is_answered_and_every_answer_is_kept(trace_artefacts, co
     assert len(asked) == made.figures["num_asked"] == 20
     assert len(accepted) + len(refused) == made.figures["num_attempts"]
     assert sum(made.figures["refused"].values()) == len(refused)
-    assert set(refused["reason"]) <= {value for name, value in vars(quality).items() if name.isupper() and isinstance(value, str)}
+    assert set(refused["reason"]) <= {value for name, value in vars(checks).items() if name.isupper() and isinstance(value, str)}
     attempts = pl.concat([accepted.select("row", "attempt", "hinted"), refused.select("row", "attempt", "hinted")])
     assert attempts.select("row", "attempt").is_unique().all()
     assert attempts.filter(pl.col("hinted"))["attempt"].unique().to_list() in ([], [config.traces.max_attempts])

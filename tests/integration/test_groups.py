@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from simulated import FREE_WITHIN_S, simulated
 
-DRIVER = Path(__file__).with_name("group_driver.py")
+DRIVER = Path(__file__).parents[1] / "shared" / "group_driver.py"
 NODES = (3, 4, 1)  # GPUs: three groups of two fit inside nodes, the fourth has to span two
 pytestmark = [pytest.mark.long, pytest.mark.cluster, pytest.mark.timeout(1200)]
 

@@ -4,11 +4,11 @@ import polars as pl
 import pytest
 
 from thinkrec.data import ingest
-from thinkrec.data.history import Interactions
+from thinkrec.data.interactions import Interactions
 from thinkrec.data.schema import INTERACTIONS, bucket_of
 from thinkrec.errors import LeakError
 from thinkrec.job import Job
-from thinkrec.store import Artefact, Store
+from thinkrec.store.artefacts import Artefact, Store
 
 WORLD = {"num_users": 60, "num_items": 100, "interactions_per_user": 20}
 

@@ -10,15 +10,15 @@ import pytest
 from ray.data import DataContext
 
 from thinkrec.errors import DataError
-from thinkrec.evaluate import score_parts
-from thinkrec.evaluate.external import Files, InMemory, judge
-from thinkrec.evaluate.sharded import OnRay
+from thinkrec.evaluate.score_files import parts
+from thinkrec.evaluate.score_files.judge import Files, InMemory, judge
+from thinkrec.evaluate.score_files.sharded import OnRay
 
 
 @pytest.fixture
 def files(tmp_path, monkeypatch) -> Files:
     """Scores in a folder of parts, labels and reference in other formats and orders, train rows of some of the users."""
-    monkeypatch.setattr(score_parts, "PART_ROWS", 80)
+    monkeypatch.setattr(parts, "PART_ROWS", 80)
     rng = np.random.default_rng(0)
     ids = {"user_id": np.repeat(np.arange(12), 20).astype(str), "item_id": np.tile(np.arange(20), 12).astype(str)}
     table = pl.DataFrame(ids | {"score": rng.random(240).round(2), "label": rng.integers(0, 2, 240)})

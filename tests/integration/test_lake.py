@@ -14,9 +14,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from thinkrec.config import DataSection
-from thinkrec.data.readers import lake, named
-from thinkrec.data.readers.tables import Tables, collect
+from thinkrec.config.data import DataSection
+from thinkrec.data.readers import lake, user_columns
+from thinkrec.data.readers.source import Tables, collect
 from thinkrec.errors import DataError, MissingFileError
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
@@ -76,7 +76,9 @@ WRITERS: dict[str, Write] = {"parquet": write_parquet, "delta": write_delta, "ic
 
 
 def read(source: str, path: Path | str, items_path: Path | str, **columns: str) -> Tables:
-    return collect(named.read_table(DataSection(source=source, path=str(path), items_path=str(items_path), columns=COLUMNS | columns)))
+    return collect(
+        user_columns.read_table(DataSection(source=source, path=str(path), items_path=str(items_path), columns=COLUMNS | columns))
+    )
 
 
 @pytest.fixture

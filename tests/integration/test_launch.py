@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 from ray.experimental.internal_kv import _internal_kv_del
 
-from thinkrec import stopping
-from thinkrec.config import FaultsSection
+from thinkrec.config.training import FaultsSection
+from thinkrec.distributed import stopping
+from thinkrec.distributed.worker_group import ONCE, run_on_workers
 from thinkrec.errors import DataError, EnvironmentFault, Interrupted, StageFailed
-from thinkrec.launch import ONCE, fit
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1200)]
 
@@ -33,7 +33,7 @@ def stumbler() -> Callable[[dict[str, Any]], None]:
         import signal
         import time
 
-        from thinkrec.train.watchdog import Watchdog
+        from thinkrec.distributed.watchdog import Watchdog
 
         tries = Path(settings["tries"])
         tries.write_text(tries.read_text() + "x" if tries.is_file() else "x")
@@ -41,7 +41,7 @@ def stumbler() -> Callable[[dict[str, Any]], None]:
             return
         match settings["how"]:
             case "on purpose":
-                raise DataError("a row is wrong", "row 7", "mend it")
+                raise DataError("a row is wrong", "row 7", "fix it")
             case "unknown":
                 raise RuntimeError("a cable was pulled")
             case "worker_lost":
@@ -64,7 +64,7 @@ def launch(tmp_path: Path, how: str, failures: int, **budgets: int) -> str:
     """Run until it works or is given up; returns one letter a try."""
     settings = {"tries": str(tmp_path / "tries"), "failures": failures, "how": how}
     faults = ONCE.model_copy(update=budgets | {"hang_s": WINDOW_S, "storage_wait_s": 0})
-    fit(stumbler(), settings, name="stumble", root=str(tmp_path), num_workers=1, use_gpu=False, faults=faults)
+    run_on_workers(stumbler(), settings, name="stumble", root=str(tmp_path), num_workers=1, use_gpu=False, faults=faults)
     return (tmp_path / "tries").read_text()
 
 
@@ -72,7 +72,7 @@ def test_an_error_raised_on_purpose_comes_back_as_itself_after_one_try(ray_clust
     interrupt = signal.getsignal(signal.SIGINT)
     with pytest.raises(DataError, match="a row is wrong") as caught:
         launch(tmp_path, "on purpose", 9, unknown=3)
-    assert caught.value.mend == "mend it"
+    assert caught.value.fix == "fix it"
     assert (tmp_path / "tries").read_text() == "x"
     assert signal.getsignal(signal.SIGINT) is interrupt  # Ray Train would have kept its own
 
@@ -83,7 +83,7 @@ def test_what_trains_hears_that_the_run_is_to_end(ray_cluster, tmp_path):
     def wait_for_word(settings: dict[str, Any]) -> None:
         import time
 
-        from thinkrec.stopping import heed
+        from thinkrec.distributed.stopping import heed
 
         with heed() as notice:
             while not notice.given:
@@ -101,7 +101,7 @@ def test_what_trains_hears_that_the_run_is_to_end(ray_cluster, tmp_path):
     thread.start()
     try:
         with pytest.raises(Interrupted, match="SIGTERM"):
-            fit(wait_for_word, {}, name="waits", root=str(tmp_path), num_workers=1, use_gpu=False, faults=FaultsSection())
+            run_on_workers(wait_for_word, {}, name="waits", root=str(tmp_path), num_workers=1, use_gpu=False, faults=FaultsSection())
     finally:
         over.set()
         thread.join()

@@ -12,34 +12,36 @@ import pytest
 import torch
 from tiny import as_on_gpus
 
-from thinkrec import config as config_room
-from thinkrec import pipeline
-from thinkrec.config import Config
+from thinkrec.config import run as run_file
+from thinkrec.config.run import Config
 from thinkrec.evaluate.report.table import text_table
 from thinkrec.model.base import load_model
-from thinkrec.model.tables import Places, base_folder, load_tables
-from thinkrec.score.routing import Routing, serving_model
-from thinkrec.store import Artefact
+from thinkrec.pipeline.execute import run_stages
+from thinkrec.pipeline.stages import STAGES
+from thinkrec.prompt.catalogue import ArtefactPaths, base_folder, load_tables
+from thinkrec.routing.gate_table import Routing
+from thinkrec.score.serving import serving_model
+from thinkrec.store.artefacts import Artefact
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1800)]
 
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory) -> Config:
-    return config_room.parse(as_on_gpus("zero3") | {"run": {"dir": str(tmp_path_factory.mktemp("line"))}})
+    return run_file.parse(as_on_gpus("zero3") | {"run": {"dir": str(tmp_path_factory.mktemp("line"))}})
 
 
 @pytest.fixture(scope="module")
 def artefacts(ray_cluster, config) -> dict[str, Artefact]:
-    return pipeline.run(config, lambda event, **fields: None)
+    return run_stages(config, lambda event, **fields: None)
 
 
-def places(artefacts: dict[str, Artefact]) -> Places:
-    return Places({name: artefact.uri for name, artefact in artefacts.items()})
+def places(artefacts: dict[str, Artefact]) -> ArtefactPaths:
+    return ArtefactPaths({name: artefact.uri for name, artefact in artefacts.items()})
 
 
 def test_every_artefact_is_whole(artefacts):
-    assert list(artefacts) == [stage.name for stage in pipeline.STAGES]
+    assert list(artefacts) == [stage.name for stage in STAGES]
     for artefact in artefacts.values():
         artefact.verify()
 
@@ -99,12 +101,12 @@ def test_the_report_names_models_and_baselines(artefacts):
 
 
 def test_a_second_run_does_no_work_and_says_so(artefacts, config, said):
-    again = pipeline.run(config, lambda event, **fields: said.append((event, fields)))
+    again = run_stages(config, lambda event, **fields: said.append((event, fields)))
     assert ("nothing to do", {"dir": config.run.dir}) in said
     assert {name: artefact.key for name, artefact in again.items()} == {name: artefact.key for name, artefact in artefacts.items()}
 
 
 def test_a_changed_setting_runs_only_what_depends_on_it(artefacts, config, said):
     changed = config.model_copy(update={"evaluate": config.evaluate.model_copy(update={"num_bootstrap": 60})})
-    pipeline.run(changed, lambda event, **fields: said.append((event, fields)))
+    run_stages(changed, lambda event, **fields: said.append((event, fields)))
     assert [fields["stage"] for event, fields in said if event == "stage started"] == ["evaluate"]

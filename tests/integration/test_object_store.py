@@ -14,13 +14,13 @@ import pyarrow.parquet as pq
 import pytest
 from pyarrow import fs
 
-from thinkrec.config import DataSection
-from thinkrec.data.readers import canonical, named
-from thinkrec.data.readers.tables import collect
-from thinkrec.digests import fingerprint
+from thinkrec.config.data import DataSection
+from thinkrec.data.readers import canonical, user_columns
+from thinkrec.data.readers.source import collect
 from thinkrec.errors import ArtefactError, MissingFileError
-from thinkrec.pipeline import keys
-from thinkrec.store import Store
+from thinkrec.pipeline.keys import stage_keys
+from thinkrec.store.artefacts import Store
+from thinkrec.store.digests import fingerprint
 
 moto = pytest.importorskip("moto.server")
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}
@@ -28,14 +28,14 @@ NUM_ROWS = 120
 LAKE = """
 import sys
 from thinkrec import config
-from thinkrec.config import DataSection
-from thinkrec.data.readers import named
-from thinkrec.data.readers.tables import collect
-from thinkrec.ops.session import ray_session
+from thinkrec.config.data import DataSection
+from thinkrec.data.readers import user_columns
+from thinkrec.data.readers.source import collect
+from thinkrec.distributed.session import ray_session
 
 with ray_session(config.parse({"ray": {"num_cpus": 4}})):
     for source, path in zip(("parquet", "delta", "iceberg"), sys.argv[1:]):
-        tables = collect(named.read_table(DataSection(source=source, path=path, items_path=path, columns={"title": "user_id"})))
+        tables = collect(user_columns.read_table(DataSection(source=source, path=path, items_path=path, columns={"title": "user_id"})))
         print(source, tables.interactions.num_rows, tables.items.num_rows)
 """
 
@@ -119,9 +119,9 @@ def test_readers_read_from_a_bucket(bucket):
     with system.open_output_stream(path, compression="gzip") as stream:
         stream.write(b"user_id,item_id,timestamp,rating\nu1,i1,1600000000,5\n")
     settings = DataSection(source="csv", path=f"{bucket}/log.csv.gz", items_path=f"{bucket}/log.csv.gz", columns={"title": "user_id"})
-    assert collect(named.read_text(settings)).interactions["ts"].to_pylist() == [1_600_000_000_000]
+    assert collect(user_columns.read_text(settings)).interactions["ts"].to_pylist() == [1_600_000_000_000]
     with pytest.raises(MissingFileError):
-        named.read_text(settings.model_copy(update={"path": f"{bucket}/nowhere.csv"}))
+        user_columns.read_text(settings.model_copy(update={"path": f"{bucket}/nowhere.csv"}))
 
 
 @pytest.mark.cluster
@@ -145,13 +145,13 @@ def test_workers_read_tables_from_a_bucket(bucket, endpoint, tmp_path):
 def test_the_fingerprint_of_a_bucket_sees_a_changed_file(bucket, make_config):
     put_log(bucket)
     config = make_config({"data": {"source": "canonical", "path": f"{bucket}/log"}})
-    before, key = fingerprint(f"{bucket}/log"), keys(config)["ingest"]
-    assert (fingerprint(f"{bucket}/log"), keys(config)["ingest"]) == (before, key)
+    before, key = fingerprint(f"{bucket}/log"), stage_keys(config)["ingest"]
+    assert (fingerprint(f"{bucket}/log"), stage_keys(config)["ingest"]) == (before, key)
     put(f"{bucket}/log/items.parquet", pa.table({"item_id": ["i0"], "title": ["Another title altogether"]}))
     assert fingerprint(f"{bucket}/log") != before
-    assert keys(config)["ingest"] != key
+    assert stage_keys(config)["ingest"] != key
     with pytest.raises(MissingFileError, match=r"data\.path names something that is not there"):
-        keys(make_config({"data": {"source": "canonical", "path": f"{bucket}/nowhere"}}))
+        stage_keys(make_config({"data": {"source": "canonical", "path": f"{bucket}/nowhere"}}))
 
 
 @pytest.mark.cluster

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 
 from thinkrec.train.instances import Instances, mixed_batches
 
-SCRIPT = Path(__file__).with_name("packed_ranks.py")
+SCRIPT = Path(__file__).parents[1] / "shared" / "packed_ranks.py"
 ROOT = Path(__file__).parents[2]
 SHIPPED = json.loads((ROOT / "ds_configs" / "cpu.json").read_text())
 CLIPPED = SHIPPED | {"gradient_clipping": 0.05}  # small enough to bind at every step

@@ -11,11 +11,11 @@ from typing import Any
 import polars as pl
 import pytest
 
-from thinkrec import config as config_room
-from thinkrec import pipeline
-from thinkrec.data.history import Interactions
-from thinkrec.evaluate.scoreboard import measure
-from thinkrec.store import Artefact
+from thinkrec.config import run as run_file
+from thinkrec.data.interactions import Interactions
+from thinkrec.evaluate.metrics.table import measure
+from thinkrec.pipeline.execute import run_stages
+from thinkrec.store.artefacts import Artefact
 
 pytestmark = [pytest.mark.long, pytest.mark.cluster, pytest.mark.timeout(1800)]
 
@@ -46,7 +46,7 @@ def run_world(ray_cluster, tmp_path_factory):
             },
             "evaluate": {"num_explanations": 1},
         }
-        return pipeline.run(config_room.parse(tree), lambda event, **fields: None, until="score")
+        return run_stages(run_file.parse(tree), lambda event, **fields: None, until="score")
 
     return run
 

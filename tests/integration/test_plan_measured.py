@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from tiny import TINY
 
-from thinkrec import config as config_room
-from thinkrec import pipeline
-from thinkrec.config import Config
+from thinkrec.config import run as run_file
+from thinkrec.config.run import Config
 from thinkrec.model.build import build
-from thinkrec.model.tables import Places, load_tables
-from thinkrec.ops.machines import Machines
-from thinkrec.ops.plan import Phase, Plan, make_plan
-from thinkrec.store import Artefact
+from thinkrec.pipeline.execute import run_stages
+from thinkrec.plan.machines import Machines
+from thinkrec.plan.plan import Phase, Plan, make_plan
+from thinkrec.prompt.catalogue import ArtefactPaths, load_tables
+from thinkrec.store.artefacts import Artefact
 from thinkrec.train.instances import Instances, mixed_batches, train_positions
 
 pytestmark = [pytest.mark.long, pytest.mark.cluster, pytest.mark.timeout(1200)]
@@ -26,7 +26,7 @@ def config(tmp_path_factory) -> Config:
     tree["base"] = {"nano": {"num_epochs": 1}}  # the default vocabulary: no plan can know how a smaller one cuts words up
     # Two workers: each has one micro batch a step. Where there are more, rows of like length go together, of which no plan knows yet.
     tree["train"] = {**TINY["train"], "num_workers": 2, "global_adapter": {"num_epochs": 1.0}}
-    return config_room.parse(tree)
+    return run_file.parse(tree)
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def before(config) -> Plan:
 
 @pytest.fixture(scope="module")
 def artefacts(ray_cluster, before, config) -> dict[str, Artefact]:
-    return pipeline.run(config, lambda event, **fields: None, until="base")
+    return run_stages(config, lambda event, **fields: None, until="base")
 
 
 def phase_of(plan: Plan, name: str) -> Phase:
@@ -44,7 +44,7 @@ def phase_of(plan: Plan, name: str) -> Phase:
 
 
 def test_tokens_rows_and_parameters_are_as_planned(artefacts, before, config):
-    places = Places({name: artefact.uri for name, artefact in artefacts.items()})
+    places = ArtefactPaths({name: artefact.uri for name, artefact in artefacts.items()})
     tables = load_tables(config, places)
     phase, rate = config.train.global_adapter, config.train.micro_batch_size
     instances = Instances(config, tables, train_positions(tables), [])

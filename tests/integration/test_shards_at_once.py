@@ -10,11 +10,11 @@ import pytest
 from ray import cloudpickle
 
 from thinkrec.errors import StageFailed
-from thinkrec.generate.engine import GenResult
-from thinkrec.generate.keywords import ANSWERS, QUESTIONS, Extract
-from thinkrec.generate.stream import stream
+from thinkrec.generate.engines.protocol import GenResult
+from thinkrec.generate.keywords.stage import ANSWERS, QUESTIONS, Extract
+from thinkrec.generate.rows.stream import stream
 from thinkrec.job import Job
-from thinkrec.store import Store
+from thinkrec.store.artefacts import Store
 
 pytestmark = pytest.mark.cluster
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import a test

@@ -8,10 +8,10 @@ import polars as pl
 import pytest
 from tiny import TINY
 
-from thinkrec import config as config_room
-from thinkrec import pipeline
+from thinkrec.config import run as run_file
 from thinkrec.job import first_part
-from thinkrec.store import Store
+from thinkrec.pipeline.execute import run_stages
+from thinkrec.store.artefacts import Store
 
 pytestmark = [pytest.mark.long, pytest.mark.cluster, pytest.mark.timeout(1800)]
 
@@ -27,8 +27,8 @@ MADE = ("traces", first_part("traces"), "ledger", "global")
 
 def test_what_is_learned_does_not_depend_on_when_traces_came(ray_cluster, tmp_path, said):
     def run(name: str, until: str):
-        config = config_room.parse({**TREE, "run": {"dir": str(tmp_path / name)}})
-        return pipeline.run(config, lambda event, **fields: said.append((f"{event} {fields.get('stage')}", fields)), until=until)
+        config = run_file.parse({**TREE, "run": {"dir": str(tmp_path / name)}})
+        return run_stages(config, lambda event, **fields: said.append((f"{event} {fields.get('stage')}", fields)), until=until)
 
     run("waited", "traces")
     waited = run("waited", "global")

@@ -18,7 +18,7 @@ from urllib.request import urlopen
 
 import pytest
 
-from thinkrec.ops import preflight
+from thinkrec.deploy import preflight
 
 ROOT = Path(__file__).parents[2]
 PLANTED = "planted-secret-4f1d"

@@ -10,8 +10,8 @@ import polars as pl
 import pytest
 from tiny import TINY, write_run_file
 
-from thinkrec.evaluate.scoreboard import difference_rows, measure
-from thinkrec.store import Store
+from thinkrec.evaluate.metrics.table import difference_rows, measure
+from thinkrec.store.artefacts import Store
 from thinkrec.sweep import run as run_room
 from thinkrec.sweep import trials
 from thinkrec.sweep.graph import places

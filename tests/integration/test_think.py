@@ -9,8 +9,8 @@ import polars as pl
 import pytest
 from tiny import as_on_gpus
 
-from thinkrec import config as config_room
-from thinkrec import pipeline
+from thinkrec.config import run as run_file
+from thinkrec.pipeline.execute import run_stages
 
 pytestmark = [pytest.mark.long, pytest.mark.cluster, pytest.mark.timeout(1800)]
 
@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.long, pytest.mark.cluster, pytest.mark.timeout(1800)]
 def test_scores_wait_for_the_reasoning_and_its_worth_is_reported(ray_cluster, tmp_path):
     tree = as_on_gpus("zero1") | {"run": {"dir": str(tmp_path)}}
     tree["prompt"]["answer"] = "after"
-    artefacts = pipeline.run(config_room.parse(tree), lambda event, **fields: None)
+    artefacts = run_stages(run_file.parse(tree), lambda event, **fields: None)
     fusion, direct = (pl.read_parquet(artefacts["score"].path(f"scores/{name}.parquet")) for name in ("fusion", "direct"))
     assert fusion["row"].to_list() == direct["row"].to_list()
     assert (fusion["score"] != direct["score"]).any()

@@ -21,17 +21,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from thinkrec import config as config_room
-from thinkrec import pipeline
-from thinkrec.config import Config
+from thinkrec.config import run as run_file
+from thinkrec.config.run import Config
 from thinkrec.data.schema import TRACES
-from thinkrec.evaluate.intervals import Difference
-from thinkrec.evaluate.scoreboard import measure
-from thinkrec.generate.sample import askable
-from thinkrec.generate.teacher import read_prompt
-from thinkrec.model.lessons import write_lesson
-from thinkrec.model.tables import Places, load_tables
-from thinkrec.store import Artefact, Store
+from thinkrec.evaluate.metrics.intervals import Difference
+from thinkrec.evaluate.metrics.table import measure
+from thinkrec.generate.traces.sampling import askable
+from thinkrec.generate.traces.teacher import read_prompt
+from thinkrec.nano.analyses import write_lesson
+from thinkrec.pipeline.execute import make_stage, run_stages
+from thinkrec.pipeline.stages import STAGES
+from thinkrec.prompt.catalogue import ArtefactPaths, load_tables
+from thinkrec.store.artefacts import Artefact, Store
 
 pytestmark = [pytest.mark.long, pytest.mark.cluster, pytest.mark.timeout(1800)]
 
@@ -78,7 +79,7 @@ def quiet(event: str, **fields: Any) -> None:
 
 def told(config: Config, artefacts: dict[str, Artefact]) -> dict[str, list[tuple[int, str]]]:
     """(row, text) of every train row with a history: an analysis that holds, the answer in other words, the analysis of another row."""
-    tables = load_tables(config, Places({name: artefact.uri for name, artefact in artefacts.items()}))
+    tables = load_tables(config, ArtefactPaths({name: artefact.uri for name, artefact in artefacts.items()}))
     data, positions = tables.interactions, askable(tables.interactions)
     facts = [read_prompt(tables, int(at))[1] for at in positions]
     held = [write_lesson(one) for one in facts]
@@ -105,11 +106,11 @@ def write_traces(store: Store, name: str, rows: list[tuple[int, str]]) -> Artefa
 
 def learn(config: Config, found: dict[str, Artefact], name: str, rows: list[tuple[int, str]]) -> dict[str, Artefact]:
     """`found` with the global adapter that these traces teach, and its scores."""
-    store, stages = Store(config.run.dir), {stage.name: stage for stage in pipeline.STAGES}
+    store, stages = Store(config.run.dir), {stage.name: stage for stage in STAGES}
     made = found | {"traces": write_traces(store, name, rows)}
     for stage in ("global", "score"):
         inputs = {need: made[need] for need in stages[stage].inputs(config)}
-        made[stage] = pipeline.make(stages[stage], name, config, store, inputs, quiet)
+        made[stage] = make_stage(stages[stage], name, config, store, inputs, quiet)
     return made
 
 
@@ -129,8 +130,8 @@ def scored(ray_cluster, tmp_path_factory) -> pl.DataFrame:
     root = tmp_path_factory.mktemp("traces")
 
     def run(until: str, seed: int, tree: dict[str, Any]) -> tuple[Config, dict[str, Artefact]]:
-        config = config_room.parse(TREE | tree | {"run": {"dir": str(root), "seed": seed}})
-        return config, pipeline.run(config, quiet, until=until)
+        config = run_file.parse(TREE | tree | {"run": {"dir": str(root), "seed": seed}})
+        return config, run_stages(config, quiet, until=until)
 
     # Of another seed: with one seed a coin and a label would be made of the same draw.
     _, coin = run("base", 7, COIN)

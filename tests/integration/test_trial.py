@@ -22,7 +22,7 @@ PHASES = ["global", "projector", "expert 0", "expert 1"]
 @pytest.fixture(scope="module")
 def found(tmp_path_factory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("trial")
-    command = [sys.executable, str(Path(__file__).with_name("trial_ranks.py")), str(folder), str(free_port()), REFERENCE]
+    command = [sys.executable, str(Path(__file__).parents[1] / "shared" / "trial_ranks.py"), str(folder), str(free_port()), REFERENCE]
     environment = {**os.environ, "DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"}
     done = subprocess.run(
         [*command, *(f"{name}:bfloat16" for name in SHIPPED)], env=environment, capture_output=True, text=True, timeout=500, check=False

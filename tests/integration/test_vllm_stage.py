@@ -15,8 +15,8 @@ import vllm_keywords
 from vllm_keywords import NUM_ITEMS, SHARD_ROWS, configure, make, prepare
 
 from thinkrec.errors import ConfigError, EnvironmentFault
-from thinkrec.generate import vllm_batch
-from thinkrec.generate.room import check_room
+from thinkrec.generate.rows import vllm_batch
+from thinkrec.generate.rows.capacity import check_room
 
 pytestmark = [
     pytest.mark.vllm,

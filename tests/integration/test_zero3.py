@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-SCRIPT = Path(__file__).with_name("two_ranks.py")
+SCRIPT = Path(__file__).parents[1] / "shared" / "two_ranks.py"
 ROOT = Path(__file__).parents[2]
 NUM_STEPS = 12
 

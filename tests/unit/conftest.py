@@ -45,12 +45,12 @@ def one_rank(tmp_path_factory):
     """A process group of this process alone, so that DeepSpeed engines can be made here."""
     import deepspeed
 
-    from thinkrec.train import zero
+    from thinkrec.train.deepspeed import engine
 
     with pytest.MonkeyPatch.context() as patch:
         for name, value in {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "DS_ACCELERATOR": "cpu"}.items():
             patch.setenv(name, value)
-        zero.skip_compiling()
+        engine.skip_compiling()
         num_threads = torch.get_num_threads()
         torch.set_num_threads(1)  # as workers on CPUs have
         meeting = tmp_path_factory.mktemp("group") / "meeting"

@@ -34,8 +34,8 @@ def test_pickling_keeps_class_and_words(kind):
     error = kind("seven rows are bad", "ratings.dat, row 3", "drop them")
     again = pickle.loads(pickle.dumps(error))
     assert type(again) is kind
-    assert (again.what, again.where, again.mend) == ("seven rows are bad", "ratings.dat, row 3", "drop them")
-    assert str(again) == str(error) == "seven rows are bad\n  where: ratings.dat, row 3\n  mend:  drop them"
+    assert (again.what, again.where, again.fix) == ("seven rows are bad", "ratings.dat, row 3", "drop them")
+    assert str(again) == str(error) == "seven rows are bad\n  where: ratings.dat, row 3\n  fix:  drop them"
 
 
 @pytest.mark.parametrize("kind", BUILT_INS, ids=lambda kind: kind.__name__)
@@ -48,4 +48,4 @@ def test_each_is_the_right_built_in_with_the_promised_exit_code(kind):
 
 def test_parts_that_are_not_given_leave_no_empty_line():
     assert str(errors.DataError("bad")) == "bad"
-    assert str(errors.MissingFileError("gone", mend="make it")) == "gone\n  mend:  make it"
+    assert str(errors.MissingFileError("gone", fix="make it")) == "gone\n  fix:  make it"

@@ -14,16 +14,19 @@ import pytest
 from small_sources import WRITERS
 from tiny_folder import CHAT, LLAMA_8B, LLAMA_70B, make_folder, make_hollow
 
-from thinkrec import config as config_room
-from thinkrec import pipeline
-from thinkrec.config import Config
+from thinkrec.config import run as run_file
+from thinkrec.config.run import Config
 from thinkrec.data import ingest
-from thinkrec.ops import trial
-from thinkrec.ops.machines import Machines
-from thinkrec.ops.plan import make_plan
-from thinkrec.ops.resolve import resolved
-from thinkrec.ops.trial_inputs import write_inputs
-from thinkrec.store import Store, read_json
+from thinkrec.deploy import trial
+from thinkrec.deploy.trial_inputs import write_inputs
+from thinkrec.pipeline.checks import check_run
+from thinkrec.pipeline.keys import stage_keys
+from thinkrec.pipeline.stages import STAGES
+from thinkrec.plan.machines import Machines
+from thinkrec.plan.plan import make_plan
+from thinkrec.plan.resolve import resolved
+from thinkrec.store.address import read_json
+from thinkrec.store.artefacts import Store
 from thinkrec.sweep import trials
 
 JOBS = Path(__file__).parents[2] / "ray_jobs"
@@ -59,7 +62,7 @@ def recipe(tmp_path):
         if tree.get("engine", {}).get("kind") == "vllm":
             teacher = f'[{{name="teacher",path="{changes["base.path"]}"}}]'
             changes |= {"engine.kind": "hf", "traces.teachers": teacher}  # vLLM need not be installed
-        return resolved(config_room.load(file, [f"{key}={value}" for key, value in changes.items()]))
+        return resolved(run_file.load(file, [f"{key}={value}" for key, value in changes.items()]))
 
     return load
 
@@ -78,8 +81,8 @@ def test_the_data_of_a_recipe_is_read_and_split(file, recipe):
 def test_a_recipe_fits_its_machines(file, recipe):
     """Under the file that the plan would take: ZeRO-3 for the base of 70B alone, of which a group stays inside a node of 8."""
     config = recipe(file)
-    pipeline.check(config)
-    assert len(pipeline.keys(config)) == len(pipeline.STAGES)
+    check_run(config)
+    assert len(stage_keys(config)) == len(STAGES)
     assert config.train.use_gpu == (file.name in ON_GPUS)
     if not config.train.use_gpu:
         return
@@ -119,6 +122,6 @@ def test_every_trial_of_a_sweep_can_be_planned(file, tmp_path):
     sweep = trials.load(file, [f"{key}={value}" for key, value in WRITERS["world"](tmp_path).items()])
     assert (file.parent / sweep.settings.recipe).resolve() in RECIPES
     for one in sweep.trials:
-        pipeline.check(one.config)
+        check_run(one.config)
         plan = make_plan(one.config, Machines.of_config(one.config))
         assert not [note for note in plan.notes if "does not fit" in note]

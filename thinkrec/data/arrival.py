@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from thinkrec.config import DataSection
+from thinkrec.config.data import DataSection
 from thinkrec.data.schema import SPLITS
 from thinkrec.errors import DataError
 
@@ -19,10 +19,10 @@ def refuse_one_label(rows: pl.DataFrame, settings: DataSection) -> None:
     if train["label"].n_unique() > 1:
         return
     told = f"; ratings go from {_lowest(rows):g} to {_highest(rows):g}" if rows["rating"].is_finite().any() else ""
-    mend = f"check data.like_threshold = {settings.like_threshold:g}" if settings.label_rule == "threshold" else "check data.label_rule"
+    fix = f"check data.like_threshold = {settings.like_threshold:g}" if settings.label_rule == "threshold" else "check data.label_rule"
     if train["label"].sum():
-        mend += '; a log of likes alone needs data.label_rule = "implicit"'
-    raise DataError(f"all train rows have the same label, {train['label'][0]}: nothing can be learnt{told}", "train split", mend)
+        fix += '; a log of likes alone needs data.label_rule = "implicit"'
+    raise DataError(f"all train rows have the same label, {train['label'][0]}: nothing can be learnt{told}", "train split", fix)
 
 
 def doubts(rows: pl.DataFrame, items: pl.DataFrame, settings: DataSection) -> list[str]:

@@ -9,10 +9,10 @@ import polars as pl
 import pyarrow.parquet as pq
 
 from thinkrec.data.readers import collm
-from thinkrec.data.readers.tables import collect
+from thinkrec.data.readers.source import collect
 from thinkrec.data.schema import SPLITS
 from thinkrec.errors import ConfigError, MissingFileError
-from thinkrec.store import check_name
+from thinkrec.store.address import check_name
 
 INTER = {"user_id": "token", "item_id": "token", "rating": "float", "timestamp": "float", "label": "float"}
 ITEM = {"item_id": "token", "title": "token_seq", "text": "token_seq", "categories": "token_seq"}

@@ -15,21 +15,21 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from thinkrec.config import DataSection, SplitSection
+from thinkrec.config.data import DataSection, SplitSection
 from thinkrec.data import fingerprint
 from thinkrec.data.arrival import doubts, refuse_one_label
-from thinkrec.data.audit import Finding, audit, enforce
+from thinkrec.data.audit.log import Finding, audit, enforce
+from thinkrec.data.filters import select
 from thinkrec.data.labels import with_negatives
-from thinkrec.data.readers import amazon, canonical, movielens, named, prepared, recbole, world, yelp
-from thinkrec.data.readers.tables import Source, Tables, collect
+from thinkrec.data.readers import amazon, canonical, movielens, prepared, recbole, user_columns, world, yelp
+from thinkrec.data.readers.source import Source, Tables, collect
 from thinkrec.data.schema import COUNTS, INTERACTIONS, ITEMS, TRUTH, USERS, bucket_of
-from thinkrec.data.select import select
 from thinkrec.data.split import assign
 from thinkrec.data.validate import validate
+from thinkrec.distributed.placement import await_room
 from thinkrec.errors import StageFailed
 from thinkrec.job import Job
-from thinkrec.placement import await_room
-from thinkrec.store import open_root, write_json
+from thinkrec.store.address import open_root, write_json
 
 MAX_LIKE_RATE_MOVE = 0.05  # between train and a later split; more is worth a warning
 BLOCK_ROWS = 1_000_000
@@ -40,11 +40,11 @@ READERS: Mapping[str, Callable[[DataSection], Source]] = {
     "amazon2023": amazon.read_2023,
     "yelp": yelp.read,
     "recbole": recbole.read,
-    "csv": named.read_text,
-    "jsonl": named.read_text,
-    "parquet": named.read_table,
-    "delta": named.read_table,
-    "iceberg": named.read_table,
+    "csv": user_columns.read_text,
+    "jsonl": user_columns.read_text,
+    "parquet": user_columns.read_table,
+    "delta": user_columns.read_table,
+    "iceberg": user_columns.read_table,
     "canonical": canonical.read,
     "prepared": prepared.read,
 }

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from thinkrec.config import DataSection
+from thinkrec.config.data import DataSection
 
 MAX_ROUNDS = 50  # of drawing again what the user has met or was given before
 

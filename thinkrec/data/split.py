@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from thinkrec.config import SplitSection
+from thinkrec.config.data import SplitSection
 from thinkrec.data.schema import LATEST_MS, SPLITS
 from thinkrec.errors import ConfigError, DataError
 
@@ -84,8 +84,8 @@ def _check_given(interactions: pl.DataFrame) -> None:
         raise DataError(what, f"interactions: split of row {row['row']}", "rename the splits")
 
 
-def _refuse_empty(interactions: pl.DataFrame, where: str, mend: str) -> None:
+def _refuse_empty(interactions: pl.DataFrame, where: str, fix: str) -> None:
     present = interactions["split"].unique().to_list()
     for name in SPLITS:
         if name not in present:
-            raise DataError(f"the {name} split is empty", where, mend)
+            raise DataError(f"the {name} split is empty", where, fix)

@@ -12,11 +12,11 @@ from dataclasses import replace
 import polars as pl
 import pyarrow as pa
 
-from thinkrec.config import DataSection
+from thinkrec.config.data import DataSection
 from thinkrec.data.forms import in_other_form
 from thinkrec.data.labels import label
-from thinkrec.data.losses import refuse_losses
-from thinkrec.data.readers.tables import Reasons, Tables, part
+from thinkrec.data.readers.source import Reasons, Tables, part
+from thinkrec.data.refused import refuse_losses
 from thinkrec.data.schema import ITEMS, LATEST_MS
 from thinkrec.errors import DataError
 
@@ -99,8 +99,8 @@ def _refuse_wrong_values(source: str, interactions: pl.DataFrame) -> None:
 
 def _refuse_unrated(source: str, interactions: pl.DataFrame, settings: DataSection) -> None:
     if len(interactions) and settings.label_rule != "implicit" and not {"rating", "label"} & set(interactions.columns):
-        mend = 'name one in [data.columns]; a log of mere events needs data.label_rule = "implicit"'
-        raise DataError("the interactions have neither a column rating nor a column label", source, mend)
+        fix = 'name one in [data.columns]; a log of mere events needs data.label_rule = "implicit"'
+        raise DataError("the interactions have neither a column rating nor a column label", source, fix)
 
 
 def _refuse_seconds(where: str, frame: pl.DataFrame) -> None:

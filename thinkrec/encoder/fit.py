@@ -17,17 +17,18 @@ import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
 
-from thinkrec.config import EncoderSection
+from thinkrec.config.model import EncoderSection
 from thinkrec.data import schema
 from thinkrec.data.forms import in_other_form
-from thinkrec.data.history import Policy
-from thinkrec.encoder import given, lightgcn, mf, sasrec
+from thinkrec.data.interactions import Policy
+from thinkrec.distributed.worker_group import run_on_workers
+from thinkrec.encoder import imported, lightgcn, mf, sasrec
+from thinkrec.encoder.coded_log import TEST, TRAIN, VALID, Log
 from thinkrec.encoder.factors import Factors, predict
-from thinkrec.encoder.log import TEST, TRAIN, VALID, Log
 from thinkrec.errors import DataError
 from thinkrec.job import Job
-from thinkrec.launch import fit
-from thinkrec.store import Artefact, read_json, writable, write_json
+from thinkrec.store.address import read_json, write_json
+from thinkrec.store.artefacts import Artefact, writable
 
 NUM_COMPARED = 100  # ids without a vector that are looked for in another form
 
@@ -47,7 +48,7 @@ def run(job: Job) -> None:
             "seed": job.config.run.seed,
             "use_gpu": job.config.train.use_gpu,
         }
-        fit(
+        run_on_workers(
             train_function,
             settings,
             name=f"encode-{job.key[:12]}",
@@ -63,7 +64,7 @@ def run(job: Job) -> None:
 
 def take_given(encoder: EncoderSection, uri: str) -> dict[str, Any]:
     """Check the user's tables, write them to `uri` and return what encoder.json holds."""
-    users, items = given.read(encoder.users_path, "encoder.users_path"), given.read(encoder.items_path, "encoder.items_path")
+    users, items = imported.read(encoder.users_path, "encoder.users_path"), imported.read(encoder.items_path, "encoder.items_path")
     widths = [table.schema.field("vector").type.list_size for table in (users, items)]
     if widths[0] != widths[1]:
         what = f"user vectors have {widths[0]} numbers, item vectors {widths[1]}"
@@ -77,7 +78,7 @@ def take_given(encoder: EncoderSection, uri: str) -> dict[str, Any]:
 
 
 def train_function(settings: dict[str, Any]) -> None:
-    """The one worker: read the ingest artefact, fit, write vectors and scores to `settings["uri"]`."""
+    """The one worker: read the ingest artefact, run_on_workers, write vectors and scores to `settings["uri"]`."""
     encoder = EncoderSection.model_validate(settings["encoder"])
     log = Log.load(Artefact(settings["ingest"]["uri"], settings["ingest"]).path())
     device = "cuda" if settings["use_gpu"] and torch.cuda.is_available() else "cpu"

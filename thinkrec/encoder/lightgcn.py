@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from thinkrec.config import EncoderSection
+from thinkrec.config.model import EncoderSection
 from thinkrec.encoder.factors import INIT_STD, Factors, Ratings
-from thinkrec.encoder.pairs import fit_pairs
+from thinkrec.encoder.fit_factors import fit_pairs
 
 
 def train(

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from thinkrec.config import EncoderSection
+from thinkrec.config.model import EncoderSection
 from thinkrec.encoder.factors import INIT_STD, Factors, Ratings
-from thinkrec.encoder.pairs import fit_pairs
+from thinkrec.encoder.fit_factors import fit_pairs
 
 
 def train(

@@ -16,16 +16,17 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from thinkrec.config import Config
+from thinkrec.config.run import Config
+from thinkrec.config.toml import flat
 from thinkrec.errors import DataError
-from thinkrec.evaluate.cost import costs
-from thinkrec.evaluate.intervals import Resampled
+from thinkrec.evaluate.metrics.intervals import Resampled
+from thinkrec.evaluate.metrics.table import difference_rows, measure, metric_rows, write_metrics
 from thinkrec.evaluate.report.comparison import comparison_page
-from thinkrec.evaluate.report.words import COLUMNS
-from thinkrec.evaluate.rows import ROW
-from thinkrec.evaluate.scoreboard import difference_rows, measure, metric_rows, write_metrics
-from thinkrec.store import Artefact, installed_versions, write_json
-from thinkrec.toml_tree import flat
+from thinkrec.evaluate.report.headline import COLUMNS
+from thinkrec.evaluate.run_report.cost import costs
+from thinkrec.evaluate.run_report.scored_rows import ROW
+from thinkrec.store.address import write_json
+from thinkrec.store.artefacts import Artefact, installed_versions
 
 FILES = ("comparison.html", "comparison.json", "comparison.csv")
 ENCODERS = ("mf", "lightgcn", "sasrec")

@@ -111,8 +111,8 @@ def agreement(files: Sequence[Path]) -> dict[str, dict[str, Any]]:
         shared = marks[:, (~np.isnan(marks)).sum(0) > 1]
         if not shared.size:
             forms = in_two_forms(pl.Series(traces, dtype=pl.String))
-            mend = f"traces {forms[0][0]!r} and {forms[0][1]!r} differ in form only" if forms else "are these sheets of the same sample?"
-            raise DataError(f"no trace has two marks for {question}", ", ".join(map(str, files)), mend)
+            fix = f"traces {forms[0][0]!r} and {forms[0][1]!r} differ in form only" if forms else "are these sheets of the same sample?"
+            raise DataError(f"no trace has two marks for {question}", ", ".join(map(str, files)), fix)
         differ = len(np.unique(shared[~np.isnan(shared)])) > 1
         alpha = float(krippendorff.alpha(reliability_data=shared, level_of_measurement="ordinal")) if differ else None
         found[question] = {"alpha": alpha, "num_traces": shared.shape[1], "mean": float(np.nanmean(marks))}

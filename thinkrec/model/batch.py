@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from thinkrec.model.prompt import Prompt
+from thinkrec.prompt.template import Prompt
 
 
 @dataclass
@@ -41,12 +41,12 @@ class Batch:
 
     @property
     def num_tokens(self) -> int:
-        """Places the model computes, padding included."""
+        """ArtefactPaths the model computes, padding included."""
         return self.input_ids.numel()
 
 
 @dataclass(frozen=True)
-class Row:
+class Instance:
     """One instance: the prompt, the answer with the index of its verdict token, and its columns."""
 
     prompt: Prompt
@@ -68,7 +68,7 @@ class Row:
 
 
 def collate(
-    rows: Sequence[Row],
+    rows: Sequence[Instance],
     gates: Tensor,
     vectors: Tensor | None,
     user_vectors: Tensor | None,

@@ -7,23 +7,25 @@ from typing import Any
 
 import torch
 
-from thinkrec.config import Config
-from thinkrec.model import adapters
+from thinkrec.config.run import Config
+from thinkrec.model import adapter_bank
 from thinkrec.model.base import load_model
-from thinkrec.model.export import read_adapter
+from thinkrec.model.peft_files import read_adapter
 from thinkrec.model.projector import Projector
 from thinkrec.model.recommender import Recommender
-from thinkrec.model.tables import Places, Tables, base_folder
+from thinkrec.prompt.catalogue import ArtefactPaths, PromptData, base_folder
 
 
-def build(config: Config, places: Places, tables: Tables, ds_config: dict[str, Any] | None = None, num_adapters: int = 1) -> Recommender:
+def build(
+    config: Config, places: ArtefactPaths, tables: PromptData, ds_config: dict[str, Any] | None = None, num_adapters: int = 1
+) -> Recommender:
     """The recommender over the run's base with a fresh bank; the same weights on every rank for the same seed."""
     llm = load_model(base_folder(places), config.base.dtype, ds_config)
     if config.train.gradient_checkpointing:  # it acts in training alone; reentrant, it would lose gradients where inputs have none
         llm.gradient_checkpointing_enable({"use_reentrant": False})
     torch.manual_seed(config.run.seed)
     settings = config.adapter
-    bank = adapters.install(llm, settings.target_modules, num_adapters, settings.rank, settings.alpha, settings.dropout)
+    bank = adapter_bank.install(llm, settings.target_modules, num_adapters, settings.rank, settings.alpha, settings.dropout)
     projector = None
     if tables.item_vectors is not None:
         projector = Projector(tables.item_vectors.shape[1], llm.config.hidden_size)

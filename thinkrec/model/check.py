@@ -14,17 +14,18 @@ from pathlib import Path
 from typing import Any
 
 from thinkrec.errors import ModelError, ThinkrecError
-from thinkrec.model.base import account, load_config, load_tokenizer, refuse_quantised
-from thinkrec.model.chat import surroundings
-from thinkrec.model.folder import Header, check_folder, is_quantised, listed, read_headers
-from thinkrec.model.prompt import SLOT, verdict_ids
+from thinkrec.model.base import account, load_config, refuse_quantised
+from thinkrec.prompt.chat import surroundings
+from thinkrec.prompt.model_folder import Header, check_folder, is_quantised, listed, read_headers
+from thinkrec.prompt.template import SLOT, verdict_ids
+from thinkrec.prompt.tokenizer import load_tokenizer
 
 FLOATS = ("F64", "F32", "F16", "BF16")
 BLOCK = 4096  # rows of a table that are compared at once
 
 
 @dataclass(frozen=True)
-class Base:
+class BaseFolder:
     """A base: adapters are trained on its layers, and its scores are read from its head. `date` as in prompt.date."""
 
     path: str
@@ -35,7 +36,7 @@ class Base:
         import torch
         from transformers import AutoModelForCausalLM
 
-        from thinkrec.model.adapters import install
+        from thinkrec.model.adapter_bank import install
 
         folder = check_folder(self.path, "base.path")
         with refusing(folder):
@@ -47,7 +48,7 @@ class Base:
 
 
 @dataclass(frozen=True)
-class Speaker:
+class GeneratorFolder:
     """A model that writes text. A teacher's prompts wear its chat template; an extractor's do not, and its `date` is empty."""
 
     path: str
@@ -153,22 +154,22 @@ def _check_head(model: Any, folder: Path) -> None:
 
     from thinkrec.model.recommender import cap
 
-    name, mend = type(model).__name__, "use a base that is shaped like a Llama; docs/model-folders.md lists those that are tested"
+    name, fix = type(model).__name__, "use a base that is shaped like a Llama; docs/model-folders.md lists those that are tested"
     head, inner = getattr(model, "lm_head", None), getattr(model, "model", None)
     if not isinstance(head, nn.Linear) or not isinstance(inner, nn.Module) or not hasattr(model.config, "hidden_size"):
-        raise ModelError(f"{name} has no `.model` and `.lm_head` of one width", str(folder), mend)
+        raise ModelError(f"{name} has no `.model` and `.lm_head` of one width", str(folder), fix)
     if head.bias is not None:
-        raise ModelError(f"the head of {name} has a bias, which scores would leave out", str(folder), mend)
+        raise ModelError(f"the head of {name} has a bias, which scores would leave out", str(folder), fix)
     table = model.get_input_embeddings()
     if any(isinstance(part, nn.Embedding) and part is not table and "position" not in at for at, part in inner.named_modules()):
-        raise ModelError(f"{name} embeds tokens in more than one table", str(folder), mend)
+        raise ModelError(f"{name} embeds tokens in more than one table", str(folder), fix)
     states = torch.linspace(-60, 60, 15, device="cpu").view(1, 3, 5)
     for part in (inner, getattr(inner, "decoder", inner)):  # OPT calls the part within
         part.forward = lambda *_, **__: MoeModelOutputWithPast(last_hidden_state=states)
     head.forward = lambda hidden: hidden
     logits = model(input_ids=torch.zeros(1, 3, dtype=torch.int64, device="cpu")).logits
     if logits.is_meta or not torch.equal(logits, cap(states, model.config)):
-        raise ModelError(f"{name} does more to its logits than `.lm_head` does", str(folder), mend)
+        raise ModelError(f"{name} does more to its logits than `.lm_head` does", str(folder), fix)
 
 
 @contextmanager

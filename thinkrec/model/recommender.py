@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from thinkrec.errors import ModelError
 from thinkrec.model import loss as losses
-from thinkrec.model.adapters import AdapterBank, Fusion
+from thinkrec.model.adapter_bank import AdapterBank, Fusion
 from thinkrec.model.batch import Batch
 from thinkrec.model.projector import Projector
 

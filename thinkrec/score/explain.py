@@ -10,22 +10,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from thinkrec.config import parse
-from thinkrec.model.claims import Facts, cited, facts_of
-from thinkrec.model.prompt import VERDICTS
-from thinkrec.model.tables import Places, Tables, load_tables
+from thinkrec.config.run import parse
+from thinkrec.prompt.catalogue import ArtefactPaths, PromptData, load_tables
+from thinkrec.prompt.claims import Facts, cited, facts_of
+from thinkrec.prompt.template import VERDICTS
+from thinkrec.routing.gate_table import Routing
 from thinkrec.score.counterfactual import History, responses
-from thinkrec.score.routing import Routing, serving_model
-from thinkrec.score.speech import Speaker, Speech
+from thinkrec.score.scorer import Answer, Scorer
+from thinkrec.score.serving import serving_model
 
 Explained = list[dict[str, Any]]
 
 
 def explain_rows(config: dict[str, Any], places: dict[str, str], rows: Explained) -> tuple[Explained, Explained]:
     """Scored rows of the fusion (columns of schema.scores()) as rows of schema.EXPLANATIONS and schema.COUNTERFACTUALS."""
-    settings, where = parse(config), Places(places)
+    settings, where = parse(config), ArtefactPaths(places)
     tables, routing = load_tables(settings, where, users={row["user_id"] for row in rows}), Routing(where)
-    speaker = Speaker(settings, serving_model(settings, where, tables, routing.num_experts), tables)
+    speaker = Scorer(settings, serving_model(settings, where, tables, routing.num_experts), tables)
     position_of = {int(row): at for at, row in enumerate(tables.interactions.row)}
     positions = [position_of[row["row"]] for row in rows]
     gates = routing.gates(routing.variants[-1], [row["user_id"] for row in rows])
@@ -40,14 +41,14 @@ def explain_rows(config: dict[str, Any], places: dict[str, str], rows: Explained
     return explained, rescored
 
 
-def _shown(tables: Tables, position: int) -> tuple[History, Facts]:
+def _shown(tables: PromptData, position: int) -> tuple[History, Facts]:
     """The interactions that the prompt at `position` shows, and its facts."""
     history, prompt = tables.history(position), tables.prompt(position)
     facts = facts_of(tables.template, history, int(tables.interactions.item[position]), prompt)
     return history[len(history) - prompt.num_history :], facts
 
 
-def _explanation(speaker: Speaker, row: dict[str, Any], position: int, speech: Speech, facts: Facts) -> dict[str, Any]:
+def _explanation(speaker: Scorer, row: dict[str, Any], position: int, speech: Answer, facts: Facts) -> dict[str, Any]:
     tables = speaker.tables
     return {
         **row,
@@ -61,7 +62,7 @@ def _explanation(speaker: Speaker, row: dict[str, Any], position: int, speech: S
     }
 
 
-def _responses(speaker: Speaker, position: int, history: History, named: Sequence[bool], gates: NDArray[np.float32]) -> Explained:
+def _responses(speaker: Scorer, position: int, history: History, named: Sequence[bool], gates: NDArray[np.float32]) -> Explained:
     tables = speaker.tables
     target, user = int(tables.interactions.item[position]), int(tables.interactions.user[position])
 

@@ -9,20 +9,24 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 
-from thinkrec import pipeline
-from thinkrec.config import Config, EncoderSection, TrainSection
-from thinkrec.evaluate.baselines import MEANING, encoder_scores
+from thinkrec.config.model import EncoderSection
+from thinkrec.config.run import Config
+from thinkrec.config.training import TrainSection
 from thinkrec.evaluate.compare import ENCODERS
-from thinkrec.evaluate.report.words import BAR
-from thinkrec.evaluate.rows import baseline_rows, beside
-from thinkrec.evaluate.scoreboard import difference_rows, measure, metric_rows, write_metrics
-from thinkrec.job import Voice
-from thinkrec.store import Artefact, Store, installed_versions, writable, write_json
+from thinkrec.evaluate.metrics.table import difference_rows, measure, metric_rows, write_metrics
+from thinkrec.evaluate.report.headline import BAR
+from thinkrec.evaluate.run_report.baselines import MEANING, encoder_scores
+from thinkrec.evaluate.run_report.scored_rows import baseline_rows, beside
+from thinkrec.job import Reporter
+from thinkrec.pipeline.execute import run_stages
+from thinkrec.pipeline.keys import stage_keys
+from thinkrec.store.address import write_json
+from thinkrec.store.artefacts import Artefact, Store, installed_versions, writable
 
 KEPT = ("run", "data", "split", "prompt", "faults", "evaluate", "ray", "watch")  # the base and the teachers need not be there
 
 
-def run(config: Config, say: Voice, session: Callable[[Config], AbstractContextManager[None]] | None = None) -> dict[str, Any]:
+def run(config: Config, say: Reporter, session: Callable[[Config], AbstractContextManager[None]] | None = None) -> dict[str, Any]:
     """Fit what is not committed yet, judge, and write baselines.json and .csv to the run's folder; returns what baselines.json holds.
 
     Metrics of every baseline with their intervals, and its paired difference to the two-number baseline. The run file's own [encoder] holds
@@ -30,11 +34,11 @@ def run(config: Config, say: Voice, session: Callable[[Config], AbstractContextM
     """
     configs = {source: _with_encoder(config, source) for source in ENCODERS}
     store = Store(config.run.dir)
-    waiting = [one for one in configs.values() if store.find("encode", pipeline.keys(one)["encode"]) is None]
+    waiting = [one for one in configs.values() if store.find("encode", stage_keys(one)["encode"]) is None]
     with ExitStack() as stack:
         if waiting and session:
             stack.enter_context(session(waiting[0]))
-        made = {source: pipeline.run(one, say, "encode") for source, one in configs.items()}
+        made = {source: run_stages(one, say, "encode") for source, one in configs.items()}
     ingest, encoded = made[ENCODERS[0]]["ingest"], {source: artefacts["encode"] for source, artefacts in made.items()}
     for artefact in (ingest, *encoded.values()):
         artefact.verify()

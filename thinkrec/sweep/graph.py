@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from thinkrec import pipeline
-from thinkrec.pipeline import Stage
-from thinkrec.store import Store
+from thinkrec.pipeline import stages
+from thinkrec.pipeline.keys import stage_keys
+from thinkrec.pipeline.stages import Stage
+from thinkrec.store.artefacts import Store
 from thinkrec.sweep.trials import LENT, Sweep, Trial
 
 Place = tuple[str, str]  # stage and key
@@ -25,9 +26,9 @@ class Node:
 
 def places(trials: Sequence[Trial]) -> dict[str, dict[str, Place]]:
     """Trial -> stage -> where the stage's artefact is or will be; raises MissingFileError for a user's file that is not there."""
-    keys = {trial.name: pipeline.keys(trial.config) for trial in trials if not trial.model_of}
+    keys = {trial.name: stage_keys(trial.config) for trial in trials if not trial.model_of}
     for trial in (trial for trial in trials if trial.model_of):
-        keys[trial.name] = pipeline.keys(trial.config, {stage: keys[trial.model_of][stage] for stage in LENT})
+        keys[trial.name] = stage_keys(trial.config, {stage: keys[trial.model_of][stage] for stage in LENT})
     return {trial.name: {stage: (stage, key) for stage, key in keys[trial.name].items()} for trial in trials}
 
 
@@ -36,7 +37,7 @@ def graph(trials: Sequence[Trial], where: Mapping[str, Mapping[str, Place]]) -> 
     nodes: dict[Place, Node] = {}
     for trial in sorted(trials, key=lambda trial: bool(trial.model_of)):  # lenders first: what they lend is made by their settings
         mine = where[trial.name]
-        for stage in pipeline.STAGES:
+        for stage in stages.STAGES:
             inputs = {need: mine[need] for need in stage.inputs(trial.config)}
             nodes.setdefault(mine[stage.name], Node(stage, mine[stage.name][1], inputs, trial))
     return nodes
@@ -56,8 +57,8 @@ def plan_text(sweep: Sweep) -> str:
             maker = nodes[place].trial.name
             says = "committed" if place in committed else "to do" if maker == name else f"from {maker}"
             found.setdefault(says, []).append(stage)
-        lines += [f"  {says:<20} {' '.join(stages)}" for says, stages in found.items()]
-    asked = len(sweep.trials) * len(pipeline.STAGES)
+        lines += [f"  {says:<20} {' '.join(names)}" for says, names in found.items()]
+    asked = len(sweep.trials) * len(stages.STAGES)
     lines.append(
         f"{asked} stages asked for, {len(nodes)} of them different, {len(committed)} committed, {len(nodes) - len(committed)} to do"
     )

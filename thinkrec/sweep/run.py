@@ -13,12 +13,15 @@ from contextlib import AbstractContextManager, ExitStack
 from functools import partial
 from typing import Any
 
-from thinkrec import lease, pipeline
 from thinkrec.errors import StageFailed, ThinkrecError
 from thinkrec.evaluate.compare import FILES, Entry, write_comparison
-from thinkrec.evaluate.publish import publish
-from thinkrec.job import Voice
-from thinkrec.store import Artefact, Store, digest, writable
+from thinkrec.evaluate.run_report.publish import publish
+from thinkrec.job import Reporter
+from thinkrec.pipeline import lease
+from thinkrec.pipeline.checks import check_run
+from thinkrec.pipeline.execute import make_stage
+from thinkrec.pipeline.keys import KEY_LENGTH
+from thinkrec.store.artefacts import Artefact, Store, digest, writable
 from thinkrec.sweep.graph import Node, Place, graph, places
 from thinkrec.sweep.trials import Sweep
 
@@ -28,13 +31,13 @@ VERSION = 1  # raise it when the comparison starts to compute something else
 Failures = dict[Place, BaseException]
 
 
-def run(sweep: Sweep, say: Voice, session: Callable[[Sweep], AbstractContextManager[None]] | None = None) -> Artefact:
+def run(sweep: Sweep, say: Reporter, session: Callable[[Sweep], AbstractContextManager[None]] | None = None) -> Artefact:
     """Make what is not committed yet and compare the trials; returns the comparison, which is also copied to the sweep's folder.
 
     `session` is entered only if there is work. A trial that failed is told at the end: StageFailed names all of them, and where none came
     through, or what failed was a bug, the error itself is raised.
     """
-    pipeline.check(*(trial.config for trial in sweep.trials))
+    check_run(*(trial.config for trial in sweep.trials))
     store, where = Store(sweep.settings.dir), places(sweep.trials)
     nodes = graph(sweep.trials, where)
     waiting = {place: node for place, node in nodes.items() if store.find(*place) is None}
@@ -72,7 +75,7 @@ def _verify(waiting: Mapping[Place, Node], store: Store) -> None:
         _found(store, place).verify()
 
 
-def _make(waiting: Mapping[Place, Node], store: Store, pool: ThreadPoolExecutor, size: int, say: Voice) -> Failures:
+def _make(waiting: Mapping[Place, Node], store: Store, pool: ThreadPoolExecutor, size: int, say: Reporter) -> Failures:
     """Make every node that can be made; returns the others, each with the error that stopped it."""
     left, running, failed = dict(waiting), dict[Future[Artefact], Place](), Failures()
     while left or running:
@@ -91,9 +94,9 @@ def _make(waiting: Mapping[Place, Node], store: Store, pool: ThreadPoolExecutor,
     return failed
 
 
-def _make_one(node: Node, store: Store, say: Voice) -> Artefact:
+def _make_one(node: Node, store: Store, say: Reporter) -> Artefact:
     inputs = {name: _found(store, place) for name, place in node.inputs.items()}
-    return pipeline.make(node.stage, node.key, node.trial.config, store, inputs, partial(say, trial=node.trial.name))
+    return make_stage(node.stage, node.key, node.trial.config, store, inputs, partial(say, trial=node.trial.name))
 
 
 def _first(failed: Failures, needed: Mapping[str, Place]) -> BaseException | None:
@@ -112,7 +115,7 @@ def _found(store: Store, place: Place) -> Artefact:
 
 
 def _compare(
-    sweep: Sweep, where: Mapping[str, Mapping[str, Place]], lost: Mapping[str, BaseException], store: Store, say: Voice
+    sweep: Sweep, where: Mapping[str, Mapping[str, Place]], lost: Mapping[str, BaseException], store: Store, say: Reporter
 ) -> Artefact:
     """The comparison of the trials that came through, made anew only if one of them is another; copies reports and adapters out."""
     entries = [
@@ -125,7 +128,7 @@ def _compare(
     settings = sweep.settings.model_dump(mode="json", include={"title", "reference", "metric"})
     failures = {name: _told(error) for name, error in lost.items()}
     trials = [[one.name, one.variant, one.config.model_dump(mode="json"), where[one.name]] for one in entries]
-    key = digest([VERSION, settings, failures, trials])[: pipeline.KEY_LENGTH]
+    key = digest([VERSION, settings, failures, trials])[:KEY_LENGTH]
     compared = store.find(COMPARISON, key) or _make_comparison(entries, settings, failures, store, key, say)
     compared.verify()
     for entry in entries:
@@ -137,7 +140,7 @@ def _compare(
 
 
 def _make_comparison(
-    entries: Sequence[Entry], settings: Mapping[str, Any], failures: Mapping[str, str], store: Store, key: str, say: Voice
+    entries: Sequence[Entry], settings: Mapping[str, Any], failures: Mapping[str, str], store: Store, key: str, say: Reporter
 ) -> Artefact:
     for entry in entries:
         for stage in COMPARED:

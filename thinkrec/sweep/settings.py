@@ -18,7 +18,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from thinkrec.section import Count, Section
+from thinkrec.config.section import Count, Section
 
 Variant = Literal["served", "fusion", "experts", "global", "direct"]  # served: the mixture of experts where there are any
 Metric = Literal["auc", "uauc", "ndcg@5", "map@5"]

@@ -10,18 +10,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from thinkrec import config as config_room
-from thinkrec.config import Config
+from thinkrec.config import run as run_file
+from thinkrec.config.run import Config
+from thinkrec.config.toml import flat, put, read, split_override, validate
 from thinkrec.errors import ConfigError
-from thinkrec.ops.resolve import resolved
-from thinkrec.store import check_name
+from thinkrec.plan.resolve import resolved
+from thinkrec.store.address import check_name
 from thinkrec.sweep.settings import SweepFile, TrialSection, Variant
-from thinkrec.toml_tree import flat, put, read, split_override, validate
 
 LENT = ("base", "global")  # stages whose artefacts a trial takes over by model_of
 SHAPES = ("base", "adapter")  # settings that lender and taker must agree on: the weights are made to them
 OF_ALL = ("ray", "train.use_gpu")  # settings of the one cluster that serves all trials
-MEND = "thinkrec/sweep/settings.py lists the keys of a sweep file, ray_jobs/sweeps/ has some"
+FIX = "thinkrec/sweep/settings.py lists the keys of a sweep file, ray_jobs/sweeps/ has some"
 
 
 @dataclass(frozen=True)
@@ -47,13 +47,13 @@ class Sweep:
 
 def load(path: str | Path, overrides: Sequence[str] = ()) -> Sweep:
     """Read a sweep file; `overrides` as `a.b=value` go into every trial. Raises ConfigError or MissingFileError."""
-    settings = validate(SweepFile, read(path, "sweep file", "ray_jobs/sweeps"), str(path), MEND)
+    settings = validate(SweepFile, read(path, "sweep file", "ray_jobs/sweeps"), str(path), FIX)
     tree = read(Path(path).parent / settings.recipe)
     changes = flat(settings.set) | dict(map(split_override, overrides))
     _refuse(changes, ("run.dir",), f"{path}: set", "`dir` of the sweep file says where the trials are kept")
     for key, value in ({"run.dir": settings.dir} | changes).items():
         put(tree, key, value, f"{path}: set")
-    shared = resolved(config_room.parse(tree, f"{path}: {settings.recipe} with set"))
+    shared = resolved(run_file.parse(tree, f"{path}: {settings.recipe} with set"))
     trials = [
         trial
         for name, section in settings.trials.items()
@@ -91,17 +91,17 @@ def _seeded(
         yield Trial(
             f"{base}{ending}",
             base,
-            resolved(config_room.parse(own, where)),
+            resolved(run_file.parse(own, where)),
             section.variant or settings.variant,
             f"{settings.reference}{ending}",
             section.model_of and f"{section.model_of}{ending}",
         )
 
 
-def _refuse(changes: Mapping[str, Any], closed: Sequence[str], where: str, mend: str) -> None:
+def _refuse(changes: Mapping[str, Any], closed: Sequence[str], where: str, fix: str) -> None:
     for key in changes:
         if any(f"{key}.".startswith(f"{other}.") for other in closed):
-            raise ConfigError(f"{key} cannot be set here", where, mend)
+            raise ConfigError(f"{key} cannot be set here", where, fix)
 
 
 def _check(trials: Sequence[Trial], settings: SweepFile, path: str) -> None:

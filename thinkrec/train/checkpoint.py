@@ -12,10 +12,11 @@ from typing import Any
 
 from pyarrow import fs
 
+from thinkrec.distributed.failures import patiently
 from thinkrec.errors import ArtefactError
-from thinkrec.failures import patiently
-from thinkrec.journal import Journal
-from thinkrec.store import Artefact, Store, open_root
+from thinkrec.events import Journal
+from thinkrec.store.address import open_root
+from thinkrec.store.artefacts import Artefact, Store
 
 STAGE = "checkpoints"
 FILE = "state.safetensors"

@@ -5,16 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from thinkrec.config import Config, parse
-from thinkrec.data.audit import enforce
-from thinkrec.data.audit_artefacts import audit_artefacts
+from thinkrec.config.run import Config, parse
+from thinkrec.data.audit.artefacts import audit_artefacts
+from thinkrec.data.audit.log import enforce
 from thinkrec.job import Job
 from thinkrec.model.build import build
-from thinkrec.model.export import check_export, peft_tensors, write_adapter
-from thinkrec.model.tables import Places, base_folder, load_tables
-from thinkrec.train import zero
-from thinkrec.train.adapter import Weights, fit_phase, train_phase
+from thinkrec.model.peft_files import check_export, peft_tensors, write_adapter
+from thinkrec.prompt.catalogue import ArtefactPaths, base_folder, load_tables
+from thinkrec.train.deepspeed import engine
 from thinkrec.train.probe import Probe
+from thinkrec.train.trainer import Weights, fit_phase, train_phase
 
 
 def run(job: Job) -> None:
@@ -38,11 +38,11 @@ def _fit(job: Job, pauses: bool = False) -> None:
 
 def train_global(settings: dict[str, Any]) -> None:
     """The train function of one worker."""
-    zero.skip_compiling()
+    engine.skip_compiling()
     config: Config = parse(settings["config"])
-    places = Places(settings["places"])
+    places = ArtefactPaths(settings["places"])
     tables = load_tables(config, places, slots=False)
-    recommender = build(config, places, tables, zero.read_config(config.train.ds_config))
+    recommender = build(config, places, tables, engine.read_config(config.train.ds_config))
 
     def export(target: Path, weights: Weights, probe: Probe) -> None:
         logits = probe.logits()

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from thinkrec.config import Config
-from thinkrec.model.batch import Batch, Row, collate
-from thinkrec.model.tables import Places, Tables
+from thinkrec.config.run import Config
+from thinkrec.model.batch import Batch, Instance, collate
+from thinkrec.prompt.catalogue import ArtefactPaths, PromptData
 from thinkrec.train.order import Indices, Order, longest_first, micro_batches
 
 
@@ -26,7 +26,9 @@ class Trace:
 class Instances:
     """Rows of one training set by number: train positions first, then traces; `num_first` of these are all that the first epoch sees."""
 
-    def __init__(self, config: Config, tables: Tables, positions: Indices, traces: Sequence[Trace], num_first: int | None = None) -> None:
+    def __init__(
+        self, config: Config, tables: PromptData, positions: Indices, traces: Sequence[Trace], num_first: int | None = None
+    ) -> None:
         self.config, self.tables, self.positions, self.traces, self.num_first = config, tables, positions, traces, num_first
         loss = config.train.loss
         self.text_loss = bool(loss.plain_think or (traces and loss.trace_think))
@@ -37,13 +39,13 @@ class Instances:
         users = self.tables.interactions.user[self.positions].astype(np.int64)
         return Order(users, len(self.traces), batch_size, run_length, self.config.train.trace_share, seed, self.num_first)
 
-    def row(self, number: int) -> Row:
+    def row(self, number: int) -> Instance:
         """The row of this number with its columns."""
         loss, template, data = self.config.train.loss, self.tables.template, self.tables.interactions
         trace = self.traces[number - len(self.positions)] if number >= len(self.positions) else None
         position = trace.position if trace else int(self.positions[number])
         answer = template.answer(bool(data.label[position]), trace.text if trace else "")
-        return Row(
+        return Instance(
             prompt=self.tables.prompt(position),
             answer=answer,
             verdict_index=0 if self.config.prompt.answer == "first" else len(answer) - 2,
@@ -81,12 +83,12 @@ def mixed_batches(
         )
 
 
-def train_positions(tables: Tables) -> Indices:
+def train_positions(tables: PromptData) -> Indices:
     """Positions of the train rows."""
     return np.flatnonzero(tables.interactions.split == 0)
 
 
-def load_traces(config: Config, places: Places, tables: Tables) -> list[Trace]:
+def load_traces(config: Config, places: ArtefactPaths, tables: PromptData) -> list[Trace]:
     """The accepted traces whose users are among the loaded interactions."""
     path = places.path("traces", "traces.parquet")
     if not config.traces.enabled or not path.is_file():

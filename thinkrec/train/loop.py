@@ -18,10 +18,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from thinkrec.distributed.stopping import Notice
 from thinkrec.errors import NonFiniteLoss
-from thinkrec.stopping import Notice
-from thinkrec.train import zero
 from thinkrec.train.checkpoint import Checkpoints
+from thinkrec.train.deepspeed import engine as zero
 
 STOP = "stop"
 State = Mapping[str, tuple[Tensor, ...]]  # weight and Adam's two moments by parameter name, on the host

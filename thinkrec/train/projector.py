@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from thinkrec.config import Config, parse
+from thinkrec.config.run import Config, parse
 from thinkrec.job import Job
 from thinkrec.model.build import build, load_adapter
-from thinkrec.model.tables import Places, load_tables
-from thinkrec.train import zero
-from thinkrec.train.adapter import Weights, fit_phase, train_phase
+from thinkrec.prompt.catalogue import ArtefactPaths, load_tables
+from thinkrec.train.deepspeed import engine
 from thinkrec.train.probe import Probe
+from thinkrec.train.trainer import Weights, fit_phase, train_phase
 
 
 def run(job: Job) -> None:
@@ -24,11 +24,11 @@ def run(job: Job) -> None:
 
 def train_projector(settings: dict[str, Any]) -> None:
     """The train function of one worker."""
-    zero.skip_compiling()
+    engine.skip_compiling()
     config: Config = parse(settings["config"])
-    places = Places(settings["places"])
+    places = ArtefactPaths(settings["places"])
     tables = load_tables(config, places)
-    recommender = build(config, places, tables, zero.read_config(config.train.ds_config))
+    recommender = build(config, places, tables, engine.read_config(config.train.ds_config))
     load_adapter(recommender, places.path("global", "adapter"))
     projector = recommender.projector
     assert projector is not None

@@ -3,7 +3,7 @@
 import polars as pl
 import pytest
 
-from thinkrec.config import DataSection
+from thinkrec.config.data import DataSection
 from thinkrec.data.arrival import doubts, refuse_one_label
 from thinkrec.errors import DataError
 
@@ -28,7 +28,7 @@ def test_a_usual_log_raises_no_doubt():
 
 
 @pytest.mark.parametrize(
-    ("labels", "ratings", "settings", "says", "mend"),
+    ("labels", "ratings", "settings", "says", "fix"),
     [
         ([1, 1], [10, 100], DataSection(), "label, 1: nothing can be learnt; ratings go from 10 to 100", "data.like_threshold = 4"),
         ([0, 0], [0.2, 0.9], DataSection(), "label, 0: nothing can be learnt; ratings go from 0.2 to 0.9", "data.like_threshold = 4"),
@@ -36,10 +36,10 @@ def test_a_usual_log_raises_no_doubt():
         ([1, 1], [3, 3], DataSection(source="csv", path="a", items_path="b", label_rule="user_median"), "same label", "data.label_rule"),
     ],
 )
-def test_one_label_in_train_is_refused(labels, ratings, settings, says, mend):
+def test_one_label_in_train_is_refused(labels, ratings, settings, says, fix):
     with pytest.raises(DataError, match=says) as caught:
         refuse_one_label(log(labels, ratings), settings)
-    assert mend in caught.value.mend
+    assert fix in caught.value.fix
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from thinkrec.config import DataSection, SplitSection
+from thinkrec.config.data import DataSection, SplitSection
 from thinkrec.data.ingest import prepare
 from thinkrec.data.labels import label, with_negatives
-from thinkrec.data.readers.tables import Tables
+from thinkrec.data.readers.source import Tables
 from thinkrec.errors import ConfigError
 
 RATED = pl.DataFrame({"user_id": ["a", "a", "a", "b", "b", "b"], "rating": [1.0, 2.0, 3.0, 4.0, 5.0, float("nan")]})

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from thinkrec.config import DataSection, SplitSection, WorldSection
+from thinkrec.config.data import DataSection, SplitSection, WorldSection
 from thinkrec.data import fingerprint
 from thinkrec.data.ingest import Prepared, prepare, read, warnings, write_bucket
 from thinkrec.data.schema import INTERACTIONS, ITEMS, TRUTH, USERS
@@ -114,7 +114,6 @@ def test_a_source_can_be_an_earlier_artefact(ready, tmp_path):
 
 
 def test_the_data_room_imports_no_heavy_engine():
-    code = (
-        "import sys, thinkrec.data.ingest, thinkrec.data.history; print([m for m in ('torch', 'ray', 'vllm', 'faiss') if m in sys.modules])"
-    )
+    heavy = ("torch", "ray", "vllm", "faiss")
+    code = f"import sys, thinkrec.data.ingest, thinkrec.data.interactions; print([m for m in {heavy} if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"

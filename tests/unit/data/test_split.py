@@ -3,7 +3,7 @@
 import polars as pl
 import pytest
 
-from thinkrec.config import SplitSection
+from thinkrec.config.data import SplitSection
 from thinkrec.data.split import assign, iso
 from thinkrec.errors import ConfigError, DataError
 

@@ -10,8 +10,8 @@ from tastes import planted_log
 
 from thinkrec.data import schema
 from thinkrec.data.ingest import count
+from thinkrec.encoder.coded_log import TEST, TRAIN, VALID, Log
 from thinkrec.encoder.factors import Ratings
-from thinkrec.encoder.log import TEST, TRAIN, VALID, Log
 
 ROWS = [  # user, item, label, split
     ("u2", "i1", 1, "train"),

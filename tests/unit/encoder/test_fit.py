@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from thinkrec.config import EncoderSection
+from thinkrec.config.model import EncoderSection
 from thinkrec.data import schema
 from thinkrec.encoder import fit
 from thinkrec.errors import DataError

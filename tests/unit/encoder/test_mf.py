@@ -7,7 +7,7 @@ import pytest
 import torch
 from tastes import NUM_ITEMS, NUM_USERS, item_mean_auc, pair_auc
 
-from thinkrec.config import EncoderSection
+from thinkrec.config.model import EncoderSection
 from thinkrec.encoder import mf
 from thinkrec.encoder.factors import Factors, Ratings, predict, score
 from thinkrec.errors import DataError, NonFiniteLoss

@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 from planted import artefacts, planted_world, run_stage
 
-from thinkrec.store import Artefact
+from thinkrec.store.artefacts import Artefact
 
 
 @pytest.fixture(scope="session")

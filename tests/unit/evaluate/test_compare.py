@@ -11,10 +11,10 @@ from trial_entries import SETTINGS, Trials
 
 from thinkrec.errors import DataError
 from thinkrec.evaluate.compare import FILES, compare, write_comparison
+from thinkrec.evaluate.metrics.table import difference_rows, measure, metric_rows
 from thinkrec.evaluate.report.comparison import comparison_page, conclusions
 from thinkrec.evaluate.report.table import text_table
-from thinkrec.evaluate.scoreboard import difference_rows, measure, metric_rows
-from thinkrec.store import Artefact
+from thinkrec.store.artefacts import Artefact
 
 SHARE = {name: {"train": {"trace_share": share}} for name, share in (("a", 0.0), ("b", 0.2), ("c", 0.5))}
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from thinkrec.config import EngineSection, NanoSection
-from thinkrec.model import nano
+from thinkrec.config.generation import EngineSection
+from thinkrec.config.model import NanoSection
+from thinkrec.nano import model as nano
 
 LINES = {"a dark tale": " noir", "a tale of gold": " heist, desert", "a long tale of ships at sea": " pirates"}
 

@@ -8,13 +8,14 @@ import pytest
 from sentencepiece import SentencePieceTrainer
 from tiny_folder import make_folder, put, without
 
-from thinkrec.config import NanoSection
+from thinkrec.config.model import NanoSection
 from thinkrec.errors import MissingFileError, ModelError
-from thinkrec.model import nano
-from thinkrec.model.base import load_config, load_model, load_tokenizer
+from thinkrec.model.base import load_config, load_model
 from thinkrec.model.check import Base
-from thinkrec.model.folder import check_folder
-from thinkrec.model.prompt import SLOT
+from thinkrec.nano import model as nano
+from thinkrec.prompt.model_folder import check_folder
+from thinkrec.prompt.template import SLOT
+from thinkrec.prompt.tokenizer import load_tokenizer
 
 SMALL = NanoSection(hidden_size=32, num_layers=1, vocab_size=300)
 

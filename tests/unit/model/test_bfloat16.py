@@ -8,11 +8,11 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.overrides import TorchFunctionMode
 
-from thinkrec.model import adapters
-from thinkrec.model.batch import Row, collate
+from thinkrec.model import adapter_bank
+from thinkrec.model.batch import Instance, collate
 from thinkrec.model.projector import Projector
-from thinkrec.model.prompt import Prompt
 from thinkrec.model.recommender import Recommender
+from thinkrec.prompt.template import Prompt
 
 NUM_ROWS = 400
 DIM = 3
@@ -25,7 +25,7 @@ def made(make_llama):
     def make(base: torch.dtype, rest: torch.dtype) -> Recommender:
         llm = make_llama()
         llm.lm_head.weight.data *= 5  # scores as spread as those of a trained base
-        bank = adapters.install(llm, ("q_proj", "v_proj", "down_proj"), 3, rank=2, alpha=4.0, dropout=0.05)
+        bank = adapter_bank.install(llm, ("q_proj", "v_proj", "down_proj"), 3, rank=2, alpha=4.0, dropout=0.05)
         generator = torch.Generator().manual_seed(1)
         for layer in bank.layers.values():
             layer.lora_B.data.normal_(0, 0.3, generator=generator)
@@ -42,7 +42,9 @@ def made(make_llama):
 def batch_of(num_rows: int = NUM_ROWS, pack: bool = False):
     generator = np.random.default_rng(0)
     ids = generator.integers(20, 97, (num_rows, 8)).tolist()
-    rows = [Row(Prompt(prompt, [], [(2, -1), (5, at % 4)]), [9, 2], 0, at % 5, float(at % 2), 0.9, 0.1) for at, prompt in enumerate(ids)]
+    rows = [
+        Instance(Prompt(prompt, [], [(2, -1), (5, at % 4)]), [9, 2], 0, at % 5, float(at % 2), 0.9, 0.1) for at, prompt in enumerate(ids)
+    ]
     mixtures = torch.from_numpy(generator.dirichlet(np.ones(3), num_rows).astype(np.float32))
     gates = torch.arange(num_rows) % 3 if pack else mixtures
     return collate(rows, gates, torch.randn(4, DIM, generator=torch.Generator().manual_seed(2)), torch.ones(5, DIM), 0)

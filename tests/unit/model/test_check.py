@@ -8,14 +8,14 @@ import pytest
 from tiny_folder import make_folder, put, without
 
 from thinkrec.errors import ModelError
-from thinkrec.model.check import Base, Speaker
+from thinkrec.model.check import BaseFolder, GeneratorFolder
 
 DAY = "2024-07-26"
 QUANTISED = put("config.json", quantization_config={"quant_method": "awq"})
 
 
 def speaker(folder, kind):
-    return Speaker(str(folder), "traces.teachers", DAY, kind)
+    return GeneratorFolder(str(folder), "traces.teachers", DAY, kind)
 
 
 @pytest.mark.parametrize(("kind", "taken"), [("hf", False), ("vllm", True), ("http", True)])
@@ -44,5 +44,5 @@ def test_transformers_is_as_loud_as_before(tmp_path):
 
     folder = make_folder(tmp_path)
     before = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    Base(str(folder), ("q_proj",), DAY).check()
+    BaseFolder(str(folder), ("q_proj",), DAY).check()
     assert (logging.get_verbosity(), logging.is_progress_bar_enabled()) == before

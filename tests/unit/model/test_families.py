@@ -9,12 +9,13 @@ import torch
 from tiny_folder import make_folder
 
 from thinkrec.errors import ModelError
-from thinkrec.model import adapters
-from thinkrec.model.base import _restore_frequencies, load_model, load_tokenizer
-from thinkrec.model.batch import Batch, Row, collate
+from thinkrec.model import adapter_bank
+from thinkrec.model.base import _restore_frequencies, load_model
+from thinkrec.model.batch import Batch, Instance, collate
 from thinkrec.model.check import Base
-from thinkrec.model.prompt import Prompt, verdict_ids
 from thinkrec.model.recommender import Recommender
+from thinkrec.prompt.template import Prompt, verdict_ids
+from thinkrec.prompt.tokenizer import load_tokenizer
 
 LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 FUSED = ("qkv_proj", "o_proj", "gate_up_proj", "down_proj")
@@ -44,7 +45,7 @@ def batch_of(gates: torch.Tensor, num_tokens: int) -> tuple[Batch, list[list[int
     """Two prompts of unlike length."""
     chance = torch.Generator().manual_seed(1)
     prompts = [torch.randint(3, num_tokens, (length,), generator=chance).tolist() for length in (9, 6)]
-    rows = [Row(Prompt(ids, []), [5], 0, 0, 1.0, 1.0, 0.0) for ids in prompts]
+    rows = [Instance(Prompt(ids, []), [5], 0, 0, 1.0, 1.0, 0.0) for ids in prompts]
     return collate(rows, gates, None, None, pad_id=0, text_loss=False), prompts
 
 
@@ -60,7 +61,7 @@ def test_scores_are_hugging_faces_own(family, tmp_path):
     logits = [llm(input_ids=torch.tensor([ids])).logits[0, -1] for ids in prompts]
     expected = torch.stack([row[yes] - row[no] for row in logits])
     assert expected.abs().max() > 0.01
-    bank = adapters.install(llm, targets, 1, 4, 8.0)
+    bank = adapter_bank.install(llm, targets, 1, 4, 8.0)
     recommender = Recommender(llm, bank, (no, yes)).eval()
     assert len(bank.layers) == 2 * len(targets)
     for gates in (torch.ones(2, 1), None):  # a fresh adapter adds nothing, no adapter neither

@@ -11,19 +11,19 @@ import torch
 from torch.nn import functional as F
 
 from thinkrec.errors import ModelError
-from thinkrec.model.adapters import install
-from thinkrec.model.batch import Row, collate
+from thinkrec.model.adapter_bank import install
+from thinkrec.model.batch import Instance, collate
 from thinkrec.model.projector import Projector
-from thinkrec.model.prompt import Prompt
 from thinkrec.model.recommender import Recommender
+from thinkrec.prompt.template import Prompt
 
 NO, YES = 5, 9
 PAD = 0
 GATES = torch.tensor([[1.0, 0.0], [0.3, 0.7], [0.0, 0.0]])
 ROWS = [
-    Row(Prompt([1, 2, 3], [4, 6]), [YES, 11, 12, 2], 0, user=0, label=1.0, w_rec=0.1, w_think=0.9),
-    Row(Prompt([1, 2, 3, 7, 8, 13], [4, 14]), [NO, 2], 0, user=0, label=0.0, w_rec=0.9, w_think=0.1),
-    Row(Prompt([1], [20]), [15, 16, YES, 2], 2, user=1, label=1.0, w_rec=0.5, w_think=0.5),  # verdict after the reasoning
+    Instance(Prompt([1, 2, 3], [4, 6]), [YES, 11, 12, 2], 0, user=0, label=1.0, w_rec=0.1, w_think=0.9),
+    Instance(Prompt([1, 2, 3, 7, 8, 13], [4, 14]), [NO, 2], 0, user=0, label=0.0, w_rec=0.9, w_think=0.1),
+    Instance(Prompt([1], [20]), [15, 16, YES, 2], 2, user=1, label=1.0, w_rec=0.5, w_think=0.5),  # verdict after the reasoning
 ]
 
 
@@ -39,7 +39,7 @@ def made(make_llama):
             layer.lora_B.data.normal_(0, 0.3, generator=generator)
         plain, plain_bank = copy.deepcopy((llm, bank))
 
-        def logits(row: Row, gates: torch.Tensor) -> torch.Tensor:
+        def logits(row: Instance, gates: torch.Tensor) -> torch.Tensor:
             plain_bank.gates.rows = gates[None]
             with torch.no_grad():
                 return plain(input_ids=torch.tensor([row.prompt.ids + row.answer])).logits[0]
@@ -58,7 +58,7 @@ def scores_of(recommender, batch):
         return recommender.scores(recommender.hidden(batch), batch)
 
 
-def verdict_place(row: Row) -> int:
+def verdict_place(row: Instance) -> int:
     return len(row.prompt.ids) - 1 + row.verdict_index
 
 
@@ -125,8 +125,8 @@ def test_without_text_loss_no_token_meets_the_vocabulary(made):
 
 SLOT_ID = 500  # outside the base's own table
 SLOTTED = [
-    Row(Prompt([1, SLOT_ID, 3], [4, SLOT_ID], [(1, -1), (4, 2)]), [YES, 2], 0, user=1, label=1.0, w_rec=0.9, w_think=0.1),
-    Row(
+    Instance(Prompt([1, SLOT_ID, 3], [4, SLOT_ID], [(1, -1), (4, 2)]), [YES, 2], 0, user=1, label=1.0, w_rec=0.9, w_think=0.1),
+    Instance(
         Prompt([1, SLOT_ID, 7, SLOT_ID, 8], [4, SLOT_ID], [(1, -1), (3, 0), (6, 1)]), [NO, 2], 0, user=0, label=0.0, w_rec=0.9, w_think=0.1
     ),
 ]

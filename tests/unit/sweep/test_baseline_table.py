@@ -10,11 +10,12 @@ import polars as pl
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from thinkrec import config as config_room
-from thinkrec import pipeline
+from thinkrec.config import run as run_file
+from thinkrec.config.model import BaseSection
 from thinkrec.data import ingest
 from thinkrec.encoder import fit
-from thinkrec.store import Store
+from thinkrec.pipeline.keys import stage_keys
+from thinkrec.store.artefacts import Store
 from thinkrec.sweep import baseline_table
 
 WORLD = {"num_users": 40, "num_items": 40, "interactions_per_user": 18}
@@ -34,7 +35,7 @@ def fitted(monkeypatch) -> list[str]:
         for part in rows.partition_by("bucket"):
             ingest.write_bucket(part.to_arrow(), uri)
 
-    monkeypatch.setattr(fit, "fit", here)
+    monkeypatch.setattr(fit, "run_on_workers", here)
     monkeypatch.setattr(ingest, "shuffle", deal)
     return names
 
@@ -45,7 +46,7 @@ def config(tmp_path):
     base = {"source": "folder", "path": str(tmp_path / "nowhere")}
     encoder = {"source": "sasrec", "num_epochs": 2}
     tree = {"run": {"dir": str(tmp_path / "run")}, "data": {"world": WORLD}, "encoder": encoder, "base": base}
-    return config_room.parse(tree | {"evaluate": {"num_bootstrap": 20}})
+    return run_file.parse(tree | {"evaluate": {"num_bootstrap": 20}})
 
 
 def test_every_baseline_is_judged_on_the_same_rows_and_a_second_call_fits_nothing(config, fitted):
@@ -71,8 +72,8 @@ def test_every_baseline_is_judged_on_the_same_rows_and_a_second_call_fits_nothin
 def test_the_table_says_what_the_encoders_scored(config, fitted):
     found = baseline_table.run(config, lambda event, **fields: None)
     store = Store(config.run.dir)
-    nano = config.model_copy(update={"base": config_room.BaseSection()})
-    keys = pipeline.keys(nano)
+    nano = config.model_copy(update={"base": BaseSection()})
+    keys = stage_keys(nano)
     encode = store.find("encode", keys["encode"])  # the run of this file finds its own encoder committed
     log = pl.read_parquet(f"{store.find('ingest', keys['ingest']).path('interactions')}/*/*.parquet", hive_partitioning=False)
     rows = log.filter(split="test").join(pl.read_parquet(encode.path("scores.parquet")), on="row")

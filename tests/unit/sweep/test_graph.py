@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from thinkrec import pipeline
-from thinkrec.store import Store
+from thinkrec.pipeline.stages import STAGES
+from thinkrec.store.artefacts import Store
 from thinkrec.sweep.graph import graph, places, plan_text
 
-NAMES = [stage.name for stage in pipeline.STAGES]
+NAMES = [stage.name for stage in STAGES]
 TWO = "set.traces.enabled = false\n[trials.a]\n[trials.b]\n"
 
 

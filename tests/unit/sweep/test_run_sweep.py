@@ -12,11 +12,10 @@ from typing import Any
 
 import pytest
 
-from thinkrec import pipeline
 from thinkrec.errors import ArtefactError, DataError, StageFailed
-from thinkrec.pipeline import Stage
-from thinkrec.store import Store
-from thinkrec.sweep import run as run_room
+from thinkrec.pipeline.stages import Stage
+from thinkrec.store.artefacts import Store
+from thinkrec.sweep import run as run
 from thinkrec.sweep.graph import places
 
 STAGES = (
@@ -62,13 +61,13 @@ class House:
 @pytest.fixture
 def house(monkeypatch) -> House:
     found = House()
-    monkeypatch.setattr(pipeline, "STAGES", STAGES)
+    monkeypatch.setattr("thinkrec.pipeline.stages.STAGES", STAGES)
     for stage in STAGES:
         monkeypatch.setitem(sys.modules, stage.module, SimpleNamespace(run=found.work(stage.name)))
-    monkeypatch.setattr(run_room, "publish", lambda artefacts, folder: None)
-    monkeypatch.setattr(run_room, "FILES", ("comparison.json",))
-    monkeypatch.setattr(run_room, "COMPARED", ("two", "evaluate"))
-    monkeypatch.setattr(run_room, "write_comparison", write)
+    monkeypatch.setattr(run, "publish", lambda artefacts, folder: None)
+    monkeypatch.setattr(run, "FILES", ("comparison.json",))
+    monkeypatch.setattr(run, "COMPARED", ("two", "evaluate"))
+    monkeypatch.setattr(run, "write_comparison", write)
     return found
 
 
@@ -80,7 +79,7 @@ def write(folder, entries, settings, failed) -> None:
 def sweep_of(house: House, sweep):
     house.ran.clear()
     house.said.clear()
-    return run_room.run(sweep, house.say, house.session)
+    return run.run(sweep, house.say, house.session)
 
 
 def told(sweep) -> dict[str, Any]:

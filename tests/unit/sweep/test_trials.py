@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from thinkrec import config as config_room
-from thinkrec import pipeline
+from thinkrec.config import run as run_file
 from thinkrec.errors import ConfigError, MissingFileError
+from thinkrec.pipeline.stages import STAGES
 from thinkrec.sweep import trials
 from thinkrec.sweep.graph import graph, places
 
@@ -106,13 +106,13 @@ def test_a_wrong_sweep_file_is_refused_by_trial_and_key(load, case):
     with pytest.raises(ConfigError, match=message) as caught:
         load(text)
     assert "sweep.toml" in str(caught.value) or "cannot name" in str(caught.value)
-    assert caught.value.mend
+    assert caught.value.fix
 
 
 def test_files_that_are_not_there_are_named(load, tmp_path):
     with pytest.raises(MissingFileError, match="sweep file is not there") as caught:
         trials.load(tmp_path / "none.toml")
-    assert "ray_jobs/sweeps" in caught.value.mend
+    assert "ray_jobs/sweeps" in caught.value.fix
     (tmp_path / "alone.toml").write_text('title = "T"\nrecipe = "gone.toml"\ndir = "d"\nreference = "a"\n[trials.a]\n')
     with pytest.raises(MissingFileError, match=r"gone\.toml"):
         trials.load(tmp_path / "alone.toml")
@@ -122,7 +122,7 @@ def test_files_that_are_not_there_are_named(load, tmp_path):
 def test_every_shipped_sweep_loads_and_shares_stages(file):
     sweep = trials.load(file)
     assert sweep.settings.dir == f"runs/{file.stem}"
-    assert len(graph(sweep.trials, places(sweep.trials))) < len(pipeline.STAGES) * len(sweep.trials)
+    assert len(graph(sweep.trials, places(sweep.trials))) < len(STAGES) * len(sweep.trials)
 
 
 def test_the_papers_experiments_are_there():
@@ -142,4 +142,4 @@ def test_a_sweep_file_is_read_without_engines():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, cwd=ROOT)
     assert done.returncode == 0, done.stderr
-    assert config_room.load(ROOT / "ray_jobs/recipes/world_nano.toml")
+    assert run_file.load(ROOT / "ray_jobs/recipes/world_nano.toml")

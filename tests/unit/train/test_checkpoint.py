@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from thinkrec.errors import ConfigError
-from thinkrec.store import MANIFEST
+from thinkrec.store.artefacts import MANIFEST
 from thinkrec.train.checkpoint import FILE, STAGE, Checkpoints
 
 

@@ -6,13 +6,13 @@ import numpy as np
 import polars as pl
 import pytest
 
-from thinkrec import config as config_room
-from thinkrec.config import NanoSection, PromptSection
-from thinkrec.data.history import Interactions
-from thinkrec.model import nano
-from thinkrec.model.prompt import ItemText, Template, fixed_phrases
-from thinkrec.model.tables import Places, Tables
-from thinkrec.train.base import spoken, windows
+from thinkrec.config import run as run_file
+from thinkrec.config.model import NanoSection, PromptSection
+from thinkrec.data.interactions import Interactions
+from thinkrec.nano import model as nano
+from thinkrec.nano.stage import spoken, windows
+from thinkrec.prompt.catalogue import ArtefactPaths, PromptData
+from thinkrec.prompt.template import ItemText, Template, fixed_phrases
 from thinkrec.train.instances import Instances, Trace, load_traces, mixed_batches, train_positions
 
 TITLES = ["Alpha", "Beta", "Gamma"]
@@ -26,7 +26,7 @@ def make(request):
     """make(tree, traces) -> (instances, tables) over two users with three rows each; train rows are 0, 1, 3 and 4."""
 
     def build(tree=None, traces=()):
-        config = config_room.parse({"prompt": {"priors": False}, "train": {"loss": LOSS}} | (tree or {}))
+        config = run_file.parse({"prompt": {"priors": False}, "train": {"loss": LOSS}} | (tree or {}))
         texts = [*TITLES, " because of noir"]
         tokenizer = nano.make_tokenizer(texts, fixed_phrases(PromptSection()), NanoSection(vocab_size=400))
         data = Interactions(
@@ -41,7 +41,7 @@ def make(request):
             item_ids=["a", "b", "c"],
             item_in_train=np.ones(3, bool),
         )
-        tables = Tables(data, Template(tokenizer, [ItemText(title) for title in TITLES], config.prompt), None, None)
+        tables = PromptData(data, Template(tokenizer, [ItemText(title) for title in TITLES], config.prompt), None, None)
         return Instances(config, tables, train_positions(tables), traces), tables
 
     return build
@@ -112,9 +112,9 @@ def test_traces_find_their_row_and_others_stay_out(make, tmp_path):
     instances, tables = make()
     (tmp_path / "traces").mkdir()
     pl.DataFrame({"row": [104, 7, 100], "text": ["second user", "nobody", "first user"]}).write_parquet(tmp_path / "traces/traces.parquet")
-    places = Places({"traces": str(tmp_path / "traces")})
+    places = ArtefactPaths({"traces": str(tmp_path / "traces")})
     assert load_traces(instances.config, places, tables) == [Trace(4, "second user"), Trace(0, "first user")]
-    assert load_traces(config_room.parse({"traces": {"enabled": False}}), places, tables) == []
+    assert load_traces(run_file.parse({"traces": {"enabled": False}}), places, tables) == []
 
 
 @pytest.mark.parametrize("dislikes", [True, False])

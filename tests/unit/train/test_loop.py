@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from thinkrec.train import loop, zero
+from thinkrec.train import loop
+from thinkrec.train.deepspeed import engine as zero
 from thinkrec.train.loop import Learner
 
 WINDOW_S = 100.0

@@ -9,15 +9,15 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from thinkrec import config as config_room
-from thinkrec.config import NanoSection
-from thinkrec.data.history import Interactions
-from thinkrec.model import nano
-from thinkrec.model.adapters import install
+from thinkrec.config import run as run_file
+from thinkrec.config.model import NanoSection
+from thinkrec.data.interactions import Interactions
+from thinkrec.model.adapter_bank import install
 from thinkrec.model.batch import Batch
-from thinkrec.model.prompt import ItemText, Template, fixed_phrases
 from thinkrec.model.recommender import Recommender
-from thinkrec.model.tables import Tables
+from thinkrec.nano import model as nano
+from thinkrec.prompt.catalogue import PromptData
+from thinkrec.prompt.template import ItemText, Template, fixed_phrases
 from thinkrec.train.instances import Instances, Trace, mixed_batches
 
 NUM_USERS, NUM_ROWS, BATCH, MICRO, RUN = 6, 10, 16, 4, 2
@@ -27,7 +27,7 @@ RANK = 0.5
 @pytest.fixture(scope="module")
 def instances() -> Instances:
     """Six users of ten rows each, whose histories grow, and a long trace for every fifth row."""
-    config = config_room.parse({"prompt": {"priors": False}})
+    config = run_file.parse({"prompt": {"priors": False}})
     titles = [f"Title {'of many words ' * (item % 4)}{item}" for item in range(8)]
     tokenizer = nano.make_tokenizer([*titles, " because of this and that"], fixed_phrases(config.prompt), NanoSection(vocab_size=300))
     generator, num_rows = np.random.default_rng(0), NUM_USERS * NUM_ROWS
@@ -43,7 +43,7 @@ def instances() -> Instances:
         item_ids=[f"i{n}" for n in range(8)],
         item_in_train=np.ones(8, bool),
     )
-    tables = Tables(data, Template(tokenizer, [ItemText(title) for title in titles], config.prompt), None, None)
+    tables = PromptData(data, Template(tokenizer, [ItemText(title) for title in titles], config.prompt), None, None)
     traces = [Trace(row, "because of this and that " * 8) for row in range(0, num_rows, 5)]
     return Instances(config, tables, np.arange(num_rows), traces)
 

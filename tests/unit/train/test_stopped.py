@@ -9,12 +9,13 @@ import pytest
 import torch
 from torch import distributed
 
-from thinkrec import stopping
+from thinkrec.distributed import stopping
+from thinkrec.distributed.failures import NodeLeaving, classify
+from thinkrec.distributed.stopping import Notice
 from thinkrec.errors import Interrupted
-from thinkrec.failures import NodeLeaving, classify
-from thinkrec.stopping import Notice
-from thinkrec.train import loop, zero
+from thinkrec.train import loop
 from thinkrec.train.checkpoint import Checkpoints
+from thinkrec.train.deepspeed import engine
 
 START = {"weight": (torch.zeros(2, 1), torch.zeros(2, 1), torch.zeros(2, 1))}
 
@@ -45,7 +46,7 @@ class Engine:
 @pytest.fixture(autouse=True)
 def one_rank(monkeypatch) -> None:
     for name, result in (("deal_state", None), ("set_rates", None), ("gather_state", START)):
-        monkeypatch.setattr(zero, name, lambda *_, result=result: result)
+        monkeypatch.setattr(engine, name, lambda *_, result=result: result)
     monkeypatch.setattr(distributed, "get_rank", lambda: 0)
     monkeypatch.setattr(distributed, "get_world_size", lambda: 1)
 

@@ -14,13 +14,13 @@ from typing import Any
 
 import pyarrow as pa
 
-from thinkrec.config import DataSection
+from thinkrec.config.data import DataSection
+from thinkrec.data.readers.cast import Ratings, first_of_each, interactions
 from thinkrec.data.readers.files import single
 from thinkrec.data.readers.json_lines import json_columns, json_records, strings
 from thinkrec.data.readers.packing import File
-from thinkrec.data.readers.tables import Batch, Source
+from thinkrec.data.readers.source import Batch, Source
 from thinkrec.data.readers.text import delimited, need
-from thinkrec.data.readers.typed import Ratings, first_of_each, interactions
 
 STARS = Ratings(1, 5)  # Books 2018 holds a 0.0
 REVIEW_2018 = {"user_id": "reviewerID", "item_id": "asin", "rating": "overall", "ts": "unixReviewTime"}

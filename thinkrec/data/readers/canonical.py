@@ -9,13 +9,13 @@ import polars as pl
 import pyarrow as pa
 from pyarrow import fs
 
-from thinkrec.config import DataSection
-from thinkrec.data.readers.columns import Kind, parquet, take, take_optional, time_unit
-from thinkrec.data.readers.tables import Batch, Source, part
+from thinkrec.config.data import DataSection
+from thinkrec.data.readers.cast import interactions, numbered
+from thinkrec.data.readers.parquet_columns import Kind, parquet, take, take_optional, time_unit
+from thinkrec.data.readers.source import Batch, Source, part
 from thinkrec.data.readers.times import find_clock
-from thinkrec.data.readers.typed import interactions, numbered
 from thinkrec.errors import DataError
-from thinkrec.store import look
+from thinkrec.store.address import look
 
 NEEDED = {"user_id": Kind.ID, "item_id": Kind.ID, "ts": Kind.TIME}
 OPTIONAL = {"rating": Kind.NUMBER, "label": Kind.LABEL, "split": Kind.TEXT}

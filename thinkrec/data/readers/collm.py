@@ -13,10 +13,10 @@ from typing import IO, Any
 
 import pyarrow as pa
 
+from thinkrec.data.readers.cast import interactions, numbered
 from thinkrec.data.readers.files import find
 from thinkrec.data.readers.packing import UNREADABLE, File
-from thinkrec.data.readers.tables import Batch, Source
-from thinkrec.data.readers.typed import interactions, numbered
+from thinkrec.data.readers.source import Batch, Source
 from thinkrec.data.schema import SPLITS
 from thinkrec.errors import DataError
 
@@ -43,7 +43,7 @@ ALLOWED = frozenset(
 RENAMED = {("pandas.core.indexes.numeric", "Int64Index"): ("pandas.core.indexes.base", "Index")}  # gone since pandas 2
 BROKEN = (*UNREADABLE, pickle.UnpicklingError, AttributeError, ImportError, IndexError, KeyError, MemoryError, TypeError, ValueError)
 ROW = {"user_id": "uid", "item_id": "iid", "ts": "timestamp", "label": "label"}
-MEND = "only the files that CoLLM and ThinkRec publish can be read"
+FIX = "only the files that CoLLM and ThinkRec publish can be read"
 
 
 class _FrameUnpickler(pickle.Unpickler):
@@ -53,7 +53,7 @@ class _FrameUnpickler(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in ALLOWED:
-            raise DataError(f"the pickle asks for {module}.{name}, which no table needs", self._source, f"do not trust this file; {MEND}")
+            raise DataError(f"the pickle asks for {module}.{name}, which no table needs", self._source, f"do not trust this file; {FIX}")
         return super().find_class(*RENAMED.get((module, name), (module, name)))
 
 
@@ -74,15 +74,15 @@ def load(file: File) -> Any:
     except DataError:
         raise
     except BROKEN as error:
-        raise DataError(f"this pickle cannot be read: {error}", file.name, MEND) from None
+        raise DataError(f"this pickle cannot be read: {error}", file.name, FIX) from None
     if not isinstance(frame, pd.DataFrame):
-        raise DataError(f"the pickle holds a {type(frame).__name__}, not a data frame", file.name, MEND)
+        raise DataError(f"the pickle holds a {type(frame).__name__}, not a data frame", file.name, FIX)
     wrong = [theirs for theirs in ROW.values() if theirs in frame.columns and frame[theirs].dtype.kind not in "iu"]
     if wrong:
-        raise DataError(f"column {wrong[0]!r} is {frame[wrong[0]].dtype}, expected integers", file.name, MEND)
+        raise DataError(f"column {wrong[0]!r} is {frame[wrong[0]].dtype}, expected integers", file.name, FIX)
     missing = [theirs for theirs in ROW.values() if theirs not in frame.columns]
     if missing:
-        raise DataError(f"column {missing[0]!r} is missing; there are {', '.join(map(str, frame.columns))}", file.name, MEND)
+        raise DataError(f"column {missing[0]!r} is missing; there are {', '.join(map(str, frame.columns))}", file.name, FIX)
     return frame
 
 
@@ -116,9 +116,9 @@ def _told(file: File) -> dict[str, dict[str, Any]]:
         with file.open() as stream:
             told = json.load(stream)
     except (ValueError, *UNREADABLE) as error:
-        raise DataError(f"this cannot be read as JSON: {error}", file.name, MEND) from None
+        raise DataError(f"this cannot be read as JSON: {error}", file.name, FIX) from None
     if not isinstance(told, dict) or not all(isinstance(entry, dict) for entry in told.values()):
-        raise DataError("this is not {item: {title: ...}}", file.name, MEND)
+        raise DataError("this is not {item: {title: ...}}", file.name, FIX)
     return told
 
 

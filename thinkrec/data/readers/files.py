@@ -11,7 +11,7 @@ from pyarrow import fs
 from thinkrec.data.readers.archives import in_tar, in_zip, is_hidden, is_tar, is_zip
 from thinkrec.data.readers.packing import HEAD_BYTES, UNREADABLE, File, refuse_foreign, unpacked
 from thinkrec.errors import DataError, MissingFileError
-from thinkrec.store import look
+from thinkrec.store.address import look
 
 PACKED = ("", ".gz", ".bz2", ".zst", ".xz")  # endings that a packed file may bear behind its own
 MAX_LINE_BYTES = 2**24

@@ -10,15 +10,15 @@ from thinkrec.errors import DataError
 DELIMITERS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars"}
 
 
-def missing_columns(names: Sequence[str], there: Sequence[str], source: str, mend: str) -> DataError:
+def missing_columns(names: Sequence[str], there: Sequence[str], source: str, fix: str) -> DataError:
     """The error for columns that are not there, with the nearest names."""
     like = {_plain(other): other for other in there}
     near = [like[found[0]] for name in names if (found := difflib.get_close_matches(_plain(name), like, n=1, cutoff=0.6))]
     hint = f"; did you mean {' and '.join(map(repr, near))}?" if near else ""
     if there and all(_is_number(other) for other in there):
-        mend = "the first line holds values, not names: put a line of names above it"
+        fix = "the first line holds values, not names: put a line of names above it"
     missing = ", ".join(f"column {name!r} is missing" for name in names)
-    return DataError(f"{missing}; there are {', '.join(there)}{hint}", source, mend)
+    return DataError(f"{missing}; there are {', '.join(there)}{hint}", source, fix)
 
 
 def choose(names: Mapping[str, str], there: Sequence[str], source: str, optional: Collection[str] = ()) -> dict[str, str]:

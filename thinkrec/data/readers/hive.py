@@ -10,9 +10,9 @@ import pyarrow as pa
 from pyarrow import fs
 
 from thinkrec.data.readers.archives import is_hidden
-from thinkrec.digests import list_files
 from thinkrec.errors import DataError, MissingFileError
-from thinkrec.store import look
+from thinkrec.store.address import look
+from thinkrec.store.digests import list_files
 
 NULL = "__HIVE_DEFAULT_PARTITION__"
 

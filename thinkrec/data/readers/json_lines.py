@@ -11,7 +11,7 @@ import pyarrow as pa
 from thinkrec.data.readers.files import lines
 from thinkrec.data.readers.headers import missing_columns
 from thinkrec.data.readers.packing import File
-from thinkrec.data.readers.tables import Batch, refused
+from thinkrec.data.readers.source import Batch, refused
 from thinkrec.data.readers.text import stretches
 
 Record = dict[str, Any]

@@ -18,10 +18,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.dataset as ds
 
-from thinkrec.data.readers.columns import BATCH_ROWS
 from thinkrec.data.readers.hive import parquet_files, partition, with_partition
+from thinkrec.data.readers.parquet_columns import BATCH_ROWS
+from thinkrec.distributed.placement import await_room
 from thinkrec.errors import ConfigError, DataError
-from thinkrec.placement import await_room
 
 
 def parquet(path: str, names: Collection[str]) -> Iterator[pa.Table]:

@@ -10,12 +10,12 @@ from collections.abc import Iterator
 
 import polars as pl
 
-from thinkrec.config import DataSection
+from thinkrec.config.data import DataSection
+from thinkrec.data.readers.cast import Ratings, interactions
 from thinkrec.data.readers.files import find, lines
 from thinkrec.data.readers.packing import File
-from thinkrec.data.readers.tables import Batch, Source, refused
+from thinkrec.data.readers.source import Batch, Source, refused
 from thinkrec.data.readers.text import delimited, need, stretches
-from thinkrec.data.readers.typed import Ratings, interactions
 
 RATING = r"^(?<user_id>[0-9]+)::(?<item_id>[0-9]+)::(?<rating>[1-5])::(?<ts>[0-9]{1,12})$"
 MOVIE = r"^(?<item_id>[0-9]+)::(?<title>[^\x{FFFD}]+)::(?<genres>[^:]*)$"  # the year stays in the title; a title may hold a colon

@@ -71,10 +71,10 @@ def unpacked(stream: Any) -> io.BufferedReader:
 def refuse_foreign(head: bytes, name: str) -> None:
     """Raise DataError where a file that begins so is no UTF-8 text."""
     begins = head.lstrip().lower() if head.lstrip()[:1] == b"<" else head
-    what, mend = next((told for magic, told in FOREIGN.items() if begins.startswith(magic)), ("", ""))
+    what, fix = next((told for magic, told in FOREIGN.items() if begins.startswith(magic)), ("", ""))
     if head[257:262] == b"ustar":
-        what, mend = "a tar archive, not text", UNPACK
+        what, fix = "a tar archive, not text", UNPACK
     elif not what and head.count(0) > len(head) // 10:
-        what, mend = "no UTF-8 text: it is full of NUL bytes, as UTF-16 and binary files are", SAVE
+        what, fix = "no UTF-8 text: it is full of NUL bytes, as UTF-16 and binary files are", SAVE
     if what:
-        raise DataError(f"this is {what}", name, mend)
+        raise DataError(f"this is {what}", name, fix)

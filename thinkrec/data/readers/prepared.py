@@ -11,11 +11,11 @@ from itertools import chain
 
 import pyarrow as pa
 
-from thinkrec.config import DataSection
-from thinkrec.data.readers.columns import Kind, parquet, take, take_optional, time_unit
-from thinkrec.data.readers.named import to_items
-from thinkrec.data.readers.tables import Batch, Source
-from thinkrec.data.readers.typed import interactions
+from thinkrec.config.data import DataSection
+from thinkrec.data.readers.cast import interactions
+from thinkrec.data.readers.parquet_columns import Kind, parquet, take, take_optional, time_unit
+from thinkrec.data.readers.source import Batch, Source
+from thinkrec.data.readers.user_columns import to_items
 from thinkrec.data.schema import SPLITS
 
 

@@ -10,13 +10,13 @@ from itertools import chain
 
 import pyarrow as pa
 
-from thinkrec.config import ColumnsSection, DataSection
+from thinkrec.config.data import ColumnsSection, DataSection
+from thinkrec.data.readers.cast import interactions, numbered
 from thinkrec.data.readers.files import ending_in
-from thinkrec.data.readers.named import to_items
 from thinkrec.data.readers.packing import File
-from thinkrec.data.readers.tables import Batch, Source
+from thinkrec.data.readers.source import Batch, Source
 from thinkrec.data.readers.text import LINE, delimited, need
-from thinkrec.data.readers.typed import interactions, numbered
+from thinkrec.data.readers.user_columns import to_items
 from thinkrec.data.schema import SPLITS
 from thinkrec.errors import DataError, MissingFileError
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 from thinkrec.data.readers.files import lines
 from thinkrec.data.readers.headers import choose, header
 from thinkrec.data.readers.packing import File
-from thinkrec.data.readers.tables import Batch, refused
+from thinkrec.data.readers.source import Batch, refused
 from thinkrec.errors import DataError
 
 BATCH_LINES = 16_384

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from thinkrec.config import DataSection
-from thinkrec.data.readers.tables import Batch, Source
-from thinkrec.data.world import make_world
+from thinkrec.config.data import DataSection
+from thinkrec.data.readers.source import Batch, Source
+from thinkrec.data.world.world import make_world
 
 
 def read(settings: DataSection, seed: int) -> Source:

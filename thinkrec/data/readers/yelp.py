@@ -13,12 +13,12 @@ from typing import Any
 
 import pyarrow as pa
 
-from thinkrec.config import DataSection
+from thinkrec.config.data import DataSection
+from thinkrec.data.readers.cast import Ratings, first_of_each, interactions
 from thinkrec.data.readers.files import find
 from thinkrec.data.readers.json_lines import json_columns, json_records, strings
 from thinkrec.data.readers.packing import File
-from thinkrec.data.readers.tables import Batch, Source
-from thinkrec.data.readers.typed import Ratings, first_of_each, interactions
+from thinkrec.data.readers.source import Batch, Source
 
 REVIEWS, BUSINESSES = "yelp_academic_dataset_review.json", "yelp_academic_dataset_business.json"
 REVIEW = {"user_id": "user_id", "item_id": "business_id", "rating": "stars", "ts": "date"}

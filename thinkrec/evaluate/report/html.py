@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
+from thinkrec.evaluate.report.format import plain
 from thinkrec.evaluate.report.style import STYLE
-from thinkrec.evaluate.report.words import plain
 
 MAX_STACKED = 4
 # The browser itself refuses whatever a page would fetch or run.

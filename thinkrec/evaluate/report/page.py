@@ -6,22 +6,23 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from thinkrec.evaluate.report import account, quality, story, texts, users
+from thinkrec.evaluate.report import clusters, cost_and_settings, data_and_training, explanations, quality
+from thinkrec.evaluate.report.format import count, label, number, percent
+from thinkrec.evaluate.report.headline import metric_of, sentences, title
 from thinkrec.evaluate.report.html import document, paragraph, tiles
-from thinkrec.evaluate.report.words import count, label, metric_of, number, percent, sentences, title
 
 SECTIONS = (
     ("Ranking quality", quality.metrics),
     ("Paired differences", quality.differences),
     ("Where it works", quality.cells),
     ("Calibration", quality.calibration),
-    ("Clusters and routing", users.clusters),
-    ("Explanations", texts.explanations),
-    ("Data", story.data),
-    ("Reasoning traces", story.traces),
-    ("Training", story.training),
-    ("Cost", account.cost),
-    ("Settings and versions", account.settings),
+    ("Clusters and routing", clusters.clusters),
+    ("Explanations", explanations.explanations),
+    ("Data", data_and_training.data),
+    ("Reasoning traces", data_and_training.traces),
+    ("Training", data_and_training.training),
+    ("Cost", cost_and_settings.cost),
+    ("Settings and versions", cost_and_settings.settings),
 )
 
 

@@ -7,8 +7,9 @@ from html import escape
 from typing import Any
 
 from thinkrec.evaluate.report import svg
+from thinkrec.evaluate.report.format import count, label, meaning, metric_name, number, span, spoken
+from thinkrec.evaluate.report.headline import BAR, COLUMNS, metric_of, verdict
 from thinkrec.evaluate.report.html import folded, paragraph, plots, table
-from thinkrec.evaluate.report.words import BAR, COLUMNS, count, label, meaning, metric_name, metric_of, number, span, spoken, verdict
 
 Report = Mapping[str, Any]
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from thinkrec.evaluate.report.words import COLUMNS, label, number, sentences, span, title, verdict
+from thinkrec.evaluate.report.format import label, number, span
+from thinkrec.evaluate.report.headline import COLUMNS, sentences, title, verdict
 
 
 def text_table(report: Mapping[str, Any]) -> str:

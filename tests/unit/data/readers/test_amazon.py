@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from thinkrec.config import DataSection
+from thinkrec.config.data import DataSection
 from thinkrec.data.readers import amazon
-from thinkrec.data.readers.tables import Tables, collect
+from thinkrec.data.readers.source import Tables, collect
 
 REVIEW_2018 = {
     "overall": 5.0,

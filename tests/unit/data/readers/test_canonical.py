@@ -9,9 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from thinkrec.config import DataSection
+from thinkrec.config.data import DataSection
 from thinkrec.data.readers import canonical
-from thinkrec.data.readers.tables import Tables, collect
+from thinkrec.data.readers.source import Tables, collect
 from thinkrec.errors import DataError, MissingFileError
 
 TS = 1_600_000_000_000

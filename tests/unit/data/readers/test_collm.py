@@ -11,10 +11,10 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from thinkrec.cli import main
-from thinkrec.config import DataSection
+from thinkrec.cli.main import main
+from thinkrec.config.data import DataSection
 from thinkrec.data.readers import canonical, collm
-from thinkrec.data.readers.tables import collect
+from thinkrec.data.readers.source import collect
 from thinkrec.errors import DataError, MissingFileError
 
 SPLITS = ("train", "valid", "test")

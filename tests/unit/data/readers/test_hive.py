@@ -4,9 +4,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from thinkrec.data.readers.columns import parquet
+from thinkrec.data.readers.parquet_columns import parquet
 from thinkrec.errors import DataError, MissingFileError
-from thinkrec.journal import EVENTS
+from thinkrec.events import EVENTS
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def test_the_files_of_another_kind_of_table_are_not_read_as_they_lie(tmp_path, w
     (tmp_path / "log=1" / log).touch()
     with pytest.raises(DataError, match=source) as caught:
         read("u")
-    assert f'data.source = "{source}"' in caught.value.mend
+    assert f'data.source = "{source}"' in caught.value.fix
 
 
 def test_a_folder_of_hidden_files_alone_has_none(write, read):

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from thinkrec.config import DataSection
+from thinkrec.config.data import DataSection
 from thinkrec.data.readers.movielens import read_1m, read_csv
-from thinkrec.data.readers.tables import Tables, collect
+from thinkrec.data.readers.source import Tables, collect
 from thinkrec.errors import DataError, MissingFileError
 
 RATINGS = "1::1193::5::978300760\n1::661::3::978302109\n2::1193::4::978298413\n"

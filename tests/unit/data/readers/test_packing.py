@@ -41,11 +41,11 @@ def read(file):
 
 @pytest.mark.parametrize("begins", FOREIGN)
 def test_what_is_no_text_is_refused_by_its_name(tmp_path, begins):
-    what, mend = FOREIGN[begins]
+    what, fix = FOREIGN[begins]
     path = put(tmp_path / "log.csv", begins + b"\n\x01 rest of it")
     with pytest.raises(DataError, match="this is ") as caught:
         read(single(path) if not begins.startswith(b"PK") else ending_in(str(tmp_path), ".csv")[0])
-    assert (caught.value.what, caught.value.mend) == (f"this is {what}", mend)
+    assert (caught.value.what, caught.value.fix) == (f"this is {what}", fix)
 
 
 @pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32-le"])

@@ -7,9 +7,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from thinkrec.config import DataSection
+from thinkrec.config.data import DataSection
 from thinkrec.data.readers import prepared
-from thinkrec.data.readers.tables import Tables, collect
+from thinkrec.data.readers.source import Tables, collect
 from thinkrec.errors import DataError, MissingFileError
 
 SPLIT_ROWS = {"train": [2, 0], "valid": [3], "test": [1]}  # row ids, out of order on purpose

@@ -8,11 +8,11 @@ import pandas as pd
 import polars as pl
 import pytest
 
-from thinkrec.cli import main
-from thinkrec.config import DataSection
+from thinkrec.cli.main import main
+from thinkrec.config.data import DataSection
 from thinkrec.data.convert import export_recbole
 from thinkrec.data.readers import recbole
-from thinkrec.data.readers.tables import collect
+from thinkrec.data.readers.source import collect
 from thinkrec.data.schema import INTERACTIONS, ITEMS
 from thinkrec.errors import ConfigError, DataError, MissingFileError
 

@@ -15,10 +15,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from thinkrec.config import DataSection
+from thinkrec.config.data import DataSection
 from thinkrec.data.convert import export_recbole
-from thinkrec.data.readers import canonical, named, recbole
-from thinkrec.data.readers.tables import collect
+from thinkrec.data.readers import canonical, recbole, user_columns
+from thinkrec.data.readers.source import collect
 from thinkrec.data.schema import INTERACTIONS, ITEMS
 
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=12)
@@ -95,7 +95,7 @@ def expect(rows, tables):
 
 def read(path, source, items):
     data = DataSection(source=source, path=str(path), items_path=str(items / f"items.{source}"), time_unit="ms")
-    return collect(named.read_text(data))
+    return collect(user_columns.read_text(data))
 
 
 @pytest.mark.parametrize("writer", CSV_WRITERS)

@@ -110,4 +110,4 @@ def test_the_first_values_tell_the_unit(values, name):
 def test_what_is_no_time_is_refused_with_a_form_that_is(values, says):
     with pytest.raises(DataError, match=says) as caught:
         find_clock("auto", pl.Series("ts", values), "here")
-    assert "2017-07-14" in caught.value.mend
+    assert "2017-07-14" in caught.value.fix

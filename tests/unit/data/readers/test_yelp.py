@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from thinkrec.config import DataSection
+from thinkrec.config.data import DataSection
 from thinkrec.data.readers import yelp
-from thinkrec.data.readers.tables import collect
+from thinkrec.data.readers.source import collect
 from thinkrec.errors import MissingFileError
 
 BUSINESS = {

@@ -1,0 +1,204 @@
+"""A small planted set of artefacts, every input of the stage "evaluate". Not a test itself."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pyarrow.parquet as pq
+from safetensors.numpy import save_file
+
+from thinkrec.config.run import parse
+from thinkrec.data import schema
+from thinkrec.data.ingest import count, with_bucket
+from thinkrec.evaluate.run_report import stage as judge
+from thinkrec.job import Job
+from thinkrec.store.artefacts import Artefact, Store
+
+EVIL = "<script>alert(1)</script>"
+NUM_USERS, NUM_ITEMS, PER_USER = 40, 30, 30
+EXPERTS = ("0", "1", "10")
+
+
+def planted_world() -> pl.DataFrame:
+    """Interactions whose like-probability is known; the last user is new in test."""
+    rng = np.random.default_rng(3)
+    num_rows = NUM_USERS * PER_USER
+    user = np.repeat(np.arange(NUM_USERS), PER_USER)
+    item = np.concatenate([rng.permutation(NUM_ITEMS)[:PER_USER] for _ in range(NUM_USERS)])
+    logit = rng.normal(size=NUM_USERS)[user] + rng.normal(size=NUM_ITEMS)[item] + rng.normal(size=num_rows)
+    p_true = 1 / (1 + np.exp(-logit))
+    place = np.tile(np.arange(PER_USER), NUM_USERS)
+    test = (place >= 20) | (user == NUM_USERS - 1)
+    return pl.DataFrame(
+        {
+            "user_id": [f"u{n:03d}" for n in user],
+            "item_id": [f"i{n:03d}" for n in item],
+            "ts": place.astype(np.int64) * 1000,
+            "label": (rng.random(num_rows) < p_true).astype(np.int8),
+            "split": np.where(test, "test", "train"),
+            "row": rng.permutation(num_rows),
+            "p_true": p_true.astype(np.float32),
+        }
+    ).with_columns(rating=pl.lit(None, pl.Float32))
+
+
+def run_stage(inputs: dict[str, Artefact], root: Path) -> Artefact:
+    config = parse({"evaluate": {"num_bootstrap": 20}, "run": {"dir": "runs/test"}})
+    store = Store(str(root))
+    with store.create("evaluate", "key1", inputs, {}) as draft:
+        judge.run(Job(config, inputs, draft, store, "key1", lambda event, **fields: None))
+    return store.find("evaluate", "key1")
+
+
+def report_of(judged: Artefact) -> dict[str, Any]:
+    return json.loads(judged.path("report.json").read_text())
+
+
+def artefacts(world: pl.DataFrame, root: Path) -> dict[str, Artefact]:
+    """Every input of the stage, small but complete."""
+    store, made = Store(str(root)), {}
+    writers = {"ingest": _ingest, "encode": _encode, "cluster": _cluster, "keywords": _keywords, "traces": _traces}
+    writers |= {"extractor": _log, "base": _log, "teacher": _log, "global": _log, "projector": _log, "experts": _experts, "score": _score}
+    writers |= {"references": _references}
+    for stage, write in writers.items():
+        with store.create(stage, "key0", {}, {}) as draft:
+            draft.figures.update(write(world, draft.folder) or {})
+        made[stage] = store.find(stage, "key0")
+    return made
+
+
+def _ingest(world: pl.DataFrame, folder: Path) -> None:
+    for bucket in range(2):
+        target = folder / "interactions" / f"bucket={bucket:03d}"
+        target.mkdir(parents=True)
+        mine = world.filter(pl.Series([schema.bucket_of(user, 2) for user in world["user_id"]]) == bucket)
+        mine.select(schema.INTERACTIONS.names).sort("user_id", "ts", "row").write_parquet(target / "part-0.parquet")
+    items = world.select(pl.col("item_id").unique().sort())
+    categories = pl.when(pl.int_range(pl.len()) % 3 > 0).then(pl.concat_list(pl.lit("c") + (pl.int_range(pl.len()) % 5).cast(pl.String)))
+    items.with_columns(title=pl.lit(EVIL), text=pl.lit(None, pl.String), categories=categories).write_parquet(folder / "items.parquet")
+    world.select("row", p_like="p_true", reason=pl.concat_list(pl.lit("space"), pl.lit("crew"))).write_parquet(folder / "truth.parquet")
+    world.select(pl.col("user_id").unique().sort()).write_parquet(folder / "users.parquet")
+    pq.write_table(count(with_bucket(world, 2)), folder / "counts.parquet")
+    leak = {"check": "tie_across_a_cut", "severity": "stop", "meaning": "Rows at the time of a cut.", "fix": EVIL, "num_rows": 3}
+    leak |= {"examples": [{"item_id": EVIL}]}
+    (folder / "audit.json").write_text(json.dumps({"findings": [leak, leak | {"check": "doubled_row", "num_rows": 0}]}))
+    split = {
+        "num_rows": 800,
+        "num_users": 39,
+        "num_items": 30,
+        "like_rate": 0.5,
+        "user_like_rate_deciles": [0.125] * 9,
+        "from": "1970-01-01T00:00:00",
+        "to": None,
+    }
+    (folder / "fingerprint.json").write_text(json.dumps({"num_rows": world.height, "splits": {"train": split, "test": split}}))
+
+
+def _encode(world: pl.DataFrame, folder: Path) -> None:
+    rng = np.random.default_rng(0)
+    for name, column in (("users", "user_id"), ("items", "item_id")):
+        ids = world.filter(pl.col("split") == "train")[column].unique().sort()
+        vectors = pl.Series("vector", rng.normal(size=(len(ids), 5)).astype(np.float32), dtype=pl.Array(pl.Float32, 5))
+        pl.DataFrame({"id": ids, "vector": vectors}).write_parquet(folder / f"{name}.parquet")
+    test = world.filter(pl.col("split") == "test").sort("row")
+    test.select("row", score=pl.col("p_true") + pl.Series(rng.normal(size=test.height))).write_parquet(folder / "scores.parquet")
+    (folder / "encoder.json").write_text(json.dumps({"source": "sasrec", "mean": 0.1, "has_bias": True}))
+
+
+def _cluster(world: pl.DataFrame, folder: Path) -> dict[str, Any]:
+    (folder / "assignment").mkdir()
+    users = world["user_id"].unique().sort()
+    codes = pl.Series("cluster", np.arange(len(users)) % 3 - 1, dtype=pl.Int16)
+    pl.DataFrame({"user_id": users, "cluster": codes}).write_parquet(folder / "assignment" / "a.parquet")
+    centroids = np.eye(2, 5, dtype=np.float32)
+    router = {"centroids": centroids, "mean": np.zeros(5, np.float32), "scale": np.append(np.ones(4), np.inf).astype(np.float32)}
+    save_file(router, folder / "router.safetensors")
+    return {"cohens_d": [[0.0, 0.39], [0.39, 0.0]], "cohens_d_max": 0.39}
+
+
+def _keywords(world: pl.DataFrame, folder: Path) -> None:
+    items = world["item_id"].unique().sort()
+    words = [["space", "crew", EVIL] if n % 2 else ["love", "city"] for n in range(len(items))]
+    pl.DataFrame({"item_id": items, "keywords": words, "source": "engine"}).write_parquet(folder / "keywords.parquet")
+
+
+def _traces(world: pl.DataFrame, folder: Path) -> dict[str, Any]:
+    rows = world.filter(pl.col("split") == "train").head(60)
+    rows.select(
+        "row",
+        "user_id",
+        attempt=(pl.int_range(pl.len()) % 3 + 1).cast(pl.Int8),
+        hinted=pl.lit(False),
+        verdict="label",
+        text=pl.lit("because"),
+        finish_reason=pl.lit("stop"),
+        num_tokens=pl.lit(12, pl.Int32),
+        teacher=pl.lit("nano"),
+        seed=pl.lit(0, pl.Int64),
+    ).write_parquet(folder / "traces.parquet")
+    told = {"num_asked": 90, "num_attempts": 108, "num_accepted": 60, "claim_rate": 0.875, "num_tokens": 1301}
+    told |= {"num_hinted": 0, "taste_rate": 0.625, "refused": {"wrong verdict": 41, EVIL: 7}}
+    other = told | {"num_asked": 13, "num_accepted": 0, "num_hinted": 2, "refused": {}}
+    return told | {"teachers": {"nano": told, EVIL: other}}
+
+
+def _log(world: pl.DataFrame, folder: Path, phase: str = "train") -> dict[str, int]:
+    lines = [
+        json.dumps({"phase": phase, "step": n, "loss": 1 / (n + 1), "rec": 0.5, "think": 0.2, "peak_bytes": 2**20 + n}) for n in range(450)
+    ]
+    lines.insert(300, lines[250])  # a resumed run says a step again
+    lines.insert(301, '{"phase": "tra')  # and a killed one tears a line
+    (folder / "log.jsonl").write_text("\n".join(lines))
+    return {"num_rows": 812, "num_traces": 57, "num_steps": 450}
+
+
+def _experts(world: pl.DataFrame, folder: Path) -> None:
+    for expert in EXPERTS:
+        (folder / "experts" / expert).mkdir(parents=True)
+        _log(world, folder / "experts" / expert, expert)
+    spans = [
+        {"expert": name, "group": k % 2, "start_s": 3.0 * (k // 2), "end_s": 3.0 * (k // 2) + 2.5}
+        | {"num_steps": 83, "num_rows": 401 + k, "num_traces": 29}
+        for k, name in enumerate(EXPERTS)
+    ]
+    (folder / "timeline.json").write_text(json.dumps(spans))
+
+
+def _score(world: pl.DataFrame, folder: Path) -> None:
+    rng = np.random.default_rng(9)
+    test = world.filter(pl.col("split") == "test")
+    (folder / "scores").mkdir()
+    for name, noise in (("global", 2.0), ("experts", 1.0), ("fusion", 0.5)):
+        score = np.log(test["p_true"] / (1 - test["p_true"])).to_numpy() + noise * rng.normal(size=test.height)
+        columns = {"score": score.astype(np.float32), "p_like": (1 / (1 + np.exp(-score))).astype(np.float32)}
+        route = pl.Series("route", rng.choice(["expert", "mixture", "global"], test.height))
+        test.select("row", "user_id", "item_id", "label").with_columns(**{k: pl.Series(k, v) for k, v in columns.items()}).with_columns(
+            route
+        ).sample(fraction=1.0, shuffle=True, seed=1).write_parquet(folder / "scores" / f"{name}.parquet")
+    test.head(6).select(
+        "row",
+        "user_id",
+        "item_id",
+        "label",
+        title=pl.lit(EVIL),
+        score=pl.lit(1.0),
+        p_like=pl.Series([0.8, 0.91, 0.3, 0.62, 0.71, 0.05], dtype=pl.Float32),
+        verdict=pl.lit("Yes"),
+        said=pl.Series(["Yes", "Yes", "No", EVIL, "Yes", "Yes"]),
+        finish_reason=pl.Series(["stop", "stop", "stop", "length", "stop", "stop"]),
+        text=pl.lit(f"You liked {EVIL}"),
+        route=pl.lit("mixture"),
+        prompt=pl.lit(f"history {EVIL}"),
+        facts=pl.lit(json.dumps({"history": [[["space"], True]], "keywords": [], "shown": "space"})),
+    ).write_parquet(folder / "explanations.parquet")
+
+
+def _references(world: pl.DataFrame, folder: Path) -> None:
+    told = (
+        world.filter(pl.col("split") == "test").head(4).select("row", "user_id", text=pl.lit("because you liked it"), num_tokens=pl.lit(4))
+    )
+    told.write_parquet(folder / "references.parquet")

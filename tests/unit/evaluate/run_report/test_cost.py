@@ -1,0 +1,66 @@
+"""What a run cost is what its manifests, tables and logs say, and nothing where they say nothing."""
+
+from __future__ import annotations
+
+import json
+
+import polars as pl
+import pytest
+
+from thinkrec.config.run import parse
+from thinkrec.evaluate.run_report.cost import costs, reserved_gpus
+from thinkrec.store.artefacts import Artefact, Store
+
+GPUS = {"train": {"use_gpu": True, "num_groups": 3, "workers_per_group": 2, "num_workers": 4, "experts": {"batch_size": 64}}}
+
+
+@pytest.fixture
+def inputs(tmp_path) -> dict[str, Artefact]:
+    store = Store(str(tmp_path))
+    with store.create("ingest", "k", {}, {}):
+        pass
+    with store.create("traces", "k", {}, {}) as draft:
+        (draft.folder / "quarantine").mkdir()
+        for name, tokens in (("traces", [5, 6]), ("quarantine/traces", [7])):
+            pl.DataFrame({"num_tokens": tokens}, schema={"num_tokens": pl.Int32}).write_parquet(draft.folder / f"{name}.parquet")
+    with store.create("experts", "k", {}, {}) as draft:
+        for expert, peak in (("0", 300), ("1", 900)):
+            folder = draft.folder / "experts" / expert
+            folder.mkdir(parents=True)
+            lines = [{"phase": "p", "step": 0, "loss": 1.0}, {"phase": "p", "step": 1, "loss": 1.0, "peak_bytes": peak}]
+            (folder / "log.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    found = {}
+    for name, wall_s in (("ingest", None), ("traces", 1800.0), ("experts", 3600.0)):
+        artefact = store.find(name, "k")
+        found[name] = Artefact(artefact.uri, {**artefact.manifest, "wall_s": wall_s})
+    return found
+
+
+def test_time_gpus_tokens_memory_and_disk(inputs):
+    found = costs(inputs, parse(GPUS))
+    rows = {row["stage"]: row for row in found["stages"]}
+    assert list(rows) == list(inputs)
+    assert (rows["traces"]["num_tokens"], rows["traces"]["gpu_hours"]) == (18, 0.5)  # refused answers cost as much as accepted ones
+    assert (rows["experts"]["peak_bytes"], rows["experts"]["num_gpus"], rows["experts"]["gpu_hours"]) == (900, 6, 6.0)
+    assert rows["experts"]["num_bytes"] == sum(file["bytes"] for file in inputs["experts"].manifest["files"].values()) > 0
+    assert (found["total"]["wall_s"], found["total"]["gpu_hours"], found["total"]["num_tokens"]) == (5400.0, 6.5, 18)
+
+
+def test_what_was_not_recorded_is_not_zero(inputs):
+    row = costs(inputs, parse(GPUS))["stages"][0]
+    assert [row[name] for name in ("wall_s", "gpu_hours", "num_tokens", "peak_bytes")] == [None] * 4
+    assert costs({}, parse(GPUS))["total"] == {"wall_s": None, "gpu_hours": None, "num_tokens": None, "num_bytes": None}
+
+
+def test_without_gpus_nothing_is_reserved():
+    assert [reserved_gpus(stage, parse({})) for stage in ("global", "experts", "score")] == [0, 0, 0]
+    assert [reserved_gpus(stage, parse(GPUS)) for stage in ("ingest", "encode", "global", "experts", "score")] == [0, 1, 4, 6, 1]
+    sharded = parse({**GPUS, "engine": {"kind": "vllm", "num_actors": 2, "vllm": {"tensor_parallel_size": 4}}})
+    assert [reserved_gpus(stage, sharded) for stage in ("keywords", "traces", "score")] == [8, 8, 2]
+
+
+def test_a_committed_artefact_says_how_long_it_took(tmp_path):
+    store = Store(str(tmp_path))
+    with store.create("ingest", "k", {}, {}):
+        pass
+    assert 0 <= store.find("ingest", "k").manifest["wall_s"] < 60

@@ -1,0 +1,121 @@
+"""The rule of method.md 10 on vectors made to hit it, and the files it lives in."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from thinkrec.errors import DataError, MissingFileError
+from thinkrec.routing.router import Router, directions, routes
+
+TEMPERATURE = 0.1
+
+
+def make_router(num_clusters: int, **changes) -> Router:
+    """Orthogonal centroids in a space that is the vectors' own."""
+    eye = np.eye(num_clusters, dtype=np.float32)
+    router = Router(eye, np.zeros(num_clusters, np.float32), np.ones(num_clusters, np.float32), TEMPERATURE, 0.5, 0.6, 0.95, "key")
+    return dataclasses.replace(router, **changes)
+
+
+def vector_with_top_weight(weight: float, num_clusters: int) -> np.ndarray:
+    """A unit vector whose softmax weight on cluster 0 is `weight`, the rest being shared evenly."""
+    gap = TEMPERATURE * (np.log(weight / (1 - weight)) + np.log(num_clusters - 1))
+    rest = (-gap + np.sqrt(gap**2 - num_clusters * (gap**2 - 1))) / num_clusters
+    return np.array([[rest + gap] + [rest] * (num_clusters - 1)])
+
+
+@pytest.mark.parametrize(("num_clusters", "threshold"), [(2, 0.80), (3, 0.70), (4, 0.65), (5, 0.62)])
+def test_one_expert_above_the_threshold(num_clusters, threshold):
+    router = make_router(num_clusters)
+    above, below = (vector_with_top_weight(threshold + step, num_clusters) for step in (0.001, -0.001))
+    assert router.weights(above)[0, 0] == pytest.approx(threshold + 0.001, abs=1e-6)
+    assert router.gates(above).tolist() == [[1.0] + [0.0] * num_clusters]
+    mixed = router.gates(below)
+    assert routes(mixed).tolist() == ["mixture"]
+    np.testing.assert_allclose(mixed[:, :-1], router.weights(below))
+    assert mixed[0, -1] == 0
+
+
+@pytest.mark.parametrize(("weight", "route"), [(0.501, "global"), (0.630, "global"), (0.632, "mixture"), (0.799, "mixture")])
+def test_the_global_band_of_two_clusters(weight, route):
+    gates = make_router(2).gates(vector_with_top_weight(weight, 2))
+    assert routes(gates).tolist() == [route]
+    assert (gates[0, 2] == 1) == (route == "global")
+
+
+def test_weights_are_the_softmax_of_cosines():
+    rng = np.random.default_rng(0)
+    vectors, centroids = rng.normal(size=(50, 4)), rng.normal(size=(3, 4))
+    centroids /= np.linalg.norm(centroids, axis=1, keepdims=True)
+    mean, scale = rng.normal(size=4).astype(np.float32), rng.uniform(0.5, 2, 4).astype(np.float32)
+    router = make_router(3, centroids=centroids.astype(np.float32), mean=mean, scale=scale)
+    for vector, found in zip(vectors, router.weights(vectors), strict=True):
+        z = (vector - mean) / scale
+        raw = np.exp([z @ c / np.linalg.norm(z) / TEMPERATURE for c in centroids])
+        np.testing.assert_allclose(found, raw / raw.sum(), rtol=1e-4, atol=1e-7)
+
+
+def test_the_expert_is_looked_at_before_the_global_band():
+    router = make_router(2, entropy_share=0.0)  # every entropy reaches this share
+    vectors = np.vstack([vector_with_top_weight(weight, 2) for weight in (0.9, 0.7)])
+    assert routes(router.gates(vectors)).tolist() == ["expert", "global"]
+
+
+@pytest.mark.parametrize("num_clusters", [1, 2, 3, 8])
+def test_gates_sum_to_one_and_strangers_get_the_global_adapter(num_clusters):
+    rng = np.random.default_rng(1)
+    vectors, known = rng.normal(size=(300, num_clusters)), rng.random(300) < 0.8
+    vectors[~known] = np.nan
+    router = make_router(num_clusters, temperature=0.5)
+    gates = router.gates(vectors, known)
+    assert gates.shape == (300, num_clusters + 1)
+    assert gates.dtype == np.float32
+    np.testing.assert_allclose(gates.sum(axis=1), 1, rtol=1e-6)
+    assert (gates[~known, -1] == 1).all()
+    assert (router.hard(vectors, known)[~known] == -1).all()
+    assert num_clusters == 1 or (gates[known, -1] < 1).any()
+
+
+def test_one_cluster_is_the_run_without_experts():
+    assert routes(make_router(1).gates(np.array([[1.0], [-2.0]]))).tolist() == ["global", "global"]
+
+
+def test_a_user_at_the_mean_is_global_and_a_left_out_dimension_says_nothing():
+    mean, scale = np.array([1, 2, 9], np.float32), np.array([1, 2, np.inf], np.float32)
+    router = make_router(2, centroids=np.eye(2, 3, dtype=np.float32), mean=mean, scale=scale)
+    assert routes(router.gates(mean[None])).tolist() == ["global"]
+    near, far = np.array([[2, 2, 0]]), np.array([[2, 2, 1e6]])
+    np.testing.assert_array_equal(router.gates(near), router.gates(far))
+    np.testing.assert_array_equal(directions(near, mean, scale), [[1, 0, 0]])
+
+
+def test_hard_is_the_top_weight():
+    vectors = np.random.default_rng(2).normal(size=(100, 4))
+    router = make_router(4)
+    np.testing.assert_array_equal(router.hard(vectors), router.weights(vectors).argmax(axis=1))
+    assert router.hard(vectors).dtype == np.int16
+
+
+def test_saved_and_loaded_are_equal(tmp_path):
+    router = make_router(3, mean=np.array([0.1, 0.2, 0.3], np.float32), scale=np.array([1, 2, np.inf], np.float32), temperature=0.07)
+    router.save(tmp_path)
+    loaded = Router.load(tmp_path)
+    vectors = np.random.default_rng(3).normal(size=(20, 3))
+    assert router.gates(vectors).tobytes() == loaded.gates(vectors).tobytes()
+    for field in dataclasses.fields(Router):
+        np.testing.assert_array_equal(getattr(loaded, field.name), getattr(router, field.name))
+
+
+def test_refusals(tmp_path):
+    router = make_router(2)
+    with pytest.raises(DataError, match=r"takes \(n, 2\)"):
+        router.gates(np.zeros((4, 3)))
+    with pytest.raises(DataError, match="NaN"):
+        router.gates(np.array([[np.nan, 1.0]]))
+    with pytest.raises(DataError, match="do not fit together"):
+        make_router(2, scale=np.ones(3, np.float32))
+    with pytest.raises(MissingFileError, match="no router here"):
+        Router.load(tmp_path)

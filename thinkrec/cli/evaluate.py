@@ -1,0 +1,82 @@
+"""The command `thinkrec evaluate`: parsing and printing, nothing else."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from thinkrec.store.address import write_json
+
+if TYPE_CHECKING:  # other commands start without polars
+    from thinkrec.evaluate.score_files.judge import Files, Judged
+
+
+def evaluate(
+    scores: Annotated[str, typer.Argument(help="user_id, score and label: parquet, CSV, TSV, JSON lines, .inter, or a folder.")],
+    labels: Annotated[str | None, typer.Option(help="Labels in a file of their own.")] = None,
+    reference: Annotated[str | None, typer.Option(help="Another score file to compare with, paired by user.")] = None,
+    train: Annotated[str | None, typer.Option(help="Train rows (user_id, item_id), for cells and curves.")] = None,
+    user: Annotated[str, typer.Option(help="Name of the user column.")] = "user_id",
+    item: Annotated[str, typer.Option(help="Name of the item column.")] = "item_id",
+    score: Annotated[str, typer.Option(help="Name of the score column.")] = "score",
+    label: Annotated[str, typer.Option(help="Name of the label column, 0 or 1.")] = "label",
+    row: Annotated[str, typer.Option(help="Name of the row number column, which tells rows of one pair apart.")] = "row",
+    k: Annotated[list[int] | None, typer.Option("--k", min=1, help="Cut-off of ndcg, map and hr; may be repeated. [1, 5, 10]")] = None,
+    profile: Annotated[
+        Literal["standard", "reference"], typer.Option(help="standard, or the paper's variants of ndcg and map.")
+    ] = "standard",
+    score_is: Annotated[
+        Literal["auto", "probability", "logit", "rank"],
+        typer.Option(help="How log loss reads a score; auto: a probability if all lie in [0, 1]."),
+    ] = "auto",
+    num_bootstrap: Annotated[int, typer.Option(min=1, help="User resamples behind each interval.")] = 1000,
+    seed: Annotated[int, typer.Option(min=0)] = 42,
+    shards: Annotated[int, typer.Option(min=0, help="Judge on Ray Data in so many shards of users; 0: in this process.")] = 0,
+    out: Annotated[Path | None, typer.Option(help="Folder for report.json, metrics.csv and users.parquet.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+) -> None:
+    """Judge any score file; needs no model."""
+    from thinkrec.evaluate.metrics.table import KS
+    from thinkrec.evaluate.score_files.judge import Files, InMemory, judge
+    from thinkrec.evaluate.score_files.terminal import show
+
+    names = {"user_id": user, "item_id": item, "score": score, "label": label, "row": row}
+    files = Files(scores, labels, reference, train, names)
+    options: dict[str, Any] = {
+        "ks": sorted(set(k or KS)),
+        "profile": profile,
+        "score_is": score_is,
+        "num_bootstrap": num_bootstrap,
+        "seed": seed,
+    }
+    judged = _judge_on_ray(files, shards, options) if shards else judge(files, InMemory.of(files), **options)
+    if out:
+        _write(judged, out)
+    if as_json:
+        typer.echo(json.dumps(judged.report, indent=2))
+    else:
+        show(judged.report)
+
+
+def _judge_on_ray(files: Files, num_shards: int, options: dict[str, Any]) -> Judged:
+    from thinkrec.config import run as run_file
+    from thinkrec.distributed.session import ray_session
+    from thinkrec.evaluate.score_files.judge import judge
+    from thinkrec.evaluate.score_files.sharded import OnRay
+
+    num_cpus = max(4, os.cpu_count() or 1)  # logical: readers and shuffle run side by side
+    with ray_session(run_file.parse({"ray": {"num_cpus": num_cpus}})):
+        return judge(files, OnRay.of(files, num_shards), **options)
+
+
+def _write(judged: Judged, folder: Path) -> None:
+    from thinkrec.evaluate.metrics.table import write_metrics
+
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(str(folder / "report.json"), judged.report)
+    write_metrics(judged.report["metrics"], folder / "metrics.csv")
+    judged.users.write_parquet(folder / "users.parquet", compression="zstd")

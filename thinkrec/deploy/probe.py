@@ -1,0 +1,106 @@
+"""What one node can tell about itself; plain functions that run anywhere, `preflight` sends them to every node as Ray tasks."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from thinkrec.store.address import open_root, read_json
+from thinkrec.store.artefacts import installed_versions
+from thinkrec.store.digests import file_digest, list_files
+
+GPU_QUERY = "name,memory.total,memory.used,ecc.errors.uncorrected.volatile.total,clocks_event_reasons.hw_thermal_slowdown"
+
+
+def look(root: str, token: str, model_folder: str, secrets: Sequence[str]) -> dict[str, Any]:
+    """Everything preflight asks of a node. `token` names the file the driver has left below `root`."""
+    return {
+        "versions": {"python": platform.python_version(), **installed_versions()},
+        "gpus": gpus(),
+        "storage_error": storage_error(root, token),
+        "free_bytes": free_bytes(root),
+        "model": model_digest(model_folder) if model_folder else {},
+        "missing_secrets": [name for name in secrets if not os.environ.get(name)],  # names alone ever leave the node
+    }
+
+
+def gpus() -> list[dict[str, str]]:
+    """One entry a GPU as the driver's own tool reports it; none where there is no such tool."""
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return []
+    done = subprocess.run([tool, f"--query-gpu={GPU_QUERY}", "--format=csv,noheader,nounits"], capture_output=True, text=True, timeout=30)
+    if done.returncode:
+        return [{"name": "", "error": (done.stderr or done.stdout).strip()[:200]}]
+    names = ("name", "memory_mib", "used_mib", "ecc_errors", "thermal_slowdown")
+    rows = (line.split(", ") for line in done.stdout.splitlines() if line.strip())
+    return [dict(zip(names, row, strict=False)) for row in rows]
+
+
+def storage_error(root: str, token: str) -> str:
+    """What goes wrong when this node reads the driver's file, then writes, reads and deletes one of its own; "" when nothing does."""
+    name = f"{root}/preflight-{uuid.uuid4().hex}"
+    try:
+        if (read_json(f"{root}/{token}") or {}).get("token") != token:
+            return "the driver's file is not here: the folder is not shared"
+        system, path = open_root(name)
+        with system.open_output_stream(path) as stream:
+            stream.write(token.encode())
+        with system.open_input_stream(path) as stream:
+            back = stream.read().decode()
+        system.delete_file(path)
+    except OSError as error:
+        return f"{type(error).__name__}: {error}"
+    return "" if back == token else "what was read is not what was written"
+
+
+def free_bytes(root: str) -> int | None:
+    """Free space where the run folder lies; None for object storage."""
+    if "://" in root:
+        return None
+    folder = Path(root)
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free
+
+
+def model_digest(folder: str) -> dict[str, str]:
+    """`digests.file_digest` of each file that may decide what the model is."""
+    root = Path(folder).absolute()
+    files = list_files(str(root)) if root.is_dir() else []
+    return {str(Path(info.path).relative_to(root)): file_digest(info.path) for info in files}
+
+
+def all_reduce(settings: dict[str, Any]) -> None:
+    """The train function of the collective check: sum a buffer over all ranks; rank 0 writes what it measured to `settings["out"]`."""
+    import time
+
+    import torch
+    import torch.distributed as dist
+
+    from thinkrec.store.address import write_json
+
+    rank, world = dist.get_rank(), dist.get_world_size()
+    device = torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
+    buffer = torch.empty(settings["num_bytes"] // 4, device=device)
+    times, right = [], torch.ones(1, device=device)
+    for _ in range(settings["num_repeats"]):
+        buffer.fill_(float(rank + 1))
+        dist.barrier()
+        begun = time.perf_counter()
+        dist.all_reduce(buffer)
+        right *= (buffer == world * (world + 1) / 2).all()
+        right.item()  # waits for the device, too
+        times.append(time.perf_counter() - begun)
+    dist.all_reduce(right, dist.ReduceOp.MIN)  # on every rank
+    if rank == 0:
+        # Bytes that cross each link: 2 (n - 1) / n of the buffer (the convention of nccl-tests, "bus bandwidth").
+        moved = 2 * (world - 1) / world * settings["num_bytes"]
+        found = {"right": bool(right), "gbytes_per_s": moved / min(times) / 1e9, "world": world, "backend": dist.get_backend()}
+        write_json(settings["out"], found)

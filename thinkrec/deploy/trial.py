@@ -1,0 +1,129 @@
+"""The trial of `preflight`: the run's own settings on the real workers, over a made-up log and a base of two layers.
+
+Whether dtypes, devices and ZeRO stages meet shows in the first step of each phase, and in a run that is hours from its start for the last
+of them. So all phases take three steps here through the very functions that will train them, are saved and resumed on the way, and what
+they learned scores and explains a row.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+import uuid
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pyarrow.compute as pc
+
+from thinkrec.config.run import Config, parse
+from thinkrec.deploy.trial_inputs import KEY, NUM_CLUSTERS, write_inputs
+from thinkrec.prompt.catalogue import ArtefactPaths
+from thinkrec.store.address import open_root, read_json, write_json
+from thinkrec.store.artefacts import Store, writable
+
+NUM_STEPS = 3
+
+
+@dataclass(frozen=True)
+class Tried:
+    """What came of a trial: the loss of each step by phase, the scores of the test rows, and what was said about one of them."""
+
+    losses: dict[str, list[float]]
+    scores: list[float]
+    text: str
+
+    @property
+    def num_tied(self) -> int:
+        """Rows whose score another row has, too."""
+        return len(self.scores) - len(set(self.scores))
+
+
+def shrunk(config: Config) -> Config:
+    """The run with three steps a phase of two small micro batches, everything that decides how they are computed left as it is."""
+    train, loss = config.train, config.train.loss
+    run_length = loss.rows_per_user if loss.rank > 0 else 1
+    phase = {
+        "max_steps": NUM_STEPS,
+        "num_epochs": 99.0,
+        "batch_size": 2 * run_length * math.lcm(train.num_workers, max(1, train.workers_per_group)),
+    }
+    return parse(
+        config.model_dump()
+        | {
+            "data": config.data.model_dump() | {"num_buckets": 1},
+            "traces": config.traces.model_dump() | {"enabled": True, "start_share": 1.0},
+            "adapter": config.adapter.model_dump() | {"last_layers": min(1, config.adapter.last_layers)},
+            "train": train.model_dump()
+            | {name: getattr(train, name).model_dump() | phase for name in ("global_adapter", "projector", "experts")}
+            | {"micro_batch_size": run_length},
+            "prompt": config.prompt.model_dump() | {"max_answer_tokens": min(8, config.prompt.max_answer_tokens)},
+        }
+    )
+
+
+def try_out(config: Config, root: str) -> Tried:
+    """The trial on the connected cluster, in a folder below `root` that is removed again; raises what the run would have raised."""
+    from thinkrec.distributed.worker_group import run_on_workers
+
+    small, store, train = shrunk(config), Store(f"{root}/trial-{uuid.uuid4().hex}"), config.train
+    found = f"{store.root}/found.json"
+    try:
+        settings = {"config": small.model_dump(), "root": store.root, "found": found, "places": write_inputs(small, store)}
+        run_on_workers(try_phases, settings, name="trial", root=store.root, num_workers=train.num_workers, use_gpu=train.use_gpu)
+        return Tried(**(read_json(found) or {}))
+    finally:
+        system, path = open_root(store.root)
+        system.delete_dir(path)
+
+
+def try_phases(settings: dict[str, Any]) -> None:
+    """The train function of one worker: all phases, then scored rows and an explained one; rank 0 writes what came of it (Tried)."""
+    import torch
+
+    from thinkrec.score.explain import explain_rows
+    from thinkrec.score.stage import BucketScorer
+    from thinkrec.train.fleet.group import STAGE
+
+    config, places = parse(settings["config"]), ArtefactPaths(settings["places"])
+    _train_alone(config, settings)
+    keys = _train_experts(settings)
+    if torch.distributed.get_rank() == 0:
+        logs = {name: places.path(name, "log.jsonl") for name in ("global", *["projector"] * (config.prompt.slots != "none"))}
+        with writable(settings["places"]["experts"]) as folder:
+            for expert, key in keys.items():
+                found = Store(settings["root"]).find(STAGE, key)
+                assert found is not None
+                logs[f"expert {expert}"] = found.path("log.jsonl")
+                shutil.copytree(found.path("adapter"), folder / "experts" / str(expert))
+        scored = BucketScorer(settings["config"], settings["places"])({"bucket": np.array([0])})
+        rows = scored.filter(pc.equal(scored["variant"], "fusion")).to_pylist()
+        explained, _ = explain_rows(settings["config"], settings["places"], rows[:1])
+        losses = {name: pl.read_ndjson(log)["loss"].to_list() for name, log in logs.items()}
+        write_json(settings["found"], asdict(Tried(losses, [row["score"] for row in rows], explained[0]["text"])))
+    if torch.distributed.get_world_size() > 1:
+        torch.distributed.barrier()
+
+
+def _train_alone(config: Config, settings: Mapping[str, Any]) -> None:
+    """The phases that train one thing: to a checkpoint, then from it on."""
+    from thinkrec.train.global_adapter import train_global
+    from thinkrec.train.projector import train_projector
+
+    functions = {"global": train_global} | ({"projector": train_projector} if config.prompt.slots != "none" else {})
+    for name, function in functions.items():
+        for pauses in (True, False):
+            function({**settings, "out": settings["places"][name], "name": name, "num_first": None, "pauses": pauses})
+
+
+def _train_experts(settings: Mapping[str, Any]) -> dict[int, str]:
+    """Two experts in one pack; returns the keys under which they are committed."""
+    from thinkrec.train.fleet.group import Group
+    from thinkrec.train.fleet.queue import Pack
+
+    keys = {expert: f"{KEY}{expert}" for expert in range(NUM_CLUSTERS)}
+    group = Group.load({**settings, "group": 0, "keys": keys, "num_slots": NUM_CLUSTERS}, lambda event, **fields: None)
+    group.train(Pack(tuple(keys), (1.0,) * NUM_CLUSTERS))
+    return keys

@@ -1,0 +1,57 @@
+"""Score columns over the same rows side by side: metrics with intervals, and paired differences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from thinkrec.evaluate.metrics.intervals import Resampled, resample
+from thinkrec.evaluate.metrics.ranking import Profile, user_statistics, user_table
+
+KS = (1, 5, 10)
+
+
+def measure(
+    table: pl.DataFrame, names: Sequence[str], num_bootstrap: int, seed: int, profile: Profile = "standard"
+) -> dict[str, Resampled]:
+    """Every metric of every score column of a wide table (user_id, label, one column a scorer), resampled over the same users."""
+    users = {name: user_table(table.select("user_id", "label", score=name), KS) for name in names}
+    return measure_users(users, KS, num_bootstrap, seed, profile)
+
+
+def measure_users(
+    users: Mapping[str, pl.DataFrame], ks: Sequence[int], num_bootstrap: int, seed: int, profile: Profile
+) -> dict[str, Resampled]:
+    """The same from one user table a scorer, all of the same users."""
+    return {name: resample(user_statistics(table, ks, profile), table.height, num_bootstrap, seed) for name, table in users.items()}
+
+
+def metric_rows(measured: dict[str, Resampled]) -> list[dict[str, Any]]:
+    """One row a scorer: name and {metric: value, low, high, num_users, num_dropped}."""
+    return [
+        {"name": name, "metrics": {metric: asdict(found) for metric, found in resampled.estimates().items()}}
+        for name, resampled in measured.items()
+    ]
+
+
+def difference_rows(measured: dict[str, Resampled], pairs: Iterable[tuple[str, str]]) -> list[dict[str, Any]]:
+    """One row a pair (name, against): {metric: value, low, high, p} of name - against."""
+    return [
+        {
+            "name": name,
+            "against": against,
+            "metrics": {metric: asdict(found) for metric, found in measured[name].minus(measured[against]).items()},
+        }
+        for name, against in pairs
+        if name in measured and against in measured
+    ]
+
+
+def write_metrics(rows: Iterable[Mapping[str, Any]], path: Path) -> None:
+    """Metric rows as CSV: a line a scorer and metric."""
+    flat = [{"name": row["name"], "metric": metric} | found for row in rows for metric, found in row["metrics"].items()]
+    pl.DataFrame(flat, infer_schema_length=None).write_csv(path)

@@ -1,0 +1,71 @@
+"""The trivial baselines every report shows: fitted on train rows, with the history labels the model sees (D39).
+
+On MovieLens two counted numbers reach the published AUC of an LLM, so a model is judged against them, never alone (method.md 14).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from thinkrec.data.counts import Array, Log, category_affinity, history_counts, item_counts, rate, user_counts
+from thinkrec.errors import DataError
+from thinkrec.store.address import read_json
+
+MEANING = {
+    "item_rate": "like-rate of the item in train",
+    "user_item_rate": "like-rate of the user plus that of the item, two numbers counted in train",
+    "history_rate": "likes among the rows in the prompt's history, nothing about the item",
+    "logistic": "logistic regression on six counted features, some from longer histories than the prompt's",
+    "mf": "matrix factorisation with biases, the encoder of this run",
+    "lightgcn": "LightGCN with biases, the encoder of this run: it knows users as they were in train",
+    "sasrec": "SASRec, the encoder of this run: a small transformer over the user's earlier rows",
+}
+
+
+def counted(log: Log, history_length: int) -> dict[str, Array]:
+    """Scores of every counted baseline for each row of the log; only those outside train are fair to judge.
+
+    Raises DataError when train holds one class only.
+    """
+    prior = log.like_rate
+    if not 0 < prior < 1:
+        raise DataError("all train rows have the same label: nothing can be learnt", "train split", "check data.like_threshold")
+    item = logit(rate(*item_counts(log), prior))
+    user = logit(rate(*user_counts(log), prior))
+    return {
+        "item_rate": item,
+        "user_item_rate": user + item,
+        "history_rate": rate(*history_counts(log, history_length), prior, 1.0),
+        "logistic": logistic(log, history_length),
+    }
+
+
+def logistic(log: Log, history_length: int) -> Array:
+    """Log-odds of a logistic regression on counted features, fitted on train rows.
+
+    Six: item rate, log item count, like-rates of the prompt's history, of the last 50 rows and of all earlier rows, category affinity.
+    """
+    prior = log.like_rate
+    likes, rows = item_counts(log)
+    histories = [rate(*history_counts(log, last), prior, 1.0) for last in (history_length, 50, None)]
+    features = np.column_stack([logit(rate(likes, rows, prior)), np.log1p(rows), *histories, category_affinity(log, histories[-1])])
+    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+    scores: Array = model.fit(features[log.train], log.label[log.train]).decision_function(features)
+    return scores
+
+
+def encoder_scores(encode: Path) -> pl.DataFrame | None:
+    """(row, NAME): the test rows as scored by the run's own encoder, NAME as in MEANING. None for vectors that the user brought."""
+    file, source = encode / "scores.parquet", (read_json(str(encode / "encoder.json")) or {}).get("source")
+    return pl.read_parquet(file).rename({"score": str(source)}) if file.is_file() else None
+
+
+def logit(p: Array) -> Array:
+    """Log-odds."""
+    return np.asarray(np.log(p) - np.log1p(-p))

@@ -1,0 +1,143 @@
+"""Model cards of the adapters, as the Hugging Face Hub reads them: what each was trained on and for whom, and how it did in this report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import EvalResult, ModelCardData
+
+from thinkrec.evaluate.report.format import count, label, meaning, metric_name, number, percent, plain, span
+from thinkrec.evaluate.report.headline import BAR, COLUMNS
+
+Report = Mapping[str, Any]
+HUB_NAMES = {"auc": "roc_auc"}  # where the Hub has a name of its own for a metric
+
+USE = """```python
+from peft import PeftModel
+from transformers import AutoModelForCausalLM
+
+base = AutoModelForCausalLM.from_pretrained("BASE")  # the folder of {base}
+model = PeftModel.from_pretrained(base, "{name}")
+```
+
+Prompts must be written as in training, see the settings. Which adapter serves a user is the router's choice."""
+LIMITS = (
+    "Judged offline on the logged ratings of this one data set; nothing is known about other catalogues, languages or users. "
+    "The reasoning is generated text: it may name likes that the history does not hold."
+)
+
+
+def cards(report: Report) -> dict[str, str]:
+    """Name of an adapter ("global", "expert-0", ...) -> its README.md. Every figure in it stands in report.json, too."""
+    experts = {f"expert-{row['expert']}": _expert(report, row) for row in report["timeline"]}
+    return ({"global": _global(report)} if "global" in report["figures"] else {}) | experts
+
+
+def _global(report: Report) -> str:
+    facts, found = report["figures"]["global"], {row["name"]: row["metrics"] for row in report["metrics"]}
+    about = f"The adapter for all users; it serves those whom no expert fits. Trained on {_trained(facts)}."
+    rivals = {label(name): found[name]["auc"] for name in (BAR, "logistic") if name in found}
+    metrics = {metric: found["global"][metric] for metric in COLUMNS} if "global" in found else {}
+    return _card(report, "global", about, f"all {count(report['num_rows'])} test rows", metrics, rivals)
+
+
+def _expert(report: Report, facts: Report) -> str:
+    cluster = int(facts["expert"])
+    portrait: Report = next((row for row in report["portraits"] if row["cluster"] == cluster), {})
+    judged: Report = next((row for row in report["clusters"] if row["cluster"] == cluster), {"auc": {}, "num_rows": 0})
+    about = f"The expert of cluster {cluster}, started from the global adapter and trained on {_trained(facts)}."
+    if portrait:
+        words = ", ".join(escape(word["keyword"]) for word in portrait["keywords"])
+        liked = f", who like more often than others: {words}" if words else ""
+        about += f" The cluster has {count(portrait['num_users'])} users{liked}."
+    rows = f"the {count(judged['num_rows'])} test rows of this cluster's users"
+    own, general = judged["auc"].get("experts"), judged["auc"].get("global")
+    return _card(report, f"expert-{cluster}", about, rows, {"auc": own} if own else {}, {label("global"): general} if general else {})
+
+
+def _card(report: Report, name: str, about: str, rows: str, metrics: Mapping[str, Report], rivals: Mapping[str, Report]) -> str:
+    """Front matter, then prose; `metrics` are the adapter's own on `rows`, `rivals` the AUC of others there."""
+    settings = report["settings"]
+    base = Path(settings["base"]["path"]).name if settings["base"]["source"] == "folder" else "nano"
+    parts = [
+        f"---\n{_head(settings, name, base, metrics)}\n---",
+        f"# thinkrec {name}",
+        "A LoRA adapter that answers whether a user would like an item, and says why (ThinkRec, arXiv 2505.15091).",
+        about,
+        "## How good it is",
+        _table(rows, metrics, rivals) if metrics else "No figure: none of its users is in the test rows.",
+        f"## Data\n\n{_data(report)}",
+        f"## Use\n\n{USE.format(base=base, name=name)}",
+        f"## Settings\n\n{_settings(settings)}",
+        f"## Limits\n\n{LIMITS}",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _head(settings: Report, name: str, base: str, metrics: Mapping[str, Report]) -> str:
+    """The front matter as YAML; `metrics` become results that the Hub shows beside the card."""
+    data = settings["data"]["source"]
+    results = [
+        EvalResult(
+            task_type="recommendation",
+            dataset_type=data,
+            dataset_name=data,
+            dataset_split="test",
+            metric_type=HUB_NAMES.get(metric, metric),
+            metric_name=metric_name(metric),
+            metric_value=found["value"],
+        )
+        for metric, found in metrics.items()
+        if found["value"] is not None
+    ]
+    head = ModelCardData(
+        base_model=base,
+        library_name="peft",
+        tags=["recommendation", "lora", "thinkrec"],
+        datasets=[data],
+        metrics=[result.metric_type for result in results] or None,
+        license=settings["evaluate"]["license"] or None,
+        model_name=f"thinkrec-{name}",
+        eval_results=results or None,
+    )
+    return head.to_yaml()
+
+
+def _table(rows: str, metrics: Mapping[str, Report], rivals: Mapping[str, Report]) -> str:
+    lines = [f"| {metric_name(metric)} | {_estimate(found)} | {meaning(metric)} |" for metric, found in metrics.items()]
+    lines += [f"| AUC of: {name} | {_estimate(found)} | on the same rows |" for name, found in rivals.items()]
+    head = f"On {rows}, with 95 % intervals over resampled users.\n\n| metric | value | interval | users | meaning |\n|---|---|---|---|---|"
+    return "\n".join([head, *lines])
+
+
+def _estimate(found: Report) -> str:
+    return f"{number(found['value'])} | {span(found)} | {count(found['num_users'])}"
+
+
+def _data(report: Report) -> str:
+    facts, traces = report["fingerprint"] or {}, report["traces"]
+    lines = []
+    for name, part in facts.get("splits", {}).items():
+        lines.append(f"- {name}: {count(part['num_rows'])} rows of {count(part['num_users'])} users, {percent(part['like_rate'])} likes")
+    if "sha256" in facts:
+        lines.append(f"- content digest: `{facts['sha256']}`")
+    if traces:
+        asked = f"{count(traces['num_traces'])} reasoning traces, {percent(traces['hinted_share'])} of them written with the answer known"
+        lines.append(f"- {asked}; teachers: {', '.join(t['name'] for t in report['settings']['traces']['teachers'])}")
+    return "\n".join(lines) or "Nothing was handed to this card."
+
+
+def _trained(facts: Report) -> str:
+    return f"{count(facts['num_rows'])} train rows and {count(facts['num_traces'])} reasoning traces in {count(facts['num_steps'])} steps"
+
+
+def _settings(settings: Report) -> str:
+    parts = {"adapter": settings["adapter"], "prompt": settings["prompt"], "run": {"seed": settings["run"]["seed"]}}
+    return "\n".join(f"- {part}: {', '.join(f'{name} {_said(value)}' for name, value in found.items())}" for part, found in parts.items())
+
+
+def _said(value: Any) -> str:
+    return " ".join(map(plain, value)) if isinstance(value, list) else plain(value)

@@ -1,0 +1,67 @@
+"""What the run has cost: time, GPUs, memory, tokens and disk of every stage, from what the stages recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import polars as pl
+
+from thinkrec.config.run import Config
+from thinkrec.evaluate.run_report.inputs import log_lines
+from thinkrec.store.artefacts import Artefact
+
+MEASURES = ("wall_s", "gpu_hours", "num_tokens", "num_bytes")
+
+
+def costs(inputs: Mapping[str, Artefact], config: Config) -> dict[str, Any]:
+    """{"stages": rows in the order of the inputs, "total": sums}; None stands where a stage recorded nothing.
+
+    wall_s is that of the try which committed the stage; gpu_hours = wall time x GPUs reserved; num_tokens were generated; peak_bytes is the
+    largest that a training log tells; num_bytes lie on disk.
+    """
+    stages = [_stage(name, artefact, config) for name, artefact in inputs.items()]
+    return {"stages": stages, "total": {name: _sum([row[name] for row in stages]) for name in MEASURES}}
+
+
+def reserved_gpus(stage: str, config: Config) -> int:
+    """GPUs the stage asks Ray for: one a training worker, one an actor that scores or holds an engine; none without train.use_gpu."""
+    train, num_actors = config.train, config.engine.num_actors
+    if not train.use_gpu:
+        return 0
+    trained = dict.fromkeys(("extractor", "base", "teacher", "global", "projector"), train.num_workers)
+    answered = dict.fromkeys(("keywords", "traces", "references"), num_actors * config.engine.num_gpus) | {"score": num_actors}
+    return (trained | answered | {"encode": 1, "experts": train.num_groups * train.workers_per_group}).get(stage, 0)
+
+
+def _stage(name: str, artefact: Artefact, config: Config) -> dict[str, Any]:
+    wall_s, num_gpus = artefact.manifest.get("wall_s"), reserved_gpus(name, config)
+    return {
+        "stage": name,
+        "wall_s": wall_s,
+        "num_gpus": num_gpus,
+        "gpu_hours": None if wall_s is None else wall_s * num_gpus / 3600,
+        "num_tokens": _tokens(artefact),
+        "peak_bytes": _peak(artefact),
+        "num_bytes": sum(file["bytes"] for file in artefact.manifest["files"].values()),
+    }
+
+
+def _tokens(artefact: Artefact) -> int | None:
+    """Tokens in the stage's tables of answers, refused ones too."""
+    answers = [f"{folder}{name}.parquet" for name in ("traces", "references") for folder in ("", "quarantine/")]
+    files = [name for name in answers if name in artefact.manifest["files"]]
+    tables = [pl.read_parquet(artefact.path(name), columns=["num_tokens"]) for name in files]
+    return int(pl.concat(tables)["num_tokens"].sum()) if tables else None
+
+
+def _peak(artefact: Artefact) -> int | None:
+    """The largest peak_bytes of the stage's training logs."""
+    logs = [artefact.path(name) for name in artefact.manifest["files"] if name.endswith("log.jsonl")]
+    peaks = [log_lines(log)["peak_bytes"].max() for log in logs]
+    return max((peak for peak in peaks if isinstance(peak, int)), default=None)
+
+
+def _sum(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) if known else None

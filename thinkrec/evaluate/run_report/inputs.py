@@ -1,0 +1,138 @@
+"""What the other stages left behind for the report. Every file here is optional: None or empty says that it is not there."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from thinkrec.data.audit.artefacts import audit_artefacts
+from thinkrec.store.address import read_json
+from thinkrec.store.artefacts import Artefact
+
+MAX_POINTS = 200
+CURVES = ("loss", "rec", "think")
+
+
+def training(inputs: Mapping[str, Artefact]) -> dict[str, list[dict[str, Any]]]:
+    """Loss curves (step, loss, rec, think) by stage and phase ("base pretrain", "global", "expert 0", ...), at most MAX_POINTS each."""
+    logs = {name: inputs[name].path("log.jsonl") for name in ("extractor", "base", "teacher", "global", "projector") if name in inputs}
+    if "experts" in inputs:
+        folders = sorted(inputs["experts"].path("experts").glob("*/log.jsonl"), key=lambda log: (len(log.parent.name), log.parent.name))
+        logs |= {f"expert {log.parent.name}": log for log in folders}
+    curves = {}
+    for name, log in logs.items():
+        lines = log_lines(log) if log.is_file() else pl.DataFrame(schema={"phase": pl.String})
+        phases = lines["phase"].unique().sort().to_list()
+        for phase in phases:
+            curves[name if len(phases) == 1 else f"{name} {phase}"] = _thinned(lines.filter(pl.col("phase") == phase))
+    return curves
+
+
+def timeline(inputs: Mapping[str, Artefact]) -> list[dict[str, Any]]:
+    """When each expert was trained, on which group of workers; seconds from the start of the stage."""
+    file = inputs["experts"].path("timeline.json") if "experts" in inputs else None
+    return list(json.loads(file.read_text())) if file and file.is_file() else []
+
+
+def traces(inputs: Mapping[str, Artefact]) -> dict[str, Any] | None:
+    """Of the trace table: how many, by attempt, hinted, cut off at the token limit, mean length; what was asked and why answers fell, and
+    the same of each teacher."""
+    table = _table(inputs, "traces", "traces.parquet")
+    asked = inputs["traces"].figures if "traces" in inputs else {}
+    if table is None or (table.is_empty() and not asked.get("num_asked")):
+        return None
+    return {
+        **{name: asked.get(name) for name in ("num_asked", "num_attempts", "claim_rate", "num_tokens", "refused", "teachers")},
+        "accepted_share": table.height / asked["num_asked"] if asked.get("num_asked") else None,
+        "num_traces": table.height,
+        "hinted_share": table["hinted"].mean(),
+        "truncated_share": (table["finish_reason"] == "length").mean(),
+        "mean_tokens": table["num_tokens"].mean(),
+        "like_share": table["verdict"].mean(),
+        "by_attempt": table["attempt"].value_counts().sort("attempt").rename({"count": "num_traces"}).to_dicts(),
+    }
+
+
+def keywords(inputs: Mapping[str, Artefact]) -> pl.DataFrame | None:
+    """The keyword table (item_id, keywords, source)."""
+    return _table(inputs, "keywords", "keywords.parquet")
+
+
+def assignment(inputs: Mapping[str, Artefact]) -> pl.DataFrame | None:
+    """user_id -> cluster and gates."""
+    parts = sorted(inputs["cluster"].path("assignment").glob("*.parquet")) if "cluster" in inputs else []
+    return pl.concat([pl.read_parquet(part) for part in parts]) if parts else None
+
+
+def explanations(inputs: Mapping[str, Artefact]) -> pl.DataFrame | None:
+    """What the model said about some test rows (schema.EXPLANATIONS)."""
+    return _table(inputs, "score", "explanations.parquet")
+
+
+def counterfactuals(inputs: Mapping[str, Artefact]) -> pl.DataFrame | None:
+    """How the scores of the explained rows respond to a changed history (schema.COUNTERFACTUALS)."""
+    return _table(inputs, "score", "counterfactuals.parquet")
+
+
+def references(inputs: Mapping[str, Artefact]) -> dict[str, pl.DataFrame]:
+    """Texts (row, reference) that an explanation may be held against, by their kind; see reasoning.py for what each is worth."""
+    found = {}
+    told = _table(inputs, "references", "references.parquet")
+    if told is not None:
+        found["teacher"] = told.select("row", reference="text")
+    truth = _table(inputs, "ingest", "truth.parquet")
+    if truth is not None and "reason" in truth.columns:
+        found["planted"] = truth.select("row", reference=pl.col("reason").list.join(", "))
+    return found
+
+
+def figures(inputs: Mapping[str, Artefact]) -> dict[str, dict[str, Any]]:
+    """The headline numbers of every stage."""
+    return {name: dict(artefact.figures) for name, artefact in inputs.items()}
+
+
+def audit(inputs: Mapping[str, Artefact]) -> list[dict[str, Any]]:
+    """What the leak audit looked for and found: in the log, and in what was fitted on it."""
+    of_the_log = document(inputs, "ingest", "audit.json") or {"findings": []}
+    return [*of_the_log["findings"], *(asdict(finding) for finding in audit_artefacts(inputs))]
+
+
+def document(inputs: Mapping[str, Artefact], stage: str, name: str) -> dict[str, Any] | None:
+    """A JSON file of a stage."""
+    return read_json(str(inputs[stage].path(name))) if stage in inputs else None
+
+
+def log_lines(log: Path) -> pl.DataFrame:
+    """(phase, step, loss, rec, think, peak_bytes) of a training log, sorted by (phase, step).
+
+    A resumed run logs some steps again: the last line counts. A line torn by a kill is left out.
+    """
+    entries = {}
+    for line in log.read_text(encoding="utf-8").splitlines():
+        try:
+            entry = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        values = [float(entry.get(key, "nan")) for key in CURVES]
+        entries[str(entry["phase"]), int(entry["step"])] = [*values, entry.get("peak_bytes")]
+    rows = [(*place, *entries[place]) for place in sorted(entries)]
+    kinds = {"phase": pl.String, "step": pl.Int64} | dict.fromkeys(CURVES, pl.Float64) | {"peak_bytes": pl.Int64}
+    return pl.DataFrame(rows, schema=kinds, orient="row")
+
+
+def _table(inputs: Mapping[str, Artefact], stage: str, name: str) -> pl.DataFrame | None:
+    file = inputs[stage].path(name) if stage in inputs else None
+    return pl.read_parquet(file) if file and file.is_file() else None
+
+
+def _thinned(lines: pl.DataFrame) -> list[dict[str, Any]]:
+    """At most MAX_POINTS points, each the mean of the steps it stands for."""
+    per_point = max(1, -(-lines.height // MAX_POINTS))
+    means = [pl.col(key).fill_nan(None).mean() for key in CURVES]
+    points = lines.group_by(pl.int_range(pl.len()) // per_point, maintain_order=True).agg(pl.col("step").last(), *means)
+    return points.select("step", *CURVES).to_dicts()

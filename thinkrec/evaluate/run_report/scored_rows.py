@@ -1,0 +1,94 @@
+"""The one wide table that is judged: a row a scored interaction, a column a scorer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from thinkrec.config.model import PromptSection
+from thinkrec.data.counts import Ints, Log, history_counts, item_counts
+from thinkrec.data.interactions import TRAIN, Interactions
+from thinkrec.data.schema import SPLITS
+from thinkrec.errors import DataError
+from thinkrec.evaluate.run_report import baselines
+from thinkrec.store.artefacts import Artefact
+
+TEST = SPLITS.index("test")
+ROW = ("row", "user_id", "item_id", "label")  # a row is the same where all of these are
+
+
+def judged_rows(ingest: Artefact, score: Artefact, encode: Artefact | None, prompt: PromptSection, variants: list[str]) -> pl.DataFrame:
+    """Scored test rows in the order of (user, time, row), the same for every variant.
+
+    Columns: row, user_id, item_id, label, user_seen, item_seen, num_history (earlier rows the prompt may draw on), num_item_rows (rows of
+    the item in train); a score for every baseline and for every variant that is there; for the
+    variants also <name>:p_like and <name>:route; in a planted world p_true. Raises DataError for scores that do not fit the test rows.
+    """
+    table = baseline_rows(ingest.path(), prompt)
+    encoded = baselines.encoder_scores(encode.path()) if encode else None
+    if encode and encoded is not None:
+        table = beside(table, encoded, encode.uri)
+    truth = ingest.path("truth.parquet")
+    if truth.is_file():
+        true = pl.read_parquet(truth, columns=["row", "p_like"]).rename({"p_like": "p_true"})
+        table = beside(table, true.join(table, on="row", how="semi"), str(truth))
+    files = {name: score.path(f"scores/{name}.parquet") for name in variants}
+    found = {name: file for name, file in files.items() if file.is_file()}
+    if not found:
+        raise DataError("the score artefact holds no scores", score.uri, "run the score stage again")
+    for n, (name, file) in enumerate(found.items()):
+        table = _with_variant(table, name, file, every_row=n > 0)
+    return table
+
+
+def baseline_rows(ingest: Path, prompt: PromptSection) -> pl.DataFrame:
+    """Test rows with one column a counted baseline."""
+    data = Interactions.load(ingest)
+    train = data.split == TRAIN
+    visible = np.ones(len(data), bool) if prompt.history_policy == "rolling" else train
+    log = Log(data.user, data.item, data.label, train, visible, _categories(ingest))
+    user_seen, item_seen = data.cells()
+    test = np.flatnonzero(data.split == TEST)
+    columns = {
+        "row": data.row[test],
+        "user_id": pl.Series(data.user_ids, dtype=pl.String).gather(data.user[test]),
+        "item_id": pl.Series(data.item_ids, dtype=pl.String).gather(data.item[test]),
+        "label": data.label[test],
+        "user_seen": user_seen[test],
+        "item_seen": item_seen[test],
+        "num_history": history_counts(log)[1][test].astype(np.int64),
+        "num_item_rows": item_counts(log)[1][test].astype(np.int64),
+    }
+    return pl.DataFrame(columns | {name: scores[test] for name, scores in baselines.counted(log, prompt.history_length).items()})
+
+
+def _categories(ingest: Path) -> Ints:
+    """(item, category) pairs, sorted by item; items are numbered as in items.parquet."""
+    items = pl.read_parquet(ingest / "items.parquet", columns=["categories"]).with_row_index("item")
+    pairs = items.explode("categories").drop_nulls("categories").unique(maintain_order=True)
+    return pairs.select(pl.col("item").cast(pl.Int64), pl.col("categories").rank("dense").cast(pl.Int64)).to_numpy()
+
+
+def beside(table: pl.DataFrame, scores: pl.DataFrame, where: str, keys: Sequence[str] = ("row",), every_row: bool = True) -> pl.DataFrame:
+    """`table` with the new columns of `scores`. Each row is scored once (D17), and all of them where `every_row`; raises DataError."""
+    joined = table.join(scores, on=keys, maintain_order="left")
+    num_distinct = scores.select(keys).n_unique()
+    if not (num_distinct == scores.height == joined.height > 0) or (every_row and joined.height < table.height):
+        raise DataError(
+            f"{scores.height} scored rows, {num_distinct} of them distinct; {joined.height} match the {table.height} rows to judge",
+            where,
+            "score every test row once, the same rows in every variant",
+        )
+    return joined
+
+
+def _with_variant(table: pl.DataFrame, name: str, file: Path, every_row: bool) -> pl.DataFrame:
+    """Add a variant. Its rows must have the users, items and labels of the test rows of these numbers."""
+    scores = pl.read_parquet(file)
+    if not (scores["score"].is_finite().all() and scores["p_like"].is_finite().all()):
+        raise DataError("a score is not a finite number", str(file), "look at the log of the training stages")
+    names = {"score": name, "p_like": f"{name}:p_like", "route": f"{name}:route"}
+    return beside(table, scores.select(*ROW, *names).rename(names), str(file), ROW, every_row)

@@ -1,0 +1,153 @@
+"""The stage "evaluate": every score variant against the trivial baselines on the same test rows, and the report of the whole run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from thinkrec.evaluate.metrics.calibration import calibration
+from thinkrec.evaluate.metrics.groups import auc_by
+from thinkrec.evaluate.metrics.intervals import Resampled
+from thinkrec.evaluate.metrics.ranking import pooled_auc
+from thinkrec.evaluate.metrics.table import difference_rows, measure, metric_rows, write_metrics
+from thinkrec.evaluate.report.headline import COLUMNS
+from thinkrec.evaluate.report.page import page
+from thinkrec.evaluate.run_report import baselines, reasoning
+from thinkrec.evaluate.run_report import inputs as evidence
+from thinkrec.evaluate.run_report.cards import cards
+from thinkrec.evaluate.run_report.cluster_profiles import portraits
+from thinkrec.evaluate.run_report.cost import costs
+from thinkrec.evaluate.run_report.curves import curves
+from thinkrec.evaluate.run_report.examples import examples
+from thinkrec.evaluate.run_report.scored_rows import judged_rows
+from thinkrec.evaluate.run_report.usermap import user_map
+from thinkrec.job import Job
+from thinkrec.store.address import write_json
+from thinkrec.store.artefacts import Artefact, installed_versions
+
+VARIANTS = {
+    "fusion": "each user's own mixture of experts",
+    "experts": "each user's nearest expert alone",
+    "global": "one adapter for all users",
+    "direct": "the mixture asked for its verdict at once, without the reasoning it was taught to do first",
+}
+RIVALS = ("user_item_rate", "logistic")  # baselines that the best variant is set against
+
+
+def run(job: Job) -> None:
+    """Judge the score artefact; writes report.json, metrics.csv, report.html and cards/<adapter>.md.
+
+    Figures: the headline metrics of every scorer.
+    """
+    table = judged_rows(job.inputs["ingest"], job.inputs["score"], job.inputs.get("encode"), job.config.prompt, list(VARIANTS))
+    names = [name for name in (*VARIANTS, *baselines.MEANING) if name in table.columns]
+    best = names[0]
+    measured = measure(table, names, job.config.evaluate.num_bootstrap, job.config.run.seed)
+    job.say("judged", num_rows=table.height, scorers=names)
+    rows = [row | {"kind": _kind(row["name"]), "meaning": _meaning(row["name"])} for row in metric_rows(measured)]
+    rivals = [name for name in (*VARIANTS, *RIVALS) if name != best]
+    report: dict[str, Any] = {
+        "run": {"dir": job.config.run.dir, "seed": job.config.run.seed, "key": job.key},
+        "num_rows": table.height,
+        "num_users": table["user_id"].n_unique(),
+        "like_rate": table["label"].mean(),
+        "best": best,
+        "metrics": rows,
+        "differences": difference_rows(measured, [(best, rival) for rival in rivals]),
+        "planted": _planted(table, rows),
+        **_parts(job, table, names),
+        **_stages(job.inputs),
+        "cost": costs(job.inputs, job.config),
+        "explanations": _explanations(job, measured, best),
+        "settings": job.config.model_dump(mode="json"),
+        "versions": installed_versions(),
+    }
+    _write(job.draft.folder, report)
+    job.draft.figures |= {row["name"]: {metric: row["metrics"][metric]["value"] for metric in COLUMNS} for row in rows}
+    job.draft.figures |= {"num_rows": table.height, "num_users": report["num_users"]}
+    job.say("reported", path=f"{job.draft.uri}/report.html")
+
+
+def _parts(job: Job, table: pl.DataFrame, names: list[str]) -> dict[str, Any]:
+    """The test rows seen from several sides: what train has seen, routes, clusters, calibration."""
+    seed, num_bootstrap = job.config.run.seed, job.config.evaluate.num_bootstrap
+    variants = [name for name in names if name in VARIANTS]
+    assigned = evidence.assignment(job.inputs)
+    clustered = None if assigned is None else table.join(assigned.select("user_id", "cluster"), on="user_id", validate="m:1")
+    routes = auc_by(table.rename({f"{variants[0]}:route": "route"}), ["route"], variants, num_bootstrap, seed)
+    return {
+        "cells": auc_by(table, ["user_seen", "item_seen"], names, num_bootstrap, seed),
+        "curves": curves(table, [name for name in (variants[0], *RIVALS) if name in names], num_bootstrap, seed),
+        "routes": [route | {"share": route["num_rows"] / table.height} for route in routes],
+        "clusters": [] if clustered is None else auc_by(clustered, ["cluster"], variants, num_bootstrap, seed),
+        "portraits": [] if assigned is None else _portraits(job, assigned),
+        "map": _map(job.inputs, assigned, seed),
+        "calibration": {name: calibration(table.select("label", p_like=f"{name}:p_like")) for name in variants},
+    }
+
+
+def _portraits(job: Job, assigned: pl.DataFrame) -> list[dict[str, Any]]:
+    words = evidence.keywords(job.inputs)
+    if words is None:
+        words = pl.DataFrame(schema={"item_id": pl.String, "keywords": pl.List(pl.String)})
+    log = pl.scan_parquet(job.inputs["ingest"].path("interactions") / "*/*.parquet", hive_partitioning=False)
+    liked = log.filter((pl.col("split") == "train") & (pl.col("label") == 1)).select("user_id", "item_id").collect()
+    return portraits(assigned, liked, words)
+
+
+def _map(inputs: Mapping[str, Artefact], assigned: pl.DataFrame | None, seed: int) -> dict[str, Any] | None:
+    return None if assigned is None or "encode" not in inputs else user_map(inputs["encode"], inputs["cluster"], assigned, seed)
+
+
+def _stages(inputs: Mapping[str, Artefact]) -> dict[str, Any]:
+    return {
+        "figures": evidence.figures(inputs),
+        "fingerprint": evidence.document(inputs, "ingest", "fingerprint.json"),
+        "audit": evidence.audit(inputs),
+        "training": evidence.training(inputs),
+        "timeline": evidence.timeline(inputs),
+        "traces": evidence.traces(inputs),
+    }
+
+
+def _explanations(job: Job, measured: dict[str, Resampled], best: str) -> dict[str, Any] | None:
+    explained, settings = evidence.explanations(job.inputs), job.config.evaluate
+    if explained is None or explained.is_empty():
+        return None
+    rescored, keywords = evidence.counterfactuals(job.inputs), evidence.keywords(job.inputs)
+    found = reasoning.reasoning(explained, rescored, keywords, evidence.references(job.inputs), settings, job.config.run.seed)
+    think = reasoning.think(measured, best, job.config.prompt.answer)
+    return found | {"think": think, "rows": examples(explained.drop("facts"))}
+
+
+def _planted(table: pl.DataFrame, rows: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """In the planted world the best possible AUC is known: the share of the way from chance to it that each scorer has gone."""
+    if "p_true" not in table.columns:
+        return None
+    bayes = pooled_auc(table.select("user_id", "label", score="p_true")).at(np.ones(table["user_id"].n_unique()))
+    if not bayes > 0.5:  # one class only, or a world without anything to know
+        return None
+    areas = {row["name"]: row["metrics"]["auc"]["value"] for row in rows}
+    shares = {name: None if area is None else (area - 0.5) / (bayes - 0.5) for name, area in areas.items()}
+    return {"bayes_auc": bayes, "recovered_share": shares}
+
+
+def _kind(name: str) -> str:
+    return "model" if name in VARIANTS else "baseline"
+
+
+def _meaning(name: str) -> str:
+    return (VARIANTS | baselines.MEANING)[name]
+
+
+def _write(folder: Path, report: dict[str, Any]) -> None:
+    write_json(str(folder / "report.json"), report)
+    write_metrics(report["metrics"], folder / "metrics.csv")
+    (folder / "report.html").write_text(page(report), encoding="utf-8")
+    (folder / "cards").mkdir()
+    for name, card in cards(report).items():
+        (folder / "cards" / f"{name}.md").write_text(card, encoding="utf-8")

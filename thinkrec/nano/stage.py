@@ -1,0 +1,101 @@
+"""Stage "base": the user's own model folder, or `nano`, a small Llama trained here as a language model on the run's train text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+
+from thinkrec.config.model import NanoSection
+from thinkrec.config.run import Config
+from thinkrec.data.interactions import TRAIN, Interactions
+from thinkrec.job import Job
+from thinkrec.nano import model as nano
+from thinkrec.nano.analyses import write_lesson
+from thinkrec.nano.language import fit_language_model, write_rows
+from thinkrec.prompt.catalogue import ArtefactPaths, PromptData, item_texts, load_priors
+from thinkrec.prompt.claims import facts_of
+from thinkrec.prompt.model_folder import check_folder
+from thinkrec.prompt.template import ItemText, Template, describe, fixed_phrases
+from thinkrec.store.address import write_json
+from thinkrec.store.artefacts import writable
+from thinkrec.store.digests import fingerprint
+
+
+def run(job: Job) -> None:
+    """Write base.json with the folder's path, or `model/`; inputs ingest, keywords."""
+    settings = job.config.base
+    if settings.source == "folder":
+        folder = check_folder(settings.path)
+        write_json(
+            f"{job.draft.folder}/base.json", {"path": str(folder.absolute()), "fingerprint": fingerprint(folder, job.config.run.dir)}
+        )
+        return
+    write_json(f"{job.draft.folder}/base.json", {"path": ""})
+    places = ArtefactPaths(job.places())
+    data = Interactions.load(places.path("ingest"))
+    with writable(job.draft.uri) as folder:  # workers read it there, also when the store is remote
+        num_rows = write_lessons(job.config, folder, data, places)
+    job.say("nano base", num_rows=num_rows)
+    small = settings.nano
+    fit_language_model(
+        job.config,
+        f"base-{job.key}",
+        job.draft.uri,
+        num_epochs=small.num_epochs,
+        batch_size=small.batch_size,
+        lr=small.lr,
+        weight_decay=small.weight_decay,
+        root=job.store.root,
+    )
+    job.draft.figures.update(num_rows=num_rows)
+
+
+def write_lessons(config: Config, folder: Path, data: Interactions, places: ArtefactPaths) -> int:
+    """Write the untrained model, its tokenizer and the train text as token rows; returns how many rows."""
+    small, items = config.base.nano, item_texts(places)
+    seen = np.unique(data.item[data.split == TRAIN])
+    titles = [describe(ItemText(items[item].title)) for item in seen]
+    # Word pieces are learned from what stands between titles and fixed phrases, which are tokens of their own in a prompt.
+    between = [describe(items[item]).removeprefix(title) for item, title in zip(seen, titles, strict=True)]
+    whole = [*fixed_phrases(config.prompt), *(titles if small.title_tokens else [])]
+    tokenizer = nano.make_tokenizer([*titles, *between], whole, small)
+    nano.save(folder / "model", nano.make_model(len(tokenizer), config.prompt.max_tokens, small, config.run.seed), tokenizer)
+    settings = config.prompt.model_copy(update={"slots": "none"})
+    tables = PromptData(data, Template(tokenizer, items, settings, load_priors(config, places, data, items)), None, None)
+    return write_rows(folder / "text.parquet", chain(windows(tables, small, config.run.seed), spoken(tables, small, config.run.seed)))
+
+
+def windows(tables: PromptData, small: NanoSection, seed: int) -> Iterator[tuple[list[int], list[float]]]:
+    """Each user's train rows as lines of text, some of them asked as questions, cut into windows."""
+    data, template, generator = tables.interactions, tables.template, np.random.default_rng((seed, 7))
+    verdicts = {token for mark in template.marks for token in mark} | set(template.verdict_ids)
+    end_of_line = template.tokenizer.encode("\n", add_special_tokens=False)
+    train = np.flatnonzero(data.split == TRAIN)
+    starts = np.flatnonzero(np.diff(data.user[train], prepend=-1))
+    for rows in np.split(train, starts[1:]):
+        for begin in range(0, len(rows), small.window):
+            window = rows[begin : begin + small.window]
+            ids = list(template.head(tables.counted(int(window[0]))))
+            dice = generator.random((2, len(window)))
+            for row, asked, named in zip(window, dice[0] < small.question_share, dice[1] >= small.title_dropout, strict=True):
+                item, label, counted = int(data.item[row]), int(data.label[row]), tables.counted(int(row))
+                if asked:
+                    ids += [*template.question(item, counted, named), template.verdict_ids[label], *end_of_line]
+                elif label or template.settings.history_dislikes:  # the text tells what a history would
+                    ids += template.line(item, label, counted, named)
+            ids.append(template.tokenizer.eos_token_id)
+            yield ids, [1.0 if token in verdicts else small.text_weight for token in ids]
+
+
+def spoken(tables: PromptData, small: NanoSection, seed: int) -> Iterator[tuple[list[int], list[float]]]:
+    """Train rows that go on to an analysis written by rule: a bought base can speak, this one must be taught to before it can explain."""
+    data, template = tables.interactions, tables.template
+    train = np.flatnonzero(data.split == TRAIN)
+    for position in np.random.default_rng((seed, 8)).choice(train, min(small.num_spoken, len(train)), replace=False).tolist():
+        prompt = tables.prompt(position)
+        facts = facts_of(template, tables.history(position), int(data.item[position]), prompt)
+        answer = template.answer(bool(data.label[position]), write_lesson(facts))
+        yield [*prompt.ids, *answer], [0.0] * len(prompt.ids) + [1.0] * len(answer)

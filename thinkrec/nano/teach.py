@@ -1,0 +1,39 @@
+"""How a small model of this room learns: lessons as token rows in the draft, trained in place by the one training loop."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from thinkrec.job import Job
+from thinkrec.nano import model as nano
+from thinkrec.nano.language import fit_language_model, write_rows
+from thinkrec.store.artefacts import Artefact, writable
+
+BATCH_SIZE = 32
+WEIGHT_DECAY = 0.05
+
+
+def lesson_row(prompt: list[int], answer: list[int]) -> tuple[list[int], list[float]]:
+    """Token ids and weights: the loss is on the answer alone."""
+    return prompt + answer, [0.0] * len(prompt) + [1.0] * len(answer)
+
+
+def teach(job: Job, model: Any, tokenizer: Any, rows: Iterable[tuple[list[int], list[float]]], num_epochs: float, lr: float) -> Path:
+    """Train `model` on the rows; it ends under `model/` in the draft, whose local folder is returned."""
+    # Not job.draft.folder: of a remote draft that is a copy, and its untrained model would overwrite the trained one at commit.
+    with writable(job.draft.uri) as folder:
+        nano.save(folder / "model", model, tokenizer)
+        write_rows(folder / "text.parquet", rows)
+    fit_language_model(
+        job.config,
+        job.key,
+        job.draft.uri,
+        num_epochs=num_epochs,
+        batch_size=BATCH_SIZE,
+        lr=lr,
+        weight_decay=WEIGHT_DECAY,
+        root=job.store.root,
+    )
+    return Artefact(job.draft.uri, {"key": job.key}).path("model")

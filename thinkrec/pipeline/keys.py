@@ -1,0 +1,52 @@
+"""The key of each stage: a digest of its version, the settings and the user's files that it reads, and the keys of what it needs.
+
+So a changed setting makes exactly the stages anew that depend on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from thinkrec.config.run import Config
+from thinkrec.errors import ConfigError, MissingFileError
+from thinkrec.pipeline import stages
+from thinkrec.pipeline.stages import DS_FILE, NANO_DS_FILE, lookup
+from thinkrec.store.address import exists
+from thinkrec.store.artefacts import digest
+from thinkrec.store.digests import fingerprint, is_same_folder
+
+KEY_LENGTH = 16
+GROWN = (("keywords.extractor", "nano"), ("traces.teachers", "nano"))
+
+
+def stage_keys(config: Config, taken: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The artefact key of every stage; raises MissingFileError for a named file that is not there.
+
+    `taken`: keys of stages whose artefacts come from another run, so that what builds on them is keyed by those.
+    """
+    found: dict[str, str] = {}
+    for stage in stages.STAGES:
+        files = [_fingerprint(config, key) for key in stage.files]
+        inputs = [found[need] for need in stage.inputs(config)]
+        own = digest([stage.name, stage.version, stage.settings(config), files, inputs])[:KEY_LENGTH]
+        found[stage.name] = (taken or {}).get(stage.name, own)
+    return found
+
+
+def _fingerprint(config: Config, key: str) -> str:
+    """Of what a key names: a path, or the paths in a list of tables; empty for none and for a model that the run makes itself."""
+    value = lookup(config.model_dump(), key)
+    named = [str(entry["path"]) for entry in value] if isinstance(value, tuple | list) else [str(value)]
+    return "".join(_fingerprint_of(key, path, config.run.dir) for path in named if path and (key, path) not in GROWN)
+
+
+def _fingerprint_of(key: str, named: str, run_dir: str) -> str:
+    if key in (*DS_FILE, *NANO_DS_FILE):
+        from thinkrec.train.deepspeed.engine import find_config
+
+        return fingerprint(find_config(named))
+    if not exists(named):
+        raise MissingFileError(f"{key} names something that is not there", named, f"fix {key} in the run file, or give --set {key}=...")
+    if is_same_folder(named, run_dir):
+        raise ConfigError(f"the run would write among its own input, {key}", run_dir, "give run.dir a folder of its own, runs/mine say")
+    return fingerprint(named, run_dir)

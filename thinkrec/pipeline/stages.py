@@ -1,0 +1,141 @@
+"""The table of stages: the whole graph of a run, and nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from thinkrec.config.run import Config
+from thinkrec.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One row of the table: the module whose `run(job)` does it, what it needs, and which settings and files decide its result."""
+
+    name: str
+    module: str
+    needs: tuple[str, ...]
+    reads: tuple[str, ...]  # dotted sections or keys of the run file
+    files: tuple[str, ...] = ()  # keys of the run file that name the user's own files
+    version: int = 1  # raise it when the stage's code starts to compute something else
+    switch: str = ""  # key of the run file that turns the stage off: it then makes an empty artefact and needs nothing
+    streams: str = ""  # the input that this stage can begin with while it is being made, if traces.start_share says so
+
+    def inputs(self, config: Config) -> tuple[str, ...]:
+        """What the stage needs in this run."""
+        on = not self.switch or lookup(config.model_dump(), self.switch)
+        return self.needs if on else ()
+
+    def settings(self, config: Config) -> dict[str, Any]:
+        tree = config.model_dump(mode="json")
+        return {key: lookup(tree, key) for key in self.reads}
+
+
+ENGINE = (  # how many ask, how fast and where decides no answer
+    "engine.kind",
+    "engine.http.model",
+    "engine.http.chat",
+    "engine.vllm.dtype",
+    "engine.vllm.kv_cache_dtype",
+    "engine.vllm.max_model_len",
+)
+PROMPTED = ("prompt", "base.dtype", "run.seed")
+LEARNING = (*PROMPTED, "adapter", "traces.enabled", "train.ds_config", "train.trace_share", "train.loss")
+TEXTS = ("ingest", "encode", "keywords", "traces", "base")
+ADAPTERS = ("global", "projector", "experts")
+DS_FILE, NANO_DS_FILE = ("train.ds_config",), ("base.nano.ds_config",)
+
+STAGES = (
+    Stage("ingest", "thinkrec.data.ingest", (), ("data", "split", "run.seed"), files=("data.path", "data.items_path"), version=3),
+    Stage(
+        "encode",
+        "thinkrec.encoder.fit",
+        ("ingest",),
+        ("encoder", "prompt.history_policy", "run.seed"),
+        files=("encoder.users_path", "encoder.items_path"),
+    ),
+    Stage("cluster", "thinkrec.routing.assign", ("ingest", "encode"), ("cluster", "run.seed")),
+    Stage(
+        "extractor", "thinkrec.generate.keywords.extractor", ("ingest",), ("keywords", "engine.kind", "base.nano", "run.seed"), NANO_DS_FILE
+    ),
+    Stage(
+        "keywords",
+        "thinkrec.generate.keywords.stage",
+        ("ingest", "extractor"),
+        ("keywords", *ENGINE, "prompt.domain", "run.seed"),
+        ("keywords.extractor",),
+        version=3,
+    ),
+    Stage("base", "thinkrec.nano.stage", ("ingest", "keywords"), ("base", "prompt", "run.seed"), ("base.path", *NANO_DS_FILE), version=2),
+    Stage(
+        "teacher",
+        "thinkrec.generate.traces.teacher",
+        ("ingest", "keywords", "base"),
+        ("traces", *ENGINE, "prompt", "base.nano.ds_config", "run.seed"),
+        ("traces.teachers", *NANO_DS_FILE),
+        version=2,
+        switch="traces.enabled",
+    ),
+    Stage(
+        "traces",
+        "thinkrec.generate.traces.stage",
+        ("ingest", "keywords", "cluster", "base", "teacher"),
+        ("traces", *ENGINE, "prompt", "run.seed"),
+        version=3,
+        switch="traces.enabled",
+    ),
+    Stage("global", "thinkrec.train.global_adapter", TEXTS, (*LEARNING, "train.global_adapter"), DS_FILE, version=2, streams="traces"),
+    Stage("projector", "thinkrec.train.projector", (*TEXTS, "global"), (*LEARNING, "train.projector"), DS_FILE, version=2),
+    Stage(
+        "experts",
+        "thinkrec.train.fleet.stage",
+        (*TEXTS, "cluster", "global", "projector"),
+        (*LEARNING, "train.experts"),
+        DS_FILE,
+        version=2,
+    ),
+    Stage(
+        "score",
+        "thinkrec.score.stage",
+        ("ingest", "encode", "cluster", "keywords", "base", *ADAPTERS),
+        (*PROMPTED, "adapter", "train.loss.score", "evaluate.fusion", "evaluate.max_rows", "evaluate.num_explanations"),
+        version=3,
+    ),
+    Stage(
+        "references",
+        "thinkrec.generate.traces.references",
+        ("ingest", "keywords", "base", "teacher", "score"),
+        ("traces", *ENGINE, "prompt", "run.seed"),
+        switch="traces.enabled",
+    ),
+    Stage(
+        "evaluate",
+        "thinkrec.evaluate.run_report.stage",
+        ("ingest", "encode", "cluster", "extractor", "keywords", "base", "teacher", "traces", *ADAPTERS, "score", "references"),
+        ("evaluate", "prompt.history_length", "prompt.history_policy", "prompt.answer", "run.seed"),
+        ("evaluate.bert_score_path", "evaluate.bleurt_path"),
+        version=2,
+    ),
+)
+
+
+def select_stages(until: str | None = None) -> list[Stage]:
+    """The stages in order, up to and including what `until` needs; raises ConfigError for an unknown name."""
+    by_name = {stage.name: stage for stage in STAGES}
+    if until is None:
+        return list(STAGES)
+    if until not in by_name:
+        raise ConfigError(f"there is no stage {until!r}", "--until", f"stages: {', '.join(by_name)}")
+    wanted, frontier = set[str](), [until]
+    while frontier:
+        wanted.add(name := frontier.pop())
+        frontier += [need for need in by_name[name].needs if need not in wanted]
+    return [stage for stage in STAGES if stage.name in wanted]
+
+
+def lookup(tree: dict[str, Any], dotted: str) -> Any:
+    value: Any = tree
+    for part in dotted.split("."):
+        value = value[part]
+    return value

@@ -1,0 +1,130 @@
+"""What prompts are written from: interactions, item texts and encoder vectors, loaded from artefact folders by any worker."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from thinkrec.config.model import PromptSection
+from thinkrec.config.run import Config
+from thinkrec.data.interactions import Interactions
+from thinkrec.prompt.counted_rates import Counted, Priors
+from thinkrec.prompt.template import ItemText, Prompt, Template
+from thinkrec.prompt.tokenizer import load_tokenizer
+from thinkrec.store.address import read_json
+from thinkrec.store.artefacts import Artefact
+
+if TYPE_CHECKING:  # who asks a server for text needs no torch
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class ArtefactPaths:
+    """Addresses of the artefacts a worker reads; plain text, so it travels anywhere."""
+
+    uris: Mapping[str, str]
+
+    def path(self, stage: str, name: str = "") -> Path:
+        manifest = read_json(f"{self.uris[stage]}/manifest.json") or {}
+        return Artefact(self.uris[stage], manifest).path(name)
+
+
+@dataclass
+class PromptData:
+    """Interactions with their texts and vectors: everything a prompt is written from."""
+
+    interactions: Interactions
+    template: Template
+    item_vectors: Tensor | None  # (num_items, d); zeros where the encoder has none
+    user_vectors: Tensor | None  # (num_users, d)
+
+    def history(self, position: int) -> list[tuple[int, int]]:
+        """(item, label) pairs the prompt of the row at `position` shows, oldest first."""
+        data, settings = self.interactions, self.template.settings
+        before = data.history(position, settings.history_length, settings.history_policy, settings.history_dislikes)
+        return list(zip(data.item[before].tolist(), data.label[before].tolist(), strict=True))
+
+    def prompt(self, position: int) -> Prompt:
+        """The prompt of the row at `position`."""
+        return self.template.write(self.history(position), int(self.interactions.item[position]), self.counted(position))
+
+    def counted(self, position: int) -> Counted | None:
+        """What is counted for the row at `position`, for the words of priors; None without priors."""
+        priors = self.template.priors
+        return priors.at(position, int(self.interactions.user[position])) if priors else None
+
+
+def base_folder(places: ArtefactPaths) -> Path:
+    """The Hugging Face folder of the run's base: made here, or the user's own."""
+    pointer = read_json(str(places.path("base", "base.json"))) or {}
+    return Path(pointer["path"]) if pointer.get("path") else places.path("base", "model")
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """What every prompt is written from, whoever's it is; a process loads it once and makes the tables of many users from it."""
+
+    config: Config
+    places: ArtefactPaths
+    prompt: PromptSection
+    tokenizer: Any
+    items: Sequence[ItemText]
+    item_vectors: Tensor | None
+
+    @classmethod
+    def load(cls, config: Config, places: ArtefactPaths, slots: bool = True) -> Catalogue:
+        """With `slots=False` prompts have no soft slots whatever the config says."""
+        import polars as pl
+
+        prompt = config.prompt if slots else config.prompt.model_copy(update={"slots": "none"})
+        item_ids = pl.read_parquet(places.path("ingest", "items.parquet"), columns=["item_id"])["item_id"].to_list()
+        vectors = None if prompt.slots == "none" else _vectors(places.path("encode", "items.parquet"), item_ids)
+        return cls(config, places, prompt, load_tokenizer(base_folder(places)), item_texts(places), vectors)
+
+    def tables(self, users: Collection[str] | None = None, buckets: Collection[int] | None = None) -> PromptData:
+        """The tables of all users, of `users` or of `buckets`."""
+        interactions = Interactions.load(self.places.path("ingest"), users=users, buckets=buckets)
+        template = Template(self.tokenizer, self.items, self.prompt, load_priors(self.config, self.places, interactions, self.items))
+        if self.item_vectors is None:
+            return PromptData(interactions, template, None, None)
+        return PromptData(
+            interactions, template, self.item_vectors, _vectors(self.places.path("encode", "users.parquet"), interactions.user_ids)
+        )
+
+
+def load_tables(config: Config, places: ArtefactPaths, users: Collection[str] | None = None, slots: bool = True) -> PromptData:
+    """The tables of all users or of `users`; see Catalogue."""
+    return Catalogue.load(config, places, slots).tables(users)
+
+
+def load_priors(config: Config, places: ArtefactPaths, interactions: Interactions, items: Sequence[ItemText]) -> Priors | None:
+    """The counted priors if the prompt tells them."""
+    if not config.prompt.priors:
+        return None
+    keywords = [item.keywords for item in items]
+    return Priors.load(places.path("ingest"), interactions, keywords, config.data.num_buckets, config.prompt.history_policy == "rolling")
+
+
+def item_texts(places: ArtefactPaths) -> list[ItemText]:
+    """Title and keywords of every item, in the order of items.parquet."""
+    import polars as pl
+
+    items = pl.read_parquet(places.path("ingest", "items.parquet"), columns=["item_id", "title"])
+    keywords = pl.read_parquet(places.path("keywords", "keywords.parquet"), columns=["item_id", "keywords"])
+    joined = items.join(keywords, on="item_id", how="left", maintain_order="left", validate="1:1")
+    return [ItemText(title, tuple(words or ())) for title, words in zip(joined["title"], joined["keywords"].to_list(), strict=True)]
+
+
+def _vectors(path: Path, ids: list[str]) -> Tensor:
+    import torch
+
+    table = pq.read_table(path)
+    found = {identity: at for at, identity in enumerate(table["id"].to_pylist())}
+    values = np.stack(table["vector"].to_numpy()).astype(np.float32)
+    rows = [found.get(identity, -1) for identity in ids]
+    return torch.from_numpy(np.where(np.array(rows)[:, None] >= 0, values[rows], 0).astype(np.float32))

@@ -1,0 +1,164 @@
+"""The stage `cluster`: find clusters of train users, then stream every user through the router.
+
+Writes router.safetensors, router.json, sample.parquet (schema.USERS, the users the clusters were found on) and assignment/*.parquet
+(schema.assignment). FAISS trains on a sample that fits in memory; the
+assignment is one streaming pass of Ray Data over the vectors, by the same router that serves, so that a user's training cluster and the
+expert serving it cannot differ (D4).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from thinkrec.config.model import ClusterSection
+from thinkrec.data import schema
+from thinkrec.distributed.placement import await_room
+from thinkrec.errors import DataError
+from thinkrec.job import Job
+from thinkrec.routing import cohesion, kmeans
+from thinkrec.routing.router import Router, directions, routes
+from thinkrec.store.address import open_root, read_json
+
+NO_CLUSTER = -1  # of a user without a vector
+
+
+def run(job: Job) -> None:
+    """Fill the draft with the router and everybody's assignment."""
+    ingest, encode = job.inputs["ingest"], job.inputs["encode"]
+    settings, seed = job.config.cluster, job.config.run.seed
+    activity = train_activity(ingest.path("interactions"))
+    most = (settings.num_clusters or settings.max_clusters) * settings.max_points_per_centroid
+    users, sample = sample_vectors(encode.path("users.parquet"), activity, most, seed)
+    has_bias = bool((read_json(f"{encode.uri}/encoder.json") or {}).get("has_bias"))
+    router, figures = learn(sample, has_bias, settings, seed, encode.key)
+    router.save(job.draft.folder)
+    pq.write_table(pa.table([users.to_arrow().cast(pa.string())], schema=schema.USERS), job.draft.folder / "sample.parquet")
+    stream(router, f"{encode.uri}/users.parquet", job.draft.uri)
+    write_unknown(ingest.path("users.parquet"), encode.path("users.parquet"), router.num_clusters, job.draft.uri)
+    job.draft.figures |= figures | describe(load_assignment(job.draft.uri), activity, router.num_clusters)
+    for warning in job.draft.figures["warnings"]:
+        job.say("warning", text=warning)
+    job.say("clustered", **job.draft.figures)
+
+
+def train_activity(interactions: Path) -> pl.DataFrame:
+    """(user_id, num_rows) of every user with train rows, sorted by user."""
+    rows = pl.scan_parquet(interactions / "**/*.parquet", hive_partitioning=False).filter(pl.col("split") == "train")
+    return rows.group_by("user_id").agg(num_rows=pl.len()).sort("user_id").collect()
+
+
+def sample_vectors(vectors: Path, activity: pl.DataFrame, most: int, seed: int) -> tuple[pl.Series, NDArray[np.float32]]:
+    """At most `most` train users with their vectors (n, d), the same for the same seed; users who are not in train never count (D5).
+
+    Raises DataError when no train user has a vector, which means that the ids are written differently.
+    """
+    table = pl.scan_parquet(vectors)
+    known = table.select("id").join(activity.lazy(), left_on="id", right_on="user_id", how="semi").collect().sort("id")
+    if known.is_empty():
+        users, ids = activity["user_id"].head(1).to_list(), table.select("id").head(1).collect()["id"].to_list()
+        what = f"none of {activity.height} train users has a vector: users look like {users}, ids like {ids}"
+        raise DataError(what, "encode: users.parquet", "write ids in encoder.users_path as in the interactions")
+    chosen = known.sample(min(most, known.height), seed=seed)
+    sample = table.join(chosen.lazy(), on="id", how="semi").collect().sort("id")
+    return sample["id"], sample["vector"].to_numpy()
+
+
+def learn(
+    sample: NDArray[np.float32], has_bias: bool, settings: ClusterSection, seed: int, vectors_key: str
+) -> tuple[Router, dict[str, Any]]:
+    """A router for vectors like the sample (n, d), and the figures of its k-means."""
+    mean, scale = kmeans.standardise(sample, has_bias)
+    points = directions(sample, mean, scale)
+    silhouettes = {} if settings.num_clusters else kmeans.choose_num_clusters(points, settings, seed)
+    found = kmeans.train(points, settings.num_clusters or next(iter(silhouettes)), settings, seed)
+    router = Router(
+        found.values,
+        mean,
+        scale,
+        settings.temperature,
+        settings.expert_threshold,
+        settings.expert_slope,
+        settings.entropy_share,
+        vectors_key,
+    )
+    figures = {
+        "num_clusters": router.num_clusters,
+        "num_points": len(points),
+        "inertia": found.inertia,
+        "silhouette": kmeans.silhouette(points, found, seed),
+        "silhouettes": silhouettes,
+    }
+    return router, figures
+
+
+def stream(router: Router, vectors_uri: str, draft_uri: str) -> None:
+    """Route every row of `vectors_uri` into assignment/*.parquet, in batches; the files' names differ between runs, their rows do not."""
+    import ray.data
+
+    await_room("the routing of users")
+    (source, vectors), (target, draft) = open_root(vectors_uri), open_root(draft_uri)
+    routed = ray.data.read_parquet(vectors, filesystem=source).map_batches(
+        route_batch, batch_format="pyarrow", fn_kwargs={"router": router}
+    )
+    routed.write_parquet(f"{draft}/assignment", filesystem=target, compression="zstd")
+
+
+def route_batch(batch: pa.Table, router: Router) -> pa.Table:
+    """schema.vectors rows -> schema.assignment rows."""
+    vectors = pl.Series(batch["vector"]).to_numpy()
+    return _table(batch["id"].combine_chunks(), router.hard(vectors), router.gates(vectors))
+
+
+def write_unknown(users: Path, vectors: Path, num_clusters: int, draft_uri: str) -> None:
+    """Users of the data set without a vector: no cluster, and the global adapter alone."""
+    known = pl.scan_parquet(vectors).select("id")
+    unknown = pl.scan_parquet(users).join(known, left_on="user_id", right_on="id", how="anti").collect()["user_id"].sort()
+    gates = np.tile(np.eye(num_clusters + 1)[-1], (len(unknown), 1))
+    table = _table(pa.array(unknown.to_list(), pa.string()), np.full(len(unknown), NO_CLUSTER, np.int16), gates)
+    system, base = open_root(draft_uri)
+    pq.write_table(table, f"{base}/assignment/without_vector.parquet", filesystem=system, compression="zstd")
+
+
+def load_assignment(folder: str | Path) -> pl.DataFrame:
+    """(user_id, cluster int16, gates array[float32, K + 1]) of a cluster artefact, sorted by user; cluster -1 has no vector."""
+    system, base = open_root(str(folder))
+    table = ds.dataset(f"{base}/assignment", filesystem=system).to_table()
+    width = table.schema.field("gates").type.list_size
+    frame = pl.from_arrow(table)
+    assert isinstance(frame, pl.DataFrame)
+    return frame.with_columns(pl.col("gates").cast(pl.Array(pl.Float32, width))).sort("user_id")
+
+
+def describe(assignment: pl.DataFrame, activity: pl.DataFrame, num_clusters: int) -> dict[str, Any]:
+    """Sizes, routing shares and Cohen's d over train users; routing shares over everybody."""
+    trained = assignment.join(activity, on="user_id", how="inner", maintain_order="left").filter(pl.col("cluster") != NO_CLUSTER)
+    cluster = trained["cluster"].to_numpy()
+    sizes = np.bincount(cluster, minlength=num_clusters).tolist()
+    difference = cohesion.group_difference(trained["num_rows"].to_numpy(), cluster, num_clusters)
+    return {
+        "sizes": sizes,
+        "routes_train_users": _route_shares(trained),
+        "routes_all_users": _route_shares(assignment),
+        "num_users_without_vector": assignment.filter(pl.col("cluster") == NO_CLUSTER).height,
+        "cohens_d": [[d if np.isfinite(d) else None for d in row] for row in difference.tolist()],
+        "cohens_d_max": max(difference[np.isfinite(difference)].tolist(), default=None),
+        "warnings": cohesion.imbalance(sizes),
+    }
+
+
+def _route_shares(assignment: pl.DataFrame) -> dict[str, float]:
+    taken = routes(assignment["gates"].to_numpy())
+    return {route: float((taken == route).mean()) for route in ("expert", "global", "mixture")}
+
+
+def _table(ids: pa.Array, cluster: NDArray[np.int16], gates: NDArray[Any]) -> pa.Table:
+    column = pa.FixedSizeListArray.from_arrays(gates.astype(np.float16).ravel(), gates.shape[1])
+    return pa.Table.from_arrays([ids, pa.array(cluster), column], schema=schema.assignment(gates.shape[1] - 1))

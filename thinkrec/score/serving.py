@@ -1,0 +1,20 @@
+"""The recommender that holds every adapter: slots 0 .. E-1 the experts, slot E the global one."""
+
+from __future__ import annotations
+
+import torch
+
+from thinkrec.config.run import Config
+from thinkrec.model.build import build, load_adapter, load_projector
+from thinkrec.model.recommender import Recommender
+from thinkrec.prompt.catalogue import ArtefactPaths, PromptData
+
+
+def serving_model(config: Config, places: ArtefactPaths, tables: PromptData, num_experts: int) -> Recommender:
+    """The recommender with all experts and the global adapter in one bank, ready to score."""
+    recommender = build(config, places, tables, num_adapters=num_experts + 1)
+    for expert in range(num_experts):
+        load_adapter(recommender, places.path("experts", f"experts/{expert}"), expert)
+    load_adapter(recommender, places.path("global", "adapter"), num_experts)
+    load_projector(recommender, places.path("projector", "projector.safetensors"))
+    return recommender.to("cuda" if config.train.use_gpu and torch.cuda.is_available() else "cpu").eval()

@@ -1,0 +1,194 @@
+"""Stage "experts": one adapter per user cluster, each started from the global one, all groups training at the same time.
+
+The driver cuts the experts into packs and starts one Ray Train job per group from a thread of its own. A group loads the frozen base once
+and then takes pack after pack from the fleet's queue (group.py); each finished expert is committed as an artefact of its own, so a killed
+run goes on with the rest, and one that fails for good does not take the others with it.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from thinkrec.data.audit.artefacts import audit_artefacts
+from thinkrec.data.audit.log import enforce
+from thinkrec.distributed.placement import needs, nodes, require, strategy
+from thinkrec.distributed.worker_group import run_on_workers
+from thinkrec.errors import EnvironmentFault, Interrupted, StageFailed, ThinkrecError, UserError
+from thinkrec.job import Job
+from thinkrec.prompt.catalogue import ArtefactPaths, load_tables
+from thinkrec.store.address import write_json
+from thinkrec.store.artefacts import Artefact, digest
+from thinkrec.train.fleet.actor import FleetActor
+from thinkrec.train.fleet.group import STAGE, clusters_of, train_group
+from thinkrec.train.fleet.queue import Pack, pack_limit, packs
+from thinkrec.train.instances import train_positions
+
+RELAY_S = 1.0  # between two looks into the letter box of the groups
+NUM_SAMPLED = 64  # train rows of a cluster whose prompts are written out to know their length
+
+
+def run(job: Job) -> None:
+    """Train what is not committed yet, then gather all experts and their timeline; inputs as for projector, plus cluster and projector.
+
+    One cluster is the run without experts: its router serves everybody by the global adapter, so there is nothing to train.
+    """
+    if job.inputs["cluster"].figures["num_clusters"] == 1:
+        job.draft.figures["used"] = False
+        return
+    enforce(audit_artefacts(job.inputs), job.config.split.allow_leaks)
+    costs = tokens_per_cluster(job)
+    keys = {expert: expert_key(job.key, expert) for expert in costs}
+    committed = [expert for expert, key in keys.items() if job.store.find(STAGE, key)]
+    if committed:
+        job.say("experts already committed", experts=committed)
+    missing = {expert: cost for expert, cost in costs.items() if expert not in committed}
+    if missing:
+        _train_fleet(job, missing, keys)
+    _gather(job, keys)
+
+
+def expert_key(stage_key: str, expert: int) -> str:
+    """The artefact key of one expert: the stage's own key and the cluster's number."""
+    return digest([stage_key, expert])[: len(stage_key)]
+
+
+def tokens_per_cluster(job: Job) -> dict[int, float]:
+    """What each expert costs: the rows its steps will show times the mean prompt tokens of a few of its rows.
+
+    Rows alone mislead: users of long histories, who cluster together, have longer prompts. A cluster without train rows gets no expert.
+    """
+    places, phase = ArtefactPaths(job.places()), job.config.train.experts
+    tables = load_tables(job.config, places)
+    positions = train_positions(tables)
+    cluster = clusters_of(places, tables.interactions.user_ids)[tables.interactions.user[positions]]
+    costs = {}
+    for expert in np.unique(cluster[cluster >= 0]):
+        rows = positions[cluster == expert]
+        shown = phase.num_epochs * len(rows)
+        if phase.max_steps:
+            shown = min(shown, phase.max_steps * phase.batch_size)
+        sampled = rows[np.linspace(0, len(rows) - 1, min(len(rows), NUM_SAMPLED)).astype(int)]
+        costs[int(expert)] = float(shown * np.mean([len(tables.prompt(int(row)).ids) for row in sampled]))
+    return costs
+
+
+def _train_fleet(job: Job, costs: dict[int, float], keys: dict[int, str]) -> None:
+    """All groups at work until no pack is left; raises EnvironmentFault if no group found room, StageFailed if an expert is missing."""
+    import ray
+
+    train = job.config.train
+    num_groups, worker, begun = min(train.num_groups, len(costs)), needs(train.use_gpu), time.monotonic()
+    require(there := nodes(), num_groups, train.workers_per_group, worker)
+    made = packs(costs, num_groups, pack_limit(train, len(costs)))
+    placed = strategy(there, num_groups, train.workers_per_group, worker)
+    shape = {"num_groups": num_groups, "workers_per_group": train.workers_per_group, "strategy": placed}
+    job.say("fleet", **shape, packs=[pack.experts for pack in made], num_tokens=costs)
+    if placed == "PACK":
+        job.say("warning", text="not every group fits inside a node: some gather weights over the network")
+    desk = ray.remote(num_cpus=0)(FleetActor).remote(made)
+    settings = {
+        "config": job.config.model_dump(),
+        "places": job.places(),
+        "root": job.store.root,
+        "keys": keys,
+        "desk": desk,
+        "num_slots": max(len(pack.experts) for pack in made),
+    }
+    with ThreadPoolExecutor(num_groups) as threads:
+        drives = [threads.submit(_drive, job, settings, group, num_groups) for group in range(num_groups)]
+        busy_s = 0.0
+        while wait(drives, timeout=RELAY_S).not_done:
+            busy_s += _relay(job, desk)
+        busy_s += _relay(job, desk)
+    makespan_s = time.monotonic() - begun
+    figures = {"makespan_s": makespan_s, "idle_share": 1 - busy_s / (num_groups * makespan_s)}
+    job.draft.figures |= figures
+    job.say("fleet done", **figures)
+    _check_complete([expert for expert in costs if not job.store.find(STAGE, keys[expert])], len(costs), drives)
+
+
+def _check_complete(lost: list[int], num_experts: int, drives: Sequence[Future[list[ThinkrecError]]]) -> None:
+    """Raise what kept these experts from being trained, if there are any."""
+    failures = [error for drive in drives for error in drive.result()]
+    if lost:
+        if failures and len(lost) == num_experts and all(isinstance(error, EnvironmentFault) for error in failures):
+            raise failures[0]
+        reason = str(failures[0]) if failures else "no group took them"
+        raise StageFailed(f"experts {lost} are not trained: {reason}", "experts", "run the same command again; committed experts are kept")
+
+
+def _drive(job: Job, settings: Mapping[str, Any], group: int, num_groups: int) -> list[ThinkrecError]:
+    """Keep one group at work while there is any; what fails for good is set aside, and the error kept for the end."""
+    import ray
+
+    train, desk, failures = job.config.train, settings["desk"], list[ThinkrecError]()
+    while ray.get(desk.has_work.remote(group)):
+        try:
+            run_on_workers(
+                train_group,
+                {**settings, "group": group},
+                name=f"experts-group-{group}",
+                root=job.store.root,
+                num_workers=train.workers_per_group,
+                use_gpu=train.use_gpu,
+                faults=job.config.faults,
+                num_groups=num_groups,
+            )
+        except (UserError, Interrupted):
+            ray.get(desk.close.remote())  # the other groups end what they hold
+            raise
+        except EnvironmentFault as error:
+            failures.append(error)
+            given: Pack | None = ray.get(desk.give_back.remote(group))
+            job.say("group lost", group=group, experts=given.experts if given else (), error=str(error))
+            break
+        except ThinkrecError as error:
+            failures.append(error)
+            held: Pack | None = ray.get(desk.fail.remote(group))
+            job.say("pack failed", group=group, experts=held.experts if held else (), error=str(error))
+            if held is None:
+                break  # it failed before it took anything, and would again
+    return failures
+
+
+def _relay(job: Job, desk: Any) -> float:
+    """Say what the groups told since the last time; returns how long they were busy with the packs that ended meanwhile."""
+    import ray
+
+    busy_s = 0.0
+    for event, fields in ray.get(desk.drain.remote()):
+        job.say(event, **fields)
+        busy_s += fields.get("busy_s", 0.0)
+    return busy_s
+
+
+def _gather(job: Job, keys: dict[int, str]) -> None:
+    """Copy every committed expert into one artefact, with the timeline of who trained when."""
+    experts: dict[int, Artefact] = {}
+    for expert, key in keys.items():
+        artefact = job.store.find(STAGE, key)
+        assert artefact is not None
+        artefact.verify()
+        experts[expert] = artefact
+        shutil.copytree(artefact.path("adapter"), Path(job.draft.folder) / "experts" / str(expert))
+        shutil.copy(artefact.path("log.jsonl"), Path(job.draft.folder) / "experts" / str(expert) / "log.jsonl")
+    begun = min(artefact.figures["started_at"] for artefact in experts.values())
+    timeline = [
+        {
+            "expert": str(expert),
+            "group": artefact.figures["group"],
+            "start_s": artefact.figures["started_at"] - begun,
+            "end_s": artefact.figures["ended_at"] - begun,
+            **{name: artefact.figures[name] for name in ("num_steps", "num_rows", "num_traces", "pack")},
+        }
+        for expert, artefact in experts.items()
+    ]
+    write_json(f"{job.draft.folder}/timeline.json", timeline)
+    job.draft.figures.update(num_experts=len(experts), timeline=timeline)

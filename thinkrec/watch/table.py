@@ -1,0 +1,48 @@
+"""A board as a table for people."""
+
+from __future__ import annotations
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from thinkrec.watch.run_state import Board, Expert
+
+STYLES = {"queued": "dim", "running": "bold", "done": "green", "failed": "bold red"}
+ORDER = ("failed", "running", "queued", "done")  # who is left out last when there are more experts than lines
+
+
+def board_table(board: Board, at: float, max_rows: int = 10**6) -> RenderableType:
+    """The experts of a fleet, at most `max_rows` of them, below a line that sums them up."""
+    table = Table("expert", "", "group", "step", "loss", "tokens/s", "left", box=None, header_style="dim")
+    numbers = sorted(board.experts, key=lambda number: (ORDER.index(board.experts[number].state), number))[:max_rows]
+    for number in sorted(numbers):
+        table.add_row(*_row(number, board.experts[number]), style=STYLES[board.experts[number].state])
+    return Group(Text(summary(board, at)), table)
+
+
+def summary(board: Board, at: float) -> str:
+    """One line: experts in each state, what is left, and how much of the groups' time went unused."""
+    counts = board.counts()
+    states = ", ".join(f"{counts[state]} {state}" for state in ("queued", "running", "done", "failed") if counts[state])
+    parts = [f"{len(board.experts)} experts: {states}"]
+    if (eta_s := board.eta_s()) is not None:
+        parts.append(f"{duration(eta_s)} left")
+    parts.append(f"{board.num_groups} groups, {board.idle_share(at):.0%} idle")
+    return "; ".join(parts)
+
+
+def duration(seconds: float) -> str:
+    """As a person says it, to two digits or so."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _row(number: int, expert: Expert) -> list[str]:
+    group = "" if expert.group is None else str(expert.group)
+    step = f"{expert.step}/{expert.num_steps}" if expert.num_steps else ""
+    loss = "" if expert.loss is None else f"{expert.loss:.4f}"
+    rate = f"{expert.tokens_per_s:,.0f}" if expert.tokens_per_s else ""
+    left = "" if expert.eta_s is None else duration(expert.eta_s)
+    return [str(number), expert.state, group, step, loss, rate, left]
