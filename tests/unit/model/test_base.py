@@ -11,7 +11,7 @@ from tiny_folder import make_folder, put, without
 from thinkrec.config.model import NanoSection
 from thinkrec.errors import MissingFileError, ModelError
 from thinkrec.model.base import load_config, load_model
-from thinkrec.model.check import Base
+from thinkrec.model.check import BaseFolder
 from thinkrec.nano import model as nano
 from thinkrec.prompt.model_folder import check_folder
 from thinkrec.prompt.template import SLOT
@@ -71,12 +71,12 @@ def test_a_tokenizer_model_alone_is_read(kind, tmp_path):
     SentencePieceTrainer.train(sentence_iterator=iter(sentences * 20), model_writer=written, **options)
     (folder / "tokenizer.model").write_bytes(written.getvalue())
     put("tokenizer_config.json", tokenizer_class="LlamaTokenizer", pad_token=None, bos_token="<s>", eos_token="</s>", backend=None)(folder)
-    Base(str(folder), ("q_proj",), "2024-07-26").check()
+    BaseFolder(str(folder), ("q_proj",), "2024-07-26").check()
     tokenizer = load_tokenizer(folder)
     assert tokenizer.decode(tokenizer.encode("these items", add_special_tokens=False)) == "these items"
     (folder / "tokenizer.model").write_bytes(b"torn")
     with pytest.raises(ModelError, match="cannot use the model folder"):
-        Base(str(folder), ("q_proj",), "2024-07-26").check()
+        BaseFolder(str(folder), ("q_proj",), "2024-07-26").check()
 
 
 @pytest.mark.parametrize(

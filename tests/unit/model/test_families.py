@@ -12,7 +12,7 @@ from thinkrec.errors import ModelError
 from thinkrec.model import adapter_bank
 from thinkrec.model.base import _restore_frequencies, load_model
 from thinkrec.model.batch import Batch, Instance, collate
-from thinkrec.model.check import Base
+from thinkrec.model.check import BaseFolder
 from thinkrec.model.recommender import Recommender
 from thinkrec.prompt.template import Prompt, verdict_ids
 from thinkrec.prompt.tokenizer import load_tokenizer
@@ -54,7 +54,7 @@ def batch_of(gates: torch.Tensor, num_tokens: int) -> tuple[Batch, list[list[int
 def test_scores_are_hugging_faces_own(family, tmp_path):
     kind, targets, settings = FAMILIES[family]
     folder = make_folder(tmp_path, kind, **settings)
-    Base(str(folder), targets, DATE).check()
+    BaseFolder(str(folder), targets, DATE).check()
     llm, tokenizer = load_model(folder, "float32"), load_tokenizer(folder)
     no, yes = verdict_ids(tokenizer)
     batch, prompts = batch_of(torch.ones(2, 1), len(tokenizer) - 1)
@@ -109,4 +109,4 @@ def test_positions_of_every_kind_of_layer_are_restored(kind, tmp_path):
 )
 def test_what_would_be_scored_wrongly_is_refused(kind, settings, says, tmp_path):
     with pytest.raises(ModelError, match=says):
-        Base(str(make_folder(tmp_path, kind, **settings)), LINEAR, DATE).check()
+        BaseFolder(str(make_folder(tmp_path, kind, **settings)), LINEAR, DATE).check()
