@@ -10,38 +10,60 @@ from thinkrec.config.section import Count, Positive, Section, Share
 
 
 class WorldSection(Section):
-    """The planted world (anchors_rec.md 7): what is known about it is the point of it."""
+    """The planted world (data.source = "world"): made-up data whose tastes, reasons and best possible AUC are known."""
 
     num_users: Count = 600
+    """Users of the world."""
     num_items: Count = 300
+    """Items of the world."""
     num_facets: Count = 24
+    """Different facets (genres, so to speak) that items are made of."""
     facets_per_item: Count = 3
+    """Facets of one item."""
     num_logics: Count = 2
+    """Opposed ways of judging the same facets; as many clusters of users can be found."""
     interactions_per_user: Count = 40
-    mixed_share: Share = 0.3  # users who follow a mixture of logics
+    """Rows of each user."""
+    mixed_share: Share = 0.3
+    """Share of users who follow a mixture of logics."""
     label_flip: Share = 0.03
-    cold_item_share: Share = 0.1  # items that appear only after the test cut
+    """Share of labels that are turned round as noise."""
+    cold_item_share: Share = 0.1
+    """Share of items that appear only after the test cut."""
     cold_user_share: Share = 0.05
-    annotated_share: Share = 0.4  # items whose categories an editor has written down; the teacher learns keywords from them
+    """Share of users who appear only after the test cut."""
+    annotated_share: Share = 0.4
+    """Share of items whose categories an editor has written down; the nano extractor learns keywords from them."""
     taste_scale: Positive = 2.5
-    keywords: Literal["true", "shuffled"] = "true"  # "shuffled" is the control that must fail: texts swapped between items
+    """How strongly tastes decide a label; lower is noisier."""
+    keywords: Literal["true", "shuffled"] = "true"
+    """Texts of the items: true, or shuffled between them, which is the control that must fail."""
 
 
 class ColumnsSection(Section):
-    """What the columns of the user's own tables are called (sources csv, jsonl, parquet, delta, iceberg, recbole).
+    """What the columns of your own tables are called (sources csv, jsonl, parquet, delta, iceberg, recbole).
 
     A column that is named here must be there. Those that are empty may be missing; they are looked for under our own name.
     """
 
     user_id: str = "user_id"
+    """Column of the log with the user's id."""
     item_id: str = "item_id"
+    """Column of the log and of the items with the item's id."""
     ts: str = "timestamp"
-    rating: str = ""  # this or label must be there
+    """Column of the log with the time, see data.time_unit."""
+    rating: str = ""
+    """Column of the log with a rating, any scale; this or `label` must be there unless data.label_rule = "implicit"."""
     label: str = ""
+    """Column of the log with 1 for a like and 0 for a dislike; it goes before `rating`."""
     split: str = ""
+    """Column of the log with train, valid or test, for split.mode = "given"."""
     title: str = "title"
+    """Column of the items with the title."""
     text: str = ""
+    """Column of the items with a description."""
     categories: str = ""
+    """Column of the items with categories: a list, or one text parted by data.separator."""
 
     def interactions(self) -> dict[str, str]:
         """Our name of each column of the log -> the user's."""
@@ -65,6 +87,8 @@ LIKE_THRESHOLDS = {"amazon2018": 5.0, "amazon2023": 5.0}  # most stars there are
 
 
 class DataSection(Section):
+    """Which data there is: its form, where it lies, what its columns mean and what counts as a like."""
+
     source: Literal[
         "world",
         "movielens1m",
@@ -81,22 +105,35 @@ class DataSection(Section):
         "canonical",
         "prepared",
     ] = "world"
-    path: str = ""  # a path or an address like s3://bucket/folder
+    """Form of the data; `thinkrec init DATA` finds it out. "world" is made up and needs no files."""
+    path: str = ""
+    """The folder, file or archive of the log; a path, or an address like s3://bucket/folder."""
     items_path: str = ""
+    """The file or folder of the items, for sources whose items have a place of their own: amazon*, csv, jsonl, parquet, delta, iceberg."""
     columns: ColumnsSection = ColumnsSection()
-    time_unit: Literal["auto", "s", "ms", "us", "ns", "iso"] = "auto"  # of columns.ts; auto: by magnitude, and the run says which
-    separator: str = Field(default="|", min_length=1)  # between categories that stand in one text; a blank for recbole unless set
-    # What is a like, where no label is given: a rating at or above like_threshold, or the median of the user's own, or equal to the log's
-    # highest; "implicit": every row, and for each num_negatives items on average are drawn that the user never meets.
+    time_unit: Literal["auto", "s", "ms", "us", "ns", "iso"] = "auto"
+    """Unit of columns.ts; auto: by the magnitude of the first rows, and the run says which."""
+    separator: str = Field(default="|", min_length=1)
+    """What stands between categories in one text; a blank for recbole unless set."""
     label_rule: Literal["threshold", "user_median", "top_box", "implicit"] = "threshold"
-    like_threshold: float = 4.0  # 5 for the Amazon sources unless set
+    """What is a like, where no label is given: a rating at or above like_threshold, at or above the median of the user's own, or equal
+    to the log's highest; "implicit": every row, and dislikes are drawn from items that the user never meets, see num_negatives."""
+    like_threshold: float = 4.0
+    """Lowest rating that is a like, for label_rule = "threshold"; 5 for the Amazon sources unless set."""
     num_negatives: Count = 1
-    repeats: Literal["keep", "first", "last"] = "keep"  # rows of one user and item; kept, they are leaks the audit stops at (D26)
-    since: str = ""  # ISO dates (UTC): only rows from `since` on and before `before` are taken
+    """Items drawn as dislikes for each row, on average, for label_rule = "implicit"."""
+    repeats: Literal["keep", "first", "last"] = "keep"
+    """Which of several rows of one user and item stay; kept, they are leaks that the audit stops at."""
+    since: str = ""
+    """ISO date (UTC): only rows from then on are taken; empty = from the first."""
     before: str = ""
-    min_rows: int = Field(default=0, ge=0)  # users and items with fewer rows leave; counted once, as in the paper (D27)
+    """ISO date (UTC): only rows before it are taken; empty = to the last."""
+    min_rows: int = Field(default=0, ge=0)
+    """Users and items with fewer rows leave, counted once; 0 keeps all."""
     num_buckets: int = Field(default=8, ge=1, lt=2**15)  # int16 in counts.parquet
-    max_bad_share: Share = 0.01  # more bad rows than this stop the run
+    """Parts that the log is cut into, by user; one is in memory at a time, so raise it with the log (64 for some 10^7 rows)."""
+    max_bad_share: Share = 0.01
+    """Share of rows that may be unusable; with more the run stops."""
     world: WorldSection = WorldSection()
 
     @model_validator(mode="before")
@@ -136,8 +173,14 @@ class SplitSection(Section):
     """Global time split: everything before `valid_from` is train, everything from `test_from` on is test."""
 
     mode: Literal["time", "given"] = "time"
-    valid_from: str = ""  # ISO date (UTC); empty = the quantile below
+    """time: by the two cuts below, the same for all users; given: as the source says (prepared, pre-split recbole, a column split)."""
+    valid_from: str = ""
+    """ISO date (UTC) at which valid begins; empty = valid_quantile."""
     test_from: str = ""
+    """ISO date (UTC) at which test begins; empty = test_quantile."""
     valid_quantile: Share = 0.7
+    """Quantile of the rows' times at which valid begins, if valid_from is empty."""
     test_quantile: Share = 0.85
-    allow_leaks: bool = False  # report the audit's findings instead of stopping
+    """Quantile of the rows' times at which test begins, if test_from is empty."""
+    allow_leaks: bool = False
+    """True reports the findings of the leak audit instead of stopping; scores on test may then be too good."""

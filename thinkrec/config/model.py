@@ -16,27 +16,49 @@ FITS: dict[str, dict[str, float]] = {  # what EncoderSection defaults to where i
 
 
 class LightGCNSection(Section):
+    """What LightGCN alone reads, for encoder.source = "lightgcn"."""
+
     num_layers: Count = 2
+    """Steps of propagation over the graph of users and items."""
 
 
 class SASRecSection(Section):
-    length: Count = 25  # rows of a user that a state sees
+    """What SASRec alone reads, for encoder.source = "sasrec"."""
+
+    length: Count = 25
+    """Rows of a user that a state sees."""
     num_blocks: Count = 2
+    """Transformer blocks."""
     num_heads: Count = 1
+    """Attention heads; divides encoder.dim."""
     dropout: Share = 0.2
-    feedback: bool = True  # the sequence says which rows were liked; false: it says only which items came, as published
+    """Dropout of embeddings, attention and the feed-forward layers."""
+    feedback: bool = True
+    """True: the sequence says which rows were liked; false: it says only which items came, as published."""
 
 
 class EncoderSection(Section):
+    """Vectors of users and items from the log: for clusters, routing and soft slots in the prompt.
+
+    The defaults shown are MF's; LightGCN and SASRec have their own of dim, num_epochs, batch_size, lr and weight_decay.
+    """
+
     source: Literal["mf", "lightgcn", "sasrec", "given"] = "mf"
-    users_path: str = ""  # source = "given": parquet with (id, vector)
+    """mf: matrix factorisation with biases; lightgcn; sasrec; given: vectors of your own, see users_path."""
+    users_path: str = ""
+    """For source = "given": Parquet with the columns id and vector, a row a user."""
     items_path: str = ""
-    # Of the encoder that is learned; these defaults are MF's, FITS has the others'.
+    """For source = "given": the same for items."""
     dim: Count = 16
+    """Numbers of a vector; 64 for lightgcn and sasrec unless set."""
     num_epochs: Count = 20
-    batch_size: Count = 1024  # rows; SASRec: pieces of sequences
+    """Passes over the train rows at most; the epoch that is best on valid is kept."""
+    batch_size: Count = 1024
+    """Rows of a step; sasrec: pieces of sequences, 64 unless set."""
     lr: Positive = 0.01
+    """Learning rate; .005 for lightgcn and .001 for sasrec unless set."""
     weight_decay: float = Field(default=0.05, ge=0)
+    """Weight decay; .1 for sasrec unless set."""
     lightgcn: LightGCNSection = LightGCNSection()
     sasrec: SASRecSection = SASRecSection()
 
@@ -59,40 +81,70 @@ class EncoderSection(Section):
 
 
 class ClusterSection(Section):
-    num_clusters: int = Field(default=2, ge=0)  # 0: chosen between 2 and max_clusters by the silhouette on train users
+    """Clusters of users, one expert each, and the rule that gives a user one expert, the global adapter or a mixture."""
+
+    num_clusters: int = Field(default=2, ge=0)
+    """Clusters and experts; 0 = chosen between 2 and max_clusters by the silhouette on train users, 1 = a run without experts."""
     max_clusters: int = Field(default=6, ge=2)
+    """Highest number that is tried, if num_clusters = 0."""
     num_iterations: Count = 25
+    """Iterations of k-means."""
     max_points_per_centroid: Count = 256
+    """Users a cluster that k-means learns from; more are sampled."""
     temperature: Positive = 0.1
-    expert_threshold: float = 0.5  # one expert alone when max gate > expert_threshold + expert_slope / K
+    """Temperature of the softmax over cosines to the centroids; higher mixes more."""
+    expert_threshold: float = 0.5
+    """One expert alone where the largest gate is above expert_threshold + expert_slope / number of clusters."""
     expert_slope: float = 0.6
-    entropy_share: Share = 0.95  # global when the entropy of the gates reaches this share of ln K
+    """See expert_threshold."""
+    entropy_share: Share = 0.95
+    """The global adapter alone where the entropy of the gates reaches this share of its maximum."""
 
 
 class NanoSection(Section):
     """A small Llama and its tokenizer, trained here on train text; head_dim 32 is one that vLLM has kernels for."""
 
     hidden_size: int = Field(default=64, ge=32, multiple_of=32)
+    """Width of the model, a multiple of 32."""
     num_layers: Count = 2
-    vocab_size: Count = 1024  # word pieces, before titles are added
-    title_tokens: bool = True  # one token for each title seen in train
-    window: Count = 24  # interactions in one line of train text
+    """Transformer layers."""
+    vocab_size: Count = 1024
+    """Word pieces of the tokenizer, before titles are added."""
+    title_tokens: bool = True
+    """One token for each title seen in train."""
+    window: Count = 24
+    """Interactions in one line of train text."""
     num_epochs: Count = 10
+    """Passes over the train text."""
     batch_size: Count = 32
+    """Lines of one optimizer step."""
     lr: Positive = 2e-3
+    """Learning rate."""
     weight_decay: float = Field(default=0.05, ge=0)
+    """Weight decay of AdamW."""
     dropout: Share = 0.0
-    title_dropout: Share = 0.8  # lines that withhold the title: few rows a title invite learning it by heart, and new items have none
-    question_share: Share = 0.4  # share of lines asked as the prompt's question instead of told with a mark
-    ds_config: str = "nano"  # as train.ds_config; too small to cut up: ZeRO-3's gathers took a third of a step on two CPU workers
-    num_spoken: int = Field(default=0, ge=0)  # train rows that go on to an analysis written by rule, so that the base can speak
-    text_weight: float = Field(default=0.1, ge=0)  # loss weight of tokens that are neither a mark nor a verdict, whose weight is 1
+    """Dropout of attention weights."""
+    title_dropout: Share = 0.8
+    """Share of interactions told without the title: few rows a title invite learning it by heart, and new items have none."""
+    question_share: Share = 0.4
+    """Share of interactions asked as the prompt's question instead of told with a mark."""
+    ds_config: str = "nano"
+    """DeepSpeed settings, as train.ds_config; nothing so small is worth cutting up."""
+    num_spoken: int = Field(default=0, ge=0)
+    """Train rows that go on to an analysis written by rule, so that the base can reason in words; 0 = none."""
+    text_weight: float = Field(default=0.1, ge=0)
+    """Loss weight of tokens that are neither a mark nor a verdict, whose weight is 1."""
 
 
 class BaseSection(Section):
+    """The frozen language model that adapters are trained on."""
+
     source: Literal["nano", "folder"] = "nano"
+    """nano: a small Llama trained here on two CPU cores; folder: a model of yours, see path."""
     path: str = ""
+    """A Hugging Face folder with config.json, tokenizer and safetensors, for source = "folder"; nothing is downloaded."""
     dtype: Literal["float32", "bfloat16"] = "float32"
+    """Type of its weights while training and scoring; bfloat16 on GPUs."""
     nano: NanoSection = NanoSection()
 
     @model_validator(mode="after")
@@ -103,18 +155,32 @@ class BaseSection(Section):
 
 
 class PromptSection(Section):
+    """What the language model is told about a user and a target item."""
+
     history_length: Count = 10
+    """Last interactions of the user that a prompt shows."""
     history_policy: Literal["rolling", "train_only"] = "rolling"
-    history_dislikes: bool = True  # false: a history shows the last likes alone; counted rates (priors) still count dislikes
-    domain: str = "item"  # the noun of the question: movie, book, business
+    """rolling: everything before the row, valid and test rows too; train_only: train rows alone."""
+    history_dislikes: bool = True
+    """False shows the last likes alone; counted rates (priors) still count dislikes. Must be false for label_rule = "implicit"."""
+    domain: str = "item"
+    """The noun of the question: movie, book, business."""
     keywords_in_history: bool = True
-    titles: bool = True  # false: items are told by keywords and counts alone, for logs with few rows a title
-    priors: bool = True  # counted like rates of items and user as words (method.md 14); the paper's prompt has none
-    slots: Literal["none", "target", "all"] = "none"  # where projected encoder vectors stand: nowhere, user + target, or history too
-    answer: Literal["first", "after"] = "first"  # verdict before or after the reasoning (D11)
-    date: str = "2024-07-26"  # ISO; today, to a chat template that asks: a prompt is the same on any day. Llama 3.2's own
+    """Show keywords of the items of the history, too, not of the target alone."""
+    titles: bool = True
+    """False: items are told by keywords and counts alone, for logs with few rows a title."""
+    priors: bool = True
+    """Tell counted like rates of the items and of the user as words; the paper's prompt has none."""
+    slots: Literal["none", "target", "all"] = "none"
+    """Where projected encoder vectors stand: nowhere, for user and target, or for items of the history, too."""
+    answer: Literal["first", "after"] = "first"
+    """The verdict stands before or after the reasoning."""
+    date: str = "2024-07-26"
+    """ISO date told to chat templates that ask for today, so that a prompt is the same on any day; the default is Llama 3.2's own."""
     max_tokens: Count = 1024
+    """Tokens of a prompt at most; older interactions are left out beyond it."""
     max_answer_tokens: Count = 128
+    """Tokens of a reasoning at most, in training and when explaining."""
 
     @field_validator("date")
     @classmethod
@@ -123,9 +189,14 @@ class PromptSection(Section):
 
 
 class AdapterSection(Section):
+    """The LoRA adapters: one global, one for each expert."""
+
     rank: Count = 8
+    """Rank of the low-rank matrices."""
     alpha: Positive = 16.0
+    """Scale: an adapter's output is multiplied by alpha / rank."""
     dropout: Share = 0.0
+    """Dropout before the adapters while training."""
     target_modules: Annotated[tuple[str, ...], Field(min_length=1)] = (
         "q_proj",
         "k_proj",
@@ -135,4 +206,6 @@ class AdapterSection(Section):
         "up_proj",
         "down_proj",
     )
-    last_layers: int = Field(default=0, ge=0)  # experts train only the last n layers; 0 = all (the paper: 8)
+    """Names of the linear layers that get an adapter."""
+    last_layers: int = Field(default=0, ge=0)
+    """Experts train only the last so many layers; 0 = all (the paper: 8). The global adapter trains all."""

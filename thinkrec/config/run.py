@@ -23,8 +23,12 @@ from thinkrec.config.training import FaultsSection, TrainSection
 
 
 class RunSection(Section):
-    dir: str = Field(default="runs/default", min_length=1)  # a folder or an s3:// or gs:// address; all artefacts live below it
+    """Where a run lives and what its random numbers begin with."""
+
+    dir: str = Field(default="runs/default", min_length=1)
+    """A folder, or an s3:// or gs:// address; all artefacts and the report live below it."""
     seed: int = Field(default=42, ge=0, lt=2**31)  # what numpy, torch, faiss and scikit-learn all take
+    """Seed of everything that is drawn; a run with the same seed and settings gives the same numbers."""
 
     @model_validator(mode="after")
     def _address_is_no_secret(self) -> Self:
@@ -34,15 +38,26 @@ class RunSection(Section):
 
 
 class EvaluateSection(Section):
+    """How the run is scored, explained and judged."""
+
     fusion: Literal["exact", "peft_linear"] = "exact"
+    """How experts are mixed: the weighted sum of their outputs, or the published arithmetic over their matrices."""
     num_bootstrap: Count = 1000
-    num_explanations: Count = 80  # the paper's number
-    bert_score_path: str = ""  # a local encoder folder; empty leaves BERTScore out
-    bert_score_layer: int = -1  # of its hidden states; -1 is the last
-    bleurt_path: str = ""  # a local folder of a sequence regressor trained as BLEURT; empty leaves BLEURT out
-    max_rows: int = Field(default=0, ge=0)  # 0 = every test row
-    license: str = ""  # of the adapters' model cards, in the Hub's spelling (apache-2.0); empty leaves it out
+    """Resamples of users behind each interval."""
+    num_explanations: Count = 80
+    """Test rows that are explained in words; 80 is the paper's number."""
+    bert_score_path: str = ""
+    """Local folder of an encoder for BERTScore; empty leaves it out."""
+    bert_score_layer: int = -1
+    """Hidden layer of that encoder; -1 is the last."""
+    bleurt_path: str = ""
+    """Local folder of a sequence regressor trained as BLEURT; empty leaves it out."""
+    max_rows: int = Field(default=0, ge=0)
+    """Test rows that are scored at most; 0 = every one."""
+    license: str = ""
+    """License on the adapters' model cards, in the Hub's spelling (apache-2.0); empty leaves it out."""
     batch_size: Count = 256
+    """Rows scored at once; lower it when memory is short."""
 
 
 class Config(Section):

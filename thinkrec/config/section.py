@@ -1,4 +1,7 @@
-"""What every table of the run file is made of: the closed, frozen base and the ranges of numbers."""
+"""What every table of the run file is made of: the closed, frozen base and the ranges of numbers.
+
+The text under a field is its description: `thinkrec config explain`, commented run files and docs/settings.md print it.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ VariableName = Annotated[str, Field(pattern=r"^[A-Z_][A-Z0-9_]{0,63}$")]
 class Section(BaseModel):
     """A table of the run file: frozen, and closed to unknown keys."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
     @field_validator("*")
     @classmethod
