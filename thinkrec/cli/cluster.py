@@ -13,7 +13,7 @@ import typer
 from thinkrec.config import run as run_file
 from thinkrec.config.run import Config
 from thinkrec.errors import ConfigError, EnvironmentFault, UserError
-from thinkrec.plan.resolve import resolved
+from thinkrec.plan import resolve
 
 RunFile = Annotated[Path, typer.Argument(help="The run file, TOML.")]
 Overrides = Annotated[list[str] | None, typer.Option("--set", help="Override a key: a.b=value. May be repeated.")]
@@ -25,7 +25,7 @@ STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red", "skipped": "dim"}
 
 def load(file: Path, overrides: Sequence[str] | None, insecure: bool = False) -> Config:
     """The run file with the overrides of the command line and what it leaves open filled in."""
-    return resolved(run_file.load(file, _overrides(overrides, insecure)))
+    return resolve.load(file, _overrides(overrides, insecure))
 
 
 def _overrides(overrides: Sequence[str] | None, insecure: bool) -> list[str]:
@@ -42,7 +42,10 @@ def plan(
     as_json: AsJson = False,
     insecure: Insecure = False,
 ) -> None:
-    """Say what will run, on which GPUs, how long, with how much memory and disk. Starts nothing."""
+    """Say what will run, on which GPUs, how long, with how much memory and disk. Starts nothing.
+
+    Needs no model where plan.base_shape names one (--set plan.base_shape=llama3_8b), and no data where --num-rows says how much.
+    """
     from thinkrec.plan.machines import Machines
     from thinkrec.plan.plan import make_plan
     from thinkrec.plan.text import plan_text

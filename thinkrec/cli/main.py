@@ -11,16 +11,15 @@ import typer
 
 from thinkrec.cli import cluster
 from thinkrec.cli.cluster import Insecure, Overrides, RunFile
+from thinkrec.cli.config import app as config_app
 from thinkrec.cli.data import app as data_app
 from thinkrec.cli.evaluate import evaluate
 from thinkrec.cli.sweep import baselines, sweep
 from thinkrec.cli.traces import app as traces_app
-from thinkrec.config import run as run_file
 from thinkrec.config.run import Config
 from thinkrec.errors import ThinkrecError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
-config_app = typer.Typer(no_args_is_help=True, help="Look at run files.")
 app.add_typer(config_app, name="config")
 app.add_typer(data_app, name="data")
 app.add_typer(traces_app, name="traces")
@@ -88,12 +87,6 @@ def _print_stages(settings: Config, until: str | None) -> None:
     for stage in select_stages(until):
         state = "committed" if store.find(stage.name, keys[stage.name]) else "to do"
         typer.echo(f"{stage.name:<10} {keys[stage.name]}  {state}")
-
-
-@config_app.command()
-def show(file: RunFile, overrides: Overrides = None) -> None:
-    """Print the resolved run file: every key with its value."""
-    typer.echo(run_file.dump(run_file.load(file, overrides or ())))
 
 
 def main(arguments: list[str] | None = None) -> None:

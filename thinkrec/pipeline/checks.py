@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING
 
 from thinkrec.config.run import Config
@@ -14,21 +14,22 @@ if TYPE_CHECKING:  # a run that names no folder starts without it
     from thinkrec.model.check import BaseFolder, GeneratorFolder
 
 
-def check_run(*configs: Config) -> None:
+def check_run(*configs: Config, absent: Collection[str] = ()) -> None:
     """Look at everything a run would trip over late: DeepSpeed files, and the folders of base, extractor, teachers and text metrics.
 
-    Several runs are looked at together, so that each folder is opened once.
+    Several runs are looked at together, so that each folder is opened once. A base that is `absent`, as plan allows, is not opened.
     """
     from thinkrec.train.deepspeed import engine
 
     for config in configs:
-        for key, is_open in (("ds_config", config.train.ds_config == AUTO), ("workers_per_group", not config.train.workers_per_group)):
-            if is_open:  # Ray Train takes 0 workers for "in this process"
-                raise ConfigError("this is still open", f"train.{key}", "give it, or let ops.resolve fill it in")
+        if config.train.ds_config == AUTO:
+            raise ConfigError("no DeepSpeed file is chosen yet", "train.ds_config", "name one of ds_configs/, zero1 say")
+        if not config.train.workers_per_group:  # Ray Train takes 0 workers for "in this process"
+            raise ConfigError("the size of an expert group is not chosen yet", "train.workers_per_group", "give 1 or more")
         for name in (config.train.ds_config, config.base.nano.ds_config):
             engine.read_config(name)
         _check_models(config)
-    for folder in dict.fromkeys(folder for config in configs for folder in _folders(config)):
+    for folder in dict.fromkeys(folder for config in configs for folder in _folders(config, absent)):
         folder.check()
 
 
@@ -58,13 +59,13 @@ def _check_models(config: Config) -> None:
             )
 
 
-def _folders(config: Config) -> Iterator[BaseFolder | GeneratorFolder | Encoder | Regressor]:
+def _folders(config: Config, absent: Collection[str]) -> Iterator[BaseFolder | GeneratorFolder | Encoder | Regressor]:
     """Every model folder that the run file names, as what it is used for."""
     from thinkrec.evaluate.metrics.learned_text import Encoder, Regressor
     from thinkrec.model.check import BaseFolder, GeneratorFolder
 
     kind, date, measured = config.engine.kind, config.prompt.date, config.evaluate
-    if config.base.source == "folder":
+    if config.base.source == "folder" and "base.path" not in absent:
         yield BaseFolder(config.base.path, config.adapter.target_modules, date)
     if config.keywords.source == "engine" and config.keywords.extractor != "nano" and kind != "http":
         yield GeneratorFolder(config.keywords.extractor, "keywords.extractor", "", kind)

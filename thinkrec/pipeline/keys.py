@@ -5,7 +5,7 @@ So a changed setting makes exactly the stages anew that depend on it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from thinkrec.config.run import Config
 from thinkrec.errors import ConfigError, MissingFileError
@@ -19,13 +19,16 @@ KEY_LENGTH = 16
 GROWN = (("keywords.extractor", "nano"), ("traces.teachers", "nano"))
 
 
-def stage_keys(config: Config, taken: Mapping[str, str] | None = None) -> dict[str, str]:
+def stage_keys(config: Config, taken: Mapping[str, str] | None = None, absent: Collection[str] = ()) -> dict[str, str]:
     """The artefact key of every stage; raises MissingFileError for a named file that is not there.
 
     `taken`: keys of stages whose artefacts come from another run, so that what builds on them is keyed by those.
+    `absent`: keys of the run file whose files need not be there, as where a run is planned: stages that need them have no key.
     """
     found: dict[str, str] = {}
     for stage in stages.STAGES:
+        if not set(absent).isdisjoint(stage.files) or any(need not in found for need in stage.inputs(config)):
+            continue
         files = [_fingerprint(config, key) for key in stage.files]
         inputs = [found[need] for need in stage.inputs(config)]
         own = digest([stage.name, stage.version, stage.settings(config), files, inputs])[:KEY_LENGTH]

@@ -24,6 +24,7 @@ from thinkrec.prompt.tokenizer import add_missing_tokens, load_tokenizer
 from thinkrec.store.artefacts import Artefact
 
 NUM_SAMPLES = 512
+TOKENIZERS = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json")  # a model folder has one of them at least
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,8 @@ def rows_per_cluster(found: Mapping[str, Artefact], num_train: int, config: Conf
 def lengths(config: Config, size: Sizes, found: Mapping[str, Artefact]) -> Lengths:
     """Lengths of prompts: counted on a sample of the ingested log, else of a typical prompt, else assumed."""
     folder = base_folder(config, found)
+    if folder and not any((folder / name).is_file() for name in TOKENIZERS):  # the shape alone is here
+        return _assumed(config, size)
     if folder is None:
         tokenizer: Any = NanoWords(fixed_phrases(config.prompt))
     else:

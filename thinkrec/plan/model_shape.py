@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +27,9 @@ class Shape:
     @classmethod
     def of_folder(cls, folder: Path) -> Shape:
         """Read config.json; raises ModelError for a model that is not of this kind."""
-        found = read_json(str(folder / "config.json")) or {}
+        found = read_json(str(folder / "config.json"))
+        if found is None:
+            raise ModelError("the base has no config.json", str(folder), "name its folder as base.path; to plan, plan.base_shape will do")
         missing = [name for name in ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads") if name not in found]
         routed = [name for name in ("num_experts", "num_local_experts", "n_routed_experts") if found.get(name)]
         if missing or routed:
@@ -90,3 +92,14 @@ class Shape:
     def forward_flops(self, length: float, num_layers: int = 0) -> float:
         """FLOPs of one token in a causal row of `length` tokens through `num_layers` layers, 0 = all; the head is left out."""
         return (num_layers or self.num_layers) * (2 * self.layer_params + 2 * length * self.attention)
+
+
+# By the numbers of their published config.json, for plan.base_shape.
+NAMED: Mapping[str, Shape] = {
+    "llama3_8b": Shape(4096, 14336, 32, 32, 8, 128, 128256, tied=False),  # Llama 3 and 3.1
+    "llama3_70b": Shape(8192, 28672, 80, 64, 8, 128, 128256, tied=False),
+    "llama3_2_1b": Shape(2048, 8192, 16, 32, 8, 64, 128256, tied=True),
+    "llama3_2_3b": Shape(3072, 8192, 28, 24, 8, 128, 128256, tied=True),
+    "qwen2_5_7b": Shape(3584, 18944, 28, 28, 4, 128, 152064, tied=False),
+    "qwen3_8b": Shape(4096, 12288, 36, 32, 8, 128, 151936, tied=False),
+}

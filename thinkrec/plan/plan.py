@@ -11,15 +11,17 @@ from dataclasses import dataclass
 from thinkrec.config.run import Config
 from thinkrec.pipeline.checks import check_run
 from thinkrec.pipeline.keys import stage_keys
+from thinkrec.pipeline.stages import STAGES
 from thinkrec.plan import data_sizes, memory
+from thinkrec.plan.absent import absent_files
 from thinkrec.plan.data_sizes import Lengths, Sizes
 from thinkrec.plan.machines import CPU_TFLOPS, GPU_TFLOPS, Machines
 from thinkrec.plan.memory import Advice, Memory, Zero
 from thinkrec.plan.model_shape import Shape
 from thinkrec.plan.phases import NUM_VARIANTS, Work, works
 from thinkrec.plan.remarks import remarks
-from thinkrec.plan.resolve import room_bytes
-from thinkrec.store.artefacts import Store
+from thinkrec.plan.resolve import room_bytes, shape_of
+from thinkrec.store.artefacts import Artefact, Store
 from thinkrec.train.deepspeed import engine as zero
 from thinkrec.train.fleet import queue
 
@@ -31,7 +33,7 @@ DRIVER_BYTES, WORKER_BYTES = 420, 26
 @dataclass(frozen=True)
 class Stage:
     name: str
-    key: str
+    key: str  # empty where files that it depends on are not here
     state: str  # committed | to do
 
 
@@ -87,14 +89,17 @@ class Plan:
 
 
 def make_plan(config: Config, machines: Machines, num_rows: int = 0, num_users: int = 0) -> Plan:
-    """The plan of this run on these machines; raises what `run` would raise before its first stage."""
-    check_run(config)
-    keys, store = stage_keys(config), Store(config.run.dir)
+    """The plan of this run on these machines; raises what `run` would raise before its first stage.
+
+    A base of which only the shape is known, and data whose size is given, need not be there.
+    """
+    absent = absent_files(config, num_rows)
+    check_run(config, absent=absent)
+    keys, store = stage_keys(config, absent=absent), Store(config.run.dir)
     found = {name: artefact for name, key in keys.items() if (artefact := store.find(name, key))}
     size = data_sizes.sizes(config, found, num_rows, num_users)
     length = data_sizes.lengths(config, size, found)
-    folder = data_sizes.base_folder(config, found)
-    shape = Shape.of_folder(folder) if folder else Shape.of_nano(config.base.nano, data_sizes.nano_tokens(config, size))
+    shape = _shape(config, size, found)
     jobs = works(config, size, length, shape, data_sizes.trace_lengths(config, found))
     price = Price(config, machines, shape)
     phases = [price.phase(work) for work in jobs if work.name != "experts"]
@@ -104,7 +109,7 @@ def make_plan(config: Config, machines: Machines, num_rows: int = 0, num_users: 
     return Plan(
         run_dir=store.root,
         machines=machines,
-        stages=tuple(Stage(name, key, "committed" if name in found else "to do") for name, key in keys.items()),
+        stages=tuple(Stage(row.name, keys.get(row.name, ""), "committed" if row.name in found else "to do") for row in STAGES),
         sizes=size,
         lengths=length,
         shape=shape,
@@ -119,8 +124,17 @@ def make_plan(config: Config, machines: Machines, num_rows: int = 0, num_users: 
         mfu=config.plan.mfu,
         hours=sum(phase.hours for phase in phases if phase.name not in found),
         worker_hours=sum(phase.worker_hours for phase in phases if phase.name not in found),
-        notes=tuple(notes(config, machines, size, layout, phases)),
+        notes=(*notes(config, machines, size, layout, phases), *(f"{key} is not here: its files are not looked at" for key in absent)),
     )
+
+
+def _shape(config: Config, size: Sizes, found: Mapping[str, Artefact]) -> Shape:
+    """The shape of the base: of a nano base as it was made, or will be."""
+    if config.base.source == "folder":
+        return shape_of(config)
+    if "base" in found:
+        return Shape.of_folder(found["base"].path("model"))
+    return Shape.of_nano(config.base.nano, data_sizes.nano_tokens(config, size))
 
 
 class Price:

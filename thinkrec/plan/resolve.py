@@ -6,21 +6,33 @@ neither do the keys of the stages.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
+from thinkrec.config import run as run_file
 from thinkrec.config.run import Config
 from thinkrec.config.training import AUTO, TrainSection
 from thinkrec.errors import ConfigError, ModelError
 from thinkrec.plan import memory
 from thinkrec.plan.memory import Memory, Zero
-from thinkrec.plan.model_shape import Shape
+from thinkrec.plan.model_shape import NAMED, Shape
 from thinkrec.plan.phases import PLAIN_ANSWER, Work, projector_params
 from thinkrec.train.deepspeed import engine
 
 # Shipped files that compute in the base's dtype, the cheapest first: whole, in shards, in host memory.
 FILES = {"bfloat16": ("zero1", "zero2", "zero3", "zero3_offload"), "float32": ("nano", "cpu")}
 GIB = 2**30
+
+
+def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
+    """A run file with `a.b=value` overrides and what it leaves open filled in: how every command and a notebook should read one."""
+    return resolved(run_file.load(path, overrides))
+
+
+def parse(tree: dict[str, Any], where: str = "config") -> Config:
+    """The same for a tree of tables."""
+    return resolved(run_file.parse(tree, where))
 
 
 def resolved(config: Config) -> Config:
@@ -115,9 +127,13 @@ def _choices(config: Config) -> Iterator[tuple[str, int]]:
 
 
 def shape_of(config: Config) -> Shape:
-    """The shape of the run's base; raises ModelError for one whose memory cannot be counted."""
-    nano = config.base.nano
-    return Shape.of_nano(nano, nano.vocab_size) if config.base.source == "nano" else Shape.of_folder(Path(config.base.path))
+    """The shape of the run's base, by plan.base_shape where its folder is not here; raises ModelError for one that cannot be counted."""
+    base, name = config.base, config.plan.base_shape
+    if base.source == "nano":
+        return Shape.of_nano(base.nano, base.nano.vocab_size)
+    if name and not (Path(base.path) / "config.json").is_file():
+        return NAMED[name]
+    return Shape.of_folder(Path(base.path))
 
 
 def _largest(config: Config, ds_config: str, workers_per_group: int) -> float:

@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from thinkrec.config import run as run_file
 from thinkrec.config.run import Config
 from thinkrec.config.toml import flat, put, read, split_override, validate
 from thinkrec.errors import ConfigError
-from thinkrec.plan.resolve import resolved
+from thinkrec.plan import resolve
 from thinkrec.store.address import check_name
 from thinkrec.sweep.settings import SweepFile, TrialSection, Variant
 
@@ -53,7 +52,7 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Sweep:
     _refuse(changes, ("run.dir",), f"{path}: set", "`dir` of the sweep file says where the trials are kept")
     for key, value in ({"run.dir": settings.dir} | changes).items():
         put(tree, key, value, f"{path}: set")
-    shared = resolved(run_file.parse(tree, f"{path}: {settings.recipe} with set"))
+    shared = resolve.parse(tree, f"{path}: {settings.recipe} with set")
     trials = [
         trial
         for name, section in settings.trials.items()
@@ -91,7 +90,7 @@ def _seeded(
         yield Trial(
             f"{base}{ending}",
             base,
-            resolved(run_file.parse(own, where)),
+            resolve.parse(own, where),
             section.variant or settings.variant,
             f"{settings.reference}{ending}",
             section.model_of and f"{section.model_of}{ending}",

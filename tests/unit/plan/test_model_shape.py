@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import get_args
 
 import pytest
 import torch
@@ -10,13 +11,14 @@ from tiny_folder import LLAMA_8B
 from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from thinkrec.config.cluster import ShapeName
 from thinkrec.config.model import NanoSection
 from thinkrec.errors import ModelError
 from thinkrec.model.adapter_bank import install
 from thinkrec.model.projector import Projector
 from thinkrec.nano.model import make_model
 from thinkrec.plan.memory import kept_bytes
-from thinkrec.plan.model_shape import Shape
+from thinkrec.plan.model_shape import NAMED, Shape
 from thinkrec.plan.phases import projector_params
 
 ALL_LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -61,6 +63,25 @@ def test_the_8b_model_has_its_published_size(tmp_path):
     assert shape.adapter_params(("q_proj", "v_proj"), 8) == 3_407_872
     # Forward and input gradients of LoRA, the head apart: the 402 TFLOP/s at 12,473 tokens/s that are published for it, within a tenth.
     assert 2 * shape.forward_flops(4096) == pytest.approx(402e12 / 12473, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("name", "published", "left_out"),  # biases of q, k and v in Qwen 2.5, norms of q and k in Qwen 3
+    [
+        ("llama3_8b", 8_030_261_248, 0),
+        ("llama3_70b", 70_553_706_496, 0),
+        ("llama3_2_1b", 1_235_814_400, 0),
+        ("llama3_2_3b", 3_212_749_824, 0),
+        ("qwen2_5_7b", 7_615_616_512, 28 * (3584 + 2 * 512)),
+        ("qwen3_8b", 8_190_735_360, 36 * 2 * 128),
+    ],
+)
+def test_a_shape_by_name_has_the_published_size(name, published, left_out):
+    assert NAMED[name].num_params == published - left_out
+
+
+def test_every_name_that_the_run_file_takes_is_a_shape():
+    assert {"", *NAMED} == set(get_args(ShapeName))
 
 
 @pytest.mark.parametrize("targets", [("q_proj", "v_proj"), ALL_LINEAR])
