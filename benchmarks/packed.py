@@ -81,7 +81,7 @@ class Banked:
         self.bank = install(self.model, TARGETS, num_slots, RANK, ALPHA)
         for slot in range(num_slots):
             self.bank.load(slot, starts(self.bank))
-        self.trained = list(self.bank.parameters_of())
+        self.trained = list(self.bank.parameters())
         sizes = [parameter.numel() for parameter in self.trained]
         self.flat = torch.nn.Parameter(torch.cat([parameter.detach().flatten() for parameter in self.trained]))
         for parameter, part in zip(self.trained, self.flat.detach().split(sizes), strict=True):
@@ -95,8 +95,8 @@ class Banked:
         self.optimizer.rates = [LR] * num_slots
 
     def step(self, ids: Tensor) -> None:
-        self.bank.gates.rows = torch.arange(len(ids)).repeat_interleave(ids.shape[1])
-        gradients = torch.autograd.grad(loss_of(self.model, ids), self.trained)
+        with self.bank.gated(torch.arange(len(ids)).repeat_interleave(ids.shape[1])):
+            gradients = torch.autograd.grad(loss_of(self.model, ids), self.trained)
         self.flat.grad = torch.cat([gradient.flatten() for gradient in gradients])
         self.optimizer.step()
 

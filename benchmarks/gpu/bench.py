@@ -64,7 +64,7 @@ class Bench:
         torch.manual_seed(0)
         bank = install(llm, settings.target_modules, num_slots, settings.rank, settings.alpha, settings.dropout)
         if checkpointing:  # reentrant, it would lose the gradients: no input has any
-            llm.gradient_checkpointing_enable({"use_reentrant": False})
+            llm.gradient_checkpointing_enable({"use_reentrant": False, "context_fn": bank.checkpointed})
         try:
             yield Recommender(llm, bank, self.tables.template.verdict_ids).to(device.kind())
         finally:

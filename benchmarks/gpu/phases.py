@@ -65,7 +65,7 @@ def walk(config: Config, places: ArtefactPaths, folder: Path, learn: Learn, devi
 
     def make_global(num_slots: int) -> tuple[Recommender, list[nn.Parameter]]:
         recommender = build(config, places, plain, ds_config, num_slots)
-        return recommender, list(recommender.bank.parameters_of())
+        return recommender, list(recommender.bank.parameters())
 
     def make_projector(num_slots: int) -> tuple[Recommender, list[nn.Parameter]]:
         recommender = build(config, places, slotted, ds_config, num_slots)
@@ -77,7 +77,7 @@ def walk(config: Config, places: ArtefactPaths, folder: Path, learn: Learn, devi
         for slot in range(num_slots):
             recommender.bank.load(slot, adapter)
         _fill(_projector(recommender), projector)
-        return recommender, list(recommender.bank.parameters_of(config.adapter.last_layers))
+        return recommender, list(recommender.bank.parameters(config.adapter.last_layers))
 
     bank = build(config, places, plain).bank
     [(global_losses, weights)] = learn(make_global, [task("global", rows, soft=False)])

@@ -27,7 +27,6 @@ def fused(bench: Bench) -> dict[str, Any]:
         batch = batch.to(device.kind())
 
         def alone() -> None:
-            recommender.bank.gates.rows = None
             recommender.llm.model(inputs_embeds=recommender.embed(batch), use_cache=False)
 
         alone_s = device.seconds(alone, sizes.budget_s / 2)

@@ -32,9 +32,9 @@ LR = 1e-4
 def floor(bench: Bench, arm: Arm) -> dict[str, Any]:
     """The bank in bfloat16 and a flat float32 AdamW, without DeepSpeed and without the loop: what is left is the model."""
     with bench.recommender(1, arm.checkpointing) as recommender:
-        for parameter in recommender.bank.parameters_of():
+        for parameter in recommender.bank.parameters():
             parameter.data = parameter.data.bfloat16()
-        optimizer = FlatAdamW(recommender, recommender.bank.parameters_of())
+        optimizer = FlatAdamW(recommender, recommender.bank.parameters())
         rows = FixedRows(bench.config(), bench.tables, arm.places, range(arm.rows))
         batch = batch_of(rows, np.arange(arm.rows)).to(device.kind())
 
@@ -52,7 +52,7 @@ def trained(bench: Bench, arm: Arm, ds_config: str, num_experts: int = 1) -> dic
     bench.join_group()
     config, size = bench.config(ds_config, arm.rows), arm.rows // num_experts
     with bench.recommender(num_experts, arm.checkpointing) as recommender:
-        trainer = AdapterTrainer(config, recommender, recommender.bank.parameters_of(), 0.0, num_experts)
+        trainer = AdapterTrainer(config, recommender, recommender.bank.parameters(), 0.0, num_experts)
         members = [FixedRows(config, bench.tables, arm.places, range(size * at, size * (at + 1))) for at in range(num_experts)]
         begun, log = time.monotonic(), bench.folder / f"{ds_config}-{arm}-{num_experts}"
         warm, _ = run_steps(trainer, members, size, device.NUM_WARM, log.with_suffix(".warm"))

@@ -57,14 +57,14 @@ def test_each_adapter_reloads_in_plain_peft_with_equal_logits(artefacts, config)
     where, whole = places(artefacts), config.base.model_copy(update={"dtype": "float32"})
     tables = load_tables(config, where, slots=False)
     num_experts = Routing(where).num_experts
-    bank = serving_model(config.model_copy(update={"prompt": tables.template.settings, "base": whole}), where, tables, num_experts)
+    served = serving_model(config.model_copy(update={"prompt": tables.template.settings, "base": whole}), where, tables, num_experts)
     ids = torch.tensor([tables.prompt(int(np.flatnonzero(tables.interactions.split == 2)[0])).ids])
     folders = [artefacts["experts"].path(f"experts/{expert}") for expert in range(num_experts)]
     for slot, folder in enumerate([*folders, artefacts["global"].path("adapter")]):
         plain = PeftModel.from_pretrained(load_model(base_folder(where), "float32"), str(folder)).eval()
-        bank.bank.gates.rows = torch.nn.functional.one_hot(torch.tensor([slot]), num_experts + 1).float()
-        with torch.no_grad():
-            ours, theirs = bank.llm(input_ids=ids).logits, plain(input_ids=ids).logits
+        gates = torch.nn.functional.one_hot(torch.tensor([slot]), num_experts + 1).float()
+        with torch.no_grad(), served.bank.gated(gates):
+            ours, theirs = served.llm(input_ids=ids).logits, plain(input_ids=ids).logits
         assert (ours - theirs).abs().max() <= 1e-5
         assert not torch.equal(theirs, load_model(base_folder(where), "float32")(input_ids=ids).logits)
 

@@ -78,7 +78,7 @@ def trainer_of(config: Any, tables: Any, num_slots: int) -> Any:
     from thinkrec.train.trainer import AdapterTrainer
 
     recommender = recommender_of(tables, num_slots)
-    return AdapterTrainer(config, recommender, recommender.bank.parameters_of(), 0.05, num_slots)
+    return AdapterTrainer(config, recommender, recommender.bank.parameters(), 0.05, num_slots)
 
 
 def rows_of(tables: Any, number: int) -> Any:

@@ -37,7 +37,7 @@ def main(folder: str) -> None:
     llm = LlamaForCausalLM(config)
     recommender = Recommender(llm, install(llm, ("q_proj", "v_proj", "up_proj"), 1, rank=5, alpha=10.0), verdict_ids=(3, 4))
     num_weights = sum(parameter.numel() for parameter in recommender.parameters())
-    trained = list(recommender.bank.parameters_of())
+    trained = list(recommender.bank.parameters())
     initial = {name: one.detach().clone() for name, one in recommender.named_parameters() if any(one is other for other in trained)}
     settings = zero.read_config(sys.argv[2])
     rank_rows = 8 // world

@@ -12,7 +12,8 @@ code, which sums the B's unweighted and so counts what experts share once per ex
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Literal
 
@@ -27,10 +28,7 @@ Fusion = Literal["exact", "peft_linear"]
 
 @dataclass
 class Gates:
-    """The mixture of the batch in flight, shared by all bank layers of one model.
-
-    `rows` is (R, E) float, a mixture for each row, or (R,) int64, the one adapter of each row: one-hot gates without their zeros.
-    """
+    """The mixture of the batch in flight, shared by all bank layers of one model; `AdapterBank.gated` sets it."""
 
     rows: Tensor | None = None
     fusion: Fusion = "exact"
@@ -59,6 +57,12 @@ class BankLinear(nn.Module):
         gates = self.gates.rows
         if gates is None:
             return y
+        if len(gates) != len(x):
+            raise ModelError(
+                f"gates for {len(gates)} rows meet a batch of {len(x)}",
+                "adapter bank",
+                "give `gated` one row of gates for each row of the batch",
+            )
         x = self.dropout(x).to(self.lora_A.dtype)
         if gates.dim() == 1:
             return y + self._one_each(x, gates).to(y.dtype)
@@ -78,30 +82,64 @@ class BankLinear(nn.Module):
         return torch.bmm(torch.bmm(x, self.lora_A[slots].mT) * self.scale, self.lora_B[slots].mT)
 
 
-class AdapterBank(nn.Module):
-    """All bank layers of one model, by the dotted name of the layer they wrap."""
+class AdapterBank:
+    """All adapters of one model: a view of its bank layers, by the dotted name of the linear layer each one wraps.
 
-    def __init__(self, layers: dict[str, BankLinear], gates: Gates) -> None:
-        super().__init__()
-        # The layers live inside the base model; a second registration would make every parameter appear twice.
-        self.__dict__["layers"] = layers
-        self.gates = gates
+    The layers are modules of the model and of nothing else, so moving, casting and saving are the model's; here they are named and gated.
+    """
 
-    layers: dict[str, BankLinear]
+    def __init__(self, layers: Mapping[str, BankLinear], gates: Gates) -> None:
+        self.layers = dict(layers)
+        self._gates = gates
+
+    def __repr__(self) -> str:
+        num_adapters, rank, _ = _full_shape(next(iter(self.layers.values())).lora_A)
+        return f"AdapterBank({num_adapters} adapters of rank {rank} on {len(self.layers)} layers: {', '.join(self.layers)})"
 
     @property
     def num_adapters(self) -> int:
         return int(_full_shape(next(iter(self.layers.values())).lora_A)[0])
 
-    def parameters_of(self, last_layers: int = 0) -> Iterable[nn.Parameter]:
-        """The trainable tensors, all or those of the last n transformer layers (the paper trains experts on the last 8)."""
+    @contextmanager
+    def gated(self, rows: Tensor | None, fusion: Fusion = "exact") -> Iterator[None]:
+        """Within the block, row i of a batch goes through the base and the mixture `rows[i]`; outside of any block, through the base alone.
+
+        `rows` is (R, E) float, a mixture for each row, or (R,) int64, the one adapter of each row: one-hot gates without their zeros. None
+        is the base alone. Raises ModelError for a mixture of another number of adapters; a batch of another size raises it in its layers.
+        """
+        if rows is not None and rows.dim() == 2 and rows.shape[1] != self.num_adapters:
+            what = f"gates of {rows.shape[1]} adapters for a bank of {self.num_adapters}"
+            raise ModelError(what, "adapter bank", "give one column of gates for each adapter")
+        before = self._gates.rows, self._gates.fusion
+        self._gates.rows, self._gates.fusion = rows, fusion
+        try:
+            yield
+        finally:
+            self._gates.rows, self._gates.fusion = before
+
+    def checkpointed(self) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+        """The `context_fn` of torch.utils.checkpoint: what is computed again in a backward pass has the gates of its forward pass.
+
+        By then the block that set them is over.
+        """
+        return nullcontext(), self.gated(self._gates.rows, self._gates.fusion)
+
+    def named_parameters(self, last_layers: int = 0) -> Iterator[tuple[str, nn.Parameter]]:
+        """The trainable tensors as `<layer>.lora_A` (E, r, d_in) and `<layer>.lora_B` (E, d_out, r).
+
+        All, or those of the last n transformer layers (the paper trains experts on the last 8).
+        """
         depth = 1 + max(_layer_index(name) for name in self.layers)
         for name, layer in self.layers.items():
             if not last_layers or _layer_index(name) >= depth - last_layers:
-                yield layer.lora_A
-                yield layer.lora_B
+                yield f"{name}.lora_A", layer.lora_A
+                yield f"{name}.lora_B", layer.lora_B
 
-    def load(self, slot: int, tensors: dict[str, Tensor]) -> None:
+    def parameters(self, last_layers: int = 0) -> Iterator[nn.Parameter]:
+        """The tensors of `named_parameters`."""
+        return (parameter for _, parameter in self.named_parameters(last_layers))
+
+    def load(self, slot: int, tensors: Mapping[str, Tensor]) -> None:
         """Fill one slot from PEFT-named tensors; raises ModelError on a missing name or a wrong shape."""
         for name, layer in self.layers.items():
             for matrix, parameter in (("lora_A", layer.lora_A), ("lora_B", layer.lora_B)):

@@ -21,11 +21,11 @@ def build(
 ) -> Recommender:
     """The recommender over the run's base with a fresh bank; the same weights on every rank for the same seed."""
     llm = load_model(base_folder(places), config.base.dtype, ds_config)
-    if config.train.gradient_checkpointing:  # it acts in training alone; reentrant, it would lose gradients where inputs have none
-        llm.gradient_checkpointing_enable({"use_reentrant": False})
     torch.manual_seed(config.run.seed)
     settings = config.adapter
     bank = adapter_bank.install(llm, settings.target_modules, num_adapters, settings.rank, settings.alpha, settings.dropout)
+    if config.train.gradient_checkpointing:  # it acts in training alone; reentrant, it would lose gradients where inputs have none
+        llm.gradient_checkpointing_enable({"use_reentrant": False, "context_fn": bank.checkpointed})
     projector = None
     if tables.item_vectors is not None:
         projector = Projector(tables.item_vectors.shape[1], llm.config.hidden_size)

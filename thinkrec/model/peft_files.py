@@ -15,22 +15,32 @@ import torch
 from torch import Tensor
 
 from thinkrec.config.model import AdapterSection
-from thinkrec.errors import ExportRefused, MissingFileError
+from thinkrec.errors import ExportRefused, MissingFileError, ModelError
 from thinkrec.model.adapter_bank import AdapterBank, peft_key
 from thinkrec.model.base import load_config
 
 WEIGHTS = "adapter_model.safetensors"
 
 
-def peft_tensors(bank: AdapterBank, weights: Mapping[str, Tensor], slot: int = 0, prefix: str = "llm.") -> dict[str, Tensor]:
-    """PEFT-named tensors of one slot, from a recommender's parameters by name (as gathered from ZeRO partitions)."""
-    tensors = {}
-    for layer in bank.layers:
-        for matrix in ("lora_A", "lora_B"):
-            name = f"{prefix}{layer}.{matrix}"
-            if name in weights:
-                tensors[peft_key(layer, matrix)] = weights[name][slot].detach().to("cpu", torch.float32).contiguous()
-    return tensors
+def peft_tensors(bank: AdapterBank, weights: Mapping[str, Tensor], slot: int = 0) -> dict[str, Tensor]:
+    """PEFT-named float32 tensors of one slot, on the host, from the parameters of any model around the bank, by name.
+
+    What stands before the layer's own name does not count (`llm.` in a recommender). A layer that is not among the weights was not trained
+    and is left out; raises ModelError when none is, or when two names are one layer's.
+    """
+    own = {name: peft_key(*name.rsplit(".", 1)) for name, _ in bank.named_parameters()}
+    found: dict[str, str] = {}
+    for name in weights:
+        pieces = name.split(".")
+        for end in (".".join(pieces[at:]) for at in range(len(pieces))):
+            if end in own and found.setdefault(end, name) != name:
+                raise ModelError(f"{found[end]} and {name} are both {end}", "adapter weights", "give the parameters of one model")
+    if not found:
+        what = (
+            f"none of the {len(weights)} weights is of a bank layer: {next(iter(own))} is wanted, {next(iter(weights), 'nothing')} is there"
+        )
+        raise ModelError(what, "adapter weights", "give the parameters of the model that the bank is in, by name")
+    return {own[end]: weights[name][slot].detach().to("cpu", torch.float32).contiguous() for end, name in found.items()}
 
 
 def write_adapter(folder: Path, tensors: Mapping[str, Tensor], settings: AdapterSection, base_folder: str | Path) -> None:

@@ -77,13 +77,13 @@ class Recommender(nn.Module):
 
     def hidden(self, batch: Batch, fusion: Fusion = "exact") -> Tensor:
         """Last hidden states (R, T, hidden). Rows are padded on the right, so causal attention needs no mask."""
-        self.bank.gates.rows, self.bank.gates.fusion = batch.gates, fusion
-        return self._pass(batch)
+        with self.bank.gated(batch.gates, fusion):
+            return self._pass(batch)
 
     def logits(self, batch: Batch, adapted: bool = True) -> Tensor:
         """Logits of the whole vocabulary at every place, (R, T, vocabulary), by the rows' adapters or by the base alone."""
-        self.bank.gates.rows = batch.gates if adapted else None
-        result: Tensor = self.llm.lm_head(self._pass(batch))
+        with self.bank.gated(batch.gates if adapted else None):
+            result: Tensor = self.llm.lm_head(self._pass(batch))
         return result
 
     def _pass(self, batch: Batch) -> Tensor:

@@ -78,11 +78,9 @@ class Scorer:
         template, first = self.tables.template, self.config.prompt.answer == "first"
         stops = [template.tokenizer.eos_token_id, *(() if first else template.verdict_ids)]
         batch = self._batch(prompts, users, gates, [NOTHING] * len(prompts))
-        bank = self.recommender.bank
-        bank.gates.rows, bank.gates.fusion = batch.gates, self.config.evaluate.fusion
         # generate() fills every setting left open from the model's own generation config: give it one that is empty (D32).
         self.recommender.llm.generation_config = GenerationConfig()
-        with torch.inference_mode():
+        with torch.inference_mode(), self.recommender.bank.gated(batch.gates, self.config.evaluate.fusion):
             embedded, mask = _left_padded(self.recommender.embed(batch), [len(prompt.ids) for prompt in prompts])
             output = self.recommender.llm.generate(
                 inputs_embeds=embedded,

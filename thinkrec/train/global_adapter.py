@@ -52,4 +52,4 @@ def train_global(settings: dict[str, Any]) -> None:
         write_adapter(target / "adapter", tensors, config.adapter, base)
         check_export(target / "adapter", tensors, base, logits)
 
-    train_phase(settings, config, tables, recommender, recommender.bank.parameters_of(), config.train.global_adapter, export)
+    train_phase(settings, config, tables, recommender, recommender.bank.parameters(), config.train.global_adapter, export)

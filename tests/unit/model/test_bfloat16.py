@@ -31,7 +31,7 @@ def made(make_llama):
             layer.lora_B.data.normal_(0, 0.3, generator=generator)
         projector = Projector(DIM, llm.config.hidden_size)
         recommender = Recommender(llm, bank, (5, 9), projector=projector).eval()
-        ours = {id(one) for one in [*bank.parameters_of(), *projector.parameters()]}
+        ours = {id(one) for one in [*bank.parameters(), *projector.parameters()]}
         for parameter in recommender.parameters():  # as DeepSpeed casts: buffers stay float32
             parameter.data = parameter.data.to(rest if id(parameter) in ours else base)
         return recommender
@@ -72,7 +72,7 @@ def test_gradients_reach_bank_and_projector_over_a_base_in_bfloat16(made, rest, 
     recommender = made(torch.bfloat16, rest).train()
     loss, _ = recommender(batch_of(16, pack))
     loss.backward()
-    for parameter in [*recommender.bank.parameters_of(), *recommender.projector.parameters()]:
+    for parameter in [*recommender.bank.parameters(), *recommender.projector.parameters()]:
         assert parameter.grad is not None
         assert parameter.grad.isfinite().all()
 

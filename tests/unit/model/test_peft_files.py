@@ -9,7 +9,7 @@ import torch
 from peft import PeftModel, get_peft_model_state_dict
 
 from thinkrec.config.model import AdapterSection
-from thinkrec.errors import ExportRefused, MissingFileError
+from thinkrec.errors import ExportRefused, MissingFileError, ModelError
 from thinkrec.model.adapter_bank import install
 from thinkrec.model.peft_files import check_export, peft_shapes, peft_tensors, read_adapter, write_adapter
 
@@ -31,7 +31,7 @@ def banked(make_llama):
 @pytest.fixture
 def tensors(banked):
     model, bank = banked
-    return peft_tensors(bank, dict(model.named_parameters()), slot=1, prefix="")
+    return peft_tensors(bank, dict(model.named_parameters()), slot=1)
 
 
 @pytest.fixture
@@ -48,13 +48,12 @@ def logits(make_llama):
     bank = install(model, SETTINGS.target_modules, 1, SETTINGS.rank, SETTINGS.alpha)
 
     def ask(tensors):
-        own = peft_tensors(bank, dict(model.named_parameters()), prefix="")
+        own = peft_tensors(bank, dict(model.named_parameters()))
         bank.load(0, {name: tensors[name] if name in tensors and tensors[name].shape == one.shape else one for name, one in own.items()})
         with torch.no_grad():
-            bank.gates.rows = None
             before = model(input_ids=PROBE).logits
-            bank.gates.rows = torch.zeros(len(PROBE), dtype=torch.int64)
-            return before, model(input_ids=PROBE).logits
+            with bank.gated(torch.zeros(len(PROBE), dtype=torch.int64)):
+                return before, model(input_ids=PROBE).logits
 
     return ask
 
@@ -62,14 +61,14 @@ def logits(make_llama):
 @pytest.mark.parametrize("slot", [0, 1])
 def test_plain_peft_says_what_the_bank_says(banked, make_llama, tmp_path, slot):
     model, bank = banked
-    write_adapter(tmp_path, peft_tensors(bank, dict(model.named_parameters()), slot, prefix=""), SETTINGS, "base")
+    write_adapter(tmp_path, peft_tensors(bank, dict(model.named_parameters()), slot), SETTINGS, "base")
     loaded = PeftModel.from_pretrained(make_llama(), str(tmp_path)).eval()
     with torch.no_grad():
         found = loaded(input_ids=PROBE).logits
         both = []
         for gates in torch.eye(2):
-            bank.gates.rows = gates.expand(len(PROBE), 2)
-            both.append(model(input_ids=PROBE).logits)
+            with bank.gated(gates.expand(len(PROBE), 2)):
+                both.append(model(input_ids=PROBE).logits)
     assert (found - both[slot]).abs().max() <= 1e-5
     assert (found - both[1 - slot]).abs().max() > 1e-2
 
@@ -94,7 +93,20 @@ def test_the_config_is_pefts(tensors, tmp_path):
 def test_layers_that_were_not_trained_are_not_named(banked):
     model, bank = banked
     trained = {name: parameter for name, parameter in model.named_parameters() if "layers.1." in name}
-    assert {name.split(".")[4] for name in peft_tensors(bank, trained, prefix="")} == {"1"}
+    assert {name.split(".")[4] for name in peft_tensors(bank, trained)} == {"1"}
+
+
+def test_names_with_anything_before_the_layer_are_found_and_weights_of_another_model_are_not(banked, tensors):
+    model, bank = banked
+    wrapped = {f"module.llm.{name}": parameter for name, parameter in model.named_parameters()}
+    found = peft_tensors(bank, wrapped, slot=1)
+    assert list(found) == list(tensors)
+    assert all(torch.equal(found[name], tensors[name]) for name in tensors)
+    for weights, there in (({}, "nothing"), ({"model.norm.weight": torch.ones(4)}, "model.norm.weight")):
+        with pytest.raises(ModelError, match=rf"none of the {len(weights)} weights .* {there} is there"):
+            peft_tensors(bank, weights)
+    with pytest.raises(ModelError, match=r"are both model\.layers\.0"):
+        peft_tensors(bank, dict(model.named_parameters()) | wrapped)
 
 
 def test_the_gate_lets_a_sound_adapter_pass(base, tensors, logits, tmp_path):

@@ -40,8 +40,7 @@ def made(make_llama):
         plain, plain_bank = copy.deepcopy((llm, bank))
 
         def logits(row: Instance, gates: torch.Tensor) -> torch.Tensor:
-            plain_bank.gates.rows = gates[None]
-            with torch.no_grad():
+            with torch.no_grad(), plain_bank.gated(gates[None]):
                 return plain(input_ids=torch.tensor([row.prompt.ids + row.answer])).logits[0]
 
         return Recommender(llm, bank, (NO, YES), score, projector).eval(), logits

@@ -89,8 +89,8 @@ def test_adapter_parameters_are_those_of_the_bank(targets, tmp_path):
     model = grouped_llama()
     shape = shape_of(model, tmp_path)
     bank = install(model, targets, 1, 4, 8.0)
-    assert shape.adapter_params(targets, 4) == sum(one.numel() for one in bank.parameters_of())
-    assert shape.adapter_params(targets, 4, 2) == sum(one.numel() for one in bank.parameters_of(last_layers=2))
+    assert shape.adapter_params(targets, 4) == sum(one.numel() for one in bank.parameters())
+    assert shape.adapter_params(targets, 4, 2) == sum(one.numel() for one in bank.parameters(last_layers=2))
 
 
 def kept(model: nn.Module, ids: torch.Tensor) -> int:
@@ -129,8 +129,9 @@ def test_what_autograd_keeps_of_a_layer_is_within_a_tenth(targets, dropout, dtyp
                 attn_implementation="sdpa",
             )
         )
-        install(model, targets, 1, 4, 8.0, dropout).gates.rows = torch.zeros(4, dtype=torch.int64)
-        sums.append(kept(model.to(dtype), torch.randint(97, (4, 64))))
+        bank = install(model, targets, 1, 4, 8.0, dropout)
+        with bank.gated(torch.zeros(4, dtype=torch.int64)):
+            sums.append(kept(model.to(dtype), torch.randint(97, (4, 64))))
         shape = shape_of(model, tmp_path)
     measured = (sums[1] - sums[0]) / 2 / (4 * 64)
     assert kept_bytes(shape, targets, 4, dtype.itemsize, bool(dropout)) == pytest.approx(measured, rel=0.1)

@@ -66,9 +66,7 @@ def ask(speaker: Scorer):
 
 def logits(speaker: Scorer, ids: list[int], gates: np.ndarray) -> torch.Tensor:
     """Of the next token, by one whole forward pass of this row alone."""
-    bank = speaker.recommender.bank
-    bank.gates.rows, bank.gates.fusion = torch.from_numpy(gates)[None], "exact"
-    with torch.no_grad():
+    with torch.no_grad(), speaker.recommender.bank.gated(torch.from_numpy(gates)[None]):
         return speaker.recommender.llm(input_ids=torch.tensor([ids])).logits[0, -1]
 
 

@@ -83,14 +83,14 @@ def unsorted(instances: Instances, slots: np.ndarray, numbers: np.ndarray, weigh
 
 
 def gradient(recommender: Recommender, batches: Iterable[Batch]) -> torch.Tensor:
-    trained = list(recommender.bank.parameters_of())
+    trained = list(recommender.bank.parameters())
     loss = sum(recommender(batch, RANK, RUN)[0] for batch in batches)
     return torch.cat([one.flatten() for one in torch.autograd.grad(loss, trained)])
 
 
 @pytest.fixture(scope="module", autouse=True)
 def trained(recommender):
-    for parameter in recommender.bank.parameters_of():
+    for parameter in recommender.bank.parameters():
         parameter.requires_grad_(True)
 
 

@@ -93,7 +93,7 @@ class Group:
             trainer=AdapterTrainer(
                 config,
                 recommender,
-                recommender.bank.parameters_of(config.adapter.last_layers),
+                recommender.bank.parameters(config.adapter.last_layers),
                 config.train.experts.weight_decay,
                 num_slots,
                 Watchdog(*settings["watchdog"]),

@@ -47,7 +47,7 @@ def recommender_of(bf16: bool, num_layers: int = 2, targets: tuple[str, ...] = T
 
 
 def engine_of(recommender: Recommender, settings: dict[str, Any]) -> Any:
-    trained = list(recommender.bank.parameters_of())
+    trained = list(recommender.bank.parameters())
     start = loop.fresh(
         {name: one.detach().clone() for name, one in recommender.named_parameters() if any(one is other for other in trained)}
     )
@@ -132,7 +132,7 @@ def test_frozen_layers_would_keep_their_inputs_or_their_weights(monkeypatch, as_
 def test_the_buffers_of_gradients_are_as_planned(name):
     """DeepSpeed's own size is 500 million numbers, however few are trained."""
     settings, recommender, found = zero.read_config(name), recommender_of(True), list[int]()
-    num_trained = sum(one.numel() for one in recommender.bank.parameters_of())
+    num_trained = sum(one.numel() for one in recommender.bank.parameters())
     engine = engine_of(recommender, settings)
     engine.set_gradient_accumulation_boundary(False)
     loss, _ = engine(batch_of(), 0.0, 1)
@@ -152,7 +152,7 @@ def test_the_buffers_of_gradients_are_as_planned(name):
 def weights_after(name: str, checkpointing: bool, settings: dict[str, Any] | None = None) -> tuple[list[float], dict[str, Any]]:
     recommender = recommender_of(True, dropout=0.2)
     if checkpointing:
-        recommender.llm.gradient_checkpointing_enable({"use_reentrant": False})  # as model/build.py does
+        recommender.llm.gradient_checkpointing_enable({"use_reentrant": False, "context_fn": recommender.bank.checkpointed})
     engine = engine_of(recommender, settings or zero.read_config(name))
     losses = [step(engine, seed) for seed in range(2)]
     return losses, {key: parts[0] for key, parts in zero.gather_state(engine).items()}
@@ -171,7 +171,7 @@ def test_checkpointing_keeps_the_inputs_of_layers_alone(as_on_cuda):
     sums = []
     for num_layers in (2, 4):
         recommender = recommender_of(True, num_layers)
-        recommender.llm.gradient_checkpointing_enable({"use_reentrant": False})
+        recommender.llm.gradient_checkpointing_enable({"use_reentrant": False, "context_fn": recommender.bank.checkpointed})
         sums.append(kept(recommender, zero.read_config("zero1"))[0])
     load = Load(0, 0, 1, NUM_ROWS, NUM_TOKENS, 1, frozenset(TARGETS), RANK, 2, dropout=True, recomputed=True)
     one, two = (of_worker(SHAPE, Load(**{**vars(load), "num_layers": layers}), Zero(1), 1).activations for layers in (1, 2))

@@ -32,7 +32,7 @@ def initialised(monkeypatch, make_llama):
             parameter.ds_id, parameter.ds_numel = 0, parameter.numel()  # as if it had come partitioned
         bank = adapter_bank.install(llm, ("q_proj", "down_proj"), 2, rank=3, alpha=6.0)
         recommender = Recommender(llm, bank, (5, 9), projector=Projector(4, llm.config.hidden_size))
-        engine.initialise(recommender, bank.parameters_of(), engine.read_config(name), 4, 0.0)
+        engine.initialise(recommender, bank.parameters(), engine.read_config(name), 4, 0.0)
         return recommender, given
 
     return initialise
@@ -48,15 +48,15 @@ def test_no_buffer_stays_behind(initialised, name):
 
 def test_what_joins_a_partitioned_base_takes_its_working_dtype(initialised):
     recommender, _ = initialised("zero3")
-    ours = [*recommender.bank.parameters_of(), *recommender.projector.parameters()]
+    ours = [*recommender.bank.parameters(), *recommender.projector.parameters()]
     assert {parameter.dtype for parameter in ours} == {torch.bfloat16}
     whole, _ = initialised("cpu")  # the control: a file without bf16
-    assert {parameter.dtype for parameter in whole.bank.parameters_of()} == {torch.float32}
+    assert {parameter.dtype for parameter in whole.bank.parameters()} == {torch.float32}
 
 
 def test_buffers_are_sized_for_what_is_trained(initialised, monkeypatch):
     recommender, given = initialised("zero1")
-    assert given["zero_optimization"]["reduce_bucket_size"] == sum(one.numel() for one in recommender.bank.parameters_of())
+    assert given["zero_optimization"]["reduce_bucket_size"] == sum(one.numel() for one in recommender.bank.parameters())
     own = {"zero_optimization": {"stage": 1, "reduce_bucket_size": 7}}
     monkeypatch.setattr(engine, "read_config", lambda name: own)
     assert initialised("own")[1]["zero_optimization"]["reduce_bucket_size"] == 7  # the user's word counts
