@@ -138,7 +138,7 @@ def run_stream(url: str, folder: Path, recipe: dict[str, Any], rows: pa.Table, a
     config = run_file.parse({"run": {"dir": str(folder)}, "engine": {"kind": "http", "shard_rows": SHARD_ROWS, "http": http}})
     store = Store(str(folder))
     with store.create("bench", "k", {}, {}) as draft:
-        job = Job(config, {}, draft, store, "k", lambda event, **fields: None)
+        job = Job(config, {}, draft, store, "k", lambda event: None)
         answers: list[dict[str, Any]] = stream(
             job, "bench", recipe, rows, ask, schema, partial(open_engine, config.engine, "mock")
         ).to_pylist()

@@ -59,7 +59,7 @@ def measure(folder: str) -> dict[str, Any]:
     """All stages before the experts through Ray, then the group in this process."""
     config = run_file.parse({**RUN, "run": {"dir": folder}})
     with ray_session(config):
-        artefacts = run_stages(config, lambda event, **fields: None, until="projector")
+        artefacts = run_stages(config, lambda event: None, until="projector")
     os.environ |= {
         "RANK": "0",
         "LOCAL_RANK": "0",
@@ -81,7 +81,7 @@ def measure(folder: str) -> dict[str, Any]:
     }
     engine.skip_compiling()
     begun = time.monotonic()
-    group = Group.load(settings, lambda event, **fields: None)
+    group = Group.load(settings, lambda event: None)
     load_s = time.monotonic() - begun
     train_one(group, 0, keys[0])  # the first pack also warms up, and reads the base for the export gate
     experts = [train_one(group, expert, keys[expert]) for expert in range(1, NUM_EXPERTS)]

@@ -10,6 +10,7 @@ import pytest
 from thinkrec.config import run as run_file
 from thinkrec.config.run import Config
 from thinkrec.distributed.session import ray_session
+from thinkrec.events import Event
 
 
 @pytest.fixture(scope="session")
@@ -20,8 +21,8 @@ def ray_cluster() -> Iterator[None]:
 
 
 @pytest.fixture
-def said() -> list[tuple[str, dict[str, Any]]]:
-    """What a stage reported, in order; pass `lambda event, **fields: said.append((event, fields))` as its voice."""
+def reported() -> list[Event]:
+    """What a stage reported, in order; pass `reported.append` as its reporter."""
     return []
 
 

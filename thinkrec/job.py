@@ -1,19 +1,15 @@
-"""What a stage is handed: its settings, its input artefacts, the draft it must fill and a voice."""
+"""What a stage is handed: its settings, its input artefacts, the draft it must fill and a reporter."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
 
 from thinkrec.config.run import Config
+from thinkrec.events import Event
 from thinkrec.store.artefacts import Artefact, Draft, Store
 
-
-class Reporter(Protocol):
-    """Where a stage reports its progress; see watch/progress.py."""
-
-    def __call__(self, event: str, **fields: Any) -> None: ...
+Reporter = Callable[[Event], None]  # where a stage reports its progress; see watch/progress.py
 
 
 def first_part(stage: str) -> str:
@@ -30,7 +26,7 @@ class Job:
     draft: Draft
     store: Store
     key: str
-    say: Reporter
+    report: Reporter
     wait: Callable[[], None] | None = None  # one of `inputs` is there in its first part; waits for the whole and puts it in its place
 
     def places(self) -> dict[str, str]:

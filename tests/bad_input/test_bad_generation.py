@@ -115,7 +115,7 @@ def read_keywords(tmp_path, monkeypatch):
             pq.write_table(pa.Table.from_pylist(rows, schema=schema.ITEMS), draft.folder / "items.parquet")
         inputs = {"ingest": store.find("ingest", "k")}
         with store.create("keywords", "k", inputs, {}) as draft:
-            keywords.run(Job(config, inputs, draft, store, "k", lambda event, **fields: None))
+            keywords.run(Job(config, inputs, draft, store, "k", lambda event: None))
         return store.find("keywords", "k")
 
     return run

@@ -32,7 +32,7 @@ def test_the_second_one_is_refused_and_the_first_goes_on(tmp_path, capsys, monke
     (run_dir / "ingest/half-written/part.parquet").write_text("of the first run")
     before = files(run_dir)
     monkeypatch.setattr("thinkrec.distributed.session.ray_session", lambda config: pytest.fail("the second run met Ray"))
-    with hold(str(run_dir), 2.0, lambda event, **fields: None) as held:
+    with hold(str(run_dir), 2.0, lambda event: None) as held:
         with pytest.raises(SystemExit) as caught:
             main.main(["run", str(tmp_path / "run.toml"), "--set", f"run.dir={run_dir}"])
         held.check()

@@ -73,7 +73,7 @@ def run(store, config, ray_cluster):
 
     def stage(name: str, key: str, module, inputs: dict[str, Artefact], encoder: EncoderSection = config.encoder) -> Artefact:
         with store.create(name, key, inputs, {}) as draft:
-            job = Job(config.model_copy(update={"encoder": encoder}), inputs, draft, store, key, lambda event, **fields: None)
+            job = Job(config.model_copy(update={"encoder": encoder}), inputs, draft, store, key, lambda event: None)
             module.run(job)
         return found(store, name, key)
 

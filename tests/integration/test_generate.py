@@ -104,7 +104,7 @@ def ingest(store):
 
 def make(stage, name: str, config: Config, store: Store, key: str = "k1", **inputs: Artefact) -> Artefact:
     with store.create(name, key, inputs, {}) as draft:
-        stage.run(Job(config, inputs, draft, store, key, lambda event, **fields: None))
+        stage.run(Job(config, inputs, draft, store, key, lambda event: None))
     return store.find(name, key)
 
 
@@ -191,7 +191,7 @@ def ask_through_ray(keyword_artefacts, config, store, request):
     def through(function, **settings):
         engine = config.engine.model_copy(update={"shard_rows": 1, **settings})
         with store.create("echo", "k1", {}, {}) as draft:
-            job = Job(config.model_copy(update={"engine": engine}), {}, draft, store, "k1", lambda event, **fields: None)
+            job = Job(config.model_copy(update={"engine": engine}), {}, draft, store, "k1", lambda event: None)
             rows = pa.table({"id": [f"r{n}" for n in range(7)]})
             recipe = {"test": request.node.name, "function": repr(function)}
             return stream(job, "echo", recipe, rows, function, ECHO, partial(open_engine, engine, school.path("model")))

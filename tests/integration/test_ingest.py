@@ -7,6 +7,7 @@ from thinkrec.data import ingest
 from thinkrec.data.interactions import Interactions
 from thinkrec.data.schema import INTERACTIONS, bucket_of
 from thinkrec.errors import LeakError
+from thinkrec.events import Ingested, Warned
 from thinkrec.job import Job
 from thinkrec.store.artefacts import Artefact, Store
 
@@ -14,19 +15,19 @@ WORLD = {"num_users": 60, "num_items": 100, "interactions_per_user": 20}
 
 
 @pytest.fixture
-def ingested(tmp_path, make_config, said, ray_cluster):
+def ingested(tmp_path, make_config, reported, ray_cluster):
     """ingested(key, tree) runs the stage and returns its artefact."""
 
     def run(key: str, tree: dict) -> Artefact:
         config, store = make_config(tree), Store(str(tmp_path))
         with store.create("ingest", key, {}, {}) as draft:
-            ingest.run(Job(config, {}, draft, store, key, lambda event, **fields: said.append((event, fields))))
+            ingest.run(Job(config, {}, draft, store, key, reported.append))
         return store.find("ingest", key)
 
     return run
 
 
-def test_the_artefact_holds_every_row_once_in_its_bucket_and_in_order(ingested, make_config, said):
+def test_the_artefact_holds_every_row_once_in_its_bucket_and_in_order(ingested, make_config, reported):
     tree = {"run": {"seed": 7}, "data": {"world": WORLD, "num_buckets": 5}}
     artefact = ingested("first", tree)
     artefact.verify()
@@ -43,7 +44,7 @@ def test_the_artefact_holds_every_row_once_in_its_bucket_and_in_order(ingested, 
     assert len(Interactions.load(artefact.path())) == whole.height == artefact.figures["num_rows"]
     names = {"items.parquet", "users.parquet", "truth.parquet", "quarantine/part-0.parquet", "audit.json", "fingerprint.json"}
     assert names <= set(artefact.manifest["files"])
-    assert said[-1][0] == "ingested"
+    assert isinstance(reported[-1], Ingested)
 
 
 def test_the_same_source_gives_the_same_bytes(ingested):
@@ -59,7 +60,7 @@ def test_buckets_change_the_files_and_nothing_else(ingested):
         assert (getattr(Interactions.load(few.path()), name) == getattr(Interactions.load(many.path()), name)).all()
 
 
-def test_a_leak_stops_the_stage_and_leaves_no_artefact(ingested, tmp_path, said):
+def test_a_leak_stops_the_stage_and_leaves_no_artefact(ingested, tmp_path, reported):
     ts = 1_600_000_000_000
     rows = [("a", "x", ts, 1), ("b", "x", ts + 1, 0), ("b", "y", ts + 2, 1), ("a", "x", ts + 3, 1)]
     source = tmp_path / "source"
@@ -72,4 +73,4 @@ def test_a_leak_stops_the_stage_and_leaves_no_artefact(ingested, tmp_path, said)
     assert Store(str(tmp_path)).find("ingest", "leak") is None
     tree["split"]["allow_leaks"] = True
     assert ingested("allowed", tree).figures["num_leaks"] == 3
-    assert any(event == "warning" and "leak allowed" in fields["text"] for event, fields in said)
+    assert any(isinstance(event, Warned) and "leak allowed" in event.text for event in reported)

@@ -15,6 +15,7 @@ from tiny import as_on_gpus
 from thinkrec.config import run as run_file
 from thinkrec.config.run import Config
 from thinkrec.evaluate.report.table import text_table
+from thinkrec.events import NothingToDo, StageStarted
 from thinkrec.model.base import load_model
 from thinkrec.pipeline.execute import run_stages
 from thinkrec.pipeline.stages import STAGES
@@ -33,7 +34,7 @@ def config(tmp_path_factory) -> Config:
 
 @pytest.fixture(scope="module")
 def artefacts(ray_cluster, config) -> dict[str, Artefact]:
-    return run_stages(config, lambda event, **fields: None)
+    return run_stages(config, lambda event: None)
 
 
 def places(artefacts: dict[str, Artefact]) -> ArtefactPaths:
@@ -100,13 +101,13 @@ def test_the_report_names_models_and_baselines(artefacts):
     assert "<script src" not in page
 
 
-def test_a_second_run_does_no_work_and_says_so(artefacts, config, said):
-    again = run_stages(config, lambda event, **fields: said.append((event, fields)))
-    assert ("nothing to do", {"dir": config.run.dir}) in said
+def test_a_second_run_does_no_work_and_says_so(artefacts, config, reported):
+    again = run_stages(config, reported.append)
+    assert NothingToDo(config.run.dir) in reported
     assert {name: artefact.key for name, artefact in again.items()} == {name: artefact.key for name, artefact in artefacts.items()}
 
 
-def test_a_changed_setting_runs_only_what_depends_on_it(artefacts, config, said):
+def test_a_changed_setting_runs_only_what_depends_on_it(artefacts, config, reported):
     changed = config.model_copy(update={"evaluate": config.evaluate.model_copy(update={"num_bootstrap": 60})})
-    run_stages(changed, lambda event, **fields: said.append((event, fields)))
-    assert [fields["stage"] for event, fields in said if event == "stage started"] == ["evaluate"]
+    run_stages(changed, reported.append)
+    assert [event.stage for event in reported if isinstance(event, StageStarted)] == ["evaluate"]

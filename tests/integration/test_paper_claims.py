@@ -46,7 +46,7 @@ def run_world(ray_cluster, tmp_path_factory):
             },
             "evaluate": {"num_explanations": 1},
         }
-        return run_stages(run_file.parse(tree), lambda event, **fields: None, until="score")
+        return run_stages(run_file.parse(tree), lambda event: None, until="score")
 
     return run
 

@@ -36,7 +36,7 @@ def before(config) -> Plan:
 
 @pytest.fixture(scope="module")
 def artefacts(ray_cluster, before, config) -> dict[str, Artefact]:
-    return run_stages(config, lambda event, **fields: None, until="base")
+    return run_stages(config, lambda event: None, until="base")
 
 
 def phase_of(plan: Plan, name: str) -> Phase:

@@ -44,7 +44,7 @@ def texts(tmp_path, make_config, engine, wait_s):
     store = Store(str(tmp_path))
     rows = pa.table([[str(n) for n in range(16)]] * 2, schema=QUESTIONS)
     with store.create("made", "k", {}, {}) as draft:
-        job = Job(config, {}, draft, store, "k", lambda event, **fields: None)
+        job = Job(config, {}, draft, store, "k", lambda event: None)
         answers = stream(job, "made", {}, rows, Extract(8), ANSWERS, lambda: Meeting(wait_s))
     return sorted(answers["text"].to_pylist(), key=int)
 

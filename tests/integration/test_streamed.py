@@ -9,6 +9,7 @@ import pytest
 from tiny import TINY
 
 from thinkrec.config import run as run_file
+from thinkrec.events import StageDone, StageStarted
 from thinkrec.job import first_part
 from thinkrec.pipeline.execute import run_stages
 from thinkrec.store.artefacts import Store
@@ -25,18 +26,18 @@ TREE = {
 MADE = ("traces", first_part("traces"), "ledger", "global")
 
 
-def test_what_is_learned_does_not_depend_on_when_traces_came(ray_cluster, tmp_path, said):
+def test_what_is_learned_does_not_depend_on_when_traces_came(ray_cluster, tmp_path, reported):
     def run(name: str, until: str):
         config = run_file.parse({**TREE, "run": {"dir": str(tmp_path / name)}})
-        return run_stages(config, lambda event, **fields: said.append((f"{event} {fields.get('stage')}", fields)), until=until)
+        return run_stages(config, reported.append, until=until)
 
     run("waited", "traces")
     waited = run("waited", "global")
     shutil.copytree(tmp_path / "waited", tmp_path / "streamed", ignore=shutil.ignore_patterns(*MADE, "ray", "checkpoints"))
-    said.clear()
+    reported.clear()
     streamed = run("streamed", "global")
-    events = [event for event, _ in said]
-    assert events.index("stage started global") < events.index("stage done traces")
+    events = [(type(event), getattr(event, "stage", "")) for event in reported]
+    assert events.index((StageStarted, "global")) < events.index((StageDone, "traces"))
     weights = [found["global"].path("adapter/adapter_model.safetensors").read_bytes() for found in (waited, streamed)]
     assert weights[0] == weights[1]
 

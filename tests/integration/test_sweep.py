@@ -11,6 +11,7 @@ import pytest
 from tiny import TINY, write_run_file
 
 from thinkrec.evaluate.metrics.table import difference_rows, measure
+from thinkrec.events import Event, NothingToDo, StageStarted, SweepStarted
 from thinkrec.store.artefacts import Store
 from thinkrec.sweep import run as run_room
 from thinkrec.sweep import trials
@@ -41,22 +42,22 @@ model_of = "experts_1"
 
 
 class Swept:
-    """One sweep on the engines, what it said, and where it lies."""
+    """One sweep on the engines, what it reported, and where it lies."""
 
     def __init__(self, root: Path) -> None:
         write_run_file(root / "run.toml")
         (root / "sweep.toml").write_text(f'dir = "{root / "swept"}"\n{TRIALS}')
         self.root = root / "swept"
         self.sweep = trials.load(root / "sweep.toml")
-        self.said: list[tuple[str, dict[str, Any]]] = []
+        self.reported: list[Event] = []
 
     def run(self) -> dict[str, Any]:
-        self.said.clear()
-        compared = run_room.run(self.sweep, lambda event, **fields: self.said.append((event, fields)))
+        self.reported.clear()
+        compared = run_room.run(self.sweep, self.reported.append)
         return json.loads(compared.path("comparison.json").read_text())
 
     def started(self) -> list[str]:
-        return [fields["stage"] for event, fields in self.said if event == "stage started"]
+        return [event.stage for event in self.reported if isinstance(event, StageStarted)]
 
 
 @pytest.fixture(scope="module")
@@ -116,4 +117,4 @@ def test_a_second_sweep_does_no_work_and_says_so(swept):
     made, found, _ = swept
     assert made.run() == found
     assert made.started() == []
-    assert [event for event, _ in made.said] == ["sweep", "nothing to do"]
+    assert [type(event) for event in made.reported] == [SweepStarted, NothingToDo]

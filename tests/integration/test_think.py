@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.long, pytest.mark.cluster, pytest.mark.timeout(1800)]
 def test_scores_wait_for_the_reasoning_and_its_worth_is_reported(ray_cluster, tmp_path):
     tree = as_on_gpus("zero1") | {"run": {"dir": str(tmp_path)}}
     tree["prompt"]["answer"] = "after"
-    artefacts = run_stages(run_file.parse(tree), lambda event, **fields: None)
+    artefacts = run_stages(run_file.parse(tree), lambda event: None)
     fusion, direct = (pl.read_parquet(artefacts["score"].path(f"scores/{name}.parquet")) for name in ("fusion", "direct"))
     assert fusion["row"].to_list() == direct["row"].to_list()
     assert (fusion["score"] != direct["score"]).any()

@@ -26,6 +26,7 @@ from thinkrec.config.run import Config
 from thinkrec.data.schema import TRACES
 from thinkrec.evaluate.metrics.intervals import Difference
 from thinkrec.evaluate.metrics.table import measure
+from thinkrec.events import Event
 from thinkrec.generate.traces.sampling import askable
 from thinkrec.generate.traces.teacher import read_prompt
 from thinkrec.nano.analyses import write_lesson
@@ -73,8 +74,8 @@ TRAIN = {
 }
 
 
-def quiet(event: str, **fields: Any) -> None:
-    """No voice."""
+def quiet(event: Event) -> None:
+    """A reporter that says nothing."""
 
 
 def told(config: Config, artefacts: dict[str, Artefact]) -> dict[str, list[tuple[int, str]]]:

@@ -62,7 +62,7 @@ def main() -> None:
     rows = pa.table({"id": [str(n) for n in range(num_rows)], "prompt": [f"prompt {n}" for n in range(num_rows)]})
     store = Store(config.run.dir)
     with ray_session(config), store.create("made", "k", {}, {}) as draft:
-        job = Job(config, {}, draft, store, "k", lambda event, **fields: None)
+        job = Job(config, {}, draft, store, "k", lambda event: None)
         answers = stream(job, "made", {}, rows, ask, SCHEMA, partial(Mortal, folder, kill_at))
         (folder / "answers.json").write_text(json.dumps(answers.to_pylist()))
 

@@ -50,7 +50,7 @@ def run_stage(inputs: dict[str, Artefact], root: Path) -> Artefact:
     config = parse({"evaluate": {"num_bootstrap": 20}, "run": {"dir": "runs/test"}})
     store = Store(str(root))
     with store.create("evaluate", "key1", inputs, {}) as draft:
-        judge.run(Job(config, inputs, draft, store, "key1", lambda event, **fields: None))
+        judge.run(Job(config, inputs, draft, store, "key1", lambda event: None))
     return store.find("evaluate", "key1")
 
 

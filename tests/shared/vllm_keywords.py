@@ -83,7 +83,7 @@ def make(store: Store, config: Config, key: str) -> Artefact:
     """The stage, as the pipeline runs it."""
     inputs = {name: store.find(name, "k") for name in ("ingest", "extractor")}
     with store.create("keywords", key, inputs, {}) as draft:
-        keywords.run(Job(config, inputs, draft, store, key, lambda event, **fields: None))
+        keywords.run(Job(config, inputs, draft, store, key, lambda event: None))
     return store.find("keywords", key)
 
 

@@ -137,14 +137,14 @@ def status(run: Annotated[str, typer.Argument(help="The folder of a run, run.dir
 
     from rich.console import Console
 
-    from thinkrec.watch.run_state import Board
-    from thinkrec.watch.table import board_table, duration
+    from thinkrec.watch.run_state import RunState
+    from thinkrec.watch.table import duration, fleet_table
 
-    board, now = Board.of_file(run), time.time()
+    state, now = RunState.of_file(run), time.time()
     if as_json:
-        typer.echo(json.dumps(board.as_dict(now), indent=2))
+        typer.echo(json.dumps(state.as_dict(now), indent=2))
         return
-    stages = ", ".join(f"{name} {state}" for name, state in board.stages.items())
-    typer.echo(f"{run}: {board.state}, last heard of {duration(now - board.last_at)} ago\nstages: {stages or 'none to do'}")
-    if board.experts:
-        Console().print(board_table(board, now))
+    stages = ", ".join(f"{name} {reached}" for name, reached in state.stages.items())
+    typer.echo(f"{run}: {state.state}, last heard of {duration(now - state.last_at)} ago\nstages: {stages or 'none to do'}")
+    if state.experts:
+        Console().print(fleet_table(state, now))

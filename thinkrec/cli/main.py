@@ -53,15 +53,16 @@ def run_stages(settings: Config, until: str | None = None) -> None:
     """What `thinkrec run` and the ray_jobs entry points share."""
     from thinkrec.cli.interrupt import interruptible
     from thinkrec.distributed.session import ray_session
+    from thinkrec.events import Noted
     from thinkrec.pipeline.execute import run_stages
     from thinkrec.plan.remarks import remarks
     from thinkrec.watch.progress import Progress
     from thinkrec.watch.trackers import listeners
 
-    with interruptible(settings.faults.stop_s), Progress(settings.run.dir, listeners=listeners(settings)) as say:
+    with interruptible(settings.faults.stop_s), Progress(settings.run.dir, listeners=listeners(settings)) as report:
         for text in remarks(settings):
-            say("note", text=text)
-        artefacts = run_stages(settings, say, until, ray_session)
+            report(Noted(text))
+        artefacts = run_stages(settings, report, until, ray_session)
     judged = artefacts.get("evaluate")
     if judged is None:
         return

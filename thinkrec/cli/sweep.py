@@ -36,8 +36,8 @@ def sweep(
     from thinkrec.sweep.run import run
     from thinkrec.watch.progress import Progress
 
-    with interruptible(read.shared.faults.stop_s), Progress(read.settings.dir) as say:
-        compared = run(read, say, _session)
+    with interruptible(read.shared.faults.stop_s), Progress(read.settings.dir) as report:
+        compared = run(read, report, _session)
     found = json.loads(compared.path("comparison.json").read_text(encoding="utf-8"))
     typer.echo("\n".join([*conclusions(found), "", text_table(found)]))
     typer.echo(f"comparison: {read.settings.dir}/comparison.html")
@@ -53,8 +53,8 @@ def baselines(file: RunFile, overrides: Overrides = None) -> None:
     from thinkrec.watch.progress import Progress
 
     settings = load(file, overrides)
-    with interruptible(settings.faults.stop_s), Progress(settings.run.dir) as say:
-        found = baseline_table.run(settings, say, ray_session)
+    with interruptible(settings.faults.stop_s), Progress(settings.run.dir) as report:
+        found = baseline_table.run(settings, report, ray_session)
     typer.echo(text_table(found))
     typer.echo(f"baselines: {settings.run.dir}/baselines.json")
 

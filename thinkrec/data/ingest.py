@@ -28,6 +28,7 @@ from thinkrec.data.split import assign
 from thinkrec.data.validate import validate
 from thinkrec.distributed.placement import await_room
 from thinkrec.errors import StageFailed
+from thinkrec.events import Ingested, Noted, Warned
 from thinkrec.job import Job
 from thinkrec.store.address import open_root, write_json
 
@@ -69,7 +70,7 @@ def run(job: Job) -> None:
     data, split = job.config.data, job.config.split
     tables = read(data, job.config.run.seed)
     for note in tables.notes:
-        job.say("note", text=note)
+        job.report(Noted(note))
     ready = prepare(tables, data, split, job.config.run.seed)
     leaks = enforce(ready.findings, split.allow_leaks)
     rows = with_bucket(ready.interactions, data.num_buckets)
@@ -92,8 +93,8 @@ def run(job: Job) -> None:
     num_leaks = sum(finding.num_rows for finding in ready.findings if finding.severity == "stop")
     job.draft.figures |= fingerprint.headline(facts) | {"num_leaks": num_leaks}
     for text in [*warnings(facts), *ready.doubts, *leaks]:
-        job.say("warning", text=text)
-    job.say("ingested", **job.draft.figures)
+        job.report(Warned(text))
+    job.report(Ingested(job.draft.figures))
 
 
 def read(data: DataSection, seed: int) -> Tables:

@@ -124,6 +124,6 @@ def _train_experts(settings: Mapping[str, Any]) -> dict[int, str]:
     from thinkrec.train.fleet.queue import Pack
 
     keys = {expert: f"{KEY}{expert}" for expert in range(NUM_CLUSTERS)}
-    group = Group.load({**settings, "group": 0, "keys": keys, "num_slots": NUM_CLUSTERS}, lambda event, **fields: None)
+    group = Group.load({**settings, "group": 0, "keys": keys, "num_slots": NUM_CLUSTERS}, lambda event: None)
     group.train(Pack(tuple(keys), (1.0,) * NUM_CLUSTERS))
     return keys

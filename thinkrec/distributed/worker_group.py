@@ -22,7 +22,7 @@ from thinkrec.distributed.last_words import last_words, shown
 from thinkrec.distributed.placement import free_nodes, lacking, needs, nodes, require, strategy, to_come
 from thinkrec.distributed.stopping import leaving_nodes, training
 from thinkrec.errors import ThinkrecError
-from thinkrec.events import Journal
+from thinkrec.events import GroupFailed, Journal
 
 ORPHANS_S = 20.0  # how long a controller may take to die
 NODE_DEATH_S = 60.0  # Ray's health checks (five in a row, each with its time limit) take this long to call a node dead
@@ -78,7 +78,7 @@ def run_on_workers(
             failure, cause = classify([*causes, *_lost_nodes(causes, there)])
             spent[failure.name] += 1
             reason = f"{failure.name.replace('_', ' ')}: {_telling_line(failure, cause)}"
-            Journal(root)("group failed", group=name, failure=failure.name, action=failure.action, times=spent[failure.name], reason=reason)
+            Journal(root)(GroupFailed(name, failure.name, failure.action, spent[failure.name], reason))
             if failure.action == "stop" or spent[failure.name] > getattr(faults, failure.name):
                 if isinstance(cause, ThinkrecError):
                     raise cause from None

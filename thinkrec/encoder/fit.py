@@ -26,6 +26,7 @@ from thinkrec.encoder import imported, lightgcn, mf, sasrec
 from thinkrec.encoder.coded_log import TEST, TRAIN, VALID, Log
 from thinkrec.encoder.factors import Factors, predict
 from thinkrec.errors import DataError
+from thinkrec.events import Encoded
 from thinkrec.job import Job
 from thinkrec.store.address import read_json, write_json
 from thinkrec.store.artefacts import Artefact, writable
@@ -59,7 +60,7 @@ def run(job: Job) -> None:
         )
         meta = read_json(f"{job.draft.uri}/encoder.json") or {}
     job.draft.figures |= meta | {"num_vectors_missing": _num_missing(job)}
-    job.say("encoded", **job.draft.figures)
+    job.report(Encoded(job.draft.figures))
 
 
 def take_given(encoder: EncoderSection, uri: str) -> dict[str, Any]:

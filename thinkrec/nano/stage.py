@@ -11,6 +11,7 @@ import numpy as np
 from thinkrec.config.model import NanoSection
 from thinkrec.config.run import Config
 from thinkrec.data.interactions import TRAIN, Interactions
+from thinkrec.events import NanoBaseStarted
 from thinkrec.job import Job
 from thinkrec.nano import model as nano
 from thinkrec.nano.analyses import write_lesson
@@ -38,7 +39,7 @@ def run(job: Job) -> None:
     data = Interactions.load(places.path("ingest"))
     with writable(job.draft.uri) as folder:  # workers read it there, also when the store is remote
         num_rows = write_lessons(job.config, folder, data, places)
-    job.say("nano base", num_rows=num_rows)
+    job.report(NanoBaseStarted(num_rows))
     small = settings.nano
     fit_language_model(
         job.config,

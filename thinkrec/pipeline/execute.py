@@ -12,6 +12,7 @@ from typing import Any
 from thinkrec.config.run import Config
 from thinkrec.distributed.failures import classify
 from thinkrec.errors import EnvironmentFault, ThinkrecError
+from thinkrec.events import NothingToDo, RunStarted, StageAborted, StageCached, StageDone, StageStarted, Warned
 from thinkrec.job import Job, Reporter, first_part
 from thinkrec.pipeline import lease
 from thinkrec.pipeline.checks import check_run
@@ -23,22 +24,22 @@ LOOK_S = 0.5  # between two looks whether a first part is there
 
 
 def run_stages(
-    config: Config, say: Reporter, until: str | None = None, session: Callable[[Config], AbstractContextManager[None]] | None = None
+    config: Config, report: Reporter, until: str | None = None, session: Callable[[Config], AbstractContextManager[None]] | None = None
 ) -> dict[str, Artefact]:
     """Make every stage's artefact, reusing what is committed; returns them by name. `session` is entered only if there is work."""
     check_run(config)
     store, named = Store(config.run.dir), stage_keys(config)
     stages = select_stages(until)
     waiting = [stage for stage in stages if store.find(stage.name, named[stage.name]) is None]
-    say("run", dir=store.root, stages=len(stages), to_do=[stage.name for stage in waiting])
+    report(RunStarted(store.root, len(stages), tuple(stage.name for stage in waiting)))
     needed = {need for stage in waiting for need in stage.inputs(config)}
     artefacts: dict[str, Artefact] = {}
     # The session inside the pool: an interrupt then ends the cluster first, and with it what the thread waits for.
     with ThreadPoolExecutor(1) as pool, ExitStack() as stack:
-        held = stack.enter_context(lease.hold(store.root, config.faults.lease_s, say)) if waiting else None
+        held = stack.enter_context(lease.hold(store.root, config.faults.lease_s, report)) if waiting else None
         if waiting and session:
             stack.enter_context(session(config))
-        early = _to_stream(waiting, config, say)
+        early = _to_stream(waiting, config, report)
         going = dict[str, Future[Artefact]]()  # at most one stage, of which only the first part is there
         for stage in stages:
             if held:
@@ -47,7 +48,7 @@ def run_stages(
             if cached and stage.name in needed:
                 cached.verify()  # no stage builds on what was damaged since
             inputs = {need: artefacts[need] for need in stage.inputs(config)}
-            made = (stage, named[stage.name], config, store, inputs, say)
+            made = (stage, named[stage.name], config, store, inputs, report)
             if not cached and stage.name in early:
                 going[stage.name] = pool.submit(make_stage, *made)
                 artefacts[stage.name] = _first_part(store, stage.name, named[stage.name], going[stage.name])
@@ -56,9 +57,9 @@ def run_stages(
             artefacts |= {name: future.result() for name, future in going.items()}
             going.clear()
             if cached:
-                say("stage cached", stage=stage.name, key=named[stage.name])
+                report(StageCached(stage.name, named[stage.name]))
     if not waiting:
-        say("nothing to do", dir=store.root)
+        report(NothingToDo(store.root))
     return artefacts
 
 
@@ -68,30 +69,31 @@ def make_stage(
     config: Config,
     store: Store,
     inputs: Mapping[str, Artefact],
-    say: Reporter,
+    report: Reporter,
     wait: Callable[[], None] | None = None,
 ) -> Artefact:
     """Run one stage and commit its artefact; `wait` as in Job."""
-    say("stage started", stage=stage.name, key=key)
+    begun = time.monotonic()
+    report(StageStarted(stage.name, key))
     try:
         with store.create(stage.name, key, inputs, stage.settings(config)) as draft:
-            importlib.import_module(stage.module).run(Job(config, inputs, draft, store, key, say, wait))
+            importlib.import_module(stage.module).run(Job(config, inputs, draft, store, key, report, wait))
     except ThinkrecError as error:
-        say("stage failed", stage=stage.name, error=str(error))
+        report(StageAborted(stage.name, str(error)))
         raise
     except OSError as error:
         failure, _ = classify([error])
         if failure.raises is not EnvironmentFault:
             raise  # a bug
-        say("stage failed", stage=stage.name, error=str(error))
+        report(StageAborted(stage.name, str(error)))
         raise EnvironmentFault(f"{failure.name.replace('_', ' ')}: {error}", f"stage {stage.name}", failure.fix) from error
     made = store.find(stage.name, key)
     assert made is not None
-    say("stage done", stage=stage.name, key=key, figures=_brief(made.figures))
+    report(StageDone(stage.name, key, _brief(made.figures), round(time.monotonic() - begun, 1)))
     return made
 
 
-def _to_stream(waiting: Collection[Stage], config: Config, say: Reporter) -> set[str]:
+def _to_stream(waiting: Collection[Stage], config: Config, report: Reporter) -> set[str]:
     """The stages to come during which another begins; none, and a warning, where the connected cluster has no room for both."""
     from thinkrec.generate.rows.capacity import lacks_room_beside
 
@@ -99,7 +101,7 @@ def _to_stream(waiting: Collection[Stage], config: Config, say: Reporter) -> set
     if not early or not config.traces.enabled or config.traces.start_share == 1:
         return set()
     if config.train.use_gpu and (reason := lacks_room_beside(config)):
-        say("warning", text=f"traces are all written before training begins (traces.start_share): {reason}")
+        report(Warned(f"traces are all written before training begins (traces.start_share): {reason}"))
         return set()
     return early
 

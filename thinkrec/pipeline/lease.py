@@ -23,6 +23,7 @@ from time import monotonic, sleep
 from pyarrow import fs
 
 from thinkrec.errors import ArtefactError, EnvironmentFault
+from thinkrec.events import LeaseTakenOver
 from thinkrec.job import Reporter
 from thinkrec.store.address import open_root, read_json, write_json
 
@@ -88,12 +89,12 @@ class Lease:
 
 
 @contextmanager
-def hold(root: str, life_s: float, say: Reporter) -> Iterator[Lease]:
+def hold(root: str, life_s: float, report: Reporter) -> Iterator[Lease]:
     """Hold the lease of a run folder during the block; raises EnvironmentFault that names the holder if another run has it.
 
     A holder that stays silent for `life_s` seconds is taken for dead; one that died on this machine is known to be at once.
     """
-    lease, over = take(root, life_s, say), threading.Event()
+    lease, over = take(root, life_s, report), threading.Event()
 
     def beat() -> None:
         while not over.wait(life_s / BEATS):
@@ -113,7 +114,7 @@ def hold(root: str, life_s: float, say: Reporter) -> Iterator[Lease]:
             lease.leave()
 
 
-def take(root: str, life_s: float, say: Reporter) -> Lease:
+def take(root: str, life_s: float, report: Reporter) -> Lease:
     """Become the holder, after waiting for a silent one to be stale; raises EnvironmentFault that names a living one."""
     generation, holder = newest(root)
     if holder and not holder.is_dead:
@@ -124,7 +125,7 @@ def take(root: str, life_s: float, say: Reporter) -> Lease:
     if found != generation + 1 or now is None or now.owner != mine.owner:
         raise _refusal(root, now)
     if holder and holder.beat >= 0:
-        say("lease taken over", of=str(holder))
+        report(LeaseTakenOver(str(holder)))
     for old in _generations(root):
         if old < found:
             system, path = open_root(_place(root, old))

@@ -22,6 +22,7 @@ from thinkrec.config.model import ClusterSection
 from thinkrec.data import schema
 from thinkrec.distributed.placement import await_room
 from thinkrec.errors import DataError
+from thinkrec.events import Clustered, Warned
 from thinkrec.job import Job
 from thinkrec.routing import cohesion, kmeans
 from thinkrec.routing.router import Router, directions, routes
@@ -45,8 +46,8 @@ def run(job: Job) -> None:
     write_unknown(ingest.path("users.parquet"), encode.path("users.parquet"), router.num_clusters, job.draft.uri)
     job.draft.figures |= figures | describe(load_assignment(job.draft.uri), activity, router.num_clusters)
     for warning in job.draft.figures["warnings"]:
-        job.say("warning", text=warning)
-    job.say("clustered", **job.draft.figures)
+        job.report(Warned(warning))
+    job.report(Clustered(job.draft.figures))
 
 
 def train_activity(interactions: Path) -> pl.DataFrame:

@@ -73,7 +73,7 @@ def is_same_folder(uri: str, other: str) -> bool:
 
 
 def _walk(base: str) -> Iterator[str]:
-    """The paths of all files below a local folder, links followed once; a folder with a diary is that of a run, and left alone."""
+    """The paths of all files below a local folder, links followed once; a folder with a journal is that of a run, and left alone."""
     met = set[str]()
     for folder, folders, names in os.walk(base, followlinks=True):
         if (real := os.path.realpath(folder)) in met or (EVENTS in names and folder != base):

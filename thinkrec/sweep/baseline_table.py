@@ -26,7 +26,7 @@ from thinkrec.store.artefacts import Artefact, Store, installed_versions, writab
 KEPT = ("run", "data", "split", "prompt", "faults", "evaluate", "ray", "watch")  # the base and the teachers need not be there
 
 
-def run(config: Config, say: Reporter, session: Callable[[Config], AbstractContextManager[None]] | None = None) -> dict[str, Any]:
+def run(config: Config, report: Reporter, session: Callable[[Config], AbstractContextManager[None]] | None = None) -> dict[str, Any]:
     """Fit what is not committed yet, judge, and write baselines.json and .csv to the run's folder; returns what baselines.json holds.
 
     Metrics of every baseline with their intervals, and its paired difference to the two-number baseline. The run file's own [encoder] holds
@@ -38,7 +38,7 @@ def run(config: Config, say: Reporter, session: Callable[[Config], AbstractConte
     with ExitStack() as stack:
         if waiting and session:
             stack.enter_context(session(waiting[0]))
-        made = {source: run_stages(one, say, "encode") for source, one in configs.items()}
+        made = {source: run_stages(one, report, "encode") for source, one in configs.items()}
     ingest, encoded = made[ENCODERS[0]]["ingest"], {source: artefacts["encode"] for source, artefacts in made.items()}
     for artefact in (ingest, *encoded.values()):
         artefact.verify()

@@ -10,12 +10,13 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, ExitStack
-from functools import partial
+from dataclasses import replace
 from typing import Any
 
 from thinkrec.errors import StageFailed, ThinkrecError
 from thinkrec.evaluate.compare import FILES, Entry, write_comparison
 from thinkrec.evaluate.run_report.publish import publish
+from thinkrec.events import Compared, NothingToDo, SweepStarted, TrialFailed
 from thinkrec.job import Reporter
 from thinkrec.pipeline import lease
 from thinkrec.pipeline.checks import check_run
@@ -31,7 +32,7 @@ VERSION = 1  # raise it when the comparison starts to compute something else
 Failures = dict[Place, BaseException]
 
 
-def run(sweep: Sweep, say: Reporter, session: Callable[[Sweep], AbstractContextManager[None]] | None = None) -> Artefact:
+def run(sweep: Sweep, report: Reporter, session: Callable[[Sweep], AbstractContextManager[None]] | None = None) -> Artefact:
     """Make what is not committed yet and compare the trials; returns the comparison, which is also copied to the sweep's folder.
 
     `session` is entered only if there is work. A trial that failed is told at the end: StageFailed names all of them, and where none came
@@ -41,24 +42,24 @@ def run(sweep: Sweep, say: Reporter, session: Callable[[Sweep], AbstractContextM
     store, where = Store(sweep.settings.dir), places(sweep.trials)
     nodes = graph(sweep.trials, where)
     waiting = {place: node for place, node in nodes.items() if store.find(*place) is None}
-    say("sweep", dir=store.root, trials=len(sweep.trials), stages=len(nodes), to_do=len(waiting))
+    report(SweepStarted(store.root, len(sweep.trials), len(nodes), len(waiting)))
     _verify(waiting, store)
     size = sweep.settings.num_parallel
     # The session inside the pool: an interrupt then ends the cluster first, and with it what the threads wait for.
     with ThreadPoolExecutor(size) as pool, ExitStack() as stack:
         if waiting:
-            stack.enter_context(lease.hold(store.root, sweep.shared.faults.lease_s, say))
+            stack.enter_context(lease.hold(store.root, sweep.shared.faults.lease_s, report))
         if waiting and session:
             stack.enter_context(session(sweep))
-        failed = _make(waiting, store, pool, size, say)
+        failed = _make(waiting, store, pool, size, report)
     lost = {name: error for name, mine in where.items() if (error := _first(failed, mine))}
     for name, error in lost.items():
-        say("trial failed", trial=name, error=_told(error))
+        report(TrialFailed(_told(error), trial=name))
     if len(lost) == len(sweep.trials):
         raise next(iter(lost.values()))
-    compared = _compare(sweep, where, lost, store, say)
+    compared = _compare(sweep, where, lost, store, report)
     if not waiting:
-        say("nothing to do", dir=store.root)
+        report(NothingToDo(store.root))
     for error in lost.values():
         if not isinstance(error, ThinkrecError):
             raise error
@@ -75,7 +76,7 @@ def _verify(waiting: Mapping[Place, Node], store: Store) -> None:
         _found(store, place).verify()
 
 
-def _make(waiting: Mapping[Place, Node], store: Store, pool: ThreadPoolExecutor, size: int, say: Reporter) -> Failures:
+def _make(waiting: Mapping[Place, Node], store: Store, pool: ThreadPoolExecutor, size: int, report: Reporter) -> Failures:
     """Make every node that can be made; returns the others, each with the error that stopped it."""
     left, running, failed = dict(waiting), dict[Future[Artefact], Place](), Failures()
     while left or running:
@@ -85,7 +86,7 @@ def _make(waiting: Mapping[Place, Node], store: Store, pool: ThreadPoolExecutor,
                 failed[place] = error
                 del left[place]
             elif not open_inputs and len(running) < size:
-                running[pool.submit(_make_one, node, store, say)] = place
+                running[pool.submit(_make_one, node, store, report)] = place
                 del left[place]
         for future in wait(running, return_when=FIRST_COMPLETED).done:
             place = running.pop(future)
@@ -94,9 +95,9 @@ def _make(waiting: Mapping[Place, Node], store: Store, pool: ThreadPoolExecutor,
     return failed
 
 
-def _make_one(node: Node, store: Store, say: Reporter) -> Artefact:
+def _make_one(node: Node, store: Store, report: Reporter) -> Artefact:
     inputs = {name: _found(store, place) for name, place in node.inputs.items()}
-    return make_stage(node.stage, node.key, node.trial.config, store, inputs, partial(say, trial=node.trial.name))
+    return make_stage(node.stage, node.key, node.trial.config, store, inputs, lambda event: report(replace(event, trial=node.trial.name)))
 
 
 def _first(failed: Failures, needed: Mapping[str, Place]) -> BaseException | None:
@@ -115,7 +116,7 @@ def _found(store: Store, place: Place) -> Artefact:
 
 
 def _compare(
-    sweep: Sweep, where: Mapping[str, Mapping[str, Place]], lost: Mapping[str, BaseException], store: Store, say: Reporter
+    sweep: Sweep, where: Mapping[str, Mapping[str, Place]], lost: Mapping[str, BaseException], store: Store, report: Reporter
 ) -> Artefact:
     """The comparison of the trials that came through, made anew only if one of them is another; copies reports and adapters out."""
     entries = [
@@ -129,7 +130,7 @@ def _compare(
     failures = {name: _told(error) for name, error in lost.items()}
     trials = [[one.name, one.variant, one.config.model_dump(mode="json"), where[one.name]] for one in entries]
     key = digest([VERSION, settings, failures, trials])[:KEY_LENGTH]
-    compared = store.find(COMPARISON, key) or _make_comparison(entries, settings, failures, store, key, say)
+    compared = store.find(COMPARISON, key) or _make_comparison(entries, settings, failures, store, key, report)
     compared.verify()
     for entry in entries:
         publish(entry.artefacts, f"{store.root}/trials/{entry.name}")
@@ -140,12 +141,12 @@ def _compare(
 
 
 def _make_comparison(
-    entries: Sequence[Entry], settings: Mapping[str, Any], failures: Mapping[str, str], store: Store, key: str, say: Reporter
+    entries: Sequence[Entry], settings: Mapping[str, Any], failures: Mapping[str, str], store: Store, key: str, report: Reporter
 ) -> Artefact:
     for entry in entries:
         for stage in COMPARED:
             entry.artefacts[stage].verify()
     with store.create(COMPARISON, key, {entry.name: entry.artefacts["evaluate"] for entry in entries}, settings) as draft:
         write_comparison(draft.folder, entries, settings, failures)
-    say("compared", trials=len(entries), key=key)
+    report(Compared(len(entries), key))
     return _found(store, (COMPARISON, key))

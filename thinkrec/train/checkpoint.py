@@ -14,7 +14,7 @@ from pyarrow import fs
 
 from thinkrec.distributed.failures import patiently
 from thinkrec.errors import ArtefactError
-from thinkrec.events import Journal
+from thinkrec.events import CheckpointRefused, Journal
 from thinkrec.store.address import open_root
 from thinkrec.store.artefacts import Artefact, Store
 
@@ -83,7 +83,7 @@ class Checkpoints:
                     _check(artefact, start)
                     return step
             except ArtefactError as error:
-                Journal(self.root)("checkpoint refused", checkpoint=self._key(step), reason=error.what, where=error.where)
+                Journal(self.root)(CheckpointRefused(self._key(step), error.what, error.where))
         return 0
 
     def _find(self, step: int) -> Artefact:

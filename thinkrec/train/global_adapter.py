@@ -8,6 +8,7 @@ from typing import Any
 from thinkrec.config.run import Config, parse
 from thinkrec.data.audit.artefacts import audit_artefacts
 from thinkrec.data.audit.log import enforce
+from thinkrec.events import Warned
 from thinkrec.job import Job
 from thinkrec.model.build import build
 from thinkrec.model.peft_files import check_export, peft_tensors, write_adapter
@@ -32,7 +33,7 @@ def run(job: Job) -> None:
 
 def _fit(job: Job, pauses: bool = False) -> None:
     for text in enforce(audit_artefacts(job.inputs), job.config.split.allow_leaks):
-        job.say("warning", text=text)
+        job.report(Warned(text))
     fit_phase(job, train_global, "global", job.inputs["traces"].figures.get("num_first"), pauses)
 
 

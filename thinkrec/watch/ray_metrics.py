@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
-from thinkrec.watch.run_state import Board
+from thinkrec.events import (
+    Event,
+    ExpertDone,
+    ExpertStep,
+    FleetDone,
+    FleetStarted,
+    GroupLost,
+    GroupStarted,
+    PackDone,
+    PackFailed,
+    PackStarted,
+)
+from thinkrec.watch.run_state import RunState
 
 GAUGES = {
     "thinkrec_expert_step": "Optimizer steps an expert has made",
@@ -14,21 +25,21 @@ GAUGES = {
     "thinkrec_expert_loss": "Loss of an expert's newest step",
     "thinkrec_gpu_idle_share": "Share of the groups' time since the fleet began that no expert trained",
 }
+OF_THE_FLEET = (FleetStarted, GroupStarted, PackStarted, ExpertStep, ExpertDone, PackDone, PackFailed, GroupLost, FleetDone)
 
 
 class RayMetrics:
     """A listener that sets the gauges; they are made at the first event of a fleet, when Ray is there."""
 
-    def hear(self, board: Board, event: str, fields: Mapping[str, Any], at: float) -> None:
-        if event in ("expert step", "expert done"):
-            expert = board.experts[fields["expert"]]
-            tags = {"expert": str(fields["expert"])}
+    def hear(self, state: RunState, event: Event, at: float) -> None:
+        if isinstance(event, ExpertStep | ExpertDone):
+            expert, tags = state.experts[event.expert], {"expert": str(event.expert)}
             self._gauges["thinkrec_expert_step"].set(expert.step, tags)
             self._gauges["thinkrec_expert_tokens_per_s"].set(expert.tokens_per_s, tags)
             if expert.loss is not None:
                 self._gauges["thinkrec_expert_loss"].set(expert.loss, tags)
-        if event.startswith(("expert ", "pack ", "fleet", "group ")):
-            self._gauges["thinkrec_gpu_idle_share"].set(board.idle_share(at), {})
+        if isinstance(event, OF_THE_FLEET):
+            self._gauges["thinkrec_gpu_idle_share"].set(state.idle_share(at), {})
 
     def close(self) -> None:
         """Ray forgets the gauges with the process."""

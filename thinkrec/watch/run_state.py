@@ -1,21 +1,39 @@
 """Where a run stands, folded from its events: the live table, `thinkrec status` and the metrics all read this.
 
-Events are the lines of `run.jsonl`; nothing else is asked, so a run that has ended can be looked at, too. Imports neither torch nor Ray.
+Events are read from the lines of `run.jsonl`; nothing else is asked, so a run that has ended can be looked at, too. Imports neither torch
+nor Ray.
 """
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from thinkrec.errors import MissingFileError
-from thinkrec.events import EVENTS
+from thinkrec.events import (
+    EVENTS,
+    Event,
+    ExpertDone,
+    ExpertsCommitted,
+    ExpertStep,
+    FleetDone,
+    FleetStarted,
+    GroupLost,
+    NothingToDo,
+    PackDone,
+    PackFailed,
+    PackStarted,
+    RunStarted,
+    StageAborted,
+    StageCached,
+    StageDone,
+    StageStarted,
+    read_event,
+)
 
-State = Literal["queued", "running", "done", "failed"]
+ExpertState = Literal["queued", "running", "done", "failed"]
 
 
 @dataclass
@@ -23,7 +41,7 @@ class Expert:
     """What is known of one expert; tokens are those that the fleet counts its work by."""
 
     num_tokens: float = 0.0
-    state: State = "queued"
+    state: ExpertState = "queued"
     group: int | None = None
     step: int = 0
     num_steps: int = 0
@@ -40,7 +58,7 @@ class Expert:
 
 
 @dataclass
-class Board:
+class RunState:
     """The state of a run after the events it was shown, in order; `at` is the time of an event in seconds since 1970."""
 
     state: str = "not started"
@@ -54,10 +72,10 @@ class Board:
     last_at: float = 0.0
 
     @classmethod
-    def of_file(cls, run_dir: str | Path) -> Board:
-        """Of the last try of a run; raises MissingFileError where none was. A line that a killed run left half written is passed over."""
+    def of_file(cls, run_dir: str | Path) -> RunState:
+        """Of the last try of a run; raises MissingFileError where none was. Lines that `read_event` cannot read are passed over."""
         file = Path(run_dir) / EVENTS
-        board = cls()
+        found = cls()
         try:
             stream = file.open(encoding="utf-8", errors="replace")
         except (FileNotFoundError, NotADirectoryError):
@@ -65,40 +83,40 @@ class Board:
             raise MissingFileError(what, str(file), fix) from None
         with stream:
             for line in stream:
-                try:
-                    fields = json.loads(line)
-                    event, at = str(fields.pop("event")), float(fields.pop("at"))
-                except (ValueError, KeyError, TypeError, AttributeError):
-                    continue
-                if event == "run":
-                    board = cls()
-                board.see(event, fields, at)
-        return board
+                if read := read_event(line):
+                    if isinstance(read[0], RunStarted):
+                        found = cls()
+                    found.see(*read)
+        return found
 
-    def see(self, event: str, fields: Mapping[str, Any], at: float) -> None:
+    def see(self, event: Event, at: float) -> None:
         """Take in one event; those that say nothing about progress only move `last_at`."""
-        stage = fields.get("stage")
         match event:
-            case "run":
-                self.state, self.stages = "running", dict.fromkeys(fields["to_do"], "waiting")
-            case "stage started" | "stage done" | "stage failed" | "stage cached":
-                self.stages[str(stage)] = event.removeprefix("stage ")
-                self._end_stage(event, str(stage), at)
-            case "nothing to do":
+            case RunStarted(to_do=to_do):
+                self.state, self.stages = "running", dict.fromkeys(to_do, "waiting")
+            case StageStarted(stage=stage):
+                self.stages[stage] = "started"
+            case StageDone(stage=stage):
+                self._end_stage(stage, "done", at)
+            case StageCached(stage=stage):
+                self._end_stage(stage, "cached", at)
+            case StageAborted(stage=stage):
+                self._end_stage(stage, "failed", at)
+            case NothingToDo():
                 self.state = "done"
-            case "fleet":
-                self.num_groups, self.fleet_began_at, self.fleet_ended_at, self.busy_s = fields["num_groups"], at, 0.0, 0.0
-                self.experts |= {int(expert): Expert(tokens) for expert, tokens in fields["num_tokens"].items()}
-            case "fleet done":
+            case FleetStarted(num_groups=num_groups, num_tokens=num_tokens):
+                self.num_groups, self.fleet_began_at, self.fleet_ended_at, self.busy_s = num_groups, at, 0.0, 0.0
+                self.experts |= {expert: Expert(tokens) for expert, tokens in num_tokens.items()}
+            case FleetDone():
                 self._close_fleet(at)
-            case "experts already committed":
-                self.experts |= {expert: Expert(state="done") for expert in fields["experts"]}
-            case "pack started" | "pack done" | "pack failed" | "group lost":
-                self._see_pack(event, fields, at)
-            case "expert step":
-                self._see_step(fields)
-            case "expert done":
-                self._end(fields["expert"], "done")
+            case ExpertsCommitted(experts=experts):
+                self.experts |= {expert: Expert(state="done") for expert in experts}
+            case PackStarted() | PackDone() | PackFailed() | GroupLost():
+                self._see_pack(event, at)
+            case ExpertStep():
+                self._see_step(event)
+            case ExpertDone(expert=expert):
+                self._end(expert, "done")
         self.last_at = at
 
     def idle_share(self, at: float) -> float:
@@ -123,36 +141,36 @@ class Board:
         fleet = {"num_groups": self.num_groups, "idle_share": self.idle_share(at), "eta_s": self.eta_s(), **self.counts()}
         return {"state": self.state, "silent_s": round(at - self.last_at, 1), "stages": self.stages, "fleet": fleet, "experts": experts}
 
-    def _end_stage(self, event: str, stage: str, at: float) -> None:
-        if event == "stage failed":
+    def _end_stage(self, stage: str, state: str, at: float) -> None:
+        self.stages[stage] = state
+        if state == "failed":
             self.state = "failed"
-        elif event != "stage started" and all(state in ("done", "cached") for state in self.stages.values()):
+        elif all(state in ("done", "cached") for state in self.stages.values()):
             self.state = "done"
-        if stage == "experts" and event != "stage started":
+        if stage == "experts":
             self._close_fleet(at)
 
-    def _see_pack(self, event: str, fields: Mapping[str, Any], at: float) -> None:
-        group, experts = fields["group"], fields["experts"]
-        self.busy_since.pop(group, None)
-        if event == "pack started":
-            self.busy_since[group] = at
-            for expert, num_steps in zip(experts, fields["num_steps"], strict=True):
+    def _see_pack(self, event: PackStarted | PackDone | PackFailed | GroupLost, at: float) -> None:
+        self.busy_since.pop(event.group, None)
+        if isinstance(event, PackStarted):
+            self.busy_since[event.group] = at
+            for expert, num_steps in zip(event.experts, event.num_steps, strict=True):
                 one = self.experts.setdefault(expert, Expert())
-                one.state, one.group, one.num_steps = "running", group, num_steps
-        elif event == "pack done":
-            self.busy_s += fields["busy_s"]
+                one.state, one.group, one.num_steps = "running", event.group, num_steps
+        elif isinstance(event, PackDone):
+            self.busy_s += event.busy_s
         else:  # experts of a failed pack try again alone, those of a lost group in another one
-            final = event == "pack failed" and len(experts) == 1
-            for expert in experts:
+            final = isinstance(event, PackFailed) and len(event.experts) == 1
+            for expert in event.experts:
                 if self.experts[expert].state != "done":
                     self._end(expert, "failed" if final else "queued")
 
-    def _see_step(self, fields: Mapping[str, Any]) -> None:
-        one = self.experts.setdefault(fields["expert"], Expert())
-        one.step, one.num_steps, one.loss = fields["step"], fields["num_steps"], fields["loss"]
-        one.tokens_per_s = fields["tokens_per_s"] if one.state == "running" else 0.0
+    def _see_step(self, event: ExpertStep) -> None:
+        one = self.experts.setdefault(event.expert, Expert())
+        one.step, one.num_steps, one.loss = event.step, event.num_steps, event.loss
+        one.tokens_per_s = event.tokens_per_s if one.state == "running" else 0.0
 
-    def _end(self, expert: int, state: State) -> None:
+    def _end(self, expert: int, state: ExpertState) -> None:
         one = self.experts.setdefault(expert, Expert())
         one.state, one.tokens_per_s = state, 0.0
         if state == "done":

@@ -1,4 +1,4 @@
-"""A board as a table for people."""
+"""The state of a run as a table for people."""
 
 from __future__ import annotations
 
@@ -6,29 +6,29 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from thinkrec.watch.run_state import Board, Expert
+from thinkrec.watch.run_state import Expert, RunState
 
 STYLES = {"queued": "dim", "running": "bold", "done": "green", "failed": "bold red"}
 ORDER = ("failed", "running", "queued", "done")  # who is left out last when there are more experts than lines
 
 
-def board_table(board: Board, at: float, max_rows: int = 10**6) -> RenderableType:
+def fleet_table(state: RunState, at: float, max_rows: int = 10**6) -> RenderableType:
     """The experts of a fleet, at most `max_rows` of them, below a line that sums them up."""
     table = Table("expert", "", "group", "step", "loss", "tokens/s", "left", box=None, header_style="dim")
-    numbers = sorted(board.experts, key=lambda number: (ORDER.index(board.experts[number].state), number))[:max_rows]
+    numbers = sorted(state.experts, key=lambda number: (ORDER.index(state.experts[number].state), number))[:max_rows]
     for number in sorted(numbers):
-        table.add_row(*_row(number, board.experts[number]), style=STYLES[board.experts[number].state])
-    return Group(Text(summary(board, at)), table)
+        table.add_row(*_row(number, state.experts[number]), style=STYLES[state.experts[number].state])
+    return Group(Text(summary(state, at)), table)
 
 
-def summary(board: Board, at: float) -> str:
+def summary(state: RunState, at: float) -> str:
     """One line: experts in each state, what is left, and how much of the groups' time went unused."""
-    counts = board.counts()
-    states = ", ".join(f"{counts[state]} {state}" for state in ("queued", "running", "done", "failed") if counts[state])
-    parts = [f"{len(board.experts)} experts: {states}"]
-    if (eta_s := board.eta_s()) is not None:
+    counts = state.counts()
+    states = ", ".join(f"{counts[name]} {name}" for name in ("queued", "running", "done", "failed") if counts[name])
+    parts = [f"{len(state.experts)} experts: {states}"]
+    if (eta_s := state.eta_s()) is not None:
         parts.append(f"{duration(eta_s)} left")
-    parts.append(f"{board.num_groups} groups, {board.idle_share(at):.0%} idle")
+    parts.append(f"{state.num_groups} groups, {state.idle_share(at):.0%} idle")
     return "; ".join(parts)
 
 

@@ -6,19 +6,18 @@ Both keep everything below the run folder, which must be local for them.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 from thinkrec.config.run import Config, dump
 from thinkrec.errors import ConfigError
+from thinkrec.events import Event, ExpertStep, StageDone
 from thinkrec.watch.progress import Listener
 from thinkrec.watch.ray_metrics import RayMetrics
-from thinkrec.watch.run_state import Board
+from thinkrec.watch.run_state import RunState
 
-TRACKED = ("loss", "tokens_per_s")
 RUN_ID = "mlflow_run_id"
 STATUS = {"done": "FINISHED", "failed": "FAILED"}  # of a run that ended; of one that was ended it is KILLED
 
@@ -37,15 +36,15 @@ def listeners(config: Config) -> list[Listener]:
     return found
 
 
-def scalars(event: str, fields: Mapping[str, Any]) -> Iterator[tuple[str, float, int]]:
+def scalars(event: Event) -> Iterator[tuple[str, float, int]]:
     """Name, value and step of what an event says in numbers: an expert's step, and the figures of a finished stage."""
-    if event == "expert step":
-        for name in TRACKED:
-            yield f"experts/{fields['expert']}/{name}", float(fields[name]), int(fields["step"])
-    elif event == "stage done":
-        for name, value in fields.get("figures", {}).items():
+    if isinstance(event, ExpertStep):
+        yield f"experts/{event.expert}/loss", event.loss, event.step
+        yield f"experts/{event.expert}/tokens_per_s", event.tokens_per_s, event.step
+    elif isinstance(event, StageDone):
+        for name, value in event.figures.items():
             if isinstance(value, int | float) and not isinstance(value, bool):
-                yield f"{fields['stage']}/{name}", float(value), 0
+                yield f"{event.stage}/{name}", float(value), 0
 
 
 class TensorBoard:
@@ -57,8 +56,8 @@ class TensorBoard:
         # Its file names tell seconds; a second try within one would write over the first.
         self._writer = SummaryWriter(logdir=str(Path(config.run.dir) / "tensorboard"), filename_suffix=f".{time.time_ns()}")
 
-    def hear(self, board: Board, event: str, fields: Mapping[str, Any], at: float) -> None:
-        for name, value, step in scalars(event, fields):
+    def hear(self, state: RunState, event: Event, at: float) -> None:
+        for name, value, step in scalars(event):
             self._writer.add_scalar(name, value, step, walltime=at)
 
     def close(self) -> None:
@@ -77,10 +76,10 @@ class MLflow:
         self._run_id = self._find_or_create(folder, config)
         self._status = "KILLED"  # unless the run says otherwise
 
-    def hear(self, board: Board, event: str, fields: Mapping[str, Any], at: float) -> None:
-        for name, value, step in scalars(event, fields):
+    def hear(self, state: RunState, event: Event, at: float) -> None:
+        for name, value, step in scalars(event):
             self._client.log_metric(self._run_id, name, value, timestamp=int(at * 1000), step=step)
-        self._status = STATUS.get(board.state, "KILLED")
+        self._status = STATUS.get(state.state, "KILLED")
 
     def close(self) -> None:
         self._client.set_terminated(self._run_id, self._status)

@@ -18,6 +18,7 @@ from thinkrec.config import run as run_file
 from thinkrec.config.run import Config
 from thinkrec.distributed.placement import Node
 from thinkrec.errors import ConfigError, EnvironmentFault, MissingFileError, StageFailed
+from thinkrec.events import Event, Warned
 from thinkrec.job import first_part
 from thinkrec.pipeline import stages
 from thinkrec.pipeline.execute import run_stages
@@ -99,8 +100,8 @@ class House:
         self.sessions = 0
         self.broken: dict[str, Exception] = {}
 
-    def say(self, event: str, **fields: Any) -> None:
-        self.said.append(f"{event} {fields['stage']}" if "stage" in fields else event)
+    def report(self, event: Event) -> None:
+        self.said.append(f"{event.event} {event.stage}" if hasattr(event, "stage") else event.event)
 
     @contextmanager
     def session(self, config: Config):
@@ -136,7 +137,7 @@ def house(monkeypatch) -> House:
 def run(house: House, config: Config, until: str | None = None):
     house.ran.clear()
     house.said.clear()
-    return run_stages(config, house.say, until, house.session)
+    return run_stages(config, house.report, until, house.session)
 
 
 def test_what_a_stage_needs_stands_above_it():
@@ -309,7 +310,7 @@ def test_what_would_trip_a_late_stage_is_refused_before_the_first(monkeypatch, c
     overrides, kind, message = REFUSED[case]
     monkeypatch.setattr("thinkrec.pipeline.execute.make_stage", lambda *arguments: pytest.fail("a stage was started"))
     with pytest.raises(kind, match=message):
-        run_stages(configured(*overrides), lambda event, **fields: None, session=lambda config: pytest.fail("a session was opened"))
+        run_stages(configured(*overrides), lambda event: None, session=lambda config: pytest.fail("a session was opened"))
 
 
 def test_an_unknown_stage_is_refused_before_the_first(house, configured):
@@ -363,7 +364,7 @@ EARLY = ("traces.start_share=0.5", "train.global_adapter.num_epochs=2")
 
 
 def test_a_stage_begins_with_the_first_part_of_what_is_still_being_made(streamed, configured):
-    artefacts = run_stages(configured(*EARLY), lambda event, **fields: None)
+    artefacts = run_stages(configured(*EARLY), lambda event: None)
     assert streamed.events == ["first", "first and rest"]
     assert artefacts["last"].path("out.txt").read_text() == "first and rest"
     whole = {"stage": "slow", "key": artefacts["slow"].key}
@@ -372,39 +373,39 @@ def test_a_stage_begins_with_the_first_part_of_what_is_still_being_made(streamed
 
 def test_it_has_the_whole_from_the_start_where_that_is_there(streamed, configured):
     streamed.begun.set()
-    run_stages(configured(*EARLY), lambda event, **fields: None, until="slow")
-    run_stages(configured(*EARLY), lambda event, **fields: None)
+    run_stages(configured(*EARLY), lambda event: None, until="slow")
+    run_stages(configured(*EARLY), lambda event: None)
     assert streamed.events == ["first and rest"]
 
 
 def test_without_a_start_share_nothing_begins_early(streamed, configured):
     streamed.begun.set()
-    run_stages(configured(), lambda event, **fields: None)
+    run_stages(configured(), lambda event: None)
     assert streamed.events == ["first and rest"]
 
 
-def test_traces_are_written_first_where_the_cluster_has_no_gpus_for_teachers_beside_training(streamed, configured, monkeypatch, said):
+def test_traces_are_written_first_where_the_cluster_has_no_gpus_for_teachers_beside_training(streamed, configured, monkeypatch, reported):
     has = [Node("a", {"GPU": 8.0, "CPU": 16.0})]
     monkeypatch.setattr("thinkrec.generate.rows.capacity.nodes", lambda: has)
     streamed.begun.set()
     gpus = (*EARLY, "train.use_gpu=true", "train.ds_config=zero1", "engine.num_actors=4", "train.num_workers=8")
-    run_stages(configured(*gpus), lambda event, **fields: said.append((event, fields)))
+    run_stages(configured(*gpus), reported.append)
     assert streamed.events == ["first and rest"]
-    [warning] = [fields["text"] for event, fields in said if event == "warning"]
+    [warning] = [event.text for event in reported if isinstance(event, Warned)]
     assert "4 GPUs of engines and 8 of the global adapter, and the cluster has 8" in warning
     has.append(Node("b", {"GPU": 4.0, "CPU": 16.0}))
     streamed.events.clear()
     streamed.begun.clear()
-    run_stages(configured(*gpus, "run.seed=7", "traces.num_instances=9"), lambda event, **fields: None)
+    run_stages(configured(*gpus, "run.seed=7", "traces.num_instances=9"), lambda event: None)
     assert streamed.events == ["first", "first and rest"]
 
 
 def test_what_fails_beside_a_stage_fails_the_run(streamed, configured):
     streamed.fails = StageFailed("the engine is gone", "slow", "see to it")
     with pytest.raises(StageFailed, match="the engine is gone"):
-        run_stages(configured(*EARLY), lambda event, **fields: None)
+        run_stages(configured(*EARLY), lambda event: None)
     assert streamed.events == ["first"]
     streamed.fails = None
     streamed.begun.clear()
-    run_stages(configured(*EARLY), lambda event, **fields: None)
+    run_stages(configured(*EARLY), lambda event: None)
     assert streamed.events[1:] == ["first", "first and rest"]

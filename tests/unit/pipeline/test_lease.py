@@ -14,14 +14,15 @@ from pathlib import Path
 import pytest
 
 from thinkrec.errors import EnvironmentFault
+from thinkrec.events import Event, LeaseTakenOver
 from thinkrec.pipeline import lease
 from thinkrec.pipeline.lease import Record, hold, newest, take
 
 ELSEWHERE = {"host": "another-host"}
 
 
-def quiet(event: str, **fields: object) -> None:
-    """A voice that says nothing."""
+def quiet(event: Event) -> None:
+    """A reporter that says nothing."""
 
 
 @pytest.fixture(params=["path", "address"])
@@ -52,16 +53,17 @@ def test_a_second_run_is_refused_by_name_while_the_first_one_lives(root):
     take(root, 60.0, quiet)  # the first has left: nothing is waited for
 
 
-def test_a_holder_that_died_on_this_machine_is_followed_at_once(root, said):
+def test_a_holder_that_died_on_this_machine_is_followed_at_once(root, reported):
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
     plant(root, pid=dead.pid)
     begun = time.monotonic()
-    with hold(root, 60.0, lambda event, **fields: said.append((event, fields))):
+    with hold(root, 60.0, reported.append):
         assert time.monotonic() - begun < 30
         assert newest(root)[0] == 2
-    assert [event for event, _ in said] == ["lease taken over"]
-    assert f"process {dead.pid}" in said[0][1]["of"]
+    [event] = reported
+    assert isinstance(event, LeaseTakenOver)
+    assert f"process {dead.pid}" in event.of
 
 
 def test_a_holder_elsewhere_is_followed_when_it_was_silent_for_its_time(root):
@@ -121,7 +123,7 @@ from thinkrec.errors import EnvironmentFault
 from thinkrec.pipeline.lease import hold
 time.sleep(max(0, float(sys.argv[2]) - time.time()))
 try:
-    with hold(sys.argv[1], 4.0, lambda event, **fields: None):
+    with hold(sys.argv[1], 4.0, lambda event: None):
         sys.stdin.read()
 except EnvironmentFault:
     sys.exit(3)

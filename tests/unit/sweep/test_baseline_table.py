@@ -57,7 +57,7 @@ def test_every_baseline_is_judged_on_the_same_rows_and_a_second_call_fits_nothin
         sessions.append(asked.run.dir)
         yield
 
-    found = baseline_table.run(config, lambda event, **fields: None, session)
+    found = baseline_table.run(config, lambda event: None, session)
     assert [row["name"] for row in found["metrics"]] == [*COUNTED, "mf", "lightgcn", "sasrec"]
     assert {row["against"] for row in found["differences"]} == {"user_item_rate"}
     assert fitted == ["mf", "lightgcn", "sasrec"]
@@ -65,12 +65,12 @@ def test_every_baseline_is_judged_on_the_same_rows_and_a_second_call_fits_nothin
     assert settings == {"mf": 20, "lightgcn": 20, "sasrec": 2}  # the run file's own, and the defaults of the others
     assert json.loads(Path(config.run.dir, "baselines.json").read_text())["metrics"] == found["metrics"]
 
-    again = baseline_table.run(config, lambda event, **fields: None, session)
+    again = baseline_table.run(config, lambda event: None, session)
     assert (again["metrics"], len(fitted), len(sessions)) == (found["metrics"], 3, 1)
 
 
 def test_the_table_says_what_the_encoders_scored(config, fitted):
-    found = baseline_table.run(config, lambda event, **fields: None)
+    found = baseline_table.run(config, lambda event: None)
     store = Store(config.run.dir)
     nano = config.model_copy(update={"base": BaseSection()})
     keys = stage_keys(nano)

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from thinkrec.errors import ArtefactError, DataError, StageFailed
+from thinkrec.events import Event, NothingToDo, StageStarted, SweepStarted, TrialFailed
 from thinkrec.pipeline.stages import Stage
 from thinkrec.store.artefacts import Store
 from thinkrec.sweep import run as run
@@ -31,14 +32,11 @@ class House:
 
     def __init__(self) -> None:
         self.ran: list[tuple[str, int]] = []
-        self.said: list[tuple[str, dict[str, Any]]] = []
+        self.reported: list[Event] = []
         self.sessions = 0
         self.broken: dict[tuple[str, int], Exception] = {}
         self.barrier: threading.Barrier | None = None
         self.patience_s = 60.0
-
-    def say(self, event: str, **fields: Any) -> None:
-        self.said.append((event, fields))
 
     @contextmanager
     def session(self, sweep: Any):
@@ -78,8 +76,8 @@ def write(folder, entries, settings, failed) -> None:
 
 def sweep_of(house: House, sweep):
     house.ran.clear()
-    house.said.clear()
-    return run.run(sweep, house.say, house.session)
+    house.reported.clear()
+    return run.run(sweep, house.reported.append, house.session)
 
 
 def told(sweep) -> dict[str, Any]:
@@ -93,7 +91,7 @@ def test_shared_stages_are_made_once_and_all_trials_are_compared(house, load):
     assert house.ran.count(("one", 2)) == 1
     assert sorted(house.ran) == [("evaluate", 2), ("evaluate", 3), ("evaluate", 4), ("one", 2), ("two", 2), ("two", 3), ("two", 4)]
     assert told(sweep) == {"trials": ["a", "b", "c"], "failed": {}}
-    assert {fields["trial"] for event, fields in house.said if event == "stage started"} == {"a", "b", "c"}
+    assert {event.trial for event in house.reported if isinstance(event, StageStarted)} == {"a", "b", "c"}
 
 
 def test_a_second_sweep_does_nothing_and_says_so(house, load):
@@ -102,7 +100,7 @@ def test_a_second_sweep_does_nothing_and_says_so(house, load):
     second = sweep_of(house, sweep)
     assert house.ran == []
     assert house.sessions == 1
-    assert [event for event, _ in house.said] == ["sweep", "nothing to do"]
+    assert [type(event) for event in house.reported] == [SweepStarted, NothingToDo]
     assert second == first
 
 
@@ -157,7 +155,7 @@ def test_a_bug_shows_itself_after_the_others_are_done(house, load):
     with pytest.raises(ZeroDivisionError):
         sweep_of(house, sweep)
     assert told(sweep)["trials"] == ["a", "c"]
-    assert ("trial failed", {"trial": "b", "error": "ZeroDivisionError('a bug')"}) in house.said
+    assert TrialFailed("ZeroDivisionError('a bug')", trial="b") in house.reported
 
 
 def test_nothing_builds_on_a_damaged_artefact(house, load):

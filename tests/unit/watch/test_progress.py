@@ -12,22 +12,23 @@ import pytest
 from rich.console import Console
 
 from thinkrec.errors import ConfigError
+from thinkrec.events import Event, ExpertStep, FleetStarted, PackStarted, StageStarted
 from thinkrec.watch.progress import Progress
-from thinkrec.watch.run_state import Board
+from thinkrec.watch.run_state import RunState
 
-FLEET = {"num_groups": 1, "num_tokens": {0: 100.0}}
-STEP = {"group": 0, "expert": 0, "step": 3, "num_steps": 10, "loss": 0.25, "tokens_per_s": 5.0}
+FLEET = FleetStarted(1, 1, "PACK", ((0,),), {0: 100.0})
+STEP = ExpertStep(group=0, expert=0, step=3, num_steps=10, loss=0.25, tokens_per_s=5.0)
 
 
 class Recorder:
     """A listener that keeps what it hears."""
 
     def __init__(self) -> None:
-        self.heard: list[tuple[str, int]] = []
+        self.heard: list[tuple[Event, int]] = []
         self.closed = False
 
-    def hear(self, board: Board, event: str, fields: Any, at: float) -> None:
-        self.heard.append((event, len(board.experts)))
+    def hear(self, state: RunState, event: Event, at: float) -> None:
+        self.heard.append((event, len(state.experts)))
 
     def close(self) -> None:
         self.closed = True
@@ -39,22 +40,22 @@ def lines(folder) -> list[dict[str, Any]]:
 
 def test_without_a_terminal_the_screen_shows_the_lines_of_the_file(tmp_path, capsys):
     recorder = Recorder()
-    with Progress(str(tmp_path), listeners=[recorder]) as say:
-        say("fleet", **FLEET)
-        say("expert step", **STEP)
+    with Progress(str(tmp_path), listeners=[recorder]) as report:
+        report(FLEET)
+        report(STEP)
     assert capsys.readouterr().err == (tmp_path / "run.jsonl").read_text()
     assert [line["event"] for line in lines(tmp_path)] == ["fleet", "expert step"]
-    assert recorder.heard == [("fleet", 1), ("expert step", 1)]  # after the board has taken it in
+    assert recorder.heard == [(FLEET, 1), (STEP, 1)]  # after the state has taken it in
     assert recorder.closed
 
 
 def test_on_a_terminal_a_table_stands_below_while_experts_train(tmp_path):
     screen = io.StringIO()
-    with Progress(str(tmp_path), Console(file=screen, force_terminal=True, width=100, height=30)) as say:
-        say("stage started", stage="experts", key="k")
-        say("fleet", **FLEET)
-        say("pack started", group=0, experts=[0], num_steps=[10], num_tokens=[100.0])
-        say("expert step", **STEP)
+    with Progress(str(tmp_path), Console(file=screen, force_terminal=True, width=100, height=30)) as report:
+        report(StageStarted("experts", "k"))
+        report(FLEET)
+        report(PackStarted(0, (0,), (10,), (100.0,)))
+        report(STEP)
         deadline = time.monotonic() + 30
         while "3/10" not in screen.getvalue() and time.monotonic() < deadline:
             time.sleep(0.05)
@@ -68,8 +69,8 @@ def test_on_a_terminal_a_table_stands_below_while_experts_train(tmp_path):
 
 
 def test_threads_share_it(tmp_path, capsys):
-    say = Progress(str(tmp_path))
-    threads = [threading.Thread(target=lambda: [say("expert step", **STEP) for _ in range(50)]) for _ in range(8)]
+    report = Progress(str(tmp_path))
+    threads = [threading.Thread(target=lambda: [report(STEP) for _ in range(50)]) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -1,16 +1,16 @@
-"""The gauges are set from the board, under the very names that the dashboard asks for."""
+"""The gauges are set from the state of the run, under the very names that the dashboard asks for."""
 
 from __future__ import annotations
 
 import json
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from thinkrec.events import Event, ExpertDone, ExpertStep, FleetStarted, PackStarted, RunStarted, StageStarted
 from thinkrec.watch.ray_metrics import GAUGES, RayMetrics
-from thinkrec.watch.run_state import Board
+from thinkrec.watch.run_state import RunState
 
 DASHBOARD = Path(__file__).parents[3] / "cluster" / "grafana" / "thinkrec.json"
 
@@ -39,22 +39,22 @@ def gauges(monkeypatch) -> dict[str, dict[str, float]]:
 
 
 def test_they_follow_the_experts_and_the_fleet(gauges):
-    board, metrics = Board(), RayMetrics()
+    state, metrics = RunState(), RayMetrics()
 
-    def tell(event: str, at: float, **fields: Any) -> None:
-        board.see(event, fields, at)
-        metrics.hear(board, event, fields, at)
+    def report(at: float, event: Event) -> None:
+        state.see(event, at)
+        metrics.hear(state, event, at)
 
-    tell("run", 0.0, to_do=["experts"])
-    tell("stage started", 0.0, stage="experts")
+    report(0.0, RunStarted("run", 1, ("experts",)))
+    report(0.0, StageStarted("experts", "k"))
     assert not gauges  # Ray is not asked for anything before a fleet
-    tell("fleet", 0.0, num_groups=1, num_tokens={"4": 100.0})
-    tell("pack started", 10.0, group=0, experts=[4], num_steps=[10], num_tokens=[100.0])
-    tell("expert step", 20.0, group=0, expert=4, step=3, num_steps=10, loss=0.5, tokens_per_s=7.0)
+    report(0.0, FleetStarted(1, 1, "PACK", ((4,),), {4: 100.0}))
+    report(10.0, PackStarted(0, (4,), (10,), (100.0,)))
+    report(20.0, ExpertStep(group=0, expert=4, step=3, num_steps=10, loss=0.5, tokens_per_s=7.0))
     assert gauges["thinkrec_expert_step"] == {"4": 3}
     assert gauges["thinkrec_expert_loss"] == {"4": 0.5}
     assert gauges["thinkrec_expert_tokens_per_s"] == {"4": 7.0}
     assert gauges["thinkrec_gpu_idle_share"] == {"": pytest.approx(0.5)}
-    tell("expert done", 30.0, group=0, expert=4)
+    report(30.0, ExpertDone(0, 4, 10))
     assert gauges["thinkrec_expert_tokens_per_s"] == {"4": 0.0}
     assert gauges["thinkrec_expert_step"] == {"4": 10}

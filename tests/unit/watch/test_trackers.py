@@ -2,43 +2,42 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from thinkrec.config.run import Config
 from thinkrec.errors import ConfigError
-from thinkrec.watch.run_state import Board
+from thinkrec.events import Event, ExpertStep, PackDone, RunStarted, StageAborted, StageDone
+from thinkrec.watch.run_state import RunState
 from thinkrec.watch.trackers import listeners, scalars
 
 
 def one_try(config: Config, first_step: int, num_steps: int, fails: bool = False) -> None:
     """A try of a run that makes these steps of expert 3, as its listeners hear it."""
-    board = Board()
+    state = RunState()
     heard = listeners(config)[1:]  # Ray's metrics have a test of their own
 
-    def tell(event: str, **fields: Any) -> None:
-        board.see(event, fields, 1000.0 + first_step)
+    def report(event: Event) -> None:
+        state.see(event, 1000.0 + first_step)
         for listener in heard:
-            listener.hear(board, event, fields, 1000.0 + first_step)
+            listener.hear(state, event, 1000.0 + first_step)
 
-    tell("run", to_do=["experts"])
+    report(RunStarted("run", 1, ("experts",)))
     for step in range(first_step, first_step + num_steps):
-        tell("expert step", group=0, expert=3, step=step, num_steps=4, loss=1.0 / step, tokens_per_s=10.0 * step)
+        report(ExpertStep(0, 3, step, 4, 1.0 / step, 10.0 * step))
     if fails:
-        tell("stage failed", stage="experts", error="e")
+        report(StageAborted("experts", "e"))
     else:
-        tell("stage done", stage="experts", figures={"num_experts": 1, "used": True, "name": "x"})
+        report(StageDone("experts", "k", {"num_experts": 1, "used": True, "name": "x"}))
     for listener in heard:
         listener.close()
 
 
 def test_numbers_of_steps_and_figures_are_what_is_tracked():
-    step = {"expert": 3, "step": 5, "num_steps": 9, "loss": 0.5, "tokens_per_s": 2.0, "group": 1}
-    assert list(scalars("expert step", step)) == [("experts/3/loss", 0.5, 5), ("experts/3/tokens_per_s", 2.0, 5)]
-    done = {"stage": "global", "figures": {"num_steps": 7, "used": True, "kind": "mf"}}
-    assert list(scalars("stage done", done)) == [("global/num_steps", 7.0, 0)]
-    assert list(scalars("pack done", {"busy_s": 3.0})) == []
+    step = ExpertStep(group=1, expert=3, step=5, num_steps=9, loss=0.5, tokens_per_s=2.0)
+    assert list(scalars(step)) == [("experts/3/loss", 0.5, 5), ("experts/3/tokens_per_s", 2.0, 5)]
+    done = StageDone("global", "k", {"num_steps": 7, "used": True, "kind": "mf"})
+    assert list(scalars(done)) == [("global/num_steps", 7.0, 0)]
+    assert list(scalars(PackDone(1, (3,), 3.0))) == []
 
 
 def test_tensorboard_shows_two_tries_as_one_run(make_config, tmp_path):

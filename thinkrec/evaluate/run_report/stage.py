@@ -25,6 +25,7 @@ from thinkrec.evaluate.run_report.curves import curves
 from thinkrec.evaluate.run_report.examples import examples
 from thinkrec.evaluate.run_report.scored_rows import judged_rows
 from thinkrec.evaluate.run_report.usermap import user_map
+from thinkrec.events import Judged, Reported
 from thinkrec.job import Job
 from thinkrec.store.address import write_json
 from thinkrec.store.artefacts import Artefact, installed_versions
@@ -47,7 +48,7 @@ def run(job: Job) -> None:
     names = [name for name in (*VARIANTS, *baselines.MEANING) if name in table.columns]
     best = names[0]
     measured = measure(table, names, job.config.evaluate.num_bootstrap, job.config.run.seed)
-    job.say("judged", num_rows=table.height, scorers=names)
+    job.report(Judged(table.height, tuple(names)))
     rows = [row | {"kind": _kind(row["name"]), "meaning": _meaning(row["name"])} for row in metric_rows(measured)]
     rivals = [name for name in (*VARIANTS, *RIVALS) if name != best]
     report: dict[str, Any] = {
@@ -69,7 +70,7 @@ def run(job: Job) -> None:
     _write(job.draft.folder, report)
     job.draft.figures |= {row["name"]: {metric: row["metrics"][metric]["value"] for metric in COLUMNS} for row in rows}
     job.draft.figures |= {"num_rows": table.height, "num_users": report["num_users"]}
-    job.say("reported", path=f"{job.draft.uri}/report.html")
+    job.report(Reported(f"{job.draft.uri}/report.html"))
 
 
 def _parts(job: Job, table: pl.DataFrame, names: list[str]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import torch
 from thinkrec.config.generation import KeywordsSection
 from thinkrec.config.model import NanoSection
 from thinkrec.errors import DataError
+from thinkrec.events import ExtractorStarted
 from thinkrec.generate.engines.hf import HfEngine
 from thinkrec.generate.engines.protocol import GenParams, GenRequest
 from thinkrec.generate.keywords import grounding
@@ -48,7 +49,7 @@ def run(job: Job) -> None:
     random.Random(job.config.run.seed).shuffle(lessons)
     num_held_out = min(int(len(lessons) * HELD_OUT_SHARE), MAX_HELD_OUT)
     held_out, lessons = lessons[:num_held_out], lessons[num_held_out:]
-    job.say("extractor lessons", num_lessons=len(lessons), num_held_out=num_held_out)
+    job.report(ExtractorStarted(len(lessons), num_held_out))
     folder = _teach(job, lessons)
     job.draft.figures.update(num_lessons=len(lessons), num_held_out=num_held_out)
     if held_out:

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from thinkrec.config.generation import EngineSection
 from thinkrec.distributed.placement import await_room
+from thinkrec.events import GenerationStarted, Warned
 from thinkrec.generate.engines.protocol import Engine, EngineDied
 from thinkrec.generate.rows import vllm_batch
 from thinkrec.generate.rows.capacity import check_room
@@ -46,14 +47,14 @@ def stream(
         for missing in ledger.missing(parts, shard_rows(settings, rows.num_rows)):
             shards.append(ledger.ask(missing))
             num_new += missing.num_rows
-        job.say("generation", what=name, num_rows=rows.num_rows, num_new=num_new, num_shards=len(shards), ledger=ledger.uri)
+        job.report(GenerationStarted(name, rows.num_rows, num_new, len(shards), ledger.uri))
         job.draft.figures.setdefault("num_generated", 0)
         job.draft.figures["num_generated"] += num_new
         use_gpu = job.config.train.use_gpu
         if shards and folder and settings.kind == "vllm" and isinstance(ask, OnePass):
             shards = vllm_batch.run(settings, use_gpu, ledger, shards, ask, folder)
             if shards:
-                job.say("warning", text=f"the engines of ray.data.llm died over {len(shards)} shards, which go to actors now")
+                job.report(Warned(f"the engines of ray.data.llm died over {len(shards)} shards, which go to actors now"))
         if shards:
             _run(settings, use_gpu, ledger, shards, ask, open_engine)
         answers = pa.concat_tables([schema.empty_table(), *ledger.answers(parts)])

@@ -12,6 +12,7 @@ import pyarrow as pa
 from thinkrec.config.generation import EngineSection, TeacherSection
 from thinkrec.data.interactions import Interactions
 from thinkrec.errors import DataError
+from thinkrec.events import TeacherStarted
 from thinkrec.generate.engines.hf import HfEngine
 from thinkrec.generate.engines.open import model_hash
 from thinkrec.generate.engines.protocol import GenParams, GenRequest
@@ -85,7 +86,7 @@ def _teach(job: Job, taught: list[dict[str, Any]]) -> Path:
     lessons, others = _deal(tables.interactions, settings.num_lessons, job.config.run.seed)
     texts = [write_lesson(read_prompt(tables, position)[1]) for position in lessons]
     rows = [_row(tables, position, text) for position, text in zip(lessons, texts, strict=True)]
-    job.say("teacher lessons", num_lessons=len(rows), example=texts[0])
+    job.report(TeacherStarted(len(rows), texts[0]))
     folder = teach(job, load_model(base, "float32").requires_grad_(True), tables.template.tokenizer, rows, settings.num_epochs, settings.lr)
     taught += [{"row": int(tables.interactions.row[at]), "text": text} for at, text in zip(lessons, texts, strict=True)]
     job.draft.figures.update(num_lessons=len(rows), **_examine(job, tables, folder, others[:NUM_CHECKS]))

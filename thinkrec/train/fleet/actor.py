@@ -1,12 +1,11 @@
-"""What the driver and its groups share while a fleet trains, as one Ray actor: the queue of packs, and what the groups have to tell."""
+"""What the driver and its groups share while a fleet trains, as one Ray actor: the queue of packs, and what the groups report."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from thinkrec.events import Event
 from thinkrec.train.fleet.queue import Queue
-
-Event = tuple[str, dict[str, Any]]
 
 
 class FleetActor(Queue):
@@ -14,13 +13,13 @@ class FleetActor(Queue):
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
-        self._told: list[Event] = []
+        self._reported: list[Event] = []
 
-    def tell(self, event: str, fields: dict[str, Any]) -> None:
+    def report(self, event: Event) -> None:
         """Leave an event for the driver; groups do not wait for it."""
-        self._told.append((event, fields))
+        self._reported.append(event)
 
     def drain(self) -> list[Event]:
-        """What was told since the last call, in order."""
-        told, self._told = self._told, []
-        return told
+        """What was reported since the last call, in order."""
+        events, self._reported = self._reported, []
+        return events

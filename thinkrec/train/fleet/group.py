@@ -24,12 +24,14 @@ from torch import Tensor
 from thinkrec.config.run import Config, parse
 from thinkrec.distributed.failures import patiently
 from thinkrec.distributed.watchdog import Watchdog
+from thinkrec.events import ExpertDone, GroupStarted, PackDone, PackStarted, WorkerPlace
+from thinkrec.job import Reporter
 from thinkrec.model.build import build, load_adapter, load_projector
 from thinkrec.model.peft_files import check_export, peft_tensors, read_adapter, write_adapter
 from thinkrec.prompt.catalogue import ArtefactPaths, PromptData, base_folder, load_tables
 from thinkrec.store.artefacts import Store
 from thinkrec.train.deepspeed import engine
-from thinkrec.train.fleet.progress import ExpertLog, Tell, report_progress
+from thinkrec.train.fleet.progress import ExpertLog, report_progress
 from thinkrec.train.fleet.queue import Pack
 from thinkrec.train.instances import Instances, Trace, load_traces, train_positions
 from thinkrec.train.order import Indices
@@ -46,12 +48,9 @@ def train_group(settings: dict[str, Any]) -> None:
 
     desk, number = settings["desk"], settings["group"]
 
-    def tell(event: str, **fields: Any) -> None:
-        desk.tell.remote(event, {"group": number, **fields})
-
     engine.skip_compiling()
-    group = Group.load(settings, tell)
-    group.tell_devices()
+    group = Group.load(settings, desk.report.remote)
+    group.report_devices()
     while (pack := group.agree(lambda: group.missing(ray.get(desk.take.remote(number))))) is not None:
         group.train(pack)
         if group.leads:
@@ -72,10 +71,10 @@ class Group:
     cluster: Indices
     positions: Indices
     traces: list[Trace]
-    tell: Tell
+    report: Reporter
 
     @classmethod
-    def load(cls, settings: Mapping[str, Any], tell: Tell) -> Group:
+    def load(cls, settings: Mapping[str, Any], report: Reporter) -> Group:
         """Everything that packs share; every slot of the bank holds the global adapter."""
         config, places, num_slots = parse(settings["config"]), ArtefactPaths(settings["places"]), settings["num_slots"]
         tables = load_tables(config, places)
@@ -101,7 +100,7 @@ class Group:
             cluster=clusters_of(places, tables.interactions.user_ids),
             positions=train_positions(tables),
             traces=load_traces(config, places, tables),
-            tell=tell,
+            report=report,
         )
 
     @property
@@ -114,16 +113,16 @@ class Group:
         """What the export gate asks, the same for all experts of the group; every rank must ask."""
         return Probe(self.trainer.engine, Instances(self.config, self.tables, self.positions, []))
 
-    def tell_devices(self) -> None:
-        """Tell on which node each worker is and which GPUs Ray gave it."""
+    def report_devices(self) -> None:
+        """Report on which node each worker is and which GPUs Ray gave it."""
         import ray
 
-        mine = {"node": ray.get_runtime_context().get_node_id()[:8], "gpus": ray.get_gpu_ids()}
-        workers: list[dict[str, Any]] = [mine] * self.trainer.world
+        mine = WorkerPlace(ray.get_runtime_context().get_node_id()[:8], tuple(ray.get_gpu_ids()))
+        workers = [mine] * self.trainer.world
         if self.trainer.world > 1:
             torch.distributed.all_gather_object(workers, mine)
         if self.leads:
-            self.tell("group started", workers=workers)
+            self.report(GroupStarted(self.number, tuple(workers)))
 
     def missing(self, pack: Pack | None) -> Pack | None:
         """A pack without the experts that are committed already; None stays None."""
@@ -136,27 +135,27 @@ class Group:
         started_at = time.time()
         with tempfile.TemporaryDirectory(prefix="thinkrec-") as folder:
             tasks = [self._task(expert, Path(folder)) for expert in pack.experts]
-            with self._telling(pack, tasks):
+            with self._reporting(pack, tasks):
                 for slot, weights, num_steps in self.trainer.train(tasks):
                     logits = self.probe.logits(slot)
                     if self.leads:
                         figures = {"started_at": started_at, "num_steps": num_steps, "pack": list(pack.experts)}
                         commit = partial(self._commit, pack.experts[slot], tasks[slot], weights, logits, figures)
                         patiently(commit, self.config.faults.storage_wait_s)
-                        self.tell("expert done", expert=pack.experts[slot], num_steps=num_steps)
+                        self.report(ExpertDone(self.number, pack.experts[slot], num_steps))
         if self.leads:
-            self.tell("pack done", experts=pack.experts, busy_s=round(time.time() - started_at, 3))
+            self.report(PackDone(self.number, pack.experts, round(time.time() - started_at, 3)))
 
-    def _telling(self, pack: Pack, tasks: Sequence[Task]) -> AbstractContextManager[None]:
-        """Rank 0 tells what starts, and then how far it is."""
+    def _reporting(self, pack: Pack, tasks: Sequence[Task]) -> AbstractContextManager[None]:
+        """Rank 0 reports what starts, and then how far it is."""
         if not self.leads:
             return nullcontext()
-        learning = {}
+        logs = []
         for expert, cost, task in zip(pack.experts, pack.costs, tasks, strict=True):
             assert task.log is not None
-            learning[expert] = ExpertLog(task.log, task.num_steps, cost)
-        self.tell("pack started", experts=pack.experts, num_steps=[task.num_steps for task in tasks], num_tokens=pack.costs)
-        return report_progress(learning, self.tell, self.config.watch.every_s)
+            logs.append(ExpertLog(self.number, expert, task.log, task.num_steps, cost))
+        self.report(PackStarted(self.number, pack.experts, tuple(task.num_steps for task in tasks), pack.costs))
+        return report_progress(logs, self.report, self.config.watch.every_s)
 
     def _task(self, expert: int, folder: Path) -> Task:
         user = self.tables.interactions.user

@@ -21,6 +21,7 @@ from thinkrec.data.audit.log import enforce
 from thinkrec.distributed.placement import needs, nodes, require, strategy
 from thinkrec.distributed.worker_group import run_on_workers
 from thinkrec.errors import EnvironmentFault, Interrupted, StageFailed, ThinkrecError, UserError
+from thinkrec.events import Event, ExpertsCommitted, FleetDone, FleetStarted, GroupLost, PackDone, PackFailed, Warned
 from thinkrec.job import Job
 from thinkrec.prompt.catalogue import ArtefactPaths, load_tables
 from thinkrec.store.address import write_json
@@ -47,7 +48,7 @@ def run(job: Job) -> None:
     keys = {expert: expert_key(job.key, expert) for expert in costs}
     committed = [expert for expert, key in keys.items() if job.store.find(STAGE, key)]
     if committed:
-        job.say("experts already committed", experts=committed)
+        job.report(ExpertsCommitted(tuple(committed)))
     missing = {expert: cost for expert, cost in costs.items() if expert not in committed}
     if missing:
         _train_fleet(job, missing, keys)
@@ -88,10 +89,9 @@ def _train_fleet(job: Job, costs: dict[int, float], keys: dict[int, str]) -> Non
     require(there := nodes(), num_groups, train.workers_per_group, worker)
     made = packs(costs, num_groups, pack_limit(train, len(costs)))
     placed = strategy(there, num_groups, train.workers_per_group, worker)
-    shape = {"num_groups": num_groups, "workers_per_group": train.workers_per_group, "strategy": placed}
-    job.say("fleet", **shape, packs=[pack.experts for pack in made], num_tokens=costs)
+    job.report(FleetStarted(num_groups, train.workers_per_group, placed, tuple(pack.experts for pack in made), costs))
     if placed == "PACK":
-        job.say("warning", text="not every group fits inside a node: some gather weights over the network")
+        job.report(Warned("not every group fits inside a node: some gather weights over the network"))
     desk = ray.remote(num_cpus=0)(FleetActor).remote(made)
     settings = {
         "config": job.config.model_dump(),
@@ -108,9 +108,9 @@ def _train_fleet(job: Job, costs: dict[int, float], keys: dict[int, str]) -> Non
             busy_s += _relay(job, desk)
         busy_s += _relay(job, desk)
     makespan_s = time.monotonic() - begun
-    figures = {"makespan_s": makespan_s, "idle_share": 1 - busy_s / (num_groups * makespan_s)}
-    job.draft.figures |= figures
-    job.say("fleet done", **figures)
+    done = FleetDone(makespan_s, idle_share=1 - busy_s / (num_groups * makespan_s))
+    job.draft.figures |= done.fields()
+    job.report(done)
     _check_complete([expert for expert in costs if not job.store.find(STAGE, keys[expert])], len(costs), drives)
 
 
@@ -147,26 +147,25 @@ def _drive(job: Job, settings: Mapping[str, Any], group: int, num_groups: int) -
         except EnvironmentFault as error:
             failures.append(error)
             given: Pack | None = ray.get(desk.give_back.remote(group))
-            job.say("group lost", group=group, experts=given.experts if given else (), error=str(error))
+            job.report(GroupLost(group, given.experts if given else (), str(error)))
             break
         except ThinkrecError as error:
             failures.append(error)
             held: Pack | None = ray.get(desk.fail.remote(group))
-            job.say("pack failed", group=group, experts=held.experts if held else (), error=str(error))
+            job.report(PackFailed(group, held.experts if held else (), str(error)))
             if held is None:
                 break  # it failed before it took anything, and would again
     return failures
 
 
 def _relay(job: Job, desk: Any) -> float:
-    """Say what the groups told since the last time; returns how long they were busy with the packs that ended meanwhile."""
+    """Report what the groups reported since the last time; returns how long they were busy with the packs that ended meanwhile."""
     import ray
 
-    busy_s = 0.0
-    for event, fields in ray.get(desk.drain.remote()):
-        job.say(event, **fields)
-        busy_s += fields.get("busy_s", 0.0)
-    return busy_s
+    events: list[Event] = ray.get(desk.drain.remote())
+    for event in events:
+        job.report(event)
+    return sum(event.busy_s for event in events if isinstance(event, PackDone))
 
 
 def _gather(job: Job, keys: dict[int, str]) -> None:

@@ -148,7 +148,7 @@ def test_what_the_replicas_die_over_is_answered_by_actors(monkeypatch, make_conf
     monkeypatch.setattr(stream, "_run", lambda settings, use_gpu, ledger, shards, *rest: answer(ledger, shards))
     store = Store(str(tmp_path))
     with store.create("made", "k", {}, {}) as draft:
-        job = Job(config, {}, draft, store, "k", lambda event, **fields: None)
+        job = Job(config, {}, draft, store, "k", lambda event: None)
         answers = stream.stream(job, "made", {}, rows, ASK, ANSWERS, open_engine, "model")
     assert sorted(answers["text"].to_pylist()) == rows["id"].to_pylist()
     assert len(taken) == len(set(taken)) == 3

@@ -40,7 +40,7 @@ def made(tmp_path, monkeypatch):
             pl.DataFrame({"row": ROWS}).write_parquet(draft.folder / "explanations.parquet")
         inputs = {"score": store.find("score", "k")}
         with store.create("references", "k", inputs, {}) as draft:
-            references.run(Job(parse(tree), inputs, draft, store, "k", lambda event, **fields: None))
+            references.run(Job(parse(tree), inputs, draft, store, "k", lambda event: None))
         return store.find("references", "k"), asked
 
     return run

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
@@ -14,11 +14,13 @@ from thinkrec.config import run as run_file
 from thinkrec.config.run import Config
 from thinkrec.distributed.placement import Node
 from thinkrec.errors import ConfigError, EnvironmentFault, StageFailed, UserError
+from thinkrec.events import Event, FleetStarted, GroupLost, PackDone, PackFailed
 from thinkrec.job import Job
 from thinkrec.store.artefacts import Store
 from thinkrec.train.fleet import stage as experts
 
 COSTS = {0: 8.0, 1: 4.0, 2: 2.0, 3: 1.0}
+E = TypeVar("E", bound=Event)
 KEYS = {expert: f"key{expert}" for expert in COSTS}
 
 
@@ -28,7 +30,7 @@ def test_one_cluster_trains_no_expert(tmp_path):
         draft.figures["num_clusters"] = 1
     cluster = store.find("cluster", "key0")
     with store.create("experts", "key1", {"cluster": cluster}, {}) as draft:
-        experts.run(Job(Config(), {"cluster": cluster}, draft, store, "key1", lambda event, **fields: None))
+        experts.run(Job(Config(), {"cluster": cluster}, draft, store, "key1", lambda event: None))
     made = store.find("experts", "key1")
     assert made.figures == {"used": False}
     assert made.manifest["files"] == {}
@@ -53,7 +55,7 @@ class Fleet:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, play: Callable[..., None], num_groups: int = 2, cpus: int = 64) -> None:
         self.committed: set[str] = set()
-        self.said: list[tuple[str, dict[str, Any]]] = []
+        self.reported: list[Event] = []
         self.play = play
         monkeypatch.setattr("ray.remote", lambda **options: lambda kind: SimpleNamespace(remote=lambda *words: Local(kind(*words))))
         monkeypatch.setattr("ray.get", lambda value: value)
@@ -63,23 +65,20 @@ class Fleet:
         config = run_file.parse({"train": {"num_groups": num_groups, "max_pack": 1}})
         self.draft = SimpleNamespace(figures={})
         store = SimpleNamespace(root="run", find=lambda stage, key: key if key in self.committed else None)
-        self.job: Any = SimpleNamespace(config=config, store=store, draft=self.draft, places=dict, say=self._say)
+        self.job: Any = SimpleNamespace(config=config, store=store, draft=self.draft, places=dict, report=self.reported.append)
 
     def run(self) -> None:
         experts._train_fleet(self.job, COSTS, KEYS)
 
-    def events(self, name: str) -> list[dict[str, Any]]:
-        return [fields for event, fields in self.said if event == name]
+    def events(self, kind: type[E]) -> list[E]:
+        return [event for event in self.reported if isinstance(event, kind)]
 
     def commit(self, desk: Any, group: int) -> None:
         """The group trains the pack it holds."""
         pack = desk.take.remote(group)
         self.committed |= {KEYS[expert] for expert in pack.experts}
-        desk.tell.remote("pack done", {"group": group, "experts": pack.experts, "busy_s": 1e-6})
+        desk.report.remote(PackDone(group, pack.experts, 1e-6))
         desk.finish.remote(group)
-
-    def _say(self, event: str, **fields: Any) -> None:
-        self.said.append((event, fields))
 
     def _fit(self, function: Any, settings: dict[str, Any], **options: Any) -> None:
         self.play(self, settings["group"], settings["desk"])
@@ -103,9 +102,9 @@ def test_a_fleet_commits_all_and_says_what_it_did(monkeypatch):
     fleet = Fleet(monkeypatch, work)
     fleet.run()
     assert fleet.committed == set(KEYS.values())
-    [begun] = fleet.events("fleet")
-    assert (begun["num_groups"], begun["strategy"], begun["num_tokens"]) == (2, "STRICT_PACK", COSTS)
-    assert sum(done["busy_s"] for done in fleet.events("pack done")) == pytest.approx(4e-6)  # every letter was relayed
+    [begun] = fleet.events(FleetStarted)
+    assert (begun.num_groups, begun.strategy, begun.num_tokens) == (2, "STRICT_PACK", COSTS)
+    assert sum(done.busy_s for done in fleet.events(PackDone)) == pytest.approx(4e-6)  # every letter was relayed
     assert fleet.draft.figures["makespan_s"] > 0
     assert 0 <= fleet.draft.figures["idle_share"] <= 1
 
@@ -115,13 +114,13 @@ def test_what_a_group_without_room_held_is_trained_by_another(monkeypatch):
         if group == 0:
             desk.take.remote(group)
             raise EnvironmentFault("the node is gone, and no other has room")
-        until(lambda: bool(fleet.events("group lost")))  # the other one is to be there still
+        until(lambda: bool(fleet.events(GroupLost)))  # the other one is to be there still
         work(fleet, group, desk)
 
     fleet = Fleet(monkeypatch, play)
     fleet.run()
     assert fleet.committed == set(KEYS.values())
-    assert [lost["group"] for lost in fleet.events("group lost")] == [0]
+    assert [lost.group for lost in fleet.events(GroupLost)] == [0]
 
 
 def test_a_fleet_that_finds_no_room_at_all_is_the_clusters_fault(monkeypatch):
@@ -144,7 +143,7 @@ def test_an_expert_that_fails_for_good_does_not_take_the_others_with_it(monkeypa
     with pytest.raises(StageFailed, match=r"experts \[2\] are not trained.*cursed"):
         fleet.run()
     assert fleet.committed == {KEYS[expert] for expert in (0, 1, 3)}
-    assert [failed["experts"] for failed in fleet.events("pack failed")] == [(2,)]
+    assert [failed.experts for failed in fleet.events(PackFailed)] == [(2,)]
 
 
 def test_a_mistake_of_the_user_stops_the_fleet_when_the_others_have_ended_what_they_hold(monkeypatch):
@@ -166,4 +165,4 @@ def test_groups_that_the_cluster_cannot_hold_at_once_are_refused_and_none_is_sta
     fleet = Fleet(monkeypatch, work, num_groups=4, cpus=3)
     with pytest.raises(EnvironmentFault, match="4 groups of 1 workers: 4 CPU"):
         fleet.run()
-    assert not fleet.said
+    assert not fleet.reported
