@@ -9,9 +9,11 @@ import pyarrow.parquet as pq
 import pytest
 from sklearn.metrics import adjusted_rand_score
 
+from thinkrec.artefacts.clusters import read_assignment
+from thinkrec.artefacts.ingest import INTERACTIONS
+from thinkrec.artefacts.vectors import vector_columns
 from thinkrec.config.model import EncoderSection
 from thinkrec.config.run import Config
-from thinkrec.data import schema
 from thinkrec.data.ingest import count
 from thinkrec.encoder import fit
 from thinkrec.job import Job
@@ -60,7 +62,7 @@ def ingest(store, tastes):
     with store.create("ingest", "k0", {}, {}) as draft:
         folder = draft.folder / "interactions/bucket=000"
         folder.mkdir(parents=True)
-        pq.write_table(pa.table(rows, schema=schema.INTERACTIONS), folder / "part-0.parquet")
+        pq.write_table(pa.table(rows, schema=INTERACTIONS), folder / "part-0.parquet")
         for name, column in (("users", "user_id"), ("items", "item_id")):
             pq.write_table(pa.table({column: sorted(set(rows[column]))}), draft.folder / f"{name}.parquet")
         pq.write_table(count(pl.DataFrame(rows).with_columns(bucket=pl.lit(0, pl.Int16))), draft.folder / "counts.parquet")
@@ -98,7 +100,7 @@ def found(store: Store, stage: str, key: str) -> Artefact:
 
 def test_encode_covers_train_and_nobody_else(encode):
     users = pq.read_table(encode.path("users.parquet"))
-    assert users.schema.equals(schema.vectors(5))
+    assert users.schema.equals(vector_columns(5))
     assert set(users["id"].to_pylist()) == {f"u{n}" for n in range(NUM_USERS)}
     assert encode.figures["num_vectors_missing"] == {"users": NUM_NEW, "items": 0}
     assert encode.figures["valid_auc"] > 0.75
@@ -110,13 +112,13 @@ def test_every_encoder_finds_the_tastes_and_feeds_the_clusters(run, ingest, tast
     encoded = run("encode", source, fit, {"ingest": ingest}, EncoderSection(source=source, dim=16, **settings))
     assert encoded.figures["valid_auc"] > 0.75
     clustered = run("cluster", f"cluster-{source}", assign, {"ingest": ingest, "encode": encoded})
-    known = assign.load_assignment(clustered.uri).filter(pl.col("cluster") >= 0)
+    known = read_assignment(clustered.uri).filter(pl.col("cluster") >= 0)
     planted = tastes[[int(user[1:]) for user in known["user_id"]]]
     assert adjusted_rand_score(planted, known["cluster"]) > 0.7
 
 
 def test_everybody_is_assigned_as_the_router_says(cluster, encode, tastes):
-    assignment = assign.load_assignment(cluster.uri)
+    assignment = read_assignment(cluster.uri)
     assert assignment["user_id"].to_list() == sorted(f"u{n}" for n in range(NUM_USERS + NUM_NEW))
     known = assignment.filter(pl.col("cluster") >= 0)
     vectors = known.join(pl.read_parquet(encode.path("users.parquet")), left_on="user_id", right_on="id", maintain_order="left")
@@ -130,7 +132,7 @@ def test_everybody_is_assigned_as_the_router_says(cluster, encode, tastes):
 
 
 def test_new_users_fall_back_to_the_global_adapter(cluster):
-    new = assign.load_assignment(cluster.uri).filter(pl.col("cluster") == -1)
+    new = read_assignment(cluster.uri).filter(pl.col("cluster") == -1)
     assert set(new["user_id"]) == {f"u{n}" for n in range(NUM_USERS, NUM_USERS + NUM_NEW)}
     assert new["gates"].to_list() == [[0, 0, 1]] * NUM_NEW
 
@@ -144,6 +146,6 @@ def test_cluster_figures_add_up(cluster):
 
 def test_cluster_twice_gives_the_same_rows(run, ingest, encode, cluster):
     again = run("cluster", "k3", assign, {"ingest": ingest, "encode": encode})
-    assert assign.load_assignment(again.uri).equals(assign.load_assignment(cluster.uri))
+    assert read_assignment(again.uri).equals(read_assignment(cluster.uri))
     assert again.manifest["files"]["router.safetensors"] == cluster.manifest["files"]["router.safetensors"]
     assert again.figures == cluster.figures

@@ -12,10 +12,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from thinkrec.artefacts.clusters import assignment_columns
+from thinkrec.artefacts.ingest import INTERACTIONS, ITEMS, USERS
+from thinkrec.artefacts.traces import TRACES
 from thinkrec.config.data import WorldSection
 from thinkrec.config.generation import EngineSection, TracesSection
 from thinkrec.config.run import Config
-from thinkrec.data import schema
 from thinkrec.data.ingest import count
 from thinkrec.data.interactions import Interactions
 from thinkrec.data.world.texts import FACETS
@@ -79,7 +81,7 @@ def config():
 def ingest(store):
     """The items of a planted world and three odd ones; a random log over them."""
     items = make_world(WorldSection(num_users=50), seed=1).items
-    items = pa.concat_tables([items, pa.Table.from_pylist(ODD_ITEMS, schema=schema.ITEMS)])
+    items = pa.concat_tables([items, pa.Table.from_pylist(ODD_ITEMS, schema=ITEMS)])
     rng = np.random.default_rng(0)
     place = np.tile(np.arange(ROWS_PER_USER), NUM_USERS)
     user = np.repeat([f"u{n:02d}" for n in range(NUM_USERS)], ROWS_PER_USER)
@@ -95,10 +97,10 @@ def ingest(store):
     with store.create("ingest", "k0", {}, {}) as draft:
         folder = draft.folder / "interactions/bucket=000"
         folder.mkdir(parents=True)
-        pq.write_table(pa.table(log, schema=schema.INTERACTIONS), folder / "part-0.parquet")
+        pq.write_table(pa.table(log, schema=INTERACTIONS), folder / "part-0.parquet")
         pq.write_table(items, draft.folder / "items.parquet")
         pq.write_table(count(pl.DataFrame(log).with_columns(bucket=pl.lit(0, pl.Int16))), draft.folder / "counts.parquet")
-        pq.write_table(pa.table({"user_id": np.unique(user)}, schema=schema.USERS), draft.folder / "users.parquet")
+        pq.write_table(pa.table({"user_id": np.unique(user)}, schema=USERS), draft.folder / "users.parquet")
     return store.find("ingest", "k0")
 
 
@@ -162,7 +164,7 @@ def test_a_grown_catalogue_asks_about_its_new_items(keyword_artefacts, config, s
     items = pq.read_table(ingest.path("items.parquet"))
     new = {"item_id": "a-new", "title": "New", "text": "A noir heist in the desert.", "categories": None}
     with store.create("ingest", "grown", {}, {}) as draft:
-        pq.write_table(pa.concat_tables([pa.Table.from_pylist([new], schema=schema.ITEMS), items]), draft.folder / "items.parquet")
+        pq.write_table(pa.concat_tables([pa.Table.from_pylist([new], schema=ITEMS), items]), draft.folder / "items.parquet")
     grown = make(keywords, "keywords", config, store, "grown", ingest=store.find("ingest", "grown"), extractor=school)
     assert (grown.figures["num_items"], grown.figures["num_generated"]) == (304, 1)
     tables = [pl.read_parquet(found.path("keywords.parquet")) for found in (small, grown)]
@@ -172,7 +174,7 @@ def test_a_grown_catalogue_asks_about_its_new_items(keyword_artefacts, config, s
 
 def test_without_an_annotated_item_the_way_out_is_named(config, store, ingest):
     bare = pq.read_table(ingest.path("items.parquet"))
-    bare = bare.set_column(3, schema.ITEMS.field("categories"), pa.nulls(len(bare), schema.ITEMS.field("categories").type))
+    bare = bare.set_column(3, ITEMS.field("categories"), pa.nulls(len(bare), ITEMS.field("categories").type))
     with store.create("ingest", "bare", {}, {}) as draft:
         pq.write_table(bare, draft.folder / "items.parquet")
     with pytest.raises(DataError, match="nothing to learn from") as refused:
@@ -250,7 +252,7 @@ def trace_artefacts(keyword_artefacts, config, store, ingest):
         (draft.folder / "assignment").mkdir()
         users = pq.read_table(ingest.path("users.parquet"))["user_id"].to_pylist()
         rows = [{"user_id": user, "cluster": at % 3 - 1, "gates": np.array([0, 0, 1], np.float16)} for at, user in enumerate(users)]
-        pq.write_table(pa.Table.from_pylist(rows, schema=schema.assignment(2)), draft.folder / "assignment/part-0.parquet")
+        pq.write_table(pa.Table.from_pylist(rows, schema=assignment_columns(2)), draft.folder / "assignment/part-0.parquet")
     inputs = {"ingest": ingest, "keywords": found, "base": store.find("base", "k1")}
     school = make(teacher, "teacher", config, store, **inputs)
     inputs |= {"teacher": school, "cluster": store.find("cluster", "k1")}
@@ -264,7 +266,7 @@ def test_every_question_is_answered_and_every_answer_is_kept(trace_artefacts, co
     school, (made, *_) = trace_artefacts
     accepted = pl.read_parquet(made.path("traces.parquet"))
     refused = pl.read_parquet(made.path("quarantine/traces.parquet"))
-    assert accepted.columns == schema.TRACES.names
+    assert accepted.columns == TRACES.names
     assert accepted["row"].is_sorted()
     assert 0 < len(accepted) < made.figures["num_attempts"]
     asked = set(accepted["row"]) | set(refused["row"])

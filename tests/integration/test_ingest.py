@@ -3,9 +3,9 @@
 import polars as pl
 import pytest
 
+from thinkrec.artefacts.ingest import INTERACTIONS, bucket_of
 from thinkrec.data import ingest
 from thinkrec.data.interactions import Interactions
-from thinkrec.data.schema import INTERACTIONS, bucket_of
 from thinkrec.errors import LeakError
 from thinkrec.events import Ingested, Warned
 from thinkrec.job import Job

@@ -21,9 +21,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from thinkrec.artefacts.traces import TRACES
 from thinkrec.config import run as run_file
 from thinkrec.config.run import Config
-from thinkrec.data.schema import TRACES
 from thinkrec.evaluate.metrics.intervals import Difference
 from thinkrec.evaluate.metrics.table import measure
 from thinkrec.events import Event

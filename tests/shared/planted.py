@@ -8,14 +8,19 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 import pyarrow.parquet as pq
-from safetensors.numpy import save_file
 
+from thinkrec.artefacts.adapters import ExpertSpan, write_timeline
+from thinkrec.artefacts.clusters import assignment_table
+from thinkrec.artefacts.ingest import INTERACTIONS, bucket_of
+from thinkrec.artefacts.tables import write_table
+from thinkrec.artefacts.vectors import EncoderFacts, write_facts
 from thinkrec.config.run import parse
-from thinkrec.data import schema
 from thinkrec.data.ingest import count, with_bucket
 from thinkrec.evaluate.run_report import stage as judge
 from thinkrec.job import Job
+from thinkrec.routing.router import Router
 from thinkrec.store.artefacts import Artefact, Store
 
 EVIL = "<script>alert(1)</script>"
@@ -75,8 +80,8 @@ def _ingest(world: pl.DataFrame, folder: Path) -> None:
     for bucket in range(2):
         target = folder / "interactions" / f"bucket={bucket:03d}"
         target.mkdir(parents=True)
-        mine = world.filter(pl.Series([schema.bucket_of(user, 2) for user in world["user_id"]]) == bucket)
-        mine.select(schema.INTERACTIONS.names).sort("user_id", "ts", "row").write_parquet(target / "part-0.parquet")
+        mine = world.filter(pl.Series([bucket_of(user, 2) for user in world["user_id"]]) == bucket)
+        mine.select(INTERACTIONS.names).sort("user_id", "ts", "row").write_parquet(target / "part-0.parquet")
     items = world.select(pl.col("item_id").unique().sort())
     categories = pl.when(pl.int_range(pl.len()) % 3 > 0).then(pl.concat_list(pl.lit("c") + (pl.int_range(pl.len()) % 5).cast(pl.String)))
     items.with_columns(title=pl.lit(EVIL), text=pl.lit(None, pl.String), categories=categories).write_parquet(folder / "items.parquet")
@@ -106,17 +111,15 @@ def _encode(world: pl.DataFrame, folder: Path) -> None:
         pl.DataFrame({"id": ids, "vector": vectors}).write_parquet(folder / f"{name}.parquet")
     test = world.filter(pl.col("split") == "test").sort("row")
     test.select("row", score=pl.col("p_true") + pl.Series(rng.normal(size=test.height))).write_parquet(folder / "scores.parquet")
-    (folder / "encoder.json").write_text(json.dumps({"source": "sasrec", "mean": 0.1, "has_bias": True}))
+    write_facts(folder, EncoderFacts("sasrec", has_bias=True, dim=2, num_users=1, num_items=1, mean=0.1))
 
 
 def _cluster(world: pl.DataFrame, folder: Path) -> dict[str, Any]:
-    (folder / "assignment").mkdir()
-    users = world["user_id"].unique().sort()
-    codes = pl.Series("cluster", np.arange(len(users)) % 3 - 1, dtype=pl.Int16)
-    pl.DataFrame({"user_id": users, "cluster": codes}).write_parquet(folder / "assignment" / "a.parquet")
-    centroids = np.eye(2, 5, dtype=np.float32)
-    router = {"centroids": centroids, "mean": np.zeros(5, np.float32), "scale": np.append(np.ones(4), np.inf).astype(np.float32)}
-    save_file(router, folder / "router.safetensors")
+    users = world["user_id"].unique().sort().to_list()
+    cluster = (np.arange(len(users)) % 3 - 1).astype(np.int16)
+    write_table(folder / "assignment/a.parquet", assignment_table(pa.array(users), cluster, np.eye(3)[cluster]))
+    scale = np.append(np.ones(4), np.inf).astype(np.float32)
+    Router(np.eye(2, 5, dtype=np.float32), np.zeros(5, np.float32), scale, 0.1, 0.5, 0.6, 0.9, "key0").save(folder)
     return {"cohens_d": [[0.0, 0.39], [0.39, 0.0]], "cohens_d_max": 0.39}
 
 
@@ -161,11 +164,10 @@ def _experts(world: pl.DataFrame, folder: Path) -> None:
         (folder / "experts" / expert).mkdir(parents=True)
         _log(world, folder / "experts" / expert, expert)
     spans = [
-        {"expert": name, "group": k % 2, "start_s": 3.0 * (k // 2), "end_s": 3.0 * (k // 2) + 2.5}
-        | {"num_steps": 83, "num_rows": 401 + k, "num_traces": 29}
+        ExpertSpan(name, k % 2, 3.0 * (k // 2), 3.0 * (k // 2) + 2.5, num_steps=83, num_rows=401 + k, num_traces=29, pack=[k])
         for k, name in enumerate(EXPERTS)
     ]
-    (folder / "timeline.json").write_text(json.dumps(spans))
+    write_timeline(folder, spans)
 
 
 def _score(world: pl.DataFrame, folder: Path) -> None:

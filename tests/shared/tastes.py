@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
-from thinkrec.encoder.coded_log import TEST, TRAIN, VALID, Log
+from thinkrec.artefacts.ingest import TEST, TRAIN, VALID
+from thinkrec.encoder.coded_log import Log
 from thinkrec.encoder.factors import Factors, Ratings, auc, predict
 
 NUM_USERS, NUM_ITEMS, PER_USER = 200, 60, 40

@@ -15,12 +15,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
+from thinkrec.artefacts.ingest import ITEMS
 from thinkrec.config import run as run_file
 from thinkrec.config.data import WorldSection
 from thinkrec.config.generation import KeywordsSection
 from thinkrec.config.model import NanoSection
 from thinkrec.config.run import Config
-from thinkrec.data import schema
 from thinkrec.data.world.world import make_world
 from thinkrec.distributed.session import ray_session
 from thinkrec.generate.keywords import grounding
@@ -49,7 +49,7 @@ def configure(folder: Path, kind: str, **settings: object) -> Config:
 def prepare(folder: Path) -> Store:
     """Items and a small model that was shown a few of them."""
     items = make_world(WorldSection(num_items=NUM_ITEMS, num_users=50), seed=1).items
-    items = pa.concat_tables([items, pa.Table.from_pylist([HUGE], schema=schema.ITEMS)])
+    items = pa.concat_tables([items, pa.Table.from_pylist([HUGE], schema=ITEMS)])
     store = Store(str(folder / "run"))
     with store.create("ingest", "k", {}, {}) as draft:
         pq.write_table(items, draft.folder / "items.parquet")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import polars as pl
 
+from thinkrec.artefacts.ingest import SPLITS
 from thinkrec.config.data import DataSection
-from thinkrec.data.schema import SPLITS
 from thinkrec.errors import DataError
 
 LEAST_LIKE_RATE = 0.02  # of train; below it, and as near to 1, a threshold or a sign is likelier wrong than the people

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import polars as pl
-import pyarrow.parquet as pq
 
-from thinkrec.data.readers import collm
+from thinkrec.artefacts.ingest import ITEMS_FILE, SPLITS, bucket_files, read_items
+from thinkrec.artefacts.tables import write_table
+from thinkrec.data.readers import canonical, collm
 from thinkrec.data.readers.source import collect
-from thinkrec.data.schema import SPLITS
 from thinkrec.errors import ConfigError, MissingFileError
 from thinkrec.store.address import check_name
 
@@ -23,9 +23,8 @@ def import_collm(source: str, folder: Path) -> dict[str, int]:
     """Write interactions.parquet and items.parquet for `data.source = "canonical"` with `split.mode = "given"`; returns the counts."""
     tables = collect(collm.read(source))
     _refuse_full(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    pq.write_table(tables.interactions.drop_columns(["row"]), folder / "interactions.parquet", compression="zstd")
-    pq.write_table(tables.items, folder / "items.parquet", compression="zstd")
+    write_table(folder / canonical.INTERACTIONS_FILE, tables.interactions.drop_columns(["row"]))
+    write_table(folder / canonical.ITEMS_FILE, tables.items)
     return {"interactions": tables.interactions.num_rows, "items": tables.items.num_rows, "refused": tables.quarantine.num_rows}
 
 
@@ -36,14 +35,14 @@ def export_recbole(ingest: Path, folder: Path, name: str) -> dict[str, int]:
     fields by tabs and words by spaces. A field with a quotation mark is quoted, for RecBole reads these files with pandas, which would take
     a title that begins with one for an open quote. RecBole counts one user and one item more, its padding.
     """
-    buckets = sorted((ingest / "interactions").glob("bucket=*/*.parquet"))
-    if not buckets or not (ingest / "items.parquet").is_file():
+    buckets = bucket_files(ingest)
+    if not buckets or not (ingest / ITEMS_FILE).is_file():
         raise MissingFileError("this is no ingest artefact", str(ingest), "name RUN_DIR/ingest/KEY")
     _refuse_full(folder)
     folder = folder / check_name(name)
     folder.mkdir(parents=True)
     written = {f"{name}.{split}.inter": _write(folder / f"{name}.{split}.inter", INTER, _inter(buckets, split)) for split in SPLITS}
-    written[f"{name}.item"] = _write(folder / f"{name}.item", ITEM, [_item(ingest / "items.parquet")])
+    written[f"{name}.item"] = _write(folder / f"{name}.item", ITEM, [_item(ingest)])
     return written
 
 
@@ -53,10 +52,10 @@ def _inter(buckets: Iterable[Path], split: str) -> Iterator[pl.DataFrame]:
         yield rows.with_columns(timestamp=pl.col("ts") / 1000).select(*INTER)
 
 
-def _item(path: Path) -> pl.DataFrame:
+def _item(ingest: Path) -> pl.DataFrame:
     words = pl.col("categories").list.eval(pl.element().str.replace_all(BLANKS, "_")).list.join(" ")
     told = [pl.col(name).str.replace_all(BLANKS, " ") for name in ("title", "text")]
-    return pl.read_parquet(path).with_columns(*told, categories=words).select(*ITEM)
+    return read_items(ingest).with_columns(*told, categories=words).select(*ITEM)
 
 
 def _write(path: Path, header: dict[str, str], parts: Iterable[pl.DataFrame]) -> int:

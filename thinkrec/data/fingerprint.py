@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 
-from thinkrec.data.schema import SPLITS
+from thinkrec.artefacts.ingest import SPLITS
 from thinkrec.data.split import iso
 
 SLICE_ROWS = 500_000

@@ -1,8 +1,8 @@
 """The stage `ingest`: reader, validation, split and leak audit, then the one shuffle of the whole system.
 
 `prepare` is a pure function of the source. The shuffle hash-partitions its rows by user and sorts each bucket by (user_id, ts, row), so
-that every history is a slice of one bucket and every later stage is a streaming map. The files of schema.py come out, byte for byte the
-same for the same source and settings.
+that every history is a slice of one bucket and every later stage is a streaming map. What comes out (artefacts/ingest.py) is byte for byte
+the same for the same source and settings.
 """
 
 from __future__ import annotations
@@ -13,8 +13,24 @@ from typing import Any
 
 import polars as pl
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from thinkrec.artefacts.ingest import (
+    COUNTS,
+    COUNTS_FILE,
+    INTERACTIONS,
+    ITEMS,
+    ITEMS_FILE,
+    QUARANTINE_FILE,
+    TRUTH,
+    TRUTH_FILE,
+    USERS,
+    USERS_FILE,
+    bucket_of,
+    write_audit,
+    write_fingerprint,
+)
+from thinkrec.artefacts.ingest import write_bucket as write_sorted
+from thinkrec.artefacts.tables import write_table
 from thinkrec.config.data import DataSection, SplitSection
 from thinkrec.data import fingerprint
 from thinkrec.data.arrival import doubts, refuse_one_label
@@ -23,14 +39,12 @@ from thinkrec.data.filters import select
 from thinkrec.data.labels import with_negatives
 from thinkrec.data.readers import amazon, canonical, movielens, prepared, recbole, user_columns, world, yelp
 from thinkrec.data.readers.source import Source, Tables, collect
-from thinkrec.data.schema import COUNTS, INTERACTIONS, ITEMS, TRUTH, USERS, bucket_of
 from thinkrec.data.split import assign
 from thinkrec.data.validate import validate
 from thinkrec.distributed.placement import await_room
 from thinkrec.errors import StageFailed
 from thinkrec.events import Ingested, Noted, Warned
 from thinkrec.job import Job
-from thinkrec.store.address import open_root, write_json
 
 MAX_LIKE_RATE_MOVE = 0.05  # between train and a later split; more is worth a warning
 BLOCK_ROWS = 1_000_000
@@ -53,7 +67,7 @@ READERS: Mapping[str, Callable[[DataSection], Source]] = {
 
 @dataclass(frozen=True)
 class Prepared:
-    """Everything the artefact will hold, in memory: the tables of schema.py and what the audit found."""
+    """Everything the artefact will hold, in memory: the tables of artefacts/ingest.py and what the audit found."""
 
     interactions: pl.DataFrame
     items: pa.Table
@@ -66,7 +80,7 @@ class Prepared:
 
 
 def run(job: Job) -> None:
-    """Fill the draft with the files listed in schema.py."""
+    """Fill the draft with the files listed in artefacts/ingest.py."""
     data, split = job.config.data, job.config.split
     tables = read(data, job.config.run.seed)
     for note in tables.notes:
@@ -76,20 +90,19 @@ def run(job: Job) -> None:
     rows = with_bucket(ready.interactions, data.num_buckets)
     shuffle(rows, data.num_buckets, job.draft.uri)
     outputs = {
-        "items": ready.items,
-        "users": ready.users,
-        "counts": count(rows),
-        "truth": ready.truth,
-        "quarantine/part-0": ready.quarantine,
+        ITEMS_FILE: ready.items,
+        USERS_FILE: ready.users,
+        COUNTS_FILE: count(rows),
+        TRUTH_FILE: ready.truth,
+        QUARANTINE_FILE: ready.quarantine,
     }
     for name, table in outputs.items():
         if table is not None:
-            (job.draft.folder / name).parent.mkdir(parents=True, exist_ok=True)
-            pq.write_table(table, job.draft.folder / f"{name}.parquet", compression="zstd")
+            write_table(job.draft.folder / name, table)
     facts = fingerprint.take(ready.interactions, ready.items, ready.quarantine)
     facts |= {"num_buckets": data.num_buckets, "left_out": ready.left_out, "notes": list(tables.notes)}
-    write_json(str(job.draft.folder / "audit.json"), {"findings": [asdict(finding) for finding in ready.findings]})
-    write_json(str(job.draft.folder / "fingerprint.json"), facts)
+    write_audit(job.draft.folder, [asdict(finding) for finding in ready.findings])
+    write_fingerprint(job.draft.folder, facts)
     num_leaks = sum(finding.num_rows for finding in ready.findings if finding.severity == "stop")
     job.draft.figures |= fingerprint.headline(facts) | {"num_leaks": num_leaks}
     for text in [*warnings(facts), *ready.doubts, *leaks]:
@@ -152,9 +165,7 @@ def write_bucket(rows: pa.Table, uri: str) -> pa.Table:
     """Write the rows of one bucket, sorted by (user_id, ts, row), under its name; returns how many there were."""
     bucket = rows["bucket"][0].as_py()
     ordered = pl.DataFrame(rows.select(INTERACTIONS.names)).sort("user_id", "ts", "row").to_arrow().cast(INTERACTIONS)
-    system, base = open_root(f"{uri}/interactions/bucket={bucket:03d}")
-    system.create_dir(base, recursive=True)
-    pq.write_table(ordered, f"{base}/part-0.parquet", filesystem=system, compression="zstd")
+    write_sorted(uri, bucket, ordered)
     return pa.table({"num_rows": [len(ordered)]})
 
 

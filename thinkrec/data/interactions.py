@@ -11,14 +11,12 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from thinkrec.data.schema import SPLITS, bucket_of
-from thinkrec.store.address import read_json
+from thinkrec.artefacts.ingest import SPLITS, TRAIN, bucket_files, bucket_of, read_counts, read_fingerprint, read_items, read_users
 
 if TYPE_CHECKING:  # who is handed interactions, as a bare GPU machine is by benchmarks/gpu_check.py, reads no parquet
     import polars as pl
 
 Policy = Literal["rolling", "train_only"]
-TRAIN = SPLITS.index("train")
 
 
 @dataclass(frozen=True)
@@ -30,7 +28,7 @@ class Interactions:
     label: NDArray[np.int8]
     ts: NDArray[np.int64]  # milliseconds, UTC
     row: NDArray[np.int64]
-    split: NDArray[np.int8]  # index into schema.SPLITS
+    split: NDArray[np.int8]  # index into SPLITS
     offsets: NDArray[np.int64]  # rows of user u are offsets[u]:offsets[u + 1]
     user_ids: list[str]  # those with rows here, sorted
     item_ids: list[str]  # all of items.parquet, in its order
@@ -41,13 +39,12 @@ class Interactions:
         """Read an ingest artefact, or only these users or these buckets of it."""
         import polars as pl
 
-        items = pl.read_parquet(folder / "items.parquet", columns=["item_id"])["item_id"]
-        everybody = pl.read_parquet(folder / "users.parquet", columns=["user_id"])["user_id"]
+        items, everybody = read_items(folder, ["item_id"])["item_id"], read_users(folder)
         if users is not None:
-            num_buckets = (read_json(str(folder / "fingerprint.json")) or {})["num_buckets"]
+            num_buckets = (read_fingerprint(folder) or {})["num_buckets"]
             buckets = {bucket_of(user, num_buckets) for user in users}
         kinds = {"user_id": pl.Enum(everybody), "item_id": pl.Enum(items), "split": pl.Enum(SPLITS)}
-        parts = (_coded(file, users, kinds) for file in _files(folder, buckets))
+        parts = (_coded(file, users, kinds) for file in bucket_files(folder, buckets))
         frame = pl.concat([pl.DataFrame(schema=_codes()), *parts]).sort("user_id", "ts", "row")
         found, user = np.unique(frame["user_id"].to_numpy(), return_inverse=True)
         return cls(
@@ -60,7 +57,7 @@ class Interactions:
             offsets=np.searchsorted(user, np.arange(len(found) + 1)),
             user_ids=everybody.gather(found).to_list(),
             item_ids=items.to_list(),
-            item_in_train=items.is_in(pl.read_parquet(folder / "counts.parquet", columns=["item_id"])["item_id"].implode()).to_numpy(),
+            item_in_train=items.is_in(read_counts(folder, ["item_id"])["item_id"].implode()).to_numpy(),
         )
 
     def __len__(self) -> int:
@@ -109,11 +106,6 @@ def _codes() -> pl.Schema:
     import polars as pl
 
     return pl.Schema({"user_id": pl.Int32, "item_id": pl.Int32, "label": pl.Int8, "ts": pl.Int64, "row": pl.Int64, "split": pl.Int8})
-
-
-def _files(folder: Path, buckets: Collection[int] | None) -> list[Path]:
-    names = ["*"] if buckets is None else [f"bucket={bucket:03d}" for bucket in sorted(buckets)]
-    return [file for name in names for file in sorted(folder.glob(f"interactions/{name}/*.parquet"))]
 
 
 def _coded(file: Path, users: Collection[str] | None, kinds: Mapping[str, pl.Enum]) -> pl.DataFrame:

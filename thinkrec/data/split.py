@@ -12,8 +12,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from thinkrec.artefacts.ingest import LATEST_MS, SPLITS
 from thinkrec.config.data import SplitSection
-from thinkrec.data.schema import LATEST_MS, SPLITS
 from thinkrec.errors import ConfigError, DataError
 
 

@@ -12,12 +12,12 @@ from dataclasses import replace
 import polars as pl
 import pyarrow as pa
 
+from thinkrec.artefacts.ingest import ITEMS, LATEST_MS
 from thinkrec.config.data import DataSection
 from thinkrec.data.forms import in_other_form
 from thinkrec.data.labels import label
 from thinkrec.data.readers.source import Reasons, Tables, part
 from thinkrec.data.refused import refuse_losses
-from thinkrec.data.schema import ITEMS, LATEST_MS
 from thinkrec.errors import DataError
 
 MAX_ID_CHARS = 200

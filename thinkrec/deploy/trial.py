@@ -8,7 +8,6 @@ they learned scores and explains a row.
 from __future__ import annotations
 
 import math
-import shutil
 import uuid
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -18,6 +17,7 @@ import numpy as np
 import polars as pl
 import pyarrow.compute as pc
 
+from thinkrec.artefacts.adapters import LOG_FILE, copy_expert
 from thinkrec.config.run import Config, parse
 from thinkrec.deploy.trial_inputs import KEY, NUM_CLUSTERS, write_inputs
 from thinkrec.prompt.catalogue import ArtefactPaths
@@ -91,13 +91,13 @@ def try_phases(settings: dict[str, Any]) -> None:
     _train_alone(config, settings)
     keys = _train_experts(settings)
     if torch.distributed.get_rank() == 0:
-        logs = {name: places.path(name, "log.jsonl") for name in ("global", *["projector"] * (config.prompt.slots != "none"))}
+        logs = {name: places.path(name, LOG_FILE) for name in ("global", *["projector"] * (config.prompt.slots != "none"))}
         with writable(settings["places"]["experts"]) as folder:
             for expert, key in keys.items():
                 found = Store(settings["root"]).find(STAGE, key)
                 assert found is not None
-                logs[f"expert {expert}"] = found.path("log.jsonl")
-                shutil.copytree(found.path("adapter"), folder / "experts" / str(expert))
+                logs[f"expert {expert}"] = found.path(LOG_FILE)
+                copy_expert(found.path(), folder, expert)
         scored = BucketScorer(settings["config"], settings["places"])({"bucket": np.array([0])})
         rows = scored.filter(pc.equal(scored["variant"], "fusion")).to_pylist()
         explained, _ = explain_rows(settings["config"], settings["places"], rows[:1])

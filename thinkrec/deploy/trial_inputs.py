@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from thinkrec.artefacts.clusters import ASSIGNMENT_FOLDER, assignment_columns
+from thinkrec.artefacts.ingest import COUNTS_FILE, INTERACTIONS, ITEMS, ITEMS_FILE, USERS, USERS_FILE, write_bucket, write_fingerprint
+from thinkrec.artefacts.keywords import write_keywords
+from thinkrec.artefacts.models import MODEL_FOLDER, write_pointer
+from thinkrec.artefacts.tables import write_rows, write_table
+from thinkrec.artefacts.traces import write_traces
+from thinkrec.artefacts.vectors import write_vectors
 from thinkrec.config.run import Config
-from thinkrec.data import schema
 from thinkrec.data.ingest import count
-from thinkrec.store.address import write_json
 from thinkrec.store.artefacts import Store
 
 NUM_USERS, NUM_ITEMS, ROWS_PER_USER, NUM_TEST = 8, 24, 12, 2
@@ -28,34 +32,40 @@ def write_inputs(config: Config, store: Store) -> dict[str, str]:
     rows, items = _log(), [f"i{number:02}" for number in range(NUM_ITEMS)]
     users = rows["user_id"].unique().sort().to_list()
     dim = config.encoder.dim + (config.encoder.source != "given")
-    generator = np.random.default_rng(0)
-    tables = {
-        "ingest/items": _table(schema.ITEMS, item_id=items, title=[f"Title {item}" for item in items], text=None, categories=None),
-        "ingest/users": pa.table({"user_id": users}, schema=schema.USERS),
-        "ingest/counts": count(rows.with_columns(bucket=pl.lit(0, pl.Int16))),
-        "ingest/interactions/bucket=000/part-0": rows.to_arrow().cast(schema.INTERACTIONS),
-        "keywords/keywords": _table(schema.KEYWORDS, item_id=items, keywords=[["noir", "heist"]] * len(items), source="categories"),
-        "traces/traces": _traces(rows),
-        "cluster/assignment/part-0": _assignment(users),
-        **{
-            f"encode/{name}": pa.table(
-                {"id": ids, "vector": list(generator.normal(size=(len(ids), dim)).astype(np.float32))}, schema=schema.vectors(dim)
-            )
-            for name, ids in (("users", users), ("items", items))
-        },
+    writers: dict[str, Callable[[Path], None]] = {
+        "ingest": lambda folder: _write_log(folder, rows, users, items),
+        "encode": lambda folder: _write_vectors(folder, users, items, dim),
+        "keywords": lambda folder: write_keywords(
+            folder, [{"item_id": item, "keywords": ["noir", "heist"], "source": "categories"} for item in items], []
+        ),
+        "traces": lambda folder: write_traces(folder, _traces(rows)),
+        "cluster": lambda folder: write_table(folder / ASSIGNMENT_FOLDER / "part-0.parquet", _assignment(users)),
+        "base": lambda folder: _write_base(config, folder, [_title(item) for item in items]),
+        "projector": lambda folder: None,
     }
-    for stage in sorted({name.partition("/")[0] for name in tables} | {"base", "projector"}):
+    for stage, write in writers.items():
         with store.create(stage, KEY, {}, {}) as draft:
-            for name in (name for name in tables if name.startswith(f"{stage}/")):
-                file = draft.folder / f"{name.partition('/')[2]}.parquet"
-                file.parent.mkdir(parents=True, exist_ok=True)
-                pq.write_table(tables[name], file)
-            if stage == "ingest":
-                write_json(f"{draft.folder}/fingerprint.json", {"num_buckets": 1})
-            if stage == "base":
-                write_json(f"{draft.folder}/base.json", {"path": ""})
-                _write_base(config, draft.folder / "model", tables["ingest/items"]["title"].to_pylist())
+            write(draft.folder)
     return {stage: store.place(stage, KEY) for stage in STAGES}
+
+
+def _title(item: str) -> str:
+    return f"Title {item}"
+
+
+def _write_log(folder: Path, rows: pl.DataFrame, users: list[str], items: list[str]) -> None:
+    described = [{"item_id": item, "title": _title(item), "text": None, "categories": None} for item in items]
+    write_rows(folder / ITEMS_FILE, described, ITEMS)
+    write_table(folder / USERS_FILE, pa.table({"user_id": users}, schema=USERS))
+    write_table(folder / COUNTS_FILE, count(rows.with_columns(bucket=pl.lit(0, pl.Int16))))
+    write_bucket(str(folder), 0, rows.to_arrow().cast(INTERACTIONS))
+    write_fingerprint(folder, {"num_buckets": 1})
+
+
+def _write_vectors(folder: Path, users: list[str], items: list[str], dim: int) -> None:
+    generator = np.random.default_rng(0)
+    write_vectors(folder, "users", users, generator.normal(size=(len(users), dim)).astype(np.float32))
+    write_vectors(folder, "items", items, generator.normal(size=(len(items), dim)).astype(np.float32))
 
 
 def _log() -> pl.DataFrame:
@@ -80,33 +90,26 @@ def _assignment(users: list[str]) -> pa.Table:
     """Half of the users a cluster, with mixtures of both experts and the global adapter."""
     gates = [np.array([0.5, 0.25, 0.25], np.float16)] * len(users)
     clusters = [number % NUM_CLUSTERS for number in range(len(users))]
-    return pa.table({"user_id": users, "cluster": clusters, "gates": gates}, schema=schema.assignment(NUM_CLUSTERS))
+    return pa.table({"user_id": users, "cluster": clusters, "gates": gates}, schema=assignment_columns(NUM_CLUSTERS))
 
 
-def _traces(rows: pl.DataFrame) -> pa.Table:
-    asked = rows.filter(pl.col("split") == "train").gather_every(5)
-    given = {"row": asked["row"].to_list(), "user_id": asked["user_id"].to_list(), "hinted": False}
-    texts = [f"liked {number} of 3 with noir" for number in range(asked.height)]
+def _traces(rows: pl.DataFrame) -> list[dict[str, object]]:
+    asked = rows.filter(pl.col("split") == "train").gather_every(5).select("row", "user_id").to_dicts()
     empty = dict.fromkeys(("finish_reason", "teacher", "model", "prompt"), "") | dict.fromkeys(
         ("attempt", "verdict", "num_tokens", "seed"), 0
     )
-    return _table(schema.TRACES, **given, text=texts, **empty)
+    return [row | empty | {"hinted": False, "text": f"liked {number} of 3 with noir"} for number, row in enumerate(asked)]
 
 
-def _table(columns: pa.Schema, **values: Any) -> pa.Table:
-    """A table of these columns, where a value that is no list stands in every row."""
-    num_rows = max(len(value) for value in values.values() if isinstance(value, list))
-    filled = {name: value if isinstance(value, list) else [value] * num_rows for name, value in values.items()}
-    return pa.table(filled, schema=columns)
-
-
-def _write_base(config: Config, folder: Path, titles: list[str]) -> None:
+def _write_base(config: Config, artefact: Path, titles: list[str]) -> None:
     """Two layers with random weights: the run's own base, or the nano base it would make."""
     from thinkrec.model.base import load_config
     from thinkrec.nano import model as nano
     from thinkrec.prompt.template import fixed_phrases
     from thinkrec.prompt.tokenizer import load_tokenizer
 
+    write_pointer(artefact)
+    folder = artefact / MODEL_FOLDER
     if config.base.source == "nano":
         settings = config.base.nano.model_copy(update={"num_layers": NUM_LAYERS, "vocab_size": 300})
         tokenizer = nano.make_tokenizer(titles, [*fixed_phrases(config.prompt), *titles], settings)

@@ -8,12 +8,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from thinkrec.artefacts.ingest import TRAIN
 from thinkrec.data.interactions import Interactions, Policy
-from thinkrec.data.schema import SPLITS
 from thinkrec.encoder.factors import Ratings
 
 Ints = NDArray[np.int64]
-TRAIN, VALID, TEST = range(len(SPLITS))
 
 
 @dataclass(frozen=True)

@@ -9,14 +9,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import fs
 
-from thinkrec.data import schema
+from thinkrec.artefacts.vectors import vector_columns
 from thinkrec.data.readers.parquet_columns import Kind, take
 from thinkrec.errors import DataError, MissingFileError
 from thinkrec.store.address import open_root
 
 
 def read(path: str, key: str) -> pa.Table:
-    """The table at `path` as schema.vectors(d); `key` is the config key that named it.
+    """The table at `path` as vector_columns(d); `key` is the config key that named it.
 
     Raises MissingFileError, or DataError for missing columns, empty or doubled ids, varying width, NaN, or vectors that are all equal.
     """
@@ -35,7 +35,7 @@ def read(path: str, key: str) -> pa.Table:
         raise DataError(f"the vector of id {bad[0]!r} holds NaN or infinity, {len(bad)} vectors do", f"{path}: vector", "export them again")
     if len(values) > 1 and (values == values[0]).all():
         raise DataError(f"all {len(values)} vectors are equal", f"{path}: vector", "export the trained vectors")
-    return pa.Table.from_arrays([ids, vectors], schema=schema.vectors(dim))
+    return pa.Table.from_arrays([ids, vectors], schema=vector_columns(dim))
 
 
 def _columns(path: str, key: str) -> pa.Table:

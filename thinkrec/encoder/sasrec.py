@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from thinkrec.artefacts.ingest import TEST, TRAIN, VALID
 from thinkrec.config.model import EncoderSection
 from thinkrec.data.interactions import Policy
 from thinkrec.encoder.best_epoch import best_epoch
-from thinkrec.encoder.coded_log import TEST, TRAIN, VALID, Ints, Log, windows
+from thinkrec.encoder.coded_log import Ints, Log, windows
 from thinkrec.encoder.factors import INIT_STD, Factors, auc, gather, log_odds, score
 
 ROWS_AT_ONCE = 1024  # whose states are computed together

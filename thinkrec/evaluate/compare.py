@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from thinkrec.artefacts.scores import scored_variants, scores_file
+from thinkrec.artefacts.tables import read_table
 from thinkrec.config.run import Config
 from thinkrec.config.toml import flat
 from thinkrec.errors import DataError
@@ -86,14 +88,15 @@ def compare(entries: Sequence[Entry], settings: Mapping[str, Any], failed: Mappi
 
 def _scores(entry: Entry) -> tuple[str, pl.DataFrame]:
     """The variant compared and its rows (ROW, score) in the order of `row`; "served" is the mixture of experts where there is one."""
-    folder = entry.artefacts["score"].path("scores")
-    served = "fusion" if (folder / "fusion.parquet").is_file() else "global"
+    folder = entry.artefacts["score"].path()
+    there = scored_variants(folder)
+    served = "fusion" if "fusion" in there else "global"
     variant = served if entry.variant == "served" else entry.variant
-    file = folder / f"{variant}.parquet"
-    if not file.is_file():
-        there = ", ".join(sorted(path.stem for path in folder.iterdir()))
-        raise DataError(f"trial {entry.name!r} has no scores of variant {variant!r}; there are {there}", str(folder), "name one of these")
-    table = pl.read_parquet(file, columns=[*ROW, "score"]).sort("row")
+    file = scores_file(folder, variant)
+    if variant not in there:
+        what = f"trial {entry.name!r} has no scores of variant {variant!r}; there are {', '.join(there)}"
+        raise DataError(what, str(file.parent), "name one of these")
+    table = read_table(file, [*ROW, "score"]).sort("row")
     if not table["score"].is_finite().all():
         raise DataError(f"a score of trial {entry.name!r} is not a finite number", str(file), "look at the log of its training stages")
     return variant, table

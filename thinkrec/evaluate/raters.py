@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from thinkrec.artefacts.traces import REFUSED_TRACES_FILE, read_questions, read_traces
 from thinkrec.data.forms import in_two_forms
-from thinkrec.data.schema import TRACES
 from thinkrec.errors import DataError, MissingFileError
 from thinkrec.evaluate.report.html import cards, folded, paragraph
 from thinkrec.evaluate.report.style import STYLE
@@ -48,11 +48,11 @@ document.getElementById("save").onclick = () => {
 
 def draw(folder: Path, num_rows: int, seed: int) -> pl.DataFrame:
     """Up to `num_rows` accepted traces of a traces artefact with their prompts, drawn at random: COLUMNS without the marks."""
-    traces = pl.read_parquet(folder / "traces.parquet", columns=TRACES.names)
+    traces = read_traces(folder)
     if traces.is_empty():
-        raise DataError("there is no accepted trace to rate", str(folder), "look at quarantine/traces.parquet there for the reasons")
+        raise DataError("there is no accepted trace to rate", str(folder), f"look at {REFUSED_TRACES_FILE} there for the reasons")
     drawn = traces.sample(min(num_rows, traces.height), seed=seed, shuffle=True)
-    prompts = pl.read_parquet(folder / "questions.parquet").select("row", shown="prompt")
+    prompts = read_questions(folder).select("row", shown="prompt")
     joined = drawn.join(prompts, on="row", how="left", maintain_order="left", validate="1:1")
     verdict = pl.when(pl.col("verdict") == 1).then(pl.lit("Yes")).otherwise(pl.lit("No"))
     return joined.select(trace=pl.col("row").cast(pl.String), prompt="shown", text="text", verdict=verdict)

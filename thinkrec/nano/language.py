@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from thinkrec.artefacts.models import LOG_FILE, MODEL_FOLDER, read_token_rows
 from thinkrec.config.run import Config
 from thinkrec.distributed.stopping import heed
 from thinkrec.distributed.watchdog import Watchdog
@@ -24,21 +22,11 @@ from thinkrec.train.checkpoint import Checkpoints
 from thinkrec.train.deepspeed import engine as zero
 from thinkrec.train.order import Order, micro_batches
 
-ROWS = pa.schema([pa.field("ids", pa.list_(pa.int32()), nullable=False), pa.field("weights", pa.list_(pa.float32()), nullable=False)])
-
-
-def write_rows(path: Path, rows: Iterable[tuple[list[int], list[float]]]) -> int:
-    """Write (ids, weights) rows, weights[i] being the weight of predicting ids[i]; returns how many."""
-    pairs = list(rows)
-    table = pa.table({"ids": [ids for ids, _ in pairs], "weights": [weights for _, weights in pairs]}, schema=ROWS)
-    pq.write_table(table, path, compression="zstd")
-    return len(pairs)
-
 
 def fit_language_model(
     config: Config, name: str, folder: str, *, num_epochs: float, batch_size: int, lr: float, weight_decay: float, root: str
 ) -> None:
-    """Train the model in `<folder>/model` on `<folder>/text.parquet`, all of its parameters, and save it in place.
+    """Train the model in `folder` on the token rows beside it (artefacts/models.py), all of its parameters, and save it in place.
 
     `name` carries the artefact key, so checkpoints of other settings are not taken up.
     """
@@ -92,13 +80,12 @@ def train_language_model(settings: dict[str, Any]) -> None:
     from thinkrec.model.base import load_model
 
     folder = Artefact(settings["folder"], {"key": settings["name"]}).path()
-    table = pq.read_table(folder / "text.parquet")
-    ids, weights = table["ids"].to_pylist(), table["weights"].to_pylist()
+    ids, weights = read_token_rows(folder)
     order = Order(np.arange(len(ids)), 0, settings["batch_size"], 1, 0.0, settings["seed"])
     world, rank = dist.get_world_size(), dist.get_rank()
     rank_rows = settings["batch_size"] // world
     num_steps = order.num_steps(settings["num_epochs"])
-    module = LanguageModel(load_model(folder / "model", "float32"))
+    module = LanguageModel(load_model(folder / MODEL_FOLDER, "float32"))
     start = loop.fresh({name: parameter.detach().clone() for name, parameter in module.named_parameters()})
     engine = zero.initialise(module, module.parameters(), settings["ds_config"], settings["micro_batch_size"], settings["weight_decay"])
 
@@ -112,15 +99,15 @@ def train_language_model(settings: dict[str, Any]) -> None:
 
     checkpoints = Checkpoints(settings["root"], settings["name"], settings["num_checkpoints"], settings["storage_wait_s"])
     with writable(settings["folder"]) as target, Watchdog(*settings["watchdog"]).watch(rank) as beat, heed() as notice:
-        log = target / "log.jsonl" if rank == 0 else None
+        log = target / LOG_FILE if rank == 0 else None
         learner = loop.Learner(num_steps, settings["lr"], checkpoints, log, warmup_steps=num_steps // 20)
         every = settings["checkpoint_every"]
         ended = loop.run(engine, [learner], feed, start, seed=settings["seed"], checkpoint_every=every, beat=beat, notice=notice)
         [(_, state)] = ended
         if rank == 0:
-            plain = load_model(folder / "model", "float32")
+            plain = load_model(folder / MODEL_FOLDER, "float32")
             plain.load_state_dict({name.removeprefix("llm."): parts[0] for name, parts in state.items()})
-            plain.save_pretrained(str(target / "model"), safe_serialization=True)
+            plain.save_pretrained(str(target / MODEL_FOLDER), safe_serialization=True)
     if rank == 0:
         checkpoints.clear()
 

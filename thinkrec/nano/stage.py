@@ -8,19 +8,20 @@ from pathlib import Path
 
 import numpy as np
 
+from thinkrec.artefacts.ingest import TRAIN
+from thinkrec.artefacts.models import MODEL_FOLDER, write_pointer, write_token_rows
 from thinkrec.config.model import NanoSection
 from thinkrec.config.run import Config
-from thinkrec.data.interactions import TRAIN, Interactions
+from thinkrec.data.interactions import Interactions
 from thinkrec.events import NanoBaseStarted
 from thinkrec.job import Job
 from thinkrec.nano import model as nano
 from thinkrec.nano.analyses import write_lesson
-from thinkrec.nano.language import fit_language_model, write_rows
+from thinkrec.nano.language import fit_language_model
 from thinkrec.prompt.catalogue import ArtefactPaths, PromptData, item_texts, load_priors
 from thinkrec.prompt.claims import facts_of
 from thinkrec.prompt.model_folder import check_folder
 from thinkrec.prompt.template import ItemText, Template, describe, fixed_phrases
-from thinkrec.store.address import write_json
 from thinkrec.store.artefacts import writable
 from thinkrec.store.digests import fingerprint
 
@@ -30,11 +31,9 @@ def run(job: Job) -> None:
     settings = job.config.base
     if settings.source == "folder":
         folder = check_folder(settings.path)
-        write_json(
-            f"{job.draft.folder}/base.json", {"path": str(folder.absolute()), "fingerprint": fingerprint(folder, job.config.run.dir)}
-        )
+        write_pointer(job.draft.folder, str(folder.absolute()), fingerprint=fingerprint(folder, job.config.run.dir))
         return
-    write_json(f"{job.draft.folder}/base.json", {"path": ""})
+    write_pointer(job.draft.folder)
     places = ArtefactPaths(job.places())
     data = Interactions.load(places.path("ingest"))
     with writable(job.draft.uri) as folder:  # workers read it there, also when the store is remote
@@ -63,10 +62,10 @@ def write_lessons(config: Config, folder: Path, data: Interactions, places: Arte
     between = [describe(items[item]).removeprefix(title) for item, title in zip(seen, titles, strict=True)]
     whole = [*fixed_phrases(config.prompt), *(titles if small.title_tokens else [])]
     tokenizer = nano.make_tokenizer([*titles, *between], whole, small)
-    nano.save(folder / "model", nano.make_model(len(tokenizer), config.prompt.max_tokens, small, config.run.seed), tokenizer)
+    nano.save(folder / MODEL_FOLDER, nano.make_model(len(tokenizer), config.prompt.max_tokens, small, config.run.seed), tokenizer)
     settings = config.prompt.model_copy(update={"slots": "none"})
     tables = PromptData(data, Template(tokenizer, items, settings, load_priors(config, places, data, items)), None, None)
-    return write_rows(folder / "text.parquet", chain(windows(tables, small, config.run.seed), spoken(tables, small, config.run.seed)))
+    return write_token_rows(folder, chain(windows(tables, small, config.run.seed), spoken(tables, small, config.run.seed)))
 
 
 def windows(tables: PromptData, small: NanoSection, seed: int) -> Iterator[tuple[list[int], list[float]]]:

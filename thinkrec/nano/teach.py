@@ -6,9 +6,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from thinkrec.artefacts.models import MODEL_FOLDER, write_token_rows
 from thinkrec.job import Job
 from thinkrec.nano import model as nano
-from thinkrec.nano.language import fit_language_model, write_rows
+from thinkrec.nano.language import fit_language_model
 from thinkrec.store.artefacts import Artefact, writable
 
 BATCH_SIZE = 32
@@ -24,8 +25,8 @@ def teach(job: Job, model: Any, tokenizer: Any, rows: Iterable[tuple[list[int], 
     """Train `model` on the rows; it ends under `model/` in the draft, whose local folder is returned."""
     # Not job.draft.folder: of a remote draft that is a copy, and its untrained model would overwrite the trained one at commit.
     with writable(job.draft.uri) as folder:
-        nano.save(folder / "model", model, tokenizer)
-        write_rows(folder / "text.parquet", rows)
+        nano.save(folder / MODEL_FOLDER, model, tokenizer)
+        write_token_rows(folder, rows)
     fit_language_model(
         job.config,
         job.key,
@@ -36,4 +37,4 @@ def teach(job: Job, model: Any, tokenizer: Any, rows: Iterable[tuple[list[int], 
         weight_decay=WEIGHT_DECAY,
         root=job.store.root,
     )
-    return Artefact(job.draft.uri, {"key": job.key}).path("model")
+    return Artefact(job.draft.uri, {"key": job.key}).path(MODEL_FOLDER)

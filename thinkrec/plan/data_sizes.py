@@ -15,8 +15,12 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from thinkrec.artefacts.ingest import TRAIN, read_items
+from thinkrec.artefacts.keywords import read_keywords
+from thinkrec.artefacts.models import MODEL_FOLDER
+from thinkrec.artefacts.traces import read_traces
 from thinkrec.config.run import Config
-from thinkrec.data.interactions import TRAIN, Interactions
+from thinkrec.data.interactions import Interactions
 from thinkrec.errors import ConfigError
 from thinkrec.prompt.counted_rates import Priors
 from thinkrec.prompt.template import SLOT, ItemText, Template, fixed_phrases
@@ -98,7 +102,7 @@ def base_folder(config: Config, found: Mapping[str, Artefact]) -> Path | None:
     """The folder of the base, if it is there already."""
     if config.base.source == "folder":
         return Path(config.base.path)
-    return found["base"].path("model") if "base" in found else None
+    return found["base"].path(MODEL_FOLDER) if "base" in found else None
 
 
 def load_fast_tokenizer(folder: Path) -> Any:
@@ -164,9 +168,9 @@ def _first_bucket(folder: Path, num_buckets: int) -> Interactions:
 
 def _texts(config: Config, found: Mapping[str, Artefact]) -> list[ItemText]:
     """Titles with their keywords; before keywords exist, with the categories that come nearest to them."""
-    items = pl.read_parquet(found["ingest"].path("items.parquet"), columns=["item_id", "title", "categories"])
+    items = read_items(found["ingest"].path(), ["item_id", "title", "categories"])
     if "keywords" in found:
-        words = pl.read_parquet(found["keywords"].path("keywords.parquet"), columns=["item_id", "keywords"])
+        words = read_keywords(found["keywords"].path(), ["item_id", "keywords"])
         items = items.join(words, on="item_id", how="left", maintain_order="left")
     elif config.keywords.source == "none":
         items = items.with_columns(keywords=None)
@@ -215,5 +219,5 @@ def trace_lengths(config: Config, found: Mapping[str, Artefact]) -> list[float]:
         return []
     if "traces" not in found:
         return [config.traces.max_tokens / 2] * config.traces.num_instances
-    tokens = pl.read_parquet(found["traces"].path("traces.parquet"), columns=["num_tokens"])["num_tokens"]
+    tokens = read_traces(found["traces"].path(), ["num_tokens"])["num_tokens"]
     return [float(number) for number in tokens]

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import pyarrow.parquet as pq
-
+from thinkrec.artefacts.ingest import read_items
+from thinkrec.artefacts.keywords import read_keywords
+from thinkrec.artefacts.models import base_model
+from thinkrec.artefacts.vectors import Side, read_vectors
 from thinkrec.config.model import PromptSection
 from thinkrec.config.run import Config
 from thinkrec.data.interactions import Interactions
@@ -61,8 +62,7 @@ class PromptData:
 
 def base_folder(places: ArtefactPaths) -> Path:
     """The Hugging Face folder of the run's base: made here, or the user's own."""
-    pointer = read_json(str(places.path("base", "base.json"))) or {}
-    return Path(pointer["path"]) if pointer.get("path") else places.path("base", "model")
+    return base_model(places.path("base"))
 
 
 @dataclass(frozen=True)
@@ -79,11 +79,9 @@ class Catalogue:
     @classmethod
     def load(cls, config: Config, places: ArtefactPaths, slots: bool = True) -> Catalogue:
         """With `slots=False` prompts have no soft slots whatever the config says."""
-        import polars as pl
-
         prompt = config.prompt if slots else config.prompt.model_copy(update={"slots": "none"})
-        item_ids = pl.read_parquet(places.path("ingest", "items.parquet"), columns=["item_id"])["item_id"].to_list()
-        vectors = None if prompt.slots == "none" else _vectors(places.path("encode", "items.parquet"), item_ids)
+        item_ids = read_items(places.path("ingest"), ["item_id"])["item_id"].to_list()
+        vectors = None if prompt.slots == "none" else _vectors(places.path("encode"), "items", item_ids)
         return cls(config, places, prompt, load_tokenizer(base_folder(places)), item_texts(places), vectors)
 
     def tables(self, users: Collection[str] | None = None, buckets: Collection[int] | None = None) -> PromptData:
@@ -92,9 +90,8 @@ class Catalogue:
         template = Template(self.tokenizer, self.items, self.prompt, load_priors(self.config, self.places, interactions, self.items))
         if self.item_vectors is None:
             return PromptData(interactions, template, None, None)
-        return PromptData(
-            interactions, template, self.item_vectors, _vectors(self.places.path("encode", "users.parquet"), interactions.user_ids)
-        )
+        user_vectors = _vectors(self.places.path("encode"), "users", interactions.user_ids)
+        return PromptData(interactions, template, self.item_vectors, user_vectors)
 
 
 def load_tables(config: Config, places: ArtefactPaths, users: Collection[str] | None = None, slots: bool = True) -> PromptData:
@@ -112,19 +109,13 @@ def load_priors(config: Config, places: ArtefactPaths, interactions: Interaction
 
 def item_texts(places: ArtefactPaths) -> list[ItemText]:
     """Title and keywords of every item, in the order of items.parquet."""
-    import polars as pl
-
-    items = pl.read_parquet(places.path("ingest", "items.parquet"), columns=["item_id", "title"])
-    keywords = pl.read_parquet(places.path("keywords", "keywords.parquet"), columns=["item_id", "keywords"])
+    items = read_items(places.path("ingest"), ["item_id", "title"])
+    keywords = read_keywords(places.path("keywords"), ["item_id", "keywords"])
     joined = items.join(keywords, on="item_id", how="left", maintain_order="left", validate="1:1")
     return [ItemText(title, tuple(words or ())) for title, words in zip(joined["title"], joined["keywords"].to_list(), strict=True)]
 
 
-def _vectors(path: Path, ids: list[str]) -> Tensor:
+def _vectors(encode: Path, side: Side, ids: list[str]) -> Tensor:
     import torch
 
-    table = pq.read_table(path)
-    found = {identity: at for at, identity in enumerate(table["id"].to_pylist())}
-    values = np.stack(table["vector"].to_numpy()).astype(np.float32)
-    rows = [found.get(identity, -1) for identity in ids]
-    return torch.from_numpy(np.where(np.array(rows)[:, None] >= 0, values[rows], 0).astype(np.float32))
+    return torch.from_numpy(read_vectors(encode, side, ids))

@@ -14,9 +14,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from thinkrec.artefacts.ingest import TRAIN, bucket_of, read_counts
 from thinkrec.data.counts import Log, category_affinity, history_counts
-from thinkrec.data.interactions import TRAIN, Interactions
-from thinkrec.data.schema import bucket_of
+from thinkrec.data.interactions import Interactions
 
 STEPS = 20  # rates are told in twentieths
 STRENGTH = 5.0  # pseudo rows at the mean rate
@@ -46,7 +46,7 @@ class Priors:
         """Count from an ingest artefact for the users in `data`; `keywords` of each item in the order of items.parquet."""
         import polars as pl
 
-        counts = pl.read_parquet(folder / "counts.parquet")
+        counts = read_counts(folder)
         item = counts["item_id"].replace_strict(pl.Series(data.item_ids), pl.Series(np.arange(len(data.item_ids)))).to_numpy()
         rows, likes = np.zeros((2, len(data.item_ids), num_buckets))
         rows[item, counts["bucket"]], likes[item, counts["bucket"]] = counts["num_rows"], counts["num_likes"]

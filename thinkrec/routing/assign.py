@@ -1,9 +1,7 @@
 """The stage `cluster`: find clusters of train users, then stream every user through the router.
 
-Writes router.safetensors, router.json, sample.parquet (schema.USERS, the users the clusters were found on) and assignment/*.parquet
-(schema.assignment). FAISS trains on a sample that fits in memory; the
-assignment is one streaming pass of Ray Data over the vectors, by the same router that serves, so that a user's training cluster and the
-expert serving it cannot differ (D4).
+Writes the router and the files of artefacts/clusters.py. FAISS trains on a sample that fits in memory; the assignment is one pass of Ray
+Data over the vectors, by the same router that serves, so that a user's training cluster and the expert serving it cannot differ (D4).
 """
 
 from __future__ import annotations
@@ -14,54 +12,52 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pyarrow as pa
-import pyarrow.dataset as ds
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from thinkrec.artefacts.clusters import ASSIGNMENT_FOLDER, NO_CLUSTER, assignment_table, read_assignment, write_sample
+from thinkrec.artefacts.ingest import read_users, scan_interactions
+from thinkrec.artefacts.tables import write_table
+from thinkrec.artefacts.vectors import read_facts, read_vector_ids, scan_vectors, vectors_file
 from thinkrec.config.model import ClusterSection
-from thinkrec.data import schema
 from thinkrec.distributed.placement import await_room
 from thinkrec.errors import DataError
 from thinkrec.events import Clustered, Warned
 from thinkrec.job import Job
 from thinkrec.routing import cohesion, kmeans
 from thinkrec.routing.router import Router, directions, routes
-from thinkrec.store.address import open_root, read_json
-
-NO_CLUSTER = -1  # of a user without a vector
+from thinkrec.store.address import open_root
 
 
 def run(job: Job) -> None:
     """Fill the draft with the router and everybody's assignment."""
     ingest, encode = job.inputs["ingest"], job.inputs["encode"]
     settings, seed = job.config.cluster, job.config.run.seed
-    activity = train_activity(ingest.path("interactions"))
+    activity = train_activity(ingest.path())
     most = (settings.num_clusters or settings.max_clusters) * settings.max_points_per_centroid
-    users, sample = sample_vectors(encode.path("users.parquet"), activity, most, seed)
-    has_bias = bool((read_json(f"{encode.uri}/encoder.json") or {}).get("has_bias"))
-    router, figures = learn(sample, has_bias, settings, seed, encode.key)
+    users, sample = sample_vectors(encode.path(), activity, most, seed)
+    router, figures = learn(sample, read_facts(encode.uri).has_bias, settings, seed, encode.key)
     router.save(job.draft.folder)
-    pq.write_table(pa.table([users.to_arrow().cast(pa.string())], schema=schema.USERS), job.draft.folder / "sample.parquet")
-    stream(router, f"{encode.uri}/users.parquet", job.draft.uri)
-    write_unknown(ingest.path("users.parquet"), encode.path("users.parquet"), router.num_clusters, job.draft.uri)
-    job.draft.figures |= figures | describe(load_assignment(job.draft.uri), activity, router.num_clusters)
+    write_sample(job.draft.folder, users.to_arrow().cast(pa.string()))
+    stream(router, vectors_file(encode.uri, "users"), job.draft.uri)
+    write_unknown(ingest.path(), encode.path(), router.num_clusters, job.draft.uri)
+    job.draft.figures |= figures | describe(read_assignment(job.draft.uri), activity, router.num_clusters)
     for warning in job.draft.figures["warnings"]:
         job.report(Warned(warning))
     job.report(Clustered(job.draft.figures))
 
 
-def train_activity(interactions: Path) -> pl.DataFrame:
+def train_activity(ingest: Path) -> pl.DataFrame:
     """(user_id, num_rows) of every user with train rows, sorted by user."""
-    rows = pl.scan_parquet(interactions / "**/*.parquet", hive_partitioning=False).filter(pl.col("split") == "train")
+    rows = scan_interactions(ingest).filter(pl.col("split") == "train")
     return rows.group_by("user_id").agg(num_rows=pl.len()).sort("user_id").collect()
 
 
-def sample_vectors(vectors: Path, activity: pl.DataFrame, most: int, seed: int) -> tuple[pl.Series, NDArray[np.float32]]:
+def sample_vectors(encode: Path, activity: pl.DataFrame, most: int, seed: int) -> tuple[pl.Series, NDArray[np.float32]]:
     """At most `most` train users with their vectors (n, d), the same for the same seed; users who are not in train never count (D5).
 
     Raises DataError when no train user has a vector, which means that the ids are written differently.
     """
-    table = pl.scan_parquet(vectors)
+    table = scan_vectors(encode, "users")
     known = table.select("id").join(activity.lazy(), left_on="id", right_on="user_id", how="semi").collect().sort("id")
     if known.is_empty():
         users, ids = activity["user_id"].head(1).to_list(), table.select("id").head(1).collect()["id"].to_list()
@@ -101,7 +97,7 @@ def learn(
 
 
 def stream(router: Router, vectors_uri: str, draft_uri: str) -> None:
-    """Route every row of `vectors_uri` into assignment/*.parquet, in batches; the files' names differ between runs, their rows do not."""
+    """Route every row of `vectors_uri` into the assignment, in batches; the files' names differ between runs, their rows do not."""
     import ray.data
 
     await_room("the routing of users")
@@ -109,33 +105,22 @@ def stream(router: Router, vectors_uri: str, draft_uri: str) -> None:
     routed = ray.data.read_parquet(vectors, filesystem=source).map_batches(
         route_batch, batch_format="pyarrow", fn_kwargs={"router": router}
     )
-    routed.write_parquet(f"{draft}/assignment", filesystem=target, compression="zstd")
+    routed.write_parquet(f"{draft}/{ASSIGNMENT_FOLDER}", filesystem=target, compression="zstd")
 
 
 def route_batch(batch: pa.Table, router: Router) -> pa.Table:
-    """schema.vectors rows -> schema.assignment rows."""
+    """vector_columns rows -> assignment_columns rows."""
     vectors = pl.Series(batch["vector"]).to_numpy()
-    return _table(batch["id"].combine_chunks(), router.hard(vectors), router.gates(vectors))
+    return assignment_table(batch["id"].combine_chunks(), router.hard(vectors), router.gates(vectors))
 
 
-def write_unknown(users: Path, vectors: Path, num_clusters: int, draft_uri: str) -> None:
+def write_unknown(ingest: Path, encode: Path, num_clusters: int, draft_uri: str) -> None:
     """Users of the data set without a vector: no cluster, and the global adapter alone."""
-    known = pl.scan_parquet(vectors).select("id")
-    unknown = pl.scan_parquet(users).join(known, left_on="user_id", right_on="id", how="anti").collect()["user_id"].sort()
+    users, known = read_users(ingest), read_vector_ids(encode, "users")
+    unknown = users.filter(~users.is_in(known.implode())).sort()
     gates = np.tile(np.eye(num_clusters + 1)[-1], (len(unknown), 1))
-    table = _table(pa.array(unknown.to_list(), pa.string()), np.full(len(unknown), NO_CLUSTER, np.int16), gates)
-    system, base = open_root(draft_uri)
-    pq.write_table(table, f"{base}/assignment/without_vector.parquet", filesystem=system, compression="zstd")
-
-
-def load_assignment(folder: str | Path) -> pl.DataFrame:
-    """(user_id, cluster int16, gates array[float32, K + 1]) of a cluster artefact, sorted by user; cluster -1 has no vector."""
-    system, base = open_root(str(folder))
-    table = ds.dataset(f"{base}/assignment", filesystem=system).to_table()
-    width = table.schema.field("gates").type.list_size
-    frame = pl.from_arrow(table)
-    assert isinstance(frame, pl.DataFrame)
-    return frame.with_columns(pl.col("gates").cast(pl.Array(pl.Float32, width))).sort("user_id")
+    table = assignment_table(pa.array(unknown.to_list(), pa.string()), np.full(len(unknown), NO_CLUSTER, np.int16), gates)
+    write_table(f"{draft_uri}/{ASSIGNMENT_FOLDER}/without_vector.parquet", table)
 
 
 def describe(assignment: pl.DataFrame, activity: pl.DataFrame, num_clusters: int) -> dict[str, Any]:
@@ -158,8 +143,3 @@ def describe(assignment: pl.DataFrame, activity: pl.DataFrame, num_clusters: int
 def _route_shares(assignment: pl.DataFrame) -> dict[str, float]:
     taken = routes(assignment["gates"].to_numpy())
     return {route: float((taken == route).mean()) for route in ("expert", "global", "mixture")}
-
-
-def _table(ids: pa.Array, cluster: NDArray[np.int16], gates: NDArray[Any]) -> pa.Table:
-    column = pa.FixedSizeListArray.from_arrays(gates.astype(np.float16).ravel(), gates.shape[1])
-    return pa.Table.from_arrays([ids, pa.array(cluster), column], schema=schema.assignment(gates.shape[1] - 1))

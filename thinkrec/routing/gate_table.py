@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
+from thinkrec.artefacts.clusters import NO_CLUSTER, read_assignment
 from thinkrec.prompt.catalogue import ArtefactPaths
 
 Variant = Literal["global", "experts", "fusion"]
@@ -22,12 +22,12 @@ class Routing:
     """The gates of every user, from the cluster artefact; a user it does not know is served by the global adapter."""
 
     def __init__(self, places: ArtefactPaths) -> None:
-        assignment = pl.read_parquet(f"{places.path('cluster', 'assignment')}/*.parquet")
+        assignment = read_assignment(places.path("cluster"))
         self._at = {user: at for at, user in enumerate(assignment["user_id"])}
         self._cluster = assignment["cluster"].to_numpy()
-        self._gates = np.array(assignment["gates"].to_list(), dtype=np.float32)
+        self._gates = assignment["gates"].to_numpy()
         if self._gates.shape[1] == 2:
-            self._cluster, self._gates = np.full_like(self._cluster, -1), np.ones_like(self._gates[:, :1])
+            self._cluster, self._gates = np.full_like(self._cluster, NO_CLUSTER), np.ones_like(self._gates[:, :1])
         self.num_experts = self._gates.shape[1] - 1
         self.variants: tuple[Variant, ...] = VARIANTS if self.num_experts else ("global",)
 

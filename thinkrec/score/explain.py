@@ -23,7 +23,7 @@ Explained = list[dict[str, Any]]
 
 
 def explain_rows(config: dict[str, Any], places: dict[str, str], rows: Explained) -> tuple[Explained, Explained]:
-    """Scored rows of the fusion (columns of schema.scores()) as rows of schema.EXPLANATIONS and schema.COUNTERFACTUALS."""
+    """Scored rows of the fusion (columns SCORES) as rows of EXPLANATIONS and COUNTERFACTUALS, see artefacts/scores.py."""
     settings, where = parse(config), ArtefactPaths(places)
     tables, routing = load_tables(settings, where, users={row["user_id"] for row in rows}), Routing(where)
     speaker = Scorer(settings, serving_model(settings, where, tables, routing.num_experts), tables)

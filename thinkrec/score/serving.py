@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from thinkrec.artefacts.adapters import ADAPTER_FOLDER, PROJECTOR_FILE, expert_folder
 from thinkrec.config.run import Config
 from thinkrec.model.build import build, load_adapter, load_projector
 from thinkrec.model.recommender import Recommender
@@ -14,7 +15,7 @@ def serving_model(config: Config, places: ArtefactPaths, tables: PromptData, num
     """The recommender with all experts and the global adapter in one bank, ready to score."""
     recommender = build(config, places, tables, num_adapters=num_experts + 1)
     for expert in range(num_experts):
-        load_adapter(recommender, places.path("experts", f"experts/{expert}"), expert)
-    load_adapter(recommender, places.path("global", "adapter"), num_experts)
-    load_projector(recommender, places.path("projector", "projector.safetensors"))
+        load_adapter(recommender, expert_folder(places.path("experts"), expert), expert)
+    load_adapter(recommender, places.path("global", ADAPTER_FOLDER), num_experts)
+    load_projector(recommender, places.path("projector", PROJECTOR_FILE))
     return recommender.to("cuda" if config.train.use_gpu and torch.cuda.is_available() else "cpu").eval()

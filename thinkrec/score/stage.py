@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from thinkrec.artefacts.ingest import TEST
+from thinkrec.artefacts.scores import SCORES, write_explanations, write_scores
 from thinkrec.config.run import Config, parse
-from thinkrec.data import schema
 from thinkrec.distributed.placement import await_room, lone_task
 from thinkrec.job import Job
 from thinkrec.model.recommender import Recommender
@@ -27,14 +27,13 @@ from thinkrec.score.explain import explain_rows
 from thinkrec.score.scorer import Scorer
 from thinkrec.score.serving import serving_model
 
-TEST = schema.SPLITS.index("test")
 DIRECT = "direct"
 Gates = NDArray[np.float32]
 Scores = NDArray[np.float32]
 
 
 def run(job: Job) -> None:
-    """Write scores/<variant>.parquet, explanations.parquet and counterfactuals.parquet.
+    """Write the scores of every variant, explanations and counterfactuals.
 
     Inputs: ingest, encode, cluster, keywords, base and every adapter stage.
     """
@@ -55,18 +54,14 @@ def run(job: Job) -> None:
     )
     table = pa.concat_tables(ray.get(scored.to_arrow_refs()))
     rows = pl.DataFrame(table).sort("row")
-    (job.draft.folder / "scores").mkdir()
     variants = rows["variant"].unique(maintain_order=True).to_list()
     for variant in variants:
-        chosen = rows.filter(pl.col("variant") == variant).select(schema.scores().names)
-        chosen.write_parquet(job.draft.folder / "scores" / f"{variant}.parquet", compression="zstd")
+        write_scores(job.draft.folder, variant, rows.filter(pl.col("variant") == variant).to_arrow())
     serving = Routing(ArtefactPaths(job.places())).variants[-1]
     chosen = _choose(rows.filter(pl.col("variant") == serving), config.evaluate.num_explanations, config.run.seed)
     await_room("the explanations", num_gpus=1 if config.train.use_gpu else 0)
     explained = lone_task(explain_rows, config.train.use_gpu).remote(**settings, rows=chosen.to_dicts())
-    explanations, counterfactuals = ray.get(explained)
-    _write(job, "explanations", explanations, schema.EXPLANATIONS)
-    _write(job, "counterfactuals", counterfactuals, schema.COUNTERFACTUALS)
+    write_explanations(job.draft.folder, *ray.get(explained))
     job.draft.figures.update(num_rows=rows.height // len(variants), num_explanations=chosen.height)
 
 
@@ -75,10 +70,6 @@ def num_scorers(config: Config) -> int:
     import ray
 
     return max(config.engine.num_actors, int(ray.cluster_resources().get("GPU", 0)) if config.train.use_gpu else 0)
-
-
-def _write(job: Job, name: str, rows: list[dict[str, Any]], columns: pa.Schema) -> None:
-    pq.write_table(pa.Table.from_pylist(rows, schema=columns), job.draft.folder / f"{name}.parquet", compression="zstd")
 
 
 def _choose(rows: pl.DataFrame, num_rows: int, seed: int) -> pl.DataFrame:
@@ -127,7 +118,7 @@ class BucketScorer:
                 "route": routes(gates[variant]),
                 "variant": [variant] * len(users),
             }
-            parts.append(pa.table(rows | columns, schema=schema.scores().append(pa.field("variant", pa.string()))))
+            parts.append(pa.table(rows | columns, schema=SCORES.append(pa.field("variant", pa.string()))))
         return pa.concat_tables(parts)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from thinkrec.artefacts.adapters import ADAPTER_FOLDER
 from thinkrec.config.run import Config, parse
 from thinkrec.data.audit.artefacts import audit_artefacts
 from thinkrec.data.audit.log import enforce
@@ -50,7 +51,7 @@ def train_global(settings: dict[str, Any]) -> None:
         if not weights:
             return
         tensors, base = peft_tensors(recommender.bank, weights), base_folder(places)
-        write_adapter(target / "adapter", tensors, config.adapter, base)
-        check_export(target / "adapter", tensors, base, logits)
+        write_adapter(target / ADAPTER_FOLDER, tensors, config.adapter, base)
+        check_export(target / ADAPTER_FOLDER, tensors, base, logits)
 
     train_phase(settings, config, tables, recommender, recommender.bank.parameters(), config.train.global_adapter, export)

@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from thinkrec.artefacts.ingest import TRAIN
+from thinkrec.artefacts.traces import TRACES_FILE, read_traces
 from thinkrec.config.run import Config
 from thinkrec.model.batch import Batch, Instance, collate
 from thinkrec.prompt.catalogue import ArtefactPaths, PromptData
@@ -85,17 +87,17 @@ def mixed_batches(
 
 def train_positions(tables: PromptData) -> Indices:
     """Positions of the train rows."""
-    return np.flatnonzero(tables.interactions.split == 0)
+    return np.flatnonzero(tables.interactions.split == TRAIN)
 
 
 def load_traces(config: Config, places: ArtefactPaths, tables: PromptData) -> list[Trace]:
     """The accepted traces whose users are among the loaded interactions."""
-    path = places.path("traces", "traces.parquet")
-    if not config.traces.enabled or not path.is_file():
+    folder = places.path("traces")
+    if not config.traces.enabled or not (folder / TRACES_FILE).is_file():
         return []
     import polars as pl
 
     data = tables.interactions
     position_of = pl.DataFrame({"row": data.row, "position": np.arange(len(data.row))})
-    found = pl.read_parquet(path, columns=["row", "text"]).join(position_of, on="row", how="inner", maintain_order="left", validate="m:1")
+    found = read_traces(folder, ["row", "text"]).join(position_of, on="row", how="inner", maintain_order="left", validate="m:1")
     return [Trace(position, text) for position, text in zip(found["position"], found["text"], strict=True)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from thinkrec.artefacts.adapters import ADAPTER_FOLDER, PROJECTOR_FILE
 from thinkrec.config.run import Config, parse
 from thinkrec.job import Job
 from thinkrec.model.build import build, load_adapter
@@ -29,7 +30,7 @@ def train_projector(settings: dict[str, Any]) -> None:
     places = ArtefactPaths(settings["places"])
     tables = load_tables(config, places)
     recommender = build(config, places, tables, engine.read_config(config.train.ds_config))
-    load_adapter(recommender, places.path("global", "adapter"))
+    load_adapter(recommender, places.path("global", ADAPTER_FOLDER))
     projector = recommender.projector
     assert projector is not None
 
@@ -40,6 +41,6 @@ def train_projector(settings: dict[str, Any]) -> None:
             return
         tensors = {key.removeprefix("projector."): tensor.contiguous() for key, tensor in weights.items()}
         tensors |= {key: buffer.cpu().contiguous() for key, buffer in projector.named_buffers()}
-        save_file(tensors, target / "projector.safetensors")
+        save_file(tensors, target / PROJECTOR_FILE)
 
     train_phase(settings, config, tables, recommender, projector.parameters(), config.train.projector, export)

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from thinkrec.artefacts.adapters import LOG_FILE
 from thinkrec.config.run import Config
 from thinkrec.config.training import PhaseSection
 from thinkrec.distributed.stopping import heed
@@ -161,7 +162,7 @@ def train_phase(
     instances = Instances(config, tables, train_positions(tables), traces, settings["num_first"])
     checkpoints, leads = checkpoints_of(config, settings["root"], settings["name"]), trainer.rank == 0
     with writable(settings["out"]) as target:
-        task = Task(instances, phase, checkpoints, target / "log.jsonl" if leads else None, pauses)
+        task = Task(instances, phase, checkpoints, target / LOG_FILE if leads else None, pauses)
         ended = list(trainer.train([task]))  # nothing, if it was resumed where it pauses
         if not pauses:
             [(_, weights, num_steps)] = ended

@@ -9,9 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from thinkrec.artefacts.ingest import SPLITS, USERS, bucket_of
 from thinkrec.data.ingest import count, write_bucket
 from thinkrec.data.interactions import Interactions
-from thinkrec.data.schema import SPLITS, USERS, bucket_of
 
 NUM_BUCKETS = 4
 

@@ -10,10 +10,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from thinkrec.artefacts.ingest import INTERACTIONS, ITEMS, TRUTH, USERS
 from thinkrec.config.data import DataSection, SplitSection, WorldSection
 from thinkrec.data import fingerprint
 from thinkrec.data.ingest import Prepared, prepare, read, warnings, write_bucket
-from thinkrec.data.schema import INTERACTIONS, ITEMS, TRUTH, USERS
 
 WORLD = DataSection(world=WorldSection(num_users=60, num_items=100, interactions_per_user=20))
 

@@ -5,9 +5,9 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from thinkrec.artefacts.ingest import ITEMS
 from thinkrec.config.data import DataSection
 from thinkrec.data.readers.source import Tables, refused
-from thinkrec.data.schema import ITEMS
 from thinkrec.data.validate import validate
 from thinkrec.errors import DataError
 

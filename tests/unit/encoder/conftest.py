@@ -8,9 +8,9 @@ import pyarrow.parquet as pq
 import pytest
 from tastes import planted_log
 
-from thinkrec.data import schema
+from thinkrec.artefacts.ingest import INTERACTIONS, TEST, TRAIN, VALID
 from thinkrec.data.ingest import count
-from thinkrec.encoder.coded_log import TEST, TRAIN, VALID, Log
+from thinkrec.encoder.coded_log import Log
 from thinkrec.encoder.factors import Ratings
 
 ROWS = [  # user, item, label, split
@@ -30,7 +30,7 @@ def ingest(tmp_path):
     table = pa.table(
         {"user_id": users, "item_id": items, "ts": range(6), "rating": pa.nulls(6, pa.float32()), "label": labels, "split": splits}
         | {"row": range(6)},
-        schema=schema.INTERACTIONS,
+        schema=INTERACTIONS,
     )
     for bucket, places in enumerate(([5, 2, 0], [4, 3, 1])):
         folder = tmp_path / f"ingest/interactions/bucket={bucket:03d}"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from thinkrec.encoder.coded_log import TEST, TRAIN, VALID, Log, windows
+from thinkrec.artefacts.ingest import TEST, TRAIN, VALID
+from thinkrec.encoder.coded_log import Log, windows
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from thinkrec.data import schema
+from thinkrec.artefacts.vectors import vector_columns
 from thinkrec.encoder import imported
 from thinkrec.errors import DataError, MissingFileError
 
@@ -30,7 +30,7 @@ def read(tmp_path):
 def test_any_list_of_floats_becomes_the_schema(read, kind):
     values = [[np.float16(x) for x in row] for row in ROWS] if pa.types.is_fixed_size_list(kind) else ROWS
     table = read(pa.table({"vector": pa.array(values, kind), "id": pa.array([1, 2, 3]), "extra": IDS}))
-    assert table.schema == schema.vectors(2)
+    assert table.schema == vector_columns(2)
     assert table.to_pydict() == {"id": ["1", "2", "3"], "vector": ROWS}
 
 

@@ -10,10 +10,11 @@ import torch
 from sklearn.metrics import roc_auc_score
 from tastes import NUM_USERS, item_mean_auc
 
+from thinkrec.artefacts.ingest import TEST, TRAIN
 from thinkrec.config.model import EncoderSection, SASRecSection
 from thinkrec.data.interactions import Policy
 from thinkrec.encoder import sasrec
-from thinkrec.encoder.coded_log import TEST, TRAIN, Log
+from thinkrec.encoder.coded_log import Log
 from thinkrec.encoder.factors import Factors, predict
 from thinkrec.errors import DataError
 

@@ -10,11 +10,11 @@ import polars as pl
 import pyarrow.parquet as pq
 import pytest
 
+from thinkrec.artefacts.ingest import bucket_of
 from thinkrec.config.model import NanoSection, PromptSection
 from thinkrec.data.ingest import count as count_rows
 from thinkrec.data.ingest import with_bucket, write_bucket
 from thinkrec.data.interactions import Interactions
-from thinkrec.data.schema import bucket_of
 from thinkrec.errors import ModelError
 from thinkrec.nano import model as nano
 from thinkrec.prompt.catalogue import PromptData

@@ -9,8 +9,11 @@ import pyarrow.parquet as pq
 import pytest
 from sklearn.metrics import adjusted_rand_score
 
+from thinkrec.artefacts.clusters import assignment_columns, read_assignment
+from thinkrec.artefacts.ingest import USERS
+from thinkrec.artefacts.tables import write_table
+from thinkrec.artefacts.vectors import vector_columns
 from thinkrec.config.model import ClusterSection
-from thinkrec.data import schema
 from thinkrec.errors import DataError
 from thinkrec.routing import assign, kmeans
 from thinkrec.routing.router import directions, routes
@@ -27,7 +30,7 @@ def vectors():
 
 
 def table_of(ids: list[str], vectors: np.ndarray) -> pa.Table:
-    return pa.table({"id": ids, "vector": vectors.tolist()}, schema=schema.vectors(vectors.shape[1]))
+    return pa.table({"id": ids, "vector": vectors.tolist()}, schema=vector_columns(vectors.shape[1]))
 
 
 def test_a_user_is_served_by_the_cluster_it_trained(vectors):
@@ -64,7 +67,7 @@ def test_route_batch_follows_the_schema(vectors):
     ids = [f"u{n}" for n in range(400)]
     for places in (slice(0, 400), slice(5, 25), slice(0, 0)):
         table = assign.route_batch(table_of(ids, vectors[0])[places], router)
-        assert table.schema.equals(schema.assignment(2))
+        assert table.schema.equals(assignment_columns(2))
         assert table["user_id"].to_pylist() == ids[places]
         gates = pl.Series(table["gates"]).to_numpy().astype(np.float32)
         np.testing.assert_allclose(gates, router.gates(vectors[0][places]), atol=5e-4)
@@ -75,25 +78,24 @@ def test_the_sample_holds_train_users_only_and_repeats(tmp_path):
     values = np.arange(40, dtype=np.float32).reshape(20, 2)
     pq.write_table(table_of([f"u{n:02d}" for n in reversed(range(20))], values[::-1]), tmp_path / "users.parquet")
     activity = pl.DataFrame({"user_id": [f"u{n:02d}" for n in range(10)] + ["no vector"], "num_rows": [3] * 11})
-    users, everybody = assign.sample_vectors(tmp_path / "users.parquet", activity, 100, 0)
+    users, everybody = assign.sample_vectors(tmp_path, activity, 100, 0)
     assert users.to_list() == [f"u{n:02d}" for n in range(10)]
     np.testing.assert_array_equal(everybody, values[:10])
-    some, again, other = (assign.sample_vectors(tmp_path / "users.parquet", activity, 4, seed)[1] for seed in (0, 0, 1))
+    some, again, other = (assign.sample_vectors(tmp_path, activity, 4, seed)[1] for seed in (0, 0, 1))
     assert some.shape == (4, 2)
     assert some.tolist() == again.tolist() != other.tolist()
     assert {*some[:, 0]} <= {*everybody[:, 0]}
     with pytest.raises(DataError, match=r"none of 1 train users has a vector: users look like \['0'\], ids like \['u19'\]"):
-        assign.sample_vectors(tmp_path / "users.parquet", pl.DataFrame({"user_id": ["0"], "num_rows": [3]}), 4, 0)
+        assign.sample_vectors(tmp_path, pl.DataFrame({"user_id": ["0"], "num_rows": [3]}), 4, 0)
 
 
 def test_unknown_users_are_global_and_everything_reads_back(tmp_path, vectors):
     router, _ = assign.learn(vectors[0], True, ClusterSection(), 0, "key")
-    (tmp_path / "assignment").mkdir()
-    pq.write_table(table_of(["b", "d"], vectors[0][:2]), tmp_path / "vectors.parquet")
-    pq.write_table(pa.table({"user_id": ["d", "c", "b", "a"]}, schema=schema.USERS), tmp_path / "users.parquet")
-    pq.write_table(assign.route_batch(table_of(["b", "d"], vectors[0][:2]), router), tmp_path / "assignment/0.parquet")
-    assign.write_unknown(tmp_path / "users.parquet", tmp_path / "vectors.parquet", 2, str(tmp_path))
-    found = assign.load_assignment(tmp_path)
+    write_table(tmp_path / "encode/users.parquet", table_of(["b", "d"], vectors[0][:2]))
+    write_table(tmp_path / "ingest/users.parquet", pa.table({"user_id": ["d", "c", "b", "a"]}, schema=USERS))
+    write_table(tmp_path / "assignment/0.parquet", assign.route_batch(table_of(["b", "d"], vectors[0][:2]), router))
+    assign.write_unknown(tmp_path / "ingest", tmp_path / "encode", 2, str(tmp_path))
+    found = read_assignment(tmp_path)
     assert found["user_id"].to_list() == ["a", "b", "c", "d"]
     assert found["cluster"].to_list() == [-1, router.hard(vectors[0])[0], -1, router.hard(vectors[0])[1]]
     assert found.schema["gates"] == pl.Array(pl.Float32, 3)

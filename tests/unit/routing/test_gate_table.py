@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from thinkrec.data import schema
+from thinkrec.artefacts.clusters import assignment_columns
 from thinkrec.prompt.catalogue import ArtefactPaths
 from thinkrec.routing.gate_table import VARIANTS, Routing, routes
 
@@ -26,7 +26,7 @@ def routing(tmp_path) -> Routing:
     (tmp_path / "assignment").mkdir()
     rows = [{"user_id": user, "cluster": cluster, "gates": gates} for user, (cluster, gates) in ASSIGNED.items()]
     for number, part in enumerate((rows[:3], rows[3:])):
-        table = pa.Table.from_pylist(part, schema=schema.assignment(2))
+        table = pa.Table.from_pylist(part, schema=assignment_columns(2))
         pq.write_table(table, tmp_path / f"assignment/part-{number}.parquet")
     return Routing(ArtefactPaths({"cluster": str(tmp_path)}))
 
@@ -70,7 +70,7 @@ def test_routes_are_named(routing):
 def test_one_cluster_is_the_run_without_experts(tmp_path):
     (tmp_path / "assignment").mkdir()
     rows = [{"user_id": "a", "cluster": 0, "gates": [1.0, 0.0]}, {"user_id": "cold", "cluster": -1, "gates": [0.0, 1.0]}]
-    pq.write_table(pa.Table.from_pylist(rows, schema=schema.assignment(1)), tmp_path / "assignment/part-0.parquet")
+    pq.write_table(pa.Table.from_pylist(rows, schema=assignment_columns(1)), tmp_path / "assignment/part-0.parquet")
     alone = Routing(ArtefactPaths({"cluster": str(tmp_path)}))
     assert (alone.num_experts, alone.variants) == (0, ("global",))
     for variant in VARIANTS:

@@ -6,12 +6,15 @@ is seen before an adapter learns from it, and stands in the report.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import polars as pl
 
+from thinkrec.artefacts.clusters import SAMPLE_FILE
+from thinkrec.artefacts.ingest import COUNTS_FILE, scan_interactions
+from thinkrec.artefacts.traces import LESSONS_FILE, TRACES_FILE
+from thinkrec.artefacts.vectors import Side, read_facts, scan_vectors
 from thinkrec.data.audit.log import Check, Finding, Severity
-from thinkrec.store.address import read_json
 from thinkrec.store.artefacts import Artefact
 
 PAIR = ["item_id", "bucket"]
@@ -19,8 +22,7 @@ PAIR = ["item_id", "bucket"]
 
 def audit_artefacts(inputs: Mapping[str, Artefact]) -> list[Finding]:
     """One finding a check whose artefact is among `inputs`: ingest, which must be, and encode, cluster, teacher, traces."""
-    log = pl.scan_parquet(inputs["ingest"].path("interactions") / "*/*.parquet", hive_partitioning=True)
-    train = log.filter(pl.col("split") == "train")
+    train = scan_interactions(inputs["ingest"].path()).filter(pl.col("split") == "train")
     findings = []
     for stage, name, check in CHECKS:
         file = inputs[stage].path(name) if stage in inputs else None
@@ -72,26 +74,27 @@ def trace_beyond_train(train: pl.LazyFrame, traces: pl.LazyFrame) -> pl.DataFram
 
 
 CHECKS = (  # stage, file, check
-    ("ingest", "counts.parquet", Check(counted_beyond_train, "run ingest again in a new run.dir")),
-    ("cluster", "sample.parquet", Check(clustered_beyond_train, "find the clusters on users of train only")),
-    ("teacher", "lessons.parquet", Check(lesson_beyond_train, "teach the teacher train rows only")),
-    ("traces", "traces.parquet", Check(trace_beyond_train, "ask the teacher about train rows only")),
+    ("ingest", COUNTS_FILE, Check(counted_beyond_train, "run ingest again in a new run.dir")),
+    ("cluster", SAMPLE_FILE, Check(clustered_beyond_train, "find the clusters on users of train only")),
+    ("teacher", LESSONS_FILE, Check(lesson_beyond_train, "teach the teacher train rows only")),
+    ("traces", TRACES_FILE, Check(trace_beyond_train, "ask the teacher about train rows only")),
 )
 FITTED = Check(encoder_fitted_beyond_train, "fit the encoder on train rows only")
-VECTORS = (
-    ("users.parquet", vector_of_unseen_user),
-    ("items.parquet", vector_of_unseen_item),
+UNSEEN: tuple[tuple[Side, Callable[[pl.LazyFrame, pl.LazyFrame], pl.DataFrame]], ...] = (
+    ("users", vector_of_unseen_user),
+    ("items", vector_of_unseen_item),
 )
 RETRAIN = "train the encoder on train rows only, or know that its vectors come from elsewhere"
 
 
 def _encoder(encode: Artefact, train: pl.LazyFrame) -> list[Finding]:
     """Vectors that were learned here never know more than train; towers of the user's own may by design, which is worth a warning."""
-    facts = read_json(str(encode.path("encoder.json"))) or {}
-    severity: Severity = "warn" if facts.get("source") == "given" else "stop"
-    findings = [Check(find, RETRAIN, severity)(train, pl.scan_parquet(encode.path(name))) for name, find in VECTORS]
-    if "num_rows" in facts:
-        findings.append(FITTED(train, pl.LazyFrame({"num_rows": [facts["num_rows"]]})))
+    folder = encode.path()
+    facts = read_facts(folder)
+    severity: Severity = "warn" if facts.source == "given" else "stop"
+    findings = [Check(find, RETRAIN, severity)(train, scan_vectors(folder, side)) for side, find in UNSEEN]
+    if facts.num_rows is not None:
+        findings.append(FITTED(train, pl.LazyFrame({"num_rows": [facts.num_rows]})))
     return findings
 
 

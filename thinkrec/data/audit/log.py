@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import polars as pl
 
-from thinkrec.data.schema import SPLITS
+from thinkrec.artefacts.ingest import SPLITS
 from thinkrec.errors import LeakError
 
 NUM_EXAMPLES = 3

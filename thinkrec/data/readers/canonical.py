@@ -1,4 +1,4 @@
-"""A folder in thinkrec's own layout: interactions.parquet (or a folder `interactions`) and items.parquet, columns as in data/schema.py."""
+"""A folder in thinkrec's own layout: interactions.parquet (or a folder `interactions`), items.parquet; columns of artefacts/ingest.py."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from thinkrec.data.readers.times import find_clock
 from thinkrec.errors import DataError
 from thinkrec.store.address import look
 
+INTERACTIONS_FILE, ITEMS_FILE = "interactions.parquet", "items.parquet"
 NEEDED = {"user_id": Kind.ID, "item_id": Kind.ID, "ts": Kind.TIME}
 OPTIONAL = {"rating": Kind.NUMBER, "label": Kind.LABEL, "split": Kind.TEXT}
 
@@ -26,11 +27,11 @@ def read(settings: DataSection) -> Source:
     and ts, when the text was written.
     """
     is_folder = look(f"{settings.path}/interactions")[2].type == fs.FileType.Directory
-    path = f"{settings.path}/interactions" + ("" if is_folder else ".parquet")
+    path = f"{settings.path}/interactions" if is_folder else f"{settings.path}/{INTERACTIONS_FILE}"
     batches = _interactions(path, settings.label_rule != "implicit")
     first = next(batches)  # without rows: it says the types
     rows, _ = interactions(numbered(chain([first], batches)), path, time_unit(first.rows, "ms"))
-    return Source(settings.path, rows, _items(f"{settings.path}/items.parquet"))
+    return Source(settings.path, rows, _items(f"{settings.path}/{ITEMS_FILE}"))
 
 
 def _interactions(source: str, is_rated: bool) -> Iterator[Batch]:

@@ -13,11 +13,11 @@ from typing import IO, Any
 
 import pyarrow as pa
 
+from thinkrec.artefacts.ingest import SPLITS
 from thinkrec.data.readers.cast import interactions, numbered
 from thinkrec.data.readers.files import find
 from thinkrec.data.readers.packing import UNREADABLE, File
 from thinkrec.data.readers.source import Batch, Source
-from thinkrec.data.schema import SPLITS
 from thinkrec.errors import DataError
 
 NUMPY_CORES = ("numpy.core", "numpy._core")  # before and since NumPy 2

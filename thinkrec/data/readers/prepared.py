@@ -11,12 +11,12 @@ from itertools import chain
 
 import pyarrow as pa
 
+from thinkrec.artefacts.ingest import SPLITS
 from thinkrec.config.data import DataSection
 from thinkrec.data.readers.cast import interactions
 from thinkrec.data.readers.parquet_columns import Kind, parquet, take, take_optional, time_unit
 from thinkrec.data.readers.source import Batch, Source
 from thinkrec.data.readers.user_columns import to_items
-from thinkrec.data.schema import SPLITS
 
 
 def read(settings: DataSection) -> Source:

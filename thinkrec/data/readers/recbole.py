@@ -10,6 +10,7 @@ from itertools import chain
 
 import pyarrow as pa
 
+from thinkrec.artefacts.ingest import SPLITS
 from thinkrec.config.data import ColumnsSection, DataSection
 from thinkrec.data.readers.cast import interactions, numbered
 from thinkrec.data.readers.files import ending_in
@@ -17,7 +18,6 @@ from thinkrec.data.readers.packing import File
 from thinkrec.data.readers.source import Batch, Source
 from thinkrec.data.readers.text import LINE, delimited, need
 from thinkrec.data.readers.user_columns import to_items
-from thinkrec.data.schema import SPLITS
 from thinkrec.errors import DataError, MissingFileError
 
 SEPARATOR = " "

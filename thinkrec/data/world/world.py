@@ -15,8 +15,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from thinkrec.artefacts.ingest import ITEMS, TRUTH
 from thinkrec.config.data import WorldSection
-from thinkrec.data.schema import ITEMS, TRUTH
 from thinkrec.data.world.texts import FACETS, describe, make_titles
 from thinkrec.errors import ConfigError
 

@@ -13,9 +13,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from thinkrec.artefacts.vectors import read_facts, read_scores
 from thinkrec.data.counts import Array, Log, category_affinity, history_counts, item_counts, rate, user_counts
 from thinkrec.errors import DataError
-from thinkrec.store.address import read_json
 
 MEANING = {
     "item_rate": "like-rate of the item in train",
@@ -62,8 +62,8 @@ def logistic(log: Log, history_length: int) -> Array:
 
 def encoder_scores(encode: Path) -> pl.DataFrame | None:
     """(row, NAME): the test rows as scored by the run's own encoder, NAME as in MEANING. None for vectors that the user brought."""
-    file, source = encode / "scores.parquet", (read_json(str(encode / "encoder.json")) or {}).get("source")
-    return pl.read_parquet(file).rename({"score": str(source)}) if file.is_file() else None
+    scores = read_scores(encode)
+    return None if scores is None else scores.rename({"score": read_facts(encode).source})
 
 
 def logit(p: Array) -> Array:

@@ -7,6 +7,9 @@ from typing import Any
 
 import polars as pl
 
+from thinkrec.artefacts.adapters import LOG_FILE
+from thinkrec.artefacts.tables import read_table
+from thinkrec.artefacts.traces import REFERENCES_FILE, REFUSED_REFERENCES_FILE, REFUSED_TRACES_FILE, TRACES_FILE
 from thinkrec.config.run import Config
 from thinkrec.evaluate.run_report.inputs import log_lines
 from thinkrec.store.artefacts import Artefact
@@ -49,15 +52,15 @@ def _stage(name: str, artefact: Artefact, config: Config) -> dict[str, Any]:
 
 def _tokens(artefact: Artefact) -> int | None:
     """Tokens in the stage's tables of answers, refused ones too."""
-    answers = [f"{folder}{name}.parquet" for name in ("traces", "references") for folder in ("", "quarantine/")]
+    answers = (TRACES_FILE, REFUSED_TRACES_FILE, REFERENCES_FILE, REFUSED_REFERENCES_FILE)
     files = [name for name in answers if name in artefact.manifest["files"]]
-    tables = [pl.read_parquet(artefact.path(name), columns=["num_tokens"]) for name in files]
+    tables = [read_table(artefact.path(name), ["num_tokens"]) for name in files]
     return int(pl.concat(tables)["num_tokens"].sum()) if tables else None
 
 
 def _peak(artefact: Artefact) -> int | None:
     """The largest peak_bytes of the stage's training logs."""
-    logs = [artefact.path(name) for name in artefact.manifest["files"] if name.endswith("log.jsonl")]
+    logs = [artefact.path(name) for name in artefact.manifest["files"] if name.endswith(LOG_FILE)]
     peaks = [log_lines(log)["peak_bytes"].max() for log in logs]
     return max((peak for peak in peaks if isinstance(peak, int)), default=None)
 

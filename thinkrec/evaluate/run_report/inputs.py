@@ -10,8 +10,14 @@ from typing import Any
 
 import polars as pl
 
+from thinkrec.artefacts.adapters import LOG_FILE, expert_logs, read_timeline
+from thinkrec.artefacts.clusters import ASSIGNMENT_FOLDER, read_assignment
+from thinkrec.artefacts.ingest import TRUTH_FILE, read_audit, read_fingerprint
+from thinkrec.artefacts.keywords import KEYWORDS_FILE
+from thinkrec.artefacts.scores import COUNTERFACTUALS_FILE, EXPLANATIONS_FILE
+from thinkrec.artefacts.tables import read_table
+from thinkrec.artefacts.traces import REFERENCES_FILE, TRACES_FILE
 from thinkrec.data.audit.artefacts import audit_artefacts
-from thinkrec.store.address import read_json
 from thinkrec.store.artefacts import Artefact
 
 MAX_POINTS = 200
@@ -20,10 +26,9 @@ CURVES = ("loss", "rec", "think")
 
 def training(inputs: Mapping[str, Artefact]) -> dict[str, list[dict[str, Any]]]:
     """Loss curves (step, loss, rec, think) by stage and phase ("base pretrain", "global", "expert 0", ...), at most MAX_POINTS each."""
-    logs = {name: inputs[name].path("log.jsonl") for name in ("extractor", "base", "teacher", "global", "projector") if name in inputs}
+    logs = {name: inputs[name].path(LOG_FILE) for name in ("extractor", "base", "teacher", "global", "projector") if name in inputs}
     if "experts" in inputs:
-        folders = sorted(inputs["experts"].path("experts").glob("*/log.jsonl"), key=lambda log: (len(log.parent.name), log.parent.name))
-        logs |= {f"expert {log.parent.name}": log for log in folders}
+        logs |= {f"expert {expert}": log for expert, log in expert_logs(inputs["experts"].path()).items()}
     curves = {}
     for name, log in logs.items():
         lines = log_lines(log) if log.is_file() else pl.DataFrame(schema={"phase": pl.String})
@@ -35,14 +40,13 @@ def training(inputs: Mapping[str, Artefact]) -> dict[str, list[dict[str, Any]]]:
 
 def timeline(inputs: Mapping[str, Artefact]) -> list[dict[str, Any]]:
     """When each expert was trained, on which group of workers; seconds from the start of the stage."""
-    file = inputs["experts"].path("timeline.json") if "experts" in inputs else None
-    return list(json.loads(file.read_text())) if file and file.is_file() else []
+    return [asdict(span) for span in read_timeline(inputs["experts"].path())] if "experts" in inputs else []
 
 
 def traces(inputs: Mapping[str, Artefact]) -> dict[str, Any] | None:
     """Of the trace table: how many, by attempt, hinted, cut off at the token limit, mean length; what was asked and why answers fell, and
     the same of each teacher."""
-    table = _table(inputs, "traces", "traces.parquet")
+    table = _table(inputs, "traces", TRACES_FILE)
     asked = inputs["traces"].figures if "traces" in inputs else {}
     if table is None or (table.is_empty() and not asked.get("num_asked")):
         return None
@@ -60,32 +64,32 @@ def traces(inputs: Mapping[str, Artefact]) -> dict[str, Any] | None:
 
 def keywords(inputs: Mapping[str, Artefact]) -> pl.DataFrame | None:
     """The keyword table (item_id, keywords, source)."""
-    return _table(inputs, "keywords", "keywords.parquet")
+    return _table(inputs, "keywords", KEYWORDS_FILE)
 
 
 def assignment(inputs: Mapping[str, Artefact]) -> pl.DataFrame | None:
     """user_id -> cluster and gates."""
-    parts = sorted(inputs["cluster"].path("assignment").glob("*.parquet")) if "cluster" in inputs else []
-    return pl.concat([pl.read_parquet(part) for part in parts]) if parts else None
+    there = "cluster" in inputs and inputs["cluster"].path(ASSIGNMENT_FOLDER).is_dir()
+    return read_assignment(inputs["cluster"].path()) if there else None
 
 
 def explanations(inputs: Mapping[str, Artefact]) -> pl.DataFrame | None:
-    """What the model said about some test rows (schema.EXPLANATIONS)."""
-    return _table(inputs, "score", "explanations.parquet")
+    """What the model said about some test rows (EXPLANATIONS)."""
+    return _table(inputs, "score", EXPLANATIONS_FILE)
 
 
 def counterfactuals(inputs: Mapping[str, Artefact]) -> pl.DataFrame | None:
-    """How the scores of the explained rows respond to a changed history (schema.COUNTERFACTUALS)."""
-    return _table(inputs, "score", "counterfactuals.parquet")
+    """How the scores of the explained rows respond to a changed history (COUNTERFACTUALS)."""
+    return _table(inputs, "score", COUNTERFACTUALS_FILE)
 
 
 def references(inputs: Mapping[str, Artefact]) -> dict[str, pl.DataFrame]:
     """Texts (row, reference) that an explanation may be held against, by their kind; see reasoning.py for what each is worth."""
     found = {}
-    told = _table(inputs, "references", "references.parquet")
+    told = _table(inputs, "references", REFERENCES_FILE)
     if told is not None:
         found["teacher"] = told.select("row", reference="text")
-    truth = _table(inputs, "ingest", "truth.parquet")
+    truth = _table(inputs, "ingest", TRUTH_FILE)
     if truth is not None and "reason" in truth.columns:
         found["planted"] = truth.select("row", reference=pl.col("reason").list.join(", "))
     return found
@@ -98,13 +102,12 @@ def figures(inputs: Mapping[str, Artefact]) -> dict[str, dict[str, Any]]:
 
 def audit(inputs: Mapping[str, Artefact]) -> list[dict[str, Any]]:
     """What the leak audit looked for and found: in the log, and in what was fitted on it."""
-    of_the_log = document(inputs, "ingest", "audit.json") or {"findings": []}
-    return [*of_the_log["findings"], *(asdict(finding) for finding in audit_artefacts(inputs))]
+    return [*read_audit(inputs["ingest"].path()), *(asdict(finding) for finding in audit_artefacts(inputs))]
 
 
-def document(inputs: Mapping[str, Artefact], stage: str, name: str) -> dict[str, Any] | None:
-    """A JSON file of a stage."""
-    return read_json(str(inputs[stage].path(name))) if stage in inputs else None
+def fingerprint(inputs: Mapping[str, Artefact]) -> dict[str, Any] | None:
+    """Counts, like rates and time cuts of the data."""
+    return read_fingerprint(inputs["ingest"].path()) if "ingest" in inputs else None
 
 
 def log_lines(log: Path) -> pl.DataFrame:
@@ -127,7 +130,7 @@ def log_lines(log: Path) -> pl.DataFrame:
 
 def _table(inputs: Mapping[str, Artefact], stage: str, name: str) -> pl.DataFrame | None:
     file = inputs[stage].path(name) if stage in inputs else None
-    return pl.read_parquet(file) if file and file.is_file() else None
+    return read_table(file) if file and file.is_file() else None
 
 
 def _thinned(lines: pl.DataFrame) -> list[dict[str, Any]]:

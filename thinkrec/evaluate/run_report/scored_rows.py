@@ -8,15 +8,16 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from thinkrec.artefacts.ingest import TEST, TRAIN, TRUTH_FILE, read_items
+from thinkrec.artefacts.scores import scores_file
+from thinkrec.artefacts.tables import read_table
 from thinkrec.config.model import PromptSection
 from thinkrec.data.counts import Ints, Log, history_counts, item_counts
-from thinkrec.data.interactions import TRAIN, Interactions
-from thinkrec.data.schema import SPLITS
+from thinkrec.data.interactions import Interactions
 from thinkrec.errors import DataError
 from thinkrec.evaluate.run_report import baselines
 from thinkrec.store.artefacts import Artefact
 
-TEST = SPLITS.index("test")
 ROW = ("row", "user_id", "item_id", "label")  # a row is the same where all of these are
 
 
@@ -31,11 +32,11 @@ def judged_rows(ingest: Artefact, score: Artefact, encode: Artefact | None, prom
     encoded = baselines.encoder_scores(encode.path()) if encode else None
     if encode and encoded is not None:
         table = beside(table, encoded, encode.uri)
-    truth = ingest.path("truth.parquet")
+    truth = ingest.path(TRUTH_FILE)
     if truth.is_file():
-        true = pl.read_parquet(truth, columns=["row", "p_like"]).rename({"p_like": "p_true"})
+        true = read_table(truth, ["row", "p_like"]).rename({"p_like": "p_true"})
         table = beside(table, true.join(table, on="row", how="semi"), str(truth))
-    files = {name: score.path(f"scores/{name}.parquet") for name in variants}
+    files = {name: scores_file(score.path(), name) for name in variants}
     found = {name: file for name, file in files.items() if file.is_file()}
     if not found:
         raise DataError("the score artefact holds no scores", score.uri, "run the score stage again")
@@ -67,7 +68,7 @@ def baseline_rows(ingest: Path, prompt: PromptSection) -> pl.DataFrame:
 
 def _categories(ingest: Path) -> Ints:
     """(item, category) pairs, sorted by item; items are numbered as in items.parquet."""
-    items = pl.read_parquet(ingest / "items.parquet", columns=["categories"]).with_row_index("item")
+    items = read_items(ingest, ["categories"]).with_row_index("item")
     pairs = items.explode("categories").drop_nulls("categories").unique(maintain_order=True)
     return pairs.select(pl.col("item").cast(pl.Int64), pl.col("categories").rank("dense").cast(pl.Int64)).to_numpy()
 
@@ -87,7 +88,7 @@ def beside(table: pl.DataFrame, scores: pl.DataFrame, where: str, keys: Sequence
 
 def _with_variant(table: pl.DataFrame, name: str, file: Path, every_row: bool) -> pl.DataFrame:
     """Add a variant. Its rows must have the users, items and labels of the test rows of these numbers."""
-    scores = pl.read_parquet(file)
+    scores = read_table(file)
     if not (scores["score"].is_finite().all() and scores["p_like"].is_finite().all()):
         raise DataError("a score is not a finite number", str(file), "look at the log of the training stages")
     names = {"score": name, "p_like": f"{name}:p_like", "route": f"{name}:route"}

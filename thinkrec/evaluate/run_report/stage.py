@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from thinkrec.artefacts.ingest import scan_interactions
 from thinkrec.evaluate.metrics.calibration import calibration
 from thinkrec.evaluate.metrics.groups import auc_by
 from thinkrec.evaluate.metrics.intervals import Resampled
@@ -95,7 +96,7 @@ def _portraits(job: Job, assigned: pl.DataFrame) -> list[dict[str, Any]]:
     words = evidence.keywords(job.inputs)
     if words is None:
         words = pl.DataFrame(schema={"item_id": pl.String, "keywords": pl.List(pl.String)})
-    log = pl.scan_parquet(job.inputs["ingest"].path("interactions") / "*/*.parquet", hive_partitioning=False)
+    log = scan_interactions(job.inputs["ingest"].path())
     liked = log.filter((pl.col("split") == "train") & (pl.col("label") == 1)).select("user_id", "item_id").collect()
     return portraits(assigned, liked, words)
 
@@ -107,7 +108,7 @@ def _map(inputs: Mapping[str, Artefact], assigned: pl.DataFrame | None, seed: in
 def _stages(inputs: Mapping[str, Artefact]) -> dict[str, Any]:
     return {
         "figures": evidence.figures(inputs),
-        "fingerprint": evidence.document(inputs, "ingest", "fingerprint.json"),
+        "fingerprint": evidence.fingerprint(inputs),
         "audit": evidence.audit(inputs),
         "training": evidence.training(inputs),
         "timeline": evidence.timeline(inputs),

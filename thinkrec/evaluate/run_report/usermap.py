@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
-from safetensors.numpy import load_file
 
+from thinkrec.artefacts.vectors import scan_vectors
+from thinkrec.routing.router import Router, directions
 from thinkrec.store.artefacts import Artefact
 
 MAX_USERS = 800  # enough to see the shape, few enough for one drawing
@@ -23,13 +23,13 @@ def user_map(encode: Artefact, cluster: Artefact, assigned: pl.DataFrame, seed: 
     chosen = known.sample(min(MAX_USERS, known.height), seed=seed).sort("user_id")
     if chosen.height < 3:
         return None
-    table = pl.scan_parquet(encode.path("users.parquet")).join(chosen.lazy(), left_on="id", right_on="user_id").sort("id").collect()
-    router = load_file(cluster.path("router.safetensors"))
-    points = _directions(table["vector"].to_numpy().astype(np.float64), router["mean"], router["scale"])
+    table = scan_vectors(encode.path(), "users").join(chosen.lazy(), left_on="id", right_on="user_id").sort("id").collect()
+    router = Router.load(cluster.path())
+    points = directions(table["vector"].to_numpy(), router.mean, router.scale)
     middle = points.mean(axis=0)
     _, strength, axes = np.linalg.svd(points - middle, full_matrices=False)
     axes = axes[:2] * np.sign(axes[:2][np.arange(2), np.abs(axes[:2]).argmax(axis=1)])[:, None]  # an axis may point either way: fix one
-    places, centres = ((vectors - middle) @ axes.T for vectors in (points, router["centroids"].astype(np.float64)))
+    places, centres = ((vectors - middle) @ axes.T for vectors in (points, router.centroids.astype(np.float64)))
     return {
         "points": [[round(x, 3), round(y, 3), int(number)] for (x, y), number in zip(places.tolist(), table["cluster"], strict=True)],
         "centroids": np.round(centres, 3).tolist(),
@@ -37,11 +37,3 @@ def user_map(encode: Artefact, cluster: Artefact, assigned: pl.DataFrame, seed: 
         "num_shown": table.height,
         "explained_share": float((strength[:2] ** 2).sum() / (strength**2).sum()),
     }
-
-
-def _directions(vectors: NDArray[np.float64], mean: NDArray[Any], scale: NDArray[Any]) -> NDArray[np.float64]:
-    """Unit rows of (vectors - mean) / scale, as cluster.router measures them; an infinite scale leaves a dimension out."""
-    z = (vectors - mean) / scale
-    length = np.linalg.norm(z, axis=1, keepdims=True)
-    unit: NDArray[np.float64] = np.divide(z, length, out=np.zeros_like(z), where=length > 0)
-    return unit

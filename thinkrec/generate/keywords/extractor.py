@@ -5,11 +5,13 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import polars as pl
 import torch
 
+from thinkrec.artefacts.ingest import ITEMS_FILE, read_items
 from thinkrec.config.generation import KeywordsSection
 from thinkrec.config.model import NanoSection
 from thinkrec.errors import DataError
@@ -38,19 +40,19 @@ def run(job: Job) -> None:
     job.draft.figures["used"] = grounding.is_taught(job.config)
     if not grounding.is_taught(job.config):
         return
-    file = job.inputs["ingest"].path("items.parquet")
-    lessons = _lessons(pl.read_parquet(file), settings)
+    items = read_items(job.inputs["ingest"].path())
+    lessons = _lessons(items, settings)
     if not lessons:
         raise DataError(
             f"the keyword extractor has nothing to learn from: no text says {TAUGHT[settings.lessons]}",
-            str(file),
+            str(job.inputs["ingest"].path(ITEMS_FILE)),
             'set keywords.lessons = "words", or keywords.source = "categories" or "none", or name a model folder as keywords.extractor',
         )
     random.Random(job.config.run.seed).shuffle(lessons)
     num_held_out = min(int(len(lessons) * HELD_OUT_SHARE), MAX_HELD_OUT)
     held_out, lessons = lessons[:num_held_out], lessons[num_held_out:]
     job.report(ExtractorStarted(len(lessons), num_held_out))
-    folder = _teach(job, lessons)
+    folder = _teach(job, items["text"].drop_nulls(), lessons)
     job.draft.figures.update(num_lessons=len(lessons), num_held_out=num_held_out)
     if held_out:
         engine = HfEngine(folder, job.config.engine.batch_size, "cpu")  # whoever answers later; the driver holds no GPU
@@ -85,9 +87,8 @@ def _lessons(items: pl.DataFrame, settings: KeywordsSection) -> list[Lesson]:
     return [lesson for lesson in lessons if lesson[1]]
 
 
-def _teach(job: Job, lessons: list[Lesson]) -> Any:
+def _teach(job: Job, texts: pl.Series, lessons: list[Lesson]) -> Path:
     settings, seed = job.config.keywords, job.config.run.seed
-    texts = pl.read_parquet(job.inputs["ingest"].path("items.parquet"), columns=["text"])["text"].drop_nulls()
     answers = (grounding.write_answer(keywords) for _, keywords in lessons)
     prompts = (grounding.write_prompt(text, settings.max_words) for text in texts)
     tokenizer = nano.make_tokenizer(chain(prompts, answers), [], NANO)

@@ -15,20 +15,22 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 
+from thinkrec.artefacts.ingest import read_items
+from thinkrec.artefacts.keywords import write_keywords
+from thinkrec.artefacts.models import MODEL_FOLDER
 from thinkrec.config.generation import EngineSection, KeywordsSection
-from thinkrec.data.schema import KEYWORDS
 from thinkrec.generate.engines.open import model_hash, open_engine
 from thinkrec.generate.engines.protocol import Engine, GenParams, GenRequest, GenResult
 from thinkrec.generate.keywords import grounding
-from thinkrec.generate.rows.stream import stream, write_table
+from thinkrec.generate.rows.stream import stream
 from thinkrec.generate.rows.task import OnePass, Row
 from thinkrec.job import Job
 from thinkrec.prompt.catalogue import ArtefactPaths
 from thinkrec.text.phrases import occurs
 from thinkrec.text.wordnet.table import WordNet
 
-QUESTIONS = pa.schema([pa.field("id", pa.string(), nullable=False), pa.field("prompt", pa.string(), nullable=False)])
-ANSWERS = pa.schema(
+KEYWORD_QUESTIONS = pa.schema([pa.field("id", pa.string(), nullable=False), pa.field("prompt", pa.string(), nullable=False)])
+KEYWORD_ANSWERS = pa.schema(
     [
         pa.field("id", pa.string(), nullable=False),
         pa.field("text", pa.string(), nullable=False),  # as the engine wrote it
@@ -37,28 +39,19 @@ ANSWERS = pa.schema(
         pa.field("num_tokens", pa.int32(), nullable=False),
     ]
 )
-QUARANTINE = pa.schema(
-    [
-        pa.field("item_id", pa.string(), nullable=False),
-        pa.field("keyword", pa.string()),  # null: the item as a whole has no answer
-        pa.field("reason", pa.string(), nullable=False),
-        pa.field("answer", pa.string(), nullable=False),
-    ]
-)
 
 
 def run(job: Job) -> None:
-    """Write keywords.parquet (schema.KEYWORDS, in the order of items.parquet); inputs ingest, extractor."""
+    """Write the keywords of every item and those refused; inputs ingest, extractor."""
     settings, stop_words = job.config.keywords, job.config.keywords.refused(job.config.prompt.domain)
-    items = pl.read_parquet(job.inputs["ingest"].path("items.parquet"))
+    items = read_items(job.inputs["ingest"].path())
     answers = _ask(job, items) if settings.source == "engine" else {}
     readings, wordnet = {}, WordNet.load()
     for identity, text in items.filter(_has_text()).select("item_id", "text").iter_rows():
         if answer := answers.get(identity):
             readings[identity] = read(answer, text, stop_words, wordnet)
     rows = [_row(item, readings.get(item["item_id"]), settings, stop_words) for item in items.iter_rows(named=True)]
-    write_table(job, "keywords.parquet", rows, KEYWORDS)
-    write_table(job, "quarantine/keywords.parquet", list(_quarantine(answers, readings)), QUARANTINE)
+    write_keywords(job.draft.folder, rows, _refused(answers, readings))
     num_keywords = sum(len(row["keywords"]) for row in rows)
     num_kept = sum(len(reading.kept) for reading in readings.values())
     num_refused = sum(len(reading.refused) for reading in readings.values())
@@ -107,7 +100,7 @@ class Extract(OnePass):
         return GenRequest(row["id"], row["prompt"], GenParams(self.max_tokens, stop=("\n",)))
 
     def answer(self, result: GenResult) -> Row:
-        return {name: getattr(result, name) for name in ANSWERS.names}
+        return {name: getattr(result, name) for name in KEYWORD_ANSWERS.names}
 
 
 def _ask(job: Job, items: pl.DataFrame) -> dict[str, Row]:
@@ -115,12 +108,12 @@ def _ask(job: Job, items: pl.DataFrame) -> dict[str, Row]:
     asked = items.filter(_has_text())
     instruction = "" if grounding.is_taught(job.config) else grounding.INSTRUCTION
     prompts = [grounding.write_prompt(text, settings.max_words, instruction) for text in asked["text"]]
-    questions = pa.table({"id": asked["item_id"].to_list(), "prompt": prompts}, schema=QUESTIONS)
+    questions = pa.table({"id": asked["item_id"].to_list(), "prompt": prompts}, schema=KEYWORD_QUESTIONS)
     model = partial(reader, ArtefactPaths(job.places()), engine, settings.extractor)
     recipe = {"version": 1, "model": model_hash(engine, model()), "max_tokens": settings.max_tokens}
     on_every_node = "" if settings.extractor == "nano" else str(model())  # nano lies in the store
     ask = Extract(settings.max_tokens)
-    answers = stream(job, "keywords", recipe, questions, ask, ANSWERS, partial(_open, engine, model), on_every_node)
+    answers = stream(job, "keywords", recipe, questions, ask, KEYWORD_ANSWERS, partial(_open, engine, model), on_every_node)
     return {row["id"]: row for row in answers.to_pylist()}
 
 
@@ -128,7 +121,7 @@ def reader(places: ArtefactPaths, engine: EngineSection, extractor: str) -> str 
     """The model that reads keywords: a server's, the one taught here, or the user's own folder."""
     if engine.kind == "http":
         return engine.http.model
-    return places.path("extractor", "model") if extractor == "nano" else Path(extractor).absolute()
+    return places.path("extractor", MODEL_FOLDER) if extractor == "nano" else Path(extractor).absolute()
 
 
 def _open(engine: EngineSection, model: Any) -> Engine:
@@ -146,7 +139,7 @@ def _row(item: Row, reading: Reading | None, settings: KeywordsSection, stop_wor
     return {"item_id": item["item_id"], "keywords": found[: settings.max_per_item], "source": source}
 
 
-def _quarantine(answers: Mapping[str, Row], readings: Mapping[str, Reading]) -> Iterator[Row]:
+def _refused(answers: Mapping[str, Row], readings: Mapping[str, Reading]) -> Iterator[Row]:
     for identity, reading in readings.items():
         row = {"item_id": identity, "answer": answers[identity]["text"]}
         if reading.error:

@@ -14,7 +14,6 @@ from threading import Lock
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from thinkrec.config.generation import EngineSection
 from thinkrec.distributed.placement import await_room
@@ -135,10 +134,3 @@ class Asker:
             if self._engine is dead:
                 dead.close()
                 self._engine = None
-
-
-def write_table(job: Job, name: str, rows: list[Row], schema: pa.Schema) -> None:
-    """Write one parquet file of the draft, folders made as needed."""
-    path = job.draft.folder / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(pa.Table.from_pylist(rows, schema=schema), path, compression="zstd")

@@ -8,9 +8,10 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from thinkrec.artefacts.ingest import TRAIN
 from thinkrec.config.generation import TracesSection
 from thinkrec.data.counts import Log, history_counts, item_counts, rate
-from thinkrec.data.interactions import TRAIN, Interactions, Policy
+from thinkrec.data.interactions import Interactions, Policy
 
 Positions = NDArray[np.int64]
 

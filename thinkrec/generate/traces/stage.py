@@ -10,21 +10,22 @@ import json
 import math
 from collections import Counter
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 
 import numpy as np
-import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from thinkrec.artefacts.clusters import read_assignment
+from thinkrec.artefacts.keywords import read_keywords
+from thinkrec.artefacts.traces import read_lessons, write_questions, write_refused_traces, write_traces
 from thinkrec.config.generation import EngineSection, TracesSection
 from thinkrec.data.interactions import Interactions
-from thinkrec.data.schema import TRACES
 from thinkrec.generate.engines.open import open_engine
 from thinkrec.generate.engines.protocol import Engine
-from thinkrec.generate.rows.stream import stream, write_table
+from thinkrec.generate.rows.stream import stream
 from thinkrec.generate.rows.task import Row
 from thinkrec.generate.traces import checks, sampling
 from thinkrec.generate.traces.dialogue import ATTEMPTS, HINTS, ORDER, QUESTIONS, AskTeacher, judge
@@ -47,21 +48,10 @@ DECIDES = (
     "min_taste_share",
     "max_contrary",
 )
-QUARANTINE = pa.schema(
-    [
-        *(field for field in TRACES if field.name != "verdict"),
-        pa.field("verdict", pa.int8()),
-        *(pa.field(name, pa.int32(), nullable=False) for name in ("num_claims", "num_right", "num_tastes", "num_tastes_right")),
-        pa.field("reason", pa.string(), nullable=False),
-        pa.field("detail", pa.string(), nullable=False),
-    ]
-)
-ASKED = pa.schema([TRACES.field("row"), TRACES.field("teacher"), pa.field("prompt", pa.string(), nullable=False)])
 
 
 def run(job: Job) -> None:
-    """Write traces.parquet (schema.TRACES, by row), what was refused, and questions.parquet, the prompts as text; inputs ingest, keywords,
-    cluster, base, teacher.
+    """Write the traces, by row, what was refused, and the prompts as text; inputs ingest, keywords, cluster, base, teacher.
 
     With traces.start_share below 1 the traces of those instances come first in the table, and are committed (see job.first_part) before
     anybody is asked about the others.
@@ -69,7 +59,7 @@ def run(job: Job) -> None:
     settings = job.config.traces
     job.draft.figures["used"] = settings.enabled
     if not settings.enabled:
-        write_table(job, "traces.parquet", [], TRACES)
+        write_traces(job.draft.folder, [])
         return
     teachers = load_teachers(ArtefactPaths(job.places()))
     rows = _chosen(job)
@@ -82,9 +72,9 @@ def run(job: Job) -> None:
     asked, attempts = _gather(job, dealt, first)
     accepted = [attempt for attempt in attempts if not attempt["reason"]]
     refused = [attempt for attempt in attempts if attempt["reason"]]
-    write_table(job, "traces.parquet", accepted, TRACES)
-    write_table(job, "quarantine/traces.parquet", refused, QUARANTINE)
-    write_table(job, "questions.parquet", asked, ASKED)
+    write_traces(job.draft.folder, accepted)
+    write_refused_traces(job.draft.folder, refused)
+    write_questions(job.draft.folder, asked)
     by_name = {teacher.name: [a for a in attempts if a["teacher"] == teacher.name] for teacher in teachers}
     job.draft.figures.update(summary(attempts), teachers={name: summary(theirs) for name, theirs in by_name.items()})
 
@@ -94,7 +84,7 @@ def _commit_first(job: Job, accepted: list[Row]) -> None:
     if job.store.find(first_part("traces"), job.key) is None:
         with job.store.create(first_part("traces"), job.key, job.inputs, {}) as draft:
             draft.figures["num_first"] = len(accepted)
-            write_table(replace(job, draft=draft), "traces.parquet", accepted, TRACES)
+            write_traces(draft.folder, accepted)
 
 
 def _gather(job: Job, dealt: Sequence[tuple[Teacher, set[int]]], first: Collection[int]) -> tuple[list[Row], list[Row]]:
@@ -149,8 +139,8 @@ def deal(teachers: Sequence[Teacher], rows: NDArray[np.int64], seed: int) -> lis
 def _chosen(job: Job) -> NDArray[np.int64]:
     """The train rows that teachers are asked about, those that come first ahead."""
     data = Interactions.load(job.inputs["ingest"].path())
-    lessons = pl.read_parquet(job.inputs["teacher"].path("lessons.parquet"))["row"]
-    clusters = pl.read_parquet(f"{job.inputs['cluster'].path('assignment')}/*.parquet", columns=["user_id", "cluster"])
+    lessons = read_lessons(job.inputs["teacher"].path())["row"]
+    clusters = read_assignment(job.inputs["cluster"].path(), ["user_id", "cluster"])
     positions = sampling.askable(data)
     positions = positions[~np.isin(data.row[positions], lessons.to_numpy())]
     policy, seed = job.config.prompt.history_policy, job.config.run.seed
@@ -166,7 +156,7 @@ def ask(job: Job, teacher: Teacher, rows: set[int]) -> tuple[list[Row], list[Row
     if as_text:
         tokenizer.chat_template = None  # the server has its own
     questions = _questions(teacher_tables(job, tokenizer), rows, as_text)
-    words = pl.read_parquet(places.path("keywords", "keywords.parquet"), columns=["keywords"])["keywords"].explode().drop_nulls()
+    words = read_keywords(places.path("keywords"), ["keywords"])["keywords"].explode().drop_nulls()
     vocabulary = frozenset(map(normal, words.unique()))
     dialogue = AskTeacher(settings, job.config.run.seed, vocabulary)
     recipe = {"version": 1, "model": teacher.hash, "seed": job.config.run.seed, **settings.model_dump(include={*DECIDES})}

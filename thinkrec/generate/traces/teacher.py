@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
+from thinkrec.artefacts.models import MODEL_FOLDER
+from thinkrec.artefacts.traces import write_lessons
 from thinkrec.config.generation import EngineSection, TeacherSection
 from thinkrec.data.interactions import Interactions
 from thinkrec.errors import DataError
@@ -16,7 +17,6 @@ from thinkrec.events import TeacherStarted
 from thinkrec.generate.engines.hf import HfEngine
 from thinkrec.generate.engines.open import model_hash
 from thinkrec.generate.engines.protocol import GenParams, GenRequest
-from thinkrec.generate.rows.stream import write_table
 from thinkrec.generate.traces.checks import split_verdict
 from thinkrec.generate.traces.sampling import askable
 from thinkrec.job import Job
@@ -30,7 +30,7 @@ from thinkrec.prompt.template import Prompt, Template
 from thinkrec.prompt.tokenizer import load_tokenizer
 from thinkrec.store.address import read_json, write_json
 
-LESSONS = pa.schema([pa.field("row", pa.int64(), nullable=False), pa.field("text", pa.string(), nullable=False)])
+TEACHERS_FILE = "teachers.json"
 MAX_LESSON_SHARE = 0.5  # of the train rows; traces are asked about the others
 NUM_CHECKS = 200
 
@@ -43,8 +43,8 @@ def run(job: Job) -> None:
         return
     taught: list[dict[str, Any]] = []
     found = [_teacher(job, teacher, taught) for teacher in job.config.traces.teachers]
-    write_table(job, "lessons.parquet", taught, LESSONS)
-    write_json(f"{job.draft.folder}/teachers.json", {"teachers": [asdict(teacher) for teacher in found]})
+    write_lessons(job.draft.folder, taught)
+    write_json(f"{job.draft.folder}/{TEACHERS_FILE}", {"teachers": [asdict(teacher) for teacher in found]})
 
 
 @dataclass(frozen=True)
@@ -64,8 +64,8 @@ class Teacher:
 
 def load_teachers(places: ArtefactPaths) -> list[Teacher]:
     """The teachers of a run, their folders where this process finds them."""
-    found = [Teacher(**entry) for entry in (read_json(str(places.path("teacher", "teachers.json"))) or {})["teachers"]]
-    return [replace(teacher, folder=str(places.path("teacher", "model"))) if teacher.taught_here else teacher for teacher in found]
+    found = [Teacher(**entry) for entry in (read_json(str(places.path("teacher", TEACHERS_FILE))) or {})["teachers"]]
+    return [replace(teacher, folder=str(places.path("teacher", MODEL_FOLDER))) if teacher.taught_here else teacher for teacher in found]
 
 
 def _teacher(job: Job, settings: TeacherSection, taught: list[dict[str, Any]]) -> Teacher:
@@ -81,7 +81,7 @@ def _teacher(job: Job, settings: TeacherSection, taught: list[dict[str, Any]]) -
 def _teach(job: Job, taught: list[dict[str, Any]]) -> Path:
     """Teach the base to reason; returns its folder."""
     settings = job.config.traces
-    base = ArtefactPaths(job.places()).path("base", "model")
+    base = ArtefactPaths(job.places()).path("base", MODEL_FOLDER)
     tables = teacher_tables(job, load_tokenizer(base))
     lessons, others = _deal(tables.interactions, settings.num_lessons, job.config.run.seed)
     texts = [write_lesson(read_prompt(tables, position)[1]) for position in lessons]

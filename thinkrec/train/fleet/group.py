@@ -21,6 +21,8 @@ import polars as pl
 import torch
 from torch import Tensor
 
+from thinkrec.artefacts.adapters import ADAPTER_FOLDER, LOG_FILE, PROJECTOR_FILE
+from thinkrec.artefacts.clusters import NO_CLUSTER, read_assignment
 from thinkrec.config.run import Config, parse
 from thinkrec.distributed.failures import patiently
 from thinkrec.distributed.watchdog import Watchdog
@@ -80,8 +82,8 @@ class Group:
         tables = load_tables(config, places)
         recommender = build(config, places, tables, engine.read_config(config.train.ds_config), num_slots)
         for slot in range(num_slots):
-            load_adapter(recommender, places.path("global", "adapter"), slot)
-        load_projector(recommender, places.path("projector", "projector.safetensors"))
+            load_adapter(recommender, places.path("global", ADAPTER_FOLDER), slot)
+        load_projector(recommender, places.path("projector", PROJECTOR_FILE))
         return cls(
             number=settings["group"],
             config=config,
@@ -168,13 +170,13 @@ class Group:
     def _commit(self, expert: int, task: Task, weights: Weights, logits: tuple[Tensor, Tensor], figures: Mapping[str, Any]) -> None:
         """Write, pass the export gate, commit; then its checkpoints can go."""
         with self.store.create(STAGE, self.keys[expert], {}, {"expert": expert}) as draft:
-            base, target = base_folder(self.places), draft.folder / "adapter"
+            base, target = base_folder(self.places), draft.folder / ADAPTER_FOLDER
             # Layers below `last_layers` were not trained: the expert keeps the global adapter's there.
-            tensors = read_adapter(self.places.path("global", "adapter")) | peft_tensors(self.trainer.engine.module.bank, weights)
+            tensors = read_adapter(self.places.path("global", ADAPTER_FOLDER)) | peft_tensors(self.trainer.engine.module.bank, weights)
             write_adapter(target, tensors, self.config.adapter, base)
             check_export(target, tensors, base, logits)
             assert task.log is not None
-            shutil.copy(task.log, draft.folder / "log.jsonl")
+            shutil.copy(task.log, draft.folder / LOG_FILE)
             rows, traces = task.instances.positions, task.instances.traces
             draft.figures.update(
                 expert=expert, group=self.number, ended_at=time.time(), num_rows=len(rows), num_traces=len(traces), **figures
@@ -191,6 +193,6 @@ class Group:
 
 def clusters_of(places: ArtefactPaths, users: list[str]) -> Indices:
     """Cluster of each user, -1 for none, (len(users),)."""
-    assignment = pl.read_parquet(f"{places.path('cluster', 'assignment')}/*.parquet", columns=["user_id", "cluster"])
+    assignment = read_assignment(places.path("cluster"), ["user_id", "cluster"])
     found = pl.DataFrame({"user_id": users}).join(assignment, on="user_id", how="left", maintain_order="left", validate="m:1")
-    return found["cluster"].fill_null(-1).to_numpy().astype(np.int64)
+    return found["cluster"].fill_null(NO_CLUSTER).to_numpy().astype(np.int64)

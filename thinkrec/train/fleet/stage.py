@@ -7,15 +7,15 @@ run goes on with the rest, and one that fails for good does not take the others 
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from pathlib import Path
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
+from thinkrec.artefacts.adapters import ExpertSpan, copy_expert, write_timeline
 from thinkrec.data.audit.artefacts import audit_artefacts
 from thinkrec.data.audit.log import enforce
 from thinkrec.distributed.placement import needs, nodes, require, strategy
@@ -24,7 +24,6 @@ from thinkrec.errors import EnvironmentFault, Interrupted, StageFailed, Thinkrec
 from thinkrec.events import Event, ExpertsCommitted, FleetDone, FleetStarted, GroupLost, PackDone, PackFailed, Warned
 from thinkrec.job import Job
 from thinkrec.prompt.catalogue import ArtefactPaths, load_tables
-from thinkrec.store.address import write_json
 from thinkrec.store.artefacts import Artefact, digest
 from thinkrec.train.fleet.actor import FleetActor
 from thinkrec.train.fleet.group import STAGE, clusters_of, train_group
@@ -176,18 +175,17 @@ def _gather(job: Job, keys: dict[int, str]) -> None:
         assert artefact is not None
         artefact.verify()
         experts[expert] = artefact
-        shutil.copytree(artefact.path("adapter"), Path(job.draft.folder) / "experts" / str(expert))
-        shutil.copy(artefact.path("log.jsonl"), Path(job.draft.folder) / "experts" / str(expert) / "log.jsonl")
+        copy_expert(artefact.path(), job.draft.folder, expert)
     begun = min(artefact.figures["started_at"] for artefact in experts.values())
     timeline = [
-        {
-            "expert": str(expert),
-            "group": artefact.figures["group"],
-            "start_s": artefact.figures["started_at"] - begun,
-            "end_s": artefact.figures["ended_at"] - begun,
+        ExpertSpan(
+            expert=str(expert),
+            group=artefact.figures["group"],
+            start_s=artefact.figures["started_at"] - begun,
+            end_s=artefact.figures["ended_at"] - begun,
             **{name: artefact.figures[name] for name in ("num_steps", "num_rows", "num_traces", "pack")},
-        }
+        )
         for expert, artefact in experts.items()
     ]
-    write_json(f"{job.draft.folder}/timeline.json", timeline)
-    job.draft.figures.update(num_experts=len(experts), timeline=timeline)
+    write_timeline(job.draft.folder, timeline)
+    job.draft.figures.update(num_experts=len(experts), timeline=[asdict(span) for span in timeline])

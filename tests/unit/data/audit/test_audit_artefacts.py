@@ -1,16 +1,17 @@
 """What was counted or fitted beyond train is found by the check that is meant for it, and what kept to train passes."""
 
-import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
 import pytest
 
+from thinkrec.artefacts.ingest import INTERACTIONS
+from thinkrec.artefacts.vectors import EncoderFacts, write_facts
 from thinkrec.data.audit.artefacts import audit_artefacts
 from thinkrec.data.audit.log import enforce
 from thinkrec.data.ingest import count, with_bucket, write_bucket
-from thinkrec.data.schema import INTERACTIONS
 from thinkrec.errors import LeakError
 from thinkrec.store.artefacts import Artefact
 
@@ -21,6 +22,7 @@ ROWS = [
     ("u1", "i2", "valid", 1),
     ("u2", "i1", "test", 0),
 ]
+FITTED = EncoderFacts("mf", has_bias=True, dim=4, num_users=2, num_items=2, num_rows=3)
 STAGES = ("ingest", "encode", "cluster", "teacher", "traces")
 
 
@@ -35,7 +37,7 @@ def folder(tmp_path) -> Path:
     pl.DataFrame(count(rows)).write_parquet(tmp_path / "counts.parquet")
     pl.DataFrame({"id": ["u1", "u0"]}).write_parquet(tmp_path / "users.parquet")
     pl.DataFrame({"id": ["i0", "i1"]}).write_parquet(tmp_path / "items.parquet")
-    (tmp_path / "encoder.json").write_text(json.dumps({"source": "mf", "num_rows": 3}))
+    write_facts(tmp_path, FITTED)
     pl.DataFrame({"user_id": ["u0"]}).write_parquet(tmp_path / "sample.parquet")
     pl.DataFrame({"row": [0], "text": ["because"]}).write_parquet(tmp_path / "lessons.parquet")
     pl.DataFrame({"row": [1, 2], "user_id": ["u0", "u1"], "verdict": [0, 1]}).write_parquet(tmp_path / "traces.parquet")
@@ -74,7 +76,7 @@ def with_row(**row: object) -> Callable[[pl.DataFrame], pl.DataFrame]:
         (table("counts", lambda t: t.head(1)), {"counted_beyond_train": 1}),
         (table("users", with_row(id="u2")), {"vector_of_unseen_user": 1}),
         (table("items", with_row(id="i2")), {"vector_of_unseen_item": 1}),
-        (lambda folder: (folder / "encoder.json").write_text('{"source": "mf", "num_rows": 5}'), {"encoder_fitted_beyond_train": 1}),
+        (lambda folder: write_facts(folder, replace(FITTED, num_rows=5)), {"encoder_fitted_beyond_train": 1}),
         (table("sample", with_row(user_id="u2")), {"clustered_beyond_train": 1}),
         (table("lessons", with_row(row=3, text="leak")), {"lesson_beyond_train": 1}),
         (table("traces", with_row(row=4, user_id="u2", verdict=0)), {"trace_beyond_train": 1}),
@@ -89,7 +91,7 @@ def test_a_planted_leak_is_found_and_stops_the_run(folder, plant, expected):
 
 def test_towers_of_the_users_own_are_only_warned_about(folder):
     table("users", with_row(id="u2"))(folder)
-    (folder / "encoder.json").write_text('{"source": "given"}')
+    write_facts(folder, replace(FITTED, source="given", num_rows=None))
     assert found(folder) == {"vector_of_unseen_user": ("warn", 1)}
 
 

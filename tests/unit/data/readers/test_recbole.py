@@ -8,12 +8,12 @@ import pandas as pd
 import polars as pl
 import pytest
 
+from thinkrec.artefacts.ingest import INTERACTIONS, ITEMS
 from thinkrec.cli.main import main
 from thinkrec.config.data import DataSection
 from thinkrec.data.convert import export_recbole
 from thinkrec.data.readers import recbole
 from thinkrec.data.readers.source import collect
-from thinkrec.data.schema import INTERACTIONS, ITEMS
 from thinkrec.errors import ConfigError, DataError, MissingFileError
 
 INTER = "user_id:token\titem_id:token\trating:float\ttimestamp:float\n"

@@ -15,11 +15,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from thinkrec.artefacts.ingest import INTERACTIONS, ITEMS
 from thinkrec.config.data import DataSection
 from thinkrec.data.convert import export_recbole
 from thinkrec.data.readers import canonical, recbole, user_columns
 from thinkrec.data.readers.source import collect
-from thinkrec.data.schema import INTERACTIONS, ITEMS
 
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=12)
 AWKWARD = st.sampled_from(

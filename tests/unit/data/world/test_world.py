@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from thinkrec.artefacts.ingest import ITEMS, TRUTH
 from thinkrec.config.data import WorldSection
-from thinkrec.data.schema import ITEMS, TRUTH
 from thinkrec.data.world.texts import DISTRACTORS, FACETS
 from thinkrec.data.world.world import World, draw_tastes, draw_weights, make_world
 from thinkrec.errors import ConfigError

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import polars as pl
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from thinkrec.artefacts.vectors import EncoderFacts, write_facts
 from thinkrec.data.counts import Log
 from thinkrec.errors import DataError
 from thinkrec.evaluate.run_report import baselines
@@ -39,7 +38,7 @@ def test_one_class_in_train_is_refused():
 
 
 def test_the_encoders_own_scores_bear_its_name_and_given_vectors_have_none(tmp_path):
-    (tmp_path / "encoder.json").write_text(json.dumps({"source": "lightgcn"}))
+    write_facts(tmp_path, EncoderFacts("lightgcn", has_bias=True, dim=2, num_users=1, num_items=1))
     assert baselines.encoder_scores(tmp_path) is None
     pl.DataFrame({"row": [7, 3], "score": [0.5, -1.0]}).write_parquet(tmp_path / "scores.parquet")
     assert baselines.encoder_scores(tmp_path).to_dict(as_series=False) == {"row": [7, 3], "lightgcn": [0.5, -1.0]}

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 import pytest
-from safetensors.numpy import save_file
 from sklearn.decomposition import PCA
 from sklearn.metrics import roc_auc_score
 
 from thinkrec.evaluate.run_report.curves import curves
 from thinkrec.evaluate.run_report.usermap import user_map
+from thinkrec.routing.router import Router
 from thinkrec.store.artefacts import Artefact
 
 
@@ -50,9 +50,9 @@ def clustered(tmp_path) -> tuple[Artefact, Artefact, pl.DataFrame]:
     ids = [f"u{n:03d}" for n in range(300)]
     column = pl.Series("vector", vectors.astype(np.float32), dtype=pl.Array(pl.Float32, 4))
     pl.DataFrame({"id": ids, "vector": column}).write_parquet(tmp_path / "users.parquet")
-    centroids = np.array([[2, 1, 0, 0], [-2, -1, 0, 0]]) / np.sqrt(5)
-    router = {"centroids": centroids, "mean": np.zeros(4), "scale": np.array([1, 1, 1, np.inf])}
-    save_file({name: value.astype(np.float32) for name, value in router.items()}, tmp_path / "router.safetensors")
+    centroids = (np.array([[2, 1, 0, 0], [-2, -1, 0, 0]]) / np.sqrt(5)).astype(np.float32)
+    scale = np.array([1, 1, 1, np.inf], np.float32)
+    Router(centroids, np.zeros(4, np.float32), scale, 0.1, 0.5, 0.6, 0.9, "k").save(tmp_path)
     artefact = Artefact(str(tmp_path), {"key": "k"})
     unknown = pl.DataFrame({"user_id": ["new"], "cluster": [-1]})
     return artefact, artefact, pl.concat([pl.DataFrame({"user_id": ids, "cluster": cluster}), unknown])

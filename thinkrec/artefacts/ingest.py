@@ -1,0 +1,130 @@
+"""The artefact `ingest`: the log, who and what is in it, and what was refused. Every other artefact is made from it.
+
+Ids are strings; dense integers exist only beside the vocabulary of a model artefact. It holds:
+  interactions/bucket=NNN/part-0.parquet   INTERACTIONS, one bucket a hash of the user, sorted by (user_id, ts, row)
+  items.parquet                            ITEMS
+  users.parquet                            USERS
+  counts.parquet                           COUNTS, how often and how well each item was rated in each bucket's train rows
+  quarantine/part-0.parquet                rows that were refused, with the reason
+  audit.json, fingerprint.json             what the leak audit found; counts, like rates and time cuts
+  truth.parquet                            planted world only: TRUTH
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from thinkrec.artefacts.tables import read_table, write_table
+from thinkrec.store.address import read_json, write_json
+
+if TYPE_CHECKING:
+    import polars as pl
+
+SPLITS = ("train", "valid", "test")
+TRAIN, VALID, TEST = range(len(SPLITS))
+LATEST_MS = 4_102_444_800_000  # the year 2100: no row is later
+
+ITEMS_FILE, USERS_FILE, COUNTS_FILE, TRUTH_FILE = "items.parquet", "users.parquet", "counts.parquet", "truth.parquet"
+QUARANTINE_FILE = "quarantine/part-0.parquet"
+AUDIT_FILE, FINGERPRINT_FILE = "audit.json", "fingerprint.json"
+
+INTERACTIONS = pa.schema(
+    [
+        pa.field("user_id", pa.string(), nullable=False),
+        pa.field("item_id", pa.string(), nullable=False),
+        pa.field("ts", pa.int64(), nullable=False),  # milliseconds, UTC
+        pa.field("rating", pa.float32()),
+        pa.field("label", pa.int8(), nullable=False),  # 1 = like
+        pa.field("split", pa.string(), nullable=False),
+        pa.field("row", pa.int64(), nullable=False),  # unique over the data set, in input order; breaks ties of ts
+    ]
+)
+ITEMS = pa.schema(
+    [
+        pa.field("item_id", pa.string(), nullable=False),
+        pa.field("title", pa.string(), nullable=False),
+        pa.field("text", pa.string()),
+        pa.field("categories", pa.list_(pa.string())),  # null where nobody has written any down
+    ]
+)
+COUNTS = pa.schema(  # train rows alone
+    [
+        pa.field("item_id", pa.string(), nullable=False),
+        pa.field("bucket", pa.int16(), nullable=False),
+        pa.field("num_rows", pa.int32(), nullable=False),
+        pa.field("num_likes", pa.int32(), nullable=False),
+    ]
+)
+USERS = pa.schema([pa.field("user_id", pa.string(), nullable=False)])
+TRUTH = pa.schema(
+    [
+        pa.field("row", pa.int64(), nullable=False),
+        pa.field("p_like", pa.float32(), nullable=False),  # before the label was drawn: its AUC is the Bayes AUC
+        pa.field("logic", pa.int8(), nullable=False),  # the user's dominant logic
+        pa.field("mixed", pa.bool_(), nullable=False),
+        pa.field("reason", pa.list_(pa.string()), nullable=False),  # the facets that decided, strongest first
+    ]
+)
+
+
+def bucket_of(user_id: str, num_buckets: int) -> int:
+    """The bucket of a user: a CRC, because Python's own hash changes between processes."""
+    return zlib.crc32(user_id.encode()) % num_buckets
+
+
+def write_bucket(uri: str, bucket: int, rows: pa.Table) -> None:
+    """Write the rows of one bucket (INTERACTIONS, sorted) into the artefact at `uri`."""
+    write_table(f"{uri}/interactions/bucket={bucket:03d}/part-0.parquet", rows)
+
+
+def bucket_files(folder: Path, buckets: Collection[int] | None = None) -> list[Path]:
+    """The files of all buckets or of some, in their order."""
+    names = ["*"] if buckets is None else [f"bucket={bucket:03d}" for bucket in sorted(buckets)]
+    return [file for name in names for file in sorted(folder.glob(f"interactions/{name}/*.parquet"))]
+
+
+def scan_interactions(folder: Path) -> pl.LazyFrame:
+    """INTERACTIONS of all buckets, with the column `bucket`, to be streamed."""
+    import polars as pl
+
+    return pl.scan_parquet(folder / "interactions/*/*.parquet", hive_partitioning=True)
+
+
+def read_items(folder: Path, columns: Sequence[str] | None = None) -> pl.DataFrame:
+    """ITEMS, or some columns of it; items are numbered by this order everywhere."""
+    return read_table(folder / ITEMS_FILE, columns)
+
+
+def read_users(folder: Path) -> pl.Series:
+    """The ids of all users, sorted."""
+    return read_table(folder / USERS_FILE, ["user_id"])["user_id"]
+
+
+def read_counts(folder: Path, columns: Sequence[str] | None = None) -> pl.DataFrame:
+    """COUNTS, or some columns of it."""
+    return read_table(folder / COUNTS_FILE, columns)
+
+
+def write_fingerprint(folder: Path, facts: dict[str, Any]) -> None:
+    """Write what fingerprint.take counted, with num_buckets."""
+    write_json(f"{folder}/{FINGERPRINT_FILE}", facts)
+
+
+def read_fingerprint(folder: Path) -> dict[str, Any] | None:
+    """What `write_fingerprint` wrote; None where it is not there."""
+    return read_json(f"{folder}/{FINGERPRINT_FILE}")
+
+
+def write_audit(folder: Path, findings: Sequence[dict[str, Any]]) -> None:
+    """Write what the leak audit of the log found."""
+    write_json(f"{folder}/{AUDIT_FILE}", {"findings": findings})
+
+
+def read_audit(folder: Path) -> list[dict[str, Any]]:
+    """What `write_audit` wrote; empty where it is not there."""
+    return list((read_json(f"{folder}/{AUDIT_FILE}") or {"findings": []})["findings"])

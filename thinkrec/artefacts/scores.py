@@ -1,0 +1,79 @@
+"""The artefact `score`: scores/<variant>.parquet (SCORES), and of a sample of its rows EXPLANATIONS and COUNTERFACTUALS."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from thinkrec.artefacts.tables import read_table, write_rows, write_table
+
+if TYPE_CHECKING:
+    import polars as pl
+
+Rows = Iterable[Mapping[str, object]]
+SCORES_FOLDER, EXPLANATIONS_FILE, COUNTERFACTUALS_FILE = "scores", "explanations.parquet", "counterfactuals.parquet"
+SCORES = pa.schema(  # one row a scored interaction
+    [
+        pa.field("row", pa.int64(), nullable=False),  # of INTERACTIONS
+        pa.field("user_id", pa.string(), nullable=False),
+        pa.field("item_id", pa.string(), nullable=False),
+        pa.field("label", pa.int8()),
+        pa.field("score", pa.float32(), nullable=False),
+        pa.field("p_like", pa.float32(), nullable=False),
+        pa.field("route", pa.string(), nullable=False),  # expert | global | mixture
+    ]
+)
+EXPLANATIONS = pa.schema(
+    [
+        *SCORES,
+        pa.field("title", pa.string(), nullable=False),
+        pa.field("verdict", pa.string(), nullable=False),  # the score's: Yes above 0
+        pa.field("said", pa.string(), nullable=False),  # the verdict the model said by itself; empty for any other word
+        pa.field("text", pa.string(), nullable=False),  # the reasoning, without the verdict word
+        pa.field("finish_reason", pa.string(), nullable=False),  # stop | length
+        pa.field("prompt", pa.string(), nullable=False),
+        pa.field("facts", pa.string(), nullable=False),  # what the prompt shows: claims.Facts as JSON
+    ]
+)
+COUNTERFACTUALS = pa.schema(  # one row an interaction of an explained row's history and change
+    [
+        pa.field("row", pa.int64(), nullable=False),
+        pa.field("user_id", pa.string(), nullable=False),
+        pa.field("place", pa.int16(), nullable=False),  # in the history shown, 0 the oldest
+        pa.field("item_id", pa.string(), nullable=False),
+        pa.field("liked", pa.bool_(), nullable=False),
+        pa.field("cited", pa.bool_(), nullable=False),  # whether the explanation speaks of it
+        pa.field("change", pa.string(), nullable=False),  # drop | flip
+        pa.field("score", pa.float32(), nullable=False),
+        pa.field("changed_score", pa.float32(), nullable=False),
+    ]
+)
+
+
+def write_scores(folder: Path, variant: str, scores: pa.Table) -> None:
+    """Write the SCORES of one variant."""
+    write_table(scores_file(folder, variant), scores.select(SCORES.names).cast(SCORES))
+
+
+def scores_file(folder: Path, variant: str) -> Path:
+    """Where the scores of a variant lie."""
+    return folder / SCORES_FOLDER / f"{variant}.parquet"
+
+
+def scored_variants(folder: Path) -> list[str]:
+    """The variants that were scored."""
+    return sorted(file.stem for file in (folder / SCORES_FOLDER).glob("*.parquet"))
+
+
+def write_explanations(folder: Path, explanations: Rows, counterfactuals: Rows) -> None:
+    """Write EXPLANATIONS and COUNTERFACTUALS."""
+    write_rows(folder / EXPLANATIONS_FILE, explanations, EXPLANATIONS)
+    write_rows(folder / COUNTERFACTUALS_FILE, counterfactuals, COUNTERFACTUALS)
+
+
+def read_explanations(folder: Path, columns: Sequence[str] | None = None) -> pl.DataFrame:
+    """EXPLANATIONS, or some columns of it."""
+    return read_table(folder / EXPLANATIONS_FILE, columns)
