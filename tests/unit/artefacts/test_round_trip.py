@@ -1,0 +1,88 @@
+"""What an owner writes it reads back."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from thinkrec.artefacts import adapters, clusters, ingest, keywords, models, scores, tables, traces, vectors
+
+
+def test_a_table_is_compressed_and_its_folders_are_made(tmp_path):
+    tables.write_table(tmp_path / "a/b/table.parquet", pa.table({"x": [1, 2]}))
+    assert pq.ParquetFile(tmp_path / "a/b/table.parquet").metadata.row_group(0).column(0).compression == "ZSTD"
+    assert tables.read_table(tmp_path / "a/b/table.parquet", ["x"])["x"].to_list() == [1, 2]
+
+
+def test_buckets_are_read_in_their_order(tmp_path):
+    for bucket in (2, 0, 10):
+        row = {"user_id": f"u{bucket}", "item_id": "i", "ts": 0, "rating": None, "label": 1, "split": "train", "row": bucket}
+        ingest.write_bucket(str(tmp_path), bucket, pa.Table.from_pylist([row], schema=ingest.INTERACTIONS))
+    assert [file.parent.name for file in ingest.bucket_files(tmp_path)] == ["bucket=000", "bucket=002", "bucket=010"]
+    assert [file.parent.name for file in ingest.bucket_files(tmp_path, {10, 0, 5})] == ["bucket=000", "bucket=010"]
+    assert sorted(ingest.scan_interactions(tmp_path).select("row", "bucket").collect().rows()) == [(0, 0), (2, 2), (10, 10)]
+
+
+def test_vectors_come_in_the_order_asked_for_and_zero_where_there_is_none(tmp_path):
+    values = np.arange(6, dtype=np.float32).reshape(3, 2)
+    vectors.write_vectors(tmp_path, "users", ["a", "b", "c"], values)
+    assert vectors.read_vectors(tmp_path, "users", ["c", "x", "a"]).tolist() == [[4, 5], [0, 0], [0, 1]]
+    assert vectors.read_vector_ids(tmp_path, "users").to_list() == ["a", "b", "c"]
+
+
+def test_facts_of_an_encoder(tmp_path):
+    facts = vectors.EncoderFacts("mf", has_bias=True, dim=4, num_users=2, num_items=3, mean=0.5, num_rows=9, num_epochs=1, valid_auc=None)
+    vectors.write_facts(tmp_path, facts)
+    assert vectors.read_facts(tmp_path) == vectors.read_facts(str(tmp_path)) == facts
+    assert vectors.read_scores(tmp_path) is None
+
+
+def test_an_assignment_is_sorted_whatever_its_files_are_called(tmp_path):
+    for name, user, cluster in (("b", "u1", 1), ("a", "u2", -1), ("c", "u0", 0)):
+        gates = np.eye(3)[[cluster]]
+        table = clusters.assignment_table(pa.array([user]), np.array([cluster], np.int16), gates)
+        tables.write_table(tmp_path / clusters.ASSIGNMENT_FOLDER / f"{name}.parquet", table)
+    found = clusters.read_assignment(tmp_path)
+    assert found["user_id"].to_list() == ["u0", "u1", "u2"]
+    assert found["gates"].to_numpy().tolist() == [[1, 0, 0], [0, 1, 0], [0, 0, 1]]
+    assert clusters.read_assignment(tmp_path, ["user_id", "cluster"]).columns == ["user_id", "cluster"]
+
+
+def test_a_base_lies_here_or_where_its_pointer_says(tmp_path):
+    models.write_pointer(tmp_path)
+    assert models.base_model(tmp_path) == tmp_path / "model"
+    models.write_pointer(tmp_path, "/models/llama", fingerprint="f")
+    assert str(models.base_model(tmp_path)) == "/models/llama"
+
+
+def test_token_rows_keywords_lessons_and_references(tmp_path):
+    assert models.write_token_rows(tmp_path, [([1, 2], [0.0, 1.0])]) == 1
+    assert models.read_token_rows(tmp_path) == ([[1, 2]], [[0.0, 1.0]])
+    keywords.write_keywords(tmp_path, [{"item_id": "i", "keywords": ["war"], "source": "engine"}], [])
+    assert keywords.read_keywords(tmp_path, ["keywords"])["keywords"].to_list() == [["war"]]
+    traces.write_lessons(tmp_path, [{"row": 3, "text": "because"}])
+    assert traces.read_lessons(tmp_path).rows() == [(3, "because")]
+    traces.write_references(tmp_path, [], [])
+    assert tables.read_table(tmp_path / traces.REFERENCES_FILE).columns == traces.TRACES.names
+
+
+def test_experts_keep_adapter_and_log_and_the_logs_stand_in_order_of_number(tmp_path):
+    for expert in (10, 2):
+        committed = tmp_path / f"committed-{expert}"
+        (committed / adapters.ADAPTER_FOLDER).mkdir(parents=True)
+        (committed / adapters.LOG_FILE).write_text("{}")
+        adapters.copy_expert(committed, tmp_path, expert)
+    assert list(adapters.expert_logs(tmp_path)) == ["2", "10"]
+    spans = [adapters.ExpertSpan("2", 0, 0.0, 1.5, num_steps=3, num_rows=4, num_traces=1, pack=[2, 10])]
+    assert adapters.read_timeline(tmp_path) == []
+    adapters.write_timeline(tmp_path, spans)
+    assert adapters.read_timeline(tmp_path) == spans
+
+
+def test_scores_are_found_by_variant(tmp_path):
+    row = {"row": 1, "user_id": "u", "item_id": "i", "label": 1, "score": 0.5, "p_like": 0.6, "route": "expert"}
+    scores.write_scores(tmp_path, "fusion", pl.DataFrame([row]).to_arrow())
+    assert scores.scored_variants(tmp_path) == ["fusion"]
+    assert pq.read_schema(scores.scores_file(tmp_path, "fusion")).equals(scores.SCORES)
