@@ -46,10 +46,10 @@ from thinkrec.config import run as run_file
 from thinkrec.config.generation import TracesSection
 from thinkrec.distributed.session import ray_session
 from thinkrec.generate.engines.open import open_engine
-from thinkrec.generate.keywords.stage import ANSWERS, Extract
-from thinkrec.generate.keywords.stage import QUESTIONS as PROMPTS
+from thinkrec.generate.keywords.stage import KEYWORD_ANSWERS, Extract
+from thinkrec.generate.keywords.stage import KEYWORD_QUESTIONS as PROMPTS
 from thinkrec.generate.rows.stream import stream
-from thinkrec.generate.traces.dialogue import ATTEMPTS, QUESTIONS, AskTeacher, judge
+from thinkrec.generate.traces.dialogue import TEACHER_ATTEMPTS, TEACHER_QUESTIONS, AskTeacher, judge
 from thinkrec.job import Job
 from thinkrec.nano.analyses import write_lesson
 from thinkrec.prompt.claims import Facts
@@ -147,7 +147,7 @@ def run_stream(url: str, folder: Path, recipe: dict[str, Any], rows: pa.Table, a
 
 def driver(url: str, folder: Path, prompts: list[str]) -> dict[str, str]:
     rows = pa.table({"id": [str(n) for n in range(len(prompts))], "prompt": prompts}, schema=PROMPTS)
-    answers = run_stream(url, folder, {"arm": "driver"}, rows, Extract(MAX_TOKENS), ANSWERS)
+    answers = run_stream(url, folder, {"arm": "driver"}, rows, Extract(MAX_TOKENS), KEYWORD_ANSWERS)
     return {prompts[int(answer["id"])]: answer["text"] for answer in answers}
 
 
@@ -197,7 +197,7 @@ def traces(url: str, folder: Path, prompts: list[str]) -> int:
         for n, prompt in enumerate(prompts)
     ]
     ask = AskTeacher(settings, 0, frozenset({"noir", "heist"}))
-    answers = run_stream(url, folder, {"arm": "traces"}, pa.Table.from_pylist(rows, schema=QUESTIONS), ask, ATTEMPTS)
+    answers = run_stream(url, folder, {"arm": "traces"}, pa.Table.from_pylist(rows, schema=TEACHER_QUESTIONS), ask, TEACHER_ATTEMPTS)
     return sum(not judge(rows[int(answer["id"])], answer, settings, ask.vocabulary)["reason"] for answer in answers)
 
 

@@ -11,7 +11,7 @@ from ray import cloudpickle
 
 from thinkrec.errors import StageFailed
 from thinkrec.generate.engines.protocol import GenResult
-from thinkrec.generate.keywords.stage import ANSWERS, QUESTIONS, Extract
+from thinkrec.generate.keywords.stage import KEYWORD_ANSWERS, KEYWORD_QUESTIONS, Extract
 from thinkrec.generate.rows.stream import stream
 from thinkrec.job import Job
 from thinkrec.store.artefacts import Store
@@ -42,10 +42,10 @@ class Meeting:
 def texts(tmp_path, make_config, engine, wait_s):
     config = make_config({"engine": engine | {"shard_rows": 2}, "run": {"dir": str(tmp_path)}})
     store = Store(str(tmp_path))
-    rows = pa.table([[str(n) for n in range(16)]] * 2, schema=QUESTIONS)
+    rows = pa.table([[str(n) for n in range(16)]] * 2, schema=KEYWORD_QUESTIONS)
     with store.create("made", "k", {}, {}) as draft:
         job = Job(config, {}, draft, store, "k", lambda event: None)
-        answers = stream(job, "made", {}, rows, Extract(8), ANSWERS, lambda: Meeting(wait_s))
+        answers = stream(job, "made", {}, rows, Extract(8), KEYWORD_ANSWERS, lambda: Meeting(wait_s))
     return sorted(answers["text"].to_pylist(), key=int)
 
 

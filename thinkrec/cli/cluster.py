@@ -137,8 +137,9 @@ def status(run: Annotated[str, typer.Argument(help="The folder of a run, run.dir
 
     from rich.console import Console
 
+    from thinkrec.text.duration import duration
     from thinkrec.watch.run_state import RunState
-    from thinkrec.watch.table import duration, fleet_table
+    from thinkrec.watch.table import fleet_table
 
     state, now = RunState.of_file(run), time.time()
     if as_json:

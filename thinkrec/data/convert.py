@@ -14,8 +14,8 @@ from thinkrec.data.readers.source import collect
 from thinkrec.errors import ConfigError, MissingFileError
 from thinkrec.store.address import check_name
 
-INTER = {"user_id": "token", "item_id": "token", "rating": "float", "timestamp": "float", "label": "float"}
-ITEM = {"item_id": "token", "title": "token_seq", "text": "token_seq", "categories": "token_seq"}
+INTER_FIELDS = {"user_id": "token", "item_id": "token", "rating": "float", "timestamp": "float", "label": "float"}
+ITEM_FIELDS = {"item_id": "token", "title": "token_seq", "text": "token_seq", "categories": "token_seq"}
 BLANKS = r"\s+"
 
 
@@ -41,21 +41,21 @@ def export_recbole(ingest: Path, folder: Path, name: str) -> dict[str, int]:
     _refuse_full(folder)
     folder = folder / check_name(name)
     folder.mkdir(parents=True)
-    written = {f"{name}.{split}.inter": _write(folder / f"{name}.{split}.inter", INTER, _inter(buckets, split)) for split in SPLITS}
-    written[f"{name}.item"] = _write(folder / f"{name}.item", ITEM, [_item(ingest)])
+    written = {f"{name}.{split}.inter": _write(folder / f"{name}.{split}.inter", INTER_FIELDS, _inter(buckets, split)) for split in SPLITS}
+    written[f"{name}.item"] = _write(folder / f"{name}.item", ITEM_FIELDS, [_item(ingest)])
     return written
 
 
 def _inter(buckets: Iterable[Path], split: str) -> Iterator[pl.DataFrame]:
     for bucket in buckets:
         rows = pl.read_parquet(bucket, hive_partitioning=False).filter(pl.col("split") == split)
-        yield rows.with_columns(timestamp=pl.col("ts") / 1000).select(*INTER)
+        yield rows.with_columns(timestamp=pl.col("ts") / 1000).select(*INTER_FIELDS)
 
 
 def _item(ingest: Path) -> pl.DataFrame:
     words = pl.col("categories").list.eval(pl.element().str.replace_all(BLANKS, "_")).list.join(" ")
     told = [pl.col(name).str.replace_all(BLANKS, " ") for name in ("title", "text")]
-    return read_items(ingest).with_columns(*told, categories=words).select(*ITEM)
+    return read_items(ingest).with_columns(*told, categories=words).select(*ITEM_FIELDS)
 
 
 def _write(path: Path, header: dict[str, str], parts: Iterable[pl.DataFrame]) -> int:

@@ -30,7 +30,7 @@ SLOW_GBYTES_PER_S = 1.0  # of NCCL: below it traffic has fallen back to a plain 
 BUFFER_BYTES, CPU_BUFFER_BYTES, NUM_REPEATS = 256 * 2**20, 8 * 2**20, 5
 TIMEOUT_S = 60
 
-State = Literal["ok", "warn", "fail", "skipped"]
+CheckState = Literal["ok", "warn", "fail", "skipped"]
 Nodes = Mapping[str, Mapping[str, Any]]  # what each node told, by its name
 
 
@@ -39,7 +39,7 @@ class Check:
     """One line of the table."""
 
     name: str
-    state: State
+    state: CheckState
     detail: str
     fix: str = ""
 
@@ -184,7 +184,7 @@ def dashboard(address: str, insecure: bool) -> Check:
         return Check("dashboard", "ok", f"{address} asks for a token")
     if is_loopback(host):
         return Check("dashboard", "warn", f"{address} takes jobs from anybody on this machine", "start Ray with RAY_AUTH_MODE=token")
-    state: State = "warn" if insecure else "fail"
+    state: CheckState = "warn" if insecure else "fail"
     return Check("dashboard", state, f"{address} takes jobs from anybody who reaches it", "start Ray with RAY_AUTH_MODE=token")
 
 

@@ -26,11 +26,11 @@ from thinkrec.evaluate.metrics.table import difference_rows, measure, metric_row
 from thinkrec.evaluate.report.comparison import comparison_page
 from thinkrec.evaluate.report.headline import COLUMNS
 from thinkrec.evaluate.run_report.cost import costs
-from thinkrec.evaluate.run_report.scored_rows import ROW
+from thinkrec.evaluate.run_report.scored_rows import JUDGED_ROW
 from thinkrec.store.address import write_json
 from thinkrec.store.artefacts import Artefact, installed_versions
 
-FILES = ("comparison.html", "comparison.json", "comparison.csv")
+COMPARISON_FILES = ("comparison.html", "comparison.json", "comparison.csv")
 ENCODERS = ("mf", "lightgcn", "sasrec")
 REFERENCES = ("teacher", "planted")  # of the explanations' METEOR, the better one first
 
@@ -87,7 +87,7 @@ def compare(entries: Sequence[Entry], settings: Mapping[str, Any], failed: Mappi
 
 
 def _scores(entry: Entry) -> tuple[str, pl.DataFrame]:
-    """The variant compared and its rows (ROW, score) in the order of `row`; "served" is the mixture of experts where there is one."""
+    """The variant compared and its rows (JUDGED_ROW, score) by `row`; "served" is the mixture of experts where there is one."""
     folder = entry.artefacts["score"].path()
     there = scored_variants(folder)
     served = "fusion" if "fusion" in there else "global"
@@ -96,7 +96,7 @@ def _scores(entry: Entry) -> tuple[str, pl.DataFrame]:
     if variant not in there:
         what = f"trial {entry.name!r} has no scores of variant {variant!r}; there are {', '.join(there)}"
         raise DataError(what, str(file.parent), "name one of these")
-    table = read_table(file, [*ROW, "score"]).sort("row")
+    table = read_table(file, [*JUDGED_ROW, "score"]).sort("row")
     if not table["score"].is_finite().all():
         raise DataError(f"a score of trial {entry.name!r} is not a finite number", str(file), "look at the log of its training stages")
     return variant, table
@@ -107,14 +107,14 @@ def _measure(tables: Mapping[str, pl.DataFrame], entries: Sequence[Entry]) -> tu
     groups: list[pl.DataFrame] = []
     group_of: dict[str, int] = {}
     for name, table in tables.items():
-        same = [number for number, group in enumerate(groups) if group.select(ROW).equals(table.select(ROW))]
+        same = [number for number, group in enumerate(groups) if group.select(JUDGED_ROW).equals(table.select(JUDGED_ROW))]
         group_of[name] = same[0] if same else len(groups)
-        groups += [] if same else [table.select(ROW)]
+        groups += [] if same else [table.select(JUDGED_ROW)]
         groups[group_of[name]] = groups[group_of[name]].with_columns(table["score"].alias(f"score of {name}"))
     config = entries[0].config
     measured: dict[str, Resampled] = {}
     for group in groups:
-        measured |= measure(group, group.columns[len(ROW) :], config.evaluate.num_bootstrap, config.run.seed)
+        measured |= measure(group, group.columns[len(JUDGED_ROW) :], config.evaluate.num_bootstrap, config.run.seed)
     return {name: measured[f"score of {name}"] for name in tables}, group_of
 
 

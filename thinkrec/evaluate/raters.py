@@ -24,13 +24,14 @@ from thinkrec.errors import DataError, MissingFileError
 from thinkrec.evaluate.report.html import cards, folded, paragraph
 from thinkrec.evaluate.report.style import STYLE
 
-QUESTIONS = {
+RATING_QUESTIONS = {
     "relevance": "Does the reasoning speak of what matters for this choice, and only of what was shown? (1 not at all, 5 fully)",
     "coherence": "Does it hang together, and does the verdict follow from it? (1 not at all, 5 fully)",
     "bias": "Is it free of prejudice about the user or the item? (1 full of it, 5 free)",
 }
-MARKS = range(1, 6)
-COLUMNS = ("trace", *QUESTIONS, "prompt", "text", "verdict")
+RATING_SCALE = range(1, 6)
+MARKED_COLUMNS = ("trace", *RATING_QUESTIONS)  # what comes back from a rater
+SHEET_COLUMNS = (*MARKED_COLUMNS, "prompt", "text", "verdict")
 FORMULA = ("=", "+", "-", "@", "\t")  # a spreadsheet would run a cell that begins so
 SAVE = """
 document.getElementById("save").onclick = () => {
@@ -43,11 +44,11 @@ document.getElementById("save").onclick = () => {
   link.download = "ratings.csv";
   link.click();
 };
-""" % list(QUESTIONS)  # noqa: UP031  (braces abound)
+""" % list(RATING_QUESTIONS)  # noqa: UP031  (braces abound)
 
 
 def draw(folder: Path, num_rows: int, seed: int) -> pl.DataFrame:
-    """Up to `num_rows` accepted traces of a traces artefact with their prompts, drawn at random: COLUMNS without the marks."""
+    """Up to `num_rows` accepted traces of a traces artefact with their prompts, drawn at random: SHEET_COLUMNS without the marks."""
     traces = read_traces(folder)
     if traces.is_empty():
         raise DataError("there is no accepted trace to rate", str(folder), f"look at {REFUSED_TRACES_FILE} there for the reasons")
@@ -61,7 +62,7 @@ def draw(folder: Path, num_rows: int, seed: int) -> pl.DataFrame:
 def sheet_csv(rows: pl.DataFrame) -> str:
     """The sheet for a spreadsheet, marks left empty."""
     out = io.StringIO()
-    writer = csv.DictWriter(out, COLUMNS, lineterminator="\n")
+    writer = csv.DictWriter(out, SHEET_COLUMNS, lineterminator="\n")
     writer.writeheader()
     for row in rows.iter_rows(named=True):
         writer.writerow({name: f"'{text}" if text.startswith(FORMULA) else text for name, text in row.items()})
@@ -72,7 +73,7 @@ def sheet_html(rows: pl.DataFrame) -> str:
     """The sheet as a page that asks nobody and fetches nothing."""
     script = base64.b64encode(hashlib.sha256(SAVE.encode()).digest()).decode()
     policy = f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{script}'; base-uri 'none'; form-action 'none'"
-    asked = "".join(paragraph(f"{name}: {question}", "note") for name, question in QUESTIONS.items())
+    asked = "".join(paragraph(f"{name}: {question}", "note") for name, question in RATING_QUESTIONS.items())
     body = cards([_card(row) for row in rows.iter_rows(named=True)])
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8"/><meta name="viewport" content="width=device-width, initial-scale=1"/>'
@@ -86,9 +87,9 @@ def _card(row: dict[str, str]) -> str:
     name = escape(row["trace"])
     marks = "".join(
         f"<p>{question}: "
-        + " ".join(f'<label><input type="radio" name="{name} {question}" value="{mark}"/>{mark}</label>' for mark in MARKS)
+        + " ".join(f'<label><input type="radio" name="{name} {question}" value="{mark}"/>{mark}</label>' for mark in RATING_SCALE)
         + "</p>"
-        for question in QUESTIONS
+        for question in RATING_QUESTIONS
     )
     shown = folded("What the teacher was shown", f"<pre>{escape(row['prompt'])}</pre>")
     return f'<fieldset name="{name}">{shown}{paragraph(row["text"])}{paragraph("Verdict: " + row["verdict"], "note")}{marks}</fieldset>'
@@ -106,8 +107,8 @@ def agreement(files: Sequence[Path]) -> dict[str, dict[str, Any]]:
     sheets = [_marks(file) for file in files]
     traces = sorted(set().union(*sheets))
     found = {}
-    for at, question in enumerate(QUESTIONS):
-        marks = np.array([[sheet.get(trace, (np.nan,) * len(QUESTIONS))[at] for trace in traces] for sheet in sheets])
+    for at, question in enumerate(RATING_QUESTIONS):
+        marks = np.array([[sheet.get(trace, (np.nan,) * len(RATING_QUESTIONS))[at] for trace in traces] for sheet in sheets])
         shared = marks[:, (~np.isnan(marks)).sum(0) > 1]
         if not shared.size:
             forms = in_two_forms(pl.Series(traces, dtype=pl.String))
@@ -127,12 +128,12 @@ def _marks(file: Path) -> dict[str, tuple[float, ...]]:
         rows = list(csv.DictReader(io.StringIO(file.read_text(encoding="utf-8-sig"))))
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"this is no CSV: {error}", str(file), "save the sheet as CSV, UTF-8") from None
-    if not rows or set(COLUMNS[: len(QUESTIONS) + 1]) - set(rows[0]):
-        raise DataError(f"a sheet has the columns {', '.join(COLUMNS[: len(QUESTIONS) + 1])}", str(file), "keep the header as it was")
+    if not rows or set(MARKED_COLUMNS) - set(rows[0]):
+        raise DataError(f"a sheet has the columns {', '.join(MARKED_COLUMNS)}", str(file), "keep the header as it was")
     found: dict[str, tuple[float, ...]] = {}
     for number, row in enumerate(rows, 2):
         where, trace = f"{file}, row {number}", (row["trace"] or "").strip()
-        marks = tuple(_mark(row[question], where) for question in QUESTIONS)
+        marks = tuple(_mark(row[question], where) for question in RATING_QUESTIONS)
         if not trace and np.isnan(marks).all():
             continue  # an empty line of a spreadsheet
         if not trace or trace in found:
@@ -145,6 +146,6 @@ def _marks(file: Path) -> dict[str, tuple[float, ...]]:
 def _mark(text: str | None, where: str) -> float:
     if not (text or "").strip():
         return float("nan")
-    if str(text).strip() not in map(str, MARKS):
+    if str(text).strip() not in map(str, RATING_SCALE):
         raise DataError(f"{text!r} is no mark", where, "marks are 1 to 5, or nothing")
     return float(str(text))

@@ -15,7 +15,7 @@ from thinkrec.prompt.template import SLOT
 
 SPECIAL_TOKENS = ("<pad>", "<bos>", "<eos>")
 # A word takes the blank, bracket or comma before it along, and a mark is one piece to its end of line: fewer tokens an interaction.
-WORDS = r""": \w+\n|[ ,("]*[\w'-]+|\s|."""
+WORD_PATTERN = r""": \w+\n|[ ,("]*[\w'-]+|\s|."""
 
 
 def make_tokenizer(texts: Iterable[str], whole: Sequence[str], settings: NanoSection) -> Any:
@@ -25,7 +25,7 @@ def make_tokenizer(texts: Iterable[str], whole: Sequence[str], settings: NanoSec
 
     tokenizer = Tokenizer(models.BPE())
     byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(WORDS), "isolated"), byte_level])
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(WORD_PATTERN), "isolated"), byte_level])
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=settings.vocab_size,

@@ -16,7 +16,7 @@ from thinkrec.store.artefacts import digest
 from thinkrec.store.digests import fingerprint, is_same_folder
 
 KEY_LENGTH = 16
-GROWN = (("keywords.extractor", "nano"), ("traces.teachers", "nano"))
+MADE_HERE = (("keywords.extractor", "nano"), ("traces.teachers", "nano"))  # (key, value): a model that the run makes, not a path
 
 
 def stage_keys(config: Config, taken: Mapping[str, str] | None = None, absent: Collection[str] = ()) -> dict[str, str]:
@@ -40,7 +40,7 @@ def _fingerprint(config: Config, key: str) -> str:
     """Of what a key names: a path, or the paths in a list of tables; empty for none and for a model that the run makes itself."""
     value = lookup(config.model_dump(), key)
     named = [str(entry["path"]) for entry in value] if isinstance(value, tuple | list) else [str(value)]
-    return "".join(_fingerprint_of(key, path, config.run.dir) for path in named if path and (key, path) not in GROWN)
+    return "".join(_fingerprint_of(key, path, config.run.dir) for path in named if path and (key, path) not in MADE_HERE)
 
 
 def _fingerprint_of(key: str, named: str, run_dir: str) -> str:

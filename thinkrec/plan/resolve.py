@@ -21,7 +21,7 @@ from thinkrec.plan.phases import PLAIN_ANSWER, Work, projector_params
 from thinkrec.train.deepspeed import engine
 
 # Shipped files that compute in the base's dtype, the cheapest first: whole, in shards, in host memory.
-FILES = {"bfloat16": ("zero1", "zero2", "zero3", "zero3_offload"), "float32": ("nano", "cpu")}
+DS_CONFIGS = {"bfloat16": ("zero1", "zero2", "zero3", "zero3_offload"), "float32": ("nano", "cpu")}
 GIB = 2**30
 
 
@@ -48,7 +48,7 @@ def resolved(config: Config) -> Config:
         try:
             shape_of(config)
         except ModelError:  # of another kind, or not there, which the run itself tells better
-            return _with(config, next(name for name in FILES[config.base.dtype] if _file(name).stage == 3), train.workers_per_group)
+            return _with(config, next(name for name in DS_CONFIGS[config.base.dtype] if _file(name).stage == 3), train.workers_per_group)
     room = room_bytes(config)
     least = dict[tuple[str, int], float]()
     for name, size in _choices(config):
@@ -69,7 +69,7 @@ def reason(config: Config) -> str:
     name, size = config.train.ds_config, config.train.workers_per_group
     try:
         advised = resolved(_with(config, AUTO, size)).train.ds_config
-        whole, held = (_largest(config, file, size) / GIB for file in (FILES[config.base.dtype][0], advised))
+        whole, held = (_largest(config, file, size) / GIB for file in (DS_CONFIGS[config.base.dtype][0], advised))
     except (ConfigError, ModelError):
         return f"train.ds_config = {name}"
     room = f"of {room_bytes(config) / GIB:.1f} GiB"
@@ -121,7 +121,7 @@ def _choices(config: Config) -> Iterator[tuple[str, int]]:
     train = config.train
     batch = train.experts.batch_size // (train.loss.rows_per_user if train.loss.rank > 0 else 1)
     sizes = [train.workers_per_group] if train.workers_per_group else [size for size in range(1, batch + 1) if batch % size == 0]
-    names = FILES[config.base.dtype] if train.ds_config == AUTO else (train.ds_config,)
+    names = DS_CONFIGS[config.base.dtype] if train.ds_config == AUTO else (train.ds_config,)
     for offloaded in (False, True):
         yield from ((name, size) for size in sizes for name in names if _file(name).offload_params is offloaded)
 

@@ -17,7 +17,7 @@ from thinkrec.prompt.chat import surroundings
 from thinkrec.prompt.counted_rates import STEPS, Counted, Priors, phrases
 
 TEMPLATE_VERSION = 1
-MARKS = (": disliked\n", ": liked\n")
+LABEL_MARKS = (": disliked\n", ": liked\n")
 VERDICTS = ("No", "Yes")
 SLOT = "<|vector|>"
 QUESTION = "Would the user like "
@@ -57,7 +57,7 @@ class Template:
         _refuse_slots(items)
         self._frame = _frame(tokenizer, settings)
         self._question = self._encode(QUESTION)
-        self.marks = [self._encode(mark) for mark in MARKS]
+        self.marks = [self._encode(mark) for mark in LABEL_MARKS]
         self._slot_id = tokenizer.convert_tokens_to_ids(SLOT)
         self.verdict_ids = verdict_ids(tokenizer)
         self._pieces: dict[tuple[int, int | None, bool, bool], list[int]] = {}
@@ -169,7 +169,7 @@ def fixed_phrases(settings: PromptSection) -> list[str]:
         describe(ItemText("")),
         QUESTION,
         f"?{ANSWER}",
-        *MARKS,
+        *LABEL_MARKS,
         *(f" {verdict}" for verdict in VERDICTS),
         *priors,
         *counts,

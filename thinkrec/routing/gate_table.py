@@ -42,9 +42,3 @@ class Routing:
         cluster = np.where(rows >= 0, self._cluster[rows], -1) if variant == "experts" else np.full(len(rows), -1)
         result[np.arange(len(rows)), cluster] = 1  # -1 is the last slot, the global adapter
         return result
-
-
-def routes(gates: NDArray[np.float32]) -> list[str]:
-    """The name of each row's route: expert, global or mixture."""
-    names = np.where(gates[:, -1] == 1, "global", np.where(gates.max(1, initial=0) == 1, "expert", "mixture"))
-    return [str(name) for name in names]

@@ -22,7 +22,8 @@ from thinkrec.job import Job
 from thinkrec.model.recommender import Recommender
 from thinkrec.prompt.catalogue import ArtefactPaths, Catalogue
 from thinkrec.prompt.template import Prompt
-from thinkrec.routing.gate_table import Routing, routes
+from thinkrec.routing.gate_table import Routing
+from thinkrec.routing.router import routes
 from thinkrec.score.explain import explain_rows
 from thinkrec.score.scorer import Scorer
 from thinkrec.score.serving import serving_model

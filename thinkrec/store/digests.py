@@ -18,9 +18,9 @@ WHOLE_BYTES = 64 * 2**20  # a larger file is sampled
 SAMPLE_BYTES = 2**20
 NUM_SAMPLES = 16
 # What people keep beside data and models; no reader opens these in a folder.
-NOTES: tuple[str, ...] = (".toml", ".ipynb", ".py", ".pyc", ".sh", ".r", ".sql", ".md", ".rst", ".html", ".pdf", ".log", ".yaml", ".yml")
-NOTES += (".ini", ".cfg", ".png", ".jpg", ".jpeg", ".svg", ".gif", ".lock", ".tmp", ".bak", ".swp", "~")
-NAMES = ("readme", "readme.txt", "license", "license.txt", "notice", "notice.txt", "makefile", "thumbs.db", "desktop.ini")
+NOTE_SUFFIXES: tuple[str, ...] = (".toml", ".ipynb", ".py", ".pyc", ".sh", ".r", ".sql", ".md", ".rst", ".html", ".pdf", ".log")
+NOTE_SUFFIXES += (".yaml", ".yml", ".ini", ".cfg", ".png", ".jpg", ".jpeg", ".svg", ".gif", ".lock", ".tmp", ".bak", ".swp", "~")
+NOTE_NAMES = ("readme", "readme.txt", "license", "license.txt", "notice", "notice.txt", "makefile", "thumbs.db", "desktop.ini")
 
 
 def fingerprint(path: str | Path, apart: str = "") -> str:
@@ -86,7 +86,7 @@ def _walk(base: str) -> Iterator[str]:
 def _is_beside(name: PurePosixPath) -> bool:
     """Whether a file below a folder is no part of what the folder holds."""
     hidden = any(part.startswith(".") or part in ("__pycache__", "__MACOSX") for part in name.parts)
-    return hidden or name.name.lower().endswith(NOTES) or name.name.lower() in NAMES
+    return hidden or name.name.lower().endswith(NOTE_SUFFIXES) or name.name.lower() in NOTE_NAMES
 
 
 def _inside(uri: str, other: str) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 from thinkrec.errors import StageFailed, ThinkrecError
-from thinkrec.evaluate.compare import FILES, Entry, write_comparison
+from thinkrec.evaluate.compare import COMPARISON_FILES, Entry, write_comparison
 from thinkrec.evaluate.run_report.publish import publish
 from thinkrec.events import Compared, NothingToDo, SweepStarted, TrialFailed
 from thinkrec.job import Reporter
@@ -135,7 +135,7 @@ def _compare(
     for entry in entries:
         publish(entry.artefacts, f"{store.root}/trials/{entry.name}")
     with writable(store.root) as target:
-        for name in FILES:
+        for name in COMPARISON_FILES:
             shutil.copy(compared.path(name), target / name)
     return compared
 

@@ -20,7 +20,7 @@ from pydantic import Field, model_validator
 
 from thinkrec.config.section import Count, Section
 
-Variant = Literal["served", "fusion", "experts", "global", "direct"]  # served: the mixture of experts where there are any
+ComparedVariant = Literal["served", "fusion", "experts", "global", "direct"]  # served: the mixture of experts where there are any
 Metric = Literal["auc", "uauc", "ndcg@5", "map@5"]
 Keys = dict[str, Any]  # of the run file, with their values
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
@@ -29,7 +29,7 @@ Seed = Annotated[int, Field(ge=0, lt=2**31)]
 class TrialSection(Section):
     set: Keys = Field(default_factory=dict)
     grid: Keys = Field(default_factory=dict)  # lists of values: a trial for each combination, named after them
-    variant: Variant | None = None  # which scores are compared; none: those that the sweep says
+    variant: ComparedVariant | None = None  # which scores are compared; none: those that the sweep says
     model_of: str = ""  # the trial whose base and global adapter this one takes instead of training its own
 
 
@@ -38,7 +38,7 @@ class SweepFile(Section):
     recipe: str = Field(min_length=1)
     dir: str = Field(min_length=1)  # run.dir of all trials: one store, so what they share is made once
     reference: str  # the trial that all others are held against
-    variant: Variant = "served"
+    variant: ComparedVariant = "served"
     metric: Metric = "auc"  # what the headline speaks of; all are measured
     seeds: tuple[Seed, ...] = ()  # every trial once a seed; none: the recipe's own
     num_parallel: Count = 1  # stages made at a time

@@ -15,7 +15,7 @@ from thinkrec.config.toml import flat, put, read, split_override, validate
 from thinkrec.errors import ConfigError
 from thinkrec.plan import resolve
 from thinkrec.store.address import check_name
-from thinkrec.sweep.settings import SweepFile, TrialSection, Variant
+from thinkrec.sweep.settings import ComparedVariant, SweepFile, TrialSection
 
 LENT = ("base", "global")  # stages whose artefacts a trial takes over by model_of
 SHAPES = ("base", "adapter")  # settings that lender and taker must agree on: the weights are made to them
@@ -30,7 +30,7 @@ class Trial:
     name: str
     base: str
     config: Config
-    variant: Variant
+    variant: ComparedVariant
     reference: str  # the reference trial of the same seed
     model_of: str  # "" or the lender of the same seed
 

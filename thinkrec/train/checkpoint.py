@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pyarrow import fs
 
@@ -18,11 +18,14 @@ from thinkrec.events import CheckpointRefused, Journal
 from thinkrec.store.address import open_root
 from thinkrec.store.artefacts import Artefact, Store
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 STAGE = "checkpoints"
 FILE = "state.safetensors"
 FORMAT = 1
 PARTS = ("weight", "exp_avg", "exp_avg_sq")
-State = Mapping[str, tuple[Any, ...]]  # the tensors PARTS by parameter name
+TrainState = Mapping[str, "tuple[Tensor, ...]"]  # the tensors PARTS by parameter name, on the host
 
 
 @dataclass(frozen=True)
@@ -37,21 +40,21 @@ class Checkpoints:
     num_kept: int = 2
     wait_s: float = 0.0
 
-    def save(self, step: int, state: State) -> None:
+    def save(self, step: int, state: TrainState) -> None:
         """Commit `{name: (weight, exp_avg, exp_avg_sq)}` after `step` optimizer steps, then drop all but the newest ones."""
         tensors = {
             f"{part}/{name}": tensor.contiguous() for name, parts in state.items() for part, tensor in zip(PARTS, parts, strict=True)
         }
         patiently(lambda: self._write(step, tensors), self.wait_s)
 
-    def latest(self, start: State, at_most: int | None = None) -> int:
+    def latest(self, start: TrainState, at_most: int | None = None) -> int:
         """Step of the newest sound checkpoint (up to step `at_most`) whose tensors are shaped as those of `start`; 0 if there is none.
 
         One that was cut off by a kill is passed over; one that is damaged, foreign or of a newer format is, too, and the journal says why.
         """
         return patiently(lambda: self._newest(start, at_most), self.wait_s)
 
-    def load(self, step: int, start: State) -> State:
+    def load(self, step: int, start: TrainState) -> TrainState:
         """The state that was saved at a step that `latest` found; `start` names its parameters."""
         from safetensors.torch import load_file
 
@@ -75,7 +78,7 @@ class Checkpoints:
         for old in self._steps()[: -self.num_kept]:
             Store(self.root).remove(STAGE, self._key(old))
 
-    def _newest(self, start: State, at_most: int | None) -> int:
+    def _newest(self, start: TrainState, at_most: int | None) -> int:
         for step in reversed([step for step in self._steps() if at_most is None or step <= at_most]):
             try:
                 artefact = Store(self.root).find(STAGE, self._key(step))
@@ -102,7 +105,7 @@ class Checkpoints:
         return sorted(int(step) for name, _, step in names if name == self.name and step.isdigit())
 
 
-def _check(artefact: Artefact, start: State) -> None:
+def _check(artefact: Artefact, start: TrainState) -> None:
     """Raises ArtefactError if a checkpoint's files do not match its manifest, or its tensors those of `start`."""
     from safetensors import SafetensorError, safe_open
 

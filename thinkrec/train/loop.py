@@ -20,11 +20,10 @@ from torch import Tensor
 
 from thinkrec.distributed.stopping import Notice
 from thinkrec.errors import NonFiniteLoss
-from thinkrec.train.checkpoint import Checkpoints
+from thinkrec.train.checkpoint import Checkpoints, TrainState
 from thinkrec.train.deepspeed import engine as zero
 
 STOP = "stop"
-State = Mapping[str, tuple[Tensor, ...]]  # weight and Adam's two moments by parameter name, on the host
 # feed(steps) -> this rank's micro batches, each the arguments of engine(...), which returns (loss, {name: one value a slot}); losses and
 # values add up to the step's. None: that slot rests. A pure function, so a resumed run sees the same rows.
 Feed = Callable[[Sequence[int | None]], Iterable[tuple[Any, ...]]]
@@ -57,14 +56,14 @@ def run(
     engine: Any,
     learners: Sequence[Learner],
     feed: Feed,
-    start: State,
+    start: TrainState,
     *,
     num_slots: int = 1,
     seed: int = 0,
     checkpoint_every: int = 10**9,
     beat: Callable[[], None] = lambda: None,
     notice: Notice | None = None,
-) -> Iterator[tuple[int, State]]:
+) -> Iterator[tuple[int, TrainState]]:
     """Train each learner from its newest checkpoint, else from `start`; yields (slot, state) of each one that ended or paused.
 
     `start` is the state of one slot. With several slots every trained parameter has them as its first axis. Every rank gets the slots, rank
@@ -116,12 +115,12 @@ def _meet(beat: Callable[[], None]) -> None:
     beat()
 
 
-def fresh(parameters: Mapping[str, Tensor]) -> State:
+def fresh(parameters: Mapping[str, Tensor]) -> TrainState:
     """A start state: these weights, zero moments."""
     return {name: (weight.float(), *(torch.zeros_like(weight).float() for _ in range(2))) for name, weight in parameters.items()}
 
 
-def _resume(learners: Sequence[Learner], start: State, rank: int) -> tuple[list[int], list[State]]:
+def _resume(learners: Sequence[Learner], start: TrainState, rank: int) -> tuple[list[int], list[TrainState]]:
     """Step and state of every learner, as rank 0 finds them: its view of the storage is everybody's."""
     box = [_steps_to_resume(learners, start) if rank == 0 else []]
     if torch.distributed.get_world_size() > 1:
@@ -131,7 +130,7 @@ def _resume(learners: Sequence[Learner], start: State, rank: int) -> tuple[list[
     return steps, states
 
 
-def _steps_to_resume(learners: Sequence[Learner], start: State) -> list[int]:
+def _steps_to_resume(learners: Sequence[Learner], start: TrainState) -> list[int]:
     """The newest step that all have saved, so that a killed pack goes on as it was, else each its own."""
     newest = [learner.checkpoints.latest(start) for learner in learners]
     if len(set(newest)) == 1:
@@ -140,13 +139,13 @@ def _steps_to_resume(learners: Sequence[Learner], start: State) -> list[int]:
     return together if len(set(together)) == 1 and together[0] else newest  # none begins again because another has not begun
 
 
-def _stack(states: Sequence[State]) -> State:
+def _stack(states: Sequence[TrainState]) -> TrainState:
     if len(states) == 1:
         return states[0]
     return {name: tuple(torch.cat(parts) for parts in zip(*(state[name] for state in states), strict=True)) for name in states[0]}
 
 
-def _slot(state: State, slot: int, num_slots: int) -> State:
+def _slot(state: TrainState, slot: int, num_slots: int) -> TrainState:
     if num_slots == 1:
         return state
     return {name: tuple(part[slot : slot + 1].clone() for part in parts) for name, parts in state.items()}

@@ -6,16 +6,17 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from thinkrec.text.duration import duration
 from thinkrec.watch.run_state import Expert, RunState
 
 STYLES = {"queued": "dim", "running": "bold", "done": "green", "failed": "bold red"}
-ORDER = ("failed", "running", "queued", "done")  # who is left out last when there are more experts than lines
+STATES_BY_URGENCY = ("failed", "running", "queued", "done")  # who is left out last when there are more experts than lines
 
 
 def fleet_table(state: RunState, at: float, max_rows: int = 10**6) -> RenderableType:
     """The experts of a fleet, at most `max_rows` of them, below a line that sums them up."""
     table = Table("expert", "", "group", "step", "loss", "tokens/s", "left", box=None, header_style="dim")
-    numbers = sorted(state.experts, key=lambda number: (ORDER.index(state.experts[number].state), number))[:max_rows]
+    numbers = sorted(state.experts, key=lambda number: (STATES_BY_URGENCY.index(state.experts[number].state), number))[:max_rows]
     for number in sorted(numbers):
         table.add_row(*_row(number, state.experts[number]), style=STYLES[state.experts[number].state])
     return Group(Text(summary(state, at)), table)
@@ -30,13 +31,6 @@ def summary(state: RunState, at: float) -> str:
         parts.append(f"{duration(eta_s)} left")
     parts.append(f"{state.num_groups} groups, {state.idle_share(at):.0%} idle")
     return "; ".join(parts)
-
-
-def duration(seconds: float) -> str:
-    """As a person says it, to two digits or so."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def _row(number: int, expert: Expert) -> list[str]:

@@ -66,7 +66,7 @@ def test_the_sheet_is_csv_and_runs_nothing(traces):
     rows = {row["trace"]: row for row in csv.DictReader(io.StringIO(raters.sheet_csv(raters.draw(traces, 9, seed=0))))}
     assert rows["1"]["text"] == "'=1+1"
     assert rows["0"]["text"] == EVIL
-    assert {rows["2"][question] for question in raters.QUESTIONS} == {""}
+    assert {rows["2"][question] for question in raters.RATING_QUESTIONS} == {""}
 
 
 def test_no_traces_is_a_clear_error(traces):

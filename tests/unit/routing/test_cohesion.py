@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from thinkrec.routing.cohesion import group_difference, imbalance, top_keywords
+from thinkrec.routing.cohesion import group_difference, imbalance
 
 
 def test_group_difference_by_hand():
@@ -26,22 +26,3 @@ def test_group_difference_of_clusters_too_small_to_vary():
 def test_imbalance_names_empty_and_tiny_clusters():
     assert imbalance([50, 40, 60]) == []
     assert imbalance([100, 1, 0]) == ["cluster 2 has no train user", "cluster 1 has 1 of 101 train users"]
-
-
-def test_top_keywords_are_what_a_cluster_likes_more_than_all_do():
-    cluster = {"a": 0, "b": 1, "stranger": -1}
-    rows = [("a", ["war", "long"], 1), ("b", ["love", "long"], 1), ("a", ["love"], 0), ("stranger", ["noir"], 1)] * 20
-    users, keywords, labels = zip(*rows, strict=True)
-    assert top_keywords(cluster, users, keywords, labels, 3) == [["war"], ["love"]]
-
-
-def test_top_keywords_prefer_many_rows_to_a_lucky_one():
-    rows = [("a", ["war"])] * 30 + [("a", ["odd"])] + [("b", ["love"])] * 31
-    users, keywords = zip(*rows, strict=True)
-    assert top_keywords({"a": 0, "b": 1}, users, keywords, [1] * 62, 1) == [["war"], ["love"]]
-    assert top_keywords({"a": 0, "b": 1}, users, keywords, [1] * 62, 2)[0] == ["war", "odd"]
-
-
-def test_top_keywords_without_likes_or_keywords():
-    assert top_keywords({"a": 0, "b": 1}, ["a", "b"], [["x"], ["y"]], [0, 0], 3) == [[], []]
-    assert top_keywords({"a": 0, "b": 1}, ["a", "b"], [[], []], [1, 1], 3) == [[], []]

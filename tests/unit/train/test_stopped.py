@@ -14,7 +14,7 @@ from thinkrec.distributed.failures import NodeLeaving, classify
 from thinkrec.distributed.stopping import Notice
 from thinkrec.errors import Interrupted
 from thinkrec.train import loop
-from thinkrec.train.checkpoint import Checkpoints
+from thinkrec.train.checkpoint import Checkpoints, TrainState
 from thinkrec.train.deepspeed import engine
 
 START = {"weight": (torch.zeros(2, 1), torch.zeros(2, 1), torch.zeros(2, 1))}
@@ -51,7 +51,7 @@ def one_rank(monkeypatch) -> None:
     monkeypatch.setattr(distributed, "get_world_size", lambda: 1)
 
 
-def train(tmp_path, notice: Notice, told_at: int) -> Iterator[tuple[int, loop.State]]:
+def train(tmp_path, notice: Notice, told_at: int) -> Iterator[tuple[int, TrainState]]:
     """Two slots of 3 and 6 steps."""
     learners = [loop.Learner(num_steps, 1e-3, Checkpoints(str(tmp_path), f"slot{num_steps}")) for num_steps in (3, 6)]
     start = {name: tuple(part[:1] for part in parts) for name, parts in START.items()}

@@ -30,7 +30,7 @@ from thinkrec.events import (
     StageStarted,
 )
 from thinkrec.watch.run_state import RunState
-from thinkrec.watch.table import duration, fleet_table, summary
+from thinkrec.watch.table import fleet_table, summary
 
 Timed = tuple[Event, float]
 TOKENS = {0: 4000.0, 1: 1000.0, 2: 1000.0}
@@ -170,11 +170,6 @@ def test_a_table_that_is_too_long_leaves_out_what_is_done_first():
     assert "running" in text
     assert "10/10" not in text
     assert "2 done" in summary(state, 140.0)
-
-
-@pytest.mark.parametrize(("seconds", "text"), [(0.4, "0 s"), (89, "89 s"), (600, "10 min"), (9000, "2.5 h")])
-def test_durations_are_said_as_people_do(seconds, text):
-    assert duration(seconds) == text
 
 
 def test_status_needs_neither_torch_nor_ray(tmp_path):

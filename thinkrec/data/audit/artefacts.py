@@ -17,7 +17,7 @@ from thinkrec.artefacts.vectors import Side, read_facts, scan_vectors
 from thinkrec.data.audit.log import Check, Finding, Severity
 from thinkrec.store.artefacts import Artefact
 
-PAIR = ["item_id", "bucket"]
+COUNT_KEY = ["item_id", "bucket"]
 
 
 def audit_artefacts(inputs: Mapping[str, Artefact]) -> list[Finding]:
@@ -36,10 +36,10 @@ def audit_artefacts(inputs: Mapping[str, Artefact]) -> list[Finding]:
 def counted_beyond_train(train: pl.LazyFrame, counts: pl.LazyFrame) -> pl.DataFrame:
     """Counts of an item's rows and likes that are not those of its train rows."""
     recounted = train.group_by("item_id", pl.col("bucket").cast(pl.Int16)).agg(in_train=pl.len(), likes_in_train=pl.col("label").sum())
-    both = counts.join(recounted, on=PAIR, how="full", coalesce=True).filter(
+    both = counts.join(recounted, on=COUNT_KEY, how="full", coalesce=True).filter(
         pl.col("num_rows").ne_missing(pl.col("in_train")) | pl.col("num_likes").ne_missing(pl.col("likes_in_train"))
     )
-    return _collect(both.sort(PAIR))
+    return _collect(both.sort(COUNT_KEY))
 
 
 def encoder_fitted_beyond_train(train: pl.LazyFrame, fitted: pl.LazyFrame) -> pl.DataFrame:

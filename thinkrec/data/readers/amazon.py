@@ -26,7 +26,7 @@ STARS = Ratings(1, 5)  # Books 2018 holds a 0.0
 REVIEW_2018 = {"user_id": "reviewerID", "item_id": "asin", "rating": "overall", "ts": "unixReviewTime"}
 REVIEW_2023 = {"user_id": "user_id", "item_id": "parent_asin", "rating": "rating", "ts": "timestamp"}
 SCRIPT = ("getTime", "<span id")  # page code that stands where the title should
-WORDS = pa.list_(pa.string())
+STRING_LIST = pa.list_(pa.string())
 
 
 def read_2018(settings: DataSection) -> Source:
@@ -59,7 +59,7 @@ def _items(file: File, names: Mapping[str, Any]) -> Iterator[Batch]:
             "item_id": strings([_text(record.get(names["item_id"])) for _, record in records]),
             "title": strings([_title(record.get("title")) for _, record in records]),
             "text": strings([_text([_text(record.get(name)) for name in names["text"]]) for _, record in records]),
-            "categories": pa.array([_words(record.get(names["categories"])) for _, record in records], WORDS),
+            "categories": pa.array([_words(record.get(names["categories"])) for _, record in records], STRING_LIST),
         }
         yield Batch(pa.table(columns), bad)
 

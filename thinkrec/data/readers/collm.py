@@ -42,7 +42,7 @@ ALLOWED = frozenset(
 )
 RENAMED = {("pandas.core.indexes.numeric", "Int64Index"): ("pandas.core.indexes.base", "Index")}  # gone since pandas 2
 BROKEN = (*UNREADABLE, pickle.UnpicklingError, AttributeError, ImportError, IndexError, KeyError, MemoryError, TypeError, ValueError)
-ROW = {"user_id": "uid", "item_id": "iid", "ts": "timestamp", "label": "label"}
+COLLM_COLUMNS = {"user_id": "uid", "item_id": "iid", "ts": "timestamp", "label": "label"}
 FIX = "only the files that CoLLM and ThinkRec publish can be read"
 
 
@@ -77,10 +77,10 @@ def load(file: File) -> Any:
         raise DataError(f"this pickle cannot be read: {error}", file.name, FIX) from None
     if not isinstance(frame, pd.DataFrame):
         raise DataError(f"the pickle holds a {type(frame).__name__}, not a data frame", file.name, FIX)
-    wrong = [theirs for theirs in ROW.values() if theirs in frame.columns and frame[theirs].dtype.kind not in "iu"]
+    wrong = [theirs for theirs in COLLM_COLUMNS.values() if theirs in frame.columns and frame[theirs].dtype.kind not in "iu"]
     if wrong:
         raise DataError(f"column {wrong[0]!r} is {frame[wrong[0]].dtype}, expected integers", file.name, FIX)
-    missing = [theirs for theirs in ROW.values() if theirs not in frame.columns]
+    missing = [theirs for theirs in COLLM_COLUMNS.values() if theirs not in frame.columns]
     if missing:
         raise DataError(f"column {missing[0]!r} is missing; there are {', '.join(map(str, frame.columns))}", file.name, FIX)
     return frame
@@ -88,7 +88,7 @@ def load(file: File) -> Any:
 
 def _rows(frames: dict[str, Any]) -> Iterator[Batch]:
     for split, frame in frames.items():
-        columns = {ours: pa.array(frame[theirs].to_numpy()) for ours, theirs in ROW.items()}
+        columns = {ours: pa.array(frame[theirs].to_numpy()) for ours, theirs in COLLM_COLUMNS.items()}
         yield Batch(pa.table({**columns, "split": pa.array([split] * len(frame), pa.string())}))
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import polars as pl
 import pyarrow as pa
 
-QUARANTINE = pa.schema(
+REFUSED_ROWS = pa.schema(
     [
         pa.field("source", pa.string(), nullable=False),  # file or table
         pa.field("row", pa.int64(), nullable=False),  # lines of a text file count from 1, rows of a table as its `row` column says
@@ -25,10 +25,10 @@ Reasons = Mapping[str, pl.Expr]  # why a row is refused -> whether it is
 
 @dataclass(frozen=True)
 class Batch:
-    """One stretch of a source: the rows that could be parsed, and QUARANTINE rows of the others."""
+    """One stretch of a source: the rows that could be parsed, and REFUSED_ROWS rows of the others."""
 
     rows: pa.Table
-    bad: pa.Table = field(default_factory=QUARANTINE.empty_table)
+    bad: pa.Table = field(default_factory=REFUSED_ROWS.empty_table)
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,8 @@ class Tables:
     interactions: pa.Table
     items: pa.Table
     truth: pa.Table | None = None
-    bad_interactions: pa.Table = field(default_factory=QUARANTINE.empty_table)
-    bad_items: pa.Table = field(default_factory=QUARANTINE.empty_table)
+    bad_interactions: pa.Table = field(default_factory=REFUSED_ROWS.empty_table)
+    bad_items: pa.Table = field(default_factory=REFUSED_ROWS.empty_table)
     notes: Sequence[str] = ()
 
     @property
@@ -73,9 +73,9 @@ def collect(source: Source) -> Tables:
 
 
 def refused(source: str, rows: Sequence[int], reasons: Sequence[str], contents: Sequence[str]) -> pa.Table:
-    """A QUARANTINE table of these rows."""
+    """A REFUSED_ROWS table of these rows."""
     shortened = [content[:MAX_CONTENT] for content in contents]
-    return pa.table([[source] * len(rows), rows, reasons, shortened], schema=QUARANTINE)
+    return pa.table([[source] * len(rows), rows, reasons, shortened], schema=REFUSED_ROWS)
 
 
 def part(frame: pl.DataFrame, reasons: Reasons, source: str) -> tuple[pl.DataFrame, pa.Table]:
@@ -91,5 +91,5 @@ def part(frame: pl.DataFrame, reasons: Reasons, source: str) -> tuple[pl.DataFra
 def _join(batches: Iterable[Batch], empty: pa.Schema) -> tuple[pa.Table, pa.Table]:
     read = list(batches)
     if not read:
-        return empty.empty_table(), QUARANTINE.empty_table()
+        return empty.empty_table(), REFUSED_ROWS.empty_table()
     return pa.concat_tables([batch.rows for batch in read]), pa.concat_tables([batch.bad for batch in read])

@@ -9,7 +9,7 @@ import polars as pl
 from thinkrec.errors import DataError
 
 MS_PER = {"s": 1e3, "ms": 1.0, "us": 1e-3, "ns": 1e-6}
-NAMES = {
+UNIT_NAMES = {
     "s": "seconds",
     "ms": "milliseconds",
     "us": "microseconds",
@@ -31,7 +31,7 @@ class Clock:
 
     @property
     def name(self) -> str:
-        return NAMES[self.unit]
+        return UNIT_NAMES[self.unit]
 
     def millis(self, column: str = "ts") -> pl.Expr:
         """The column as int64 milliseconds, UTC; null where it is no such time. A text without an offset is UTC."""

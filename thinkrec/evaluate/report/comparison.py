@@ -7,10 +7,11 @@ from html import escape
 from typing import Any
 
 from thinkrec.evaluate.report import svg
-from thinkrec.evaluate.report.format import count, duration, label, meaning, metric_name, number, percent, plain, size, span
+from thinkrec.evaluate.report.format import count, label, meaning, metric_name, number, percent, plain, size, span
 from thinkrec.evaluate.report.headline import COLUMNS, verdict
 from thinkrec.evaluate.report.html import document, folded, paragraph, plots, table, tiles, tree
 from thinkrec.evaluate.report.quality import difference, estimate
+from thinkrec.text.duration import duration
 
 Report = Mapping[str, Any]
 MAX_NAME = 16  # letters beside a drawing

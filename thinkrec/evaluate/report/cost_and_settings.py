@@ -7,8 +7,9 @@ from html import escape
 from typing import Any
 
 from thinkrec.evaluate.report import svg
-from thinkrec.evaluate.report.format import count, duration, size
+from thinkrec.evaluate.report.format import count, size
 from thinkrec.evaluate.report.html import folded, paragraph, plots, table, tiles, tree
+from thinkrec.text.duration import duration
 
 Report = Mapping[str, Any]
 

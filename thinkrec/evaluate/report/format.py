@@ -71,16 +71,6 @@ def percent(value: float | None) -> str:
     return "\u2013" if value is None else f"{100 * value:.0f} %"
 
 
-def duration(seconds: float | None) -> str:
-    """Seconds, minutes or hours, two figures that matter."""
-    if seconds is None:
-        return "\u2013"
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
-
-
 def size(num_bytes: float | None) -> str:
     """Bytes in the unit that leaves at most four digits."""
     if num_bytes is None:

@@ -14,7 +14,7 @@ from thinkrec.evaluate.report.html import folded, paragraph, plots, table
 Report = Mapping[str, Any]
 
 SEEN = {True: "seen", False: "new"}
-SIDES = {
+CURVE_TITLES = {
     "history": ("AUC by length of the user's history", "user's earlier rows"),
     "popularity": ("AUC by popularity of the item", "item's rows in train"),
 }
@@ -89,7 +89,7 @@ def difference(found: Report) -> str:
 
 def _curves(report: Report) -> list[tuple[str, str]]:
     drawn = []
-    for side, (heading, x_label) in SIDES.items():
+    for side, (heading, x_label) in CURVE_TITLES.items():
         points = [point for point in report["curves"] if point["by"] == side]
         series: dict[str, list[svg.Bar]] = {}
         for point in points:

@@ -15,7 +15,7 @@ from thinkrec.evaluate.report.headline import BAR, COLUMNS
 Report = Mapping[str, Any]
 HUB_NAMES = {"auc": "roc_auc"}  # where the Hub has a name of its own for a metric
 
-USE = """```python
+CARD_USE = """```python
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
@@ -24,7 +24,7 @@ model = PeftModel.from_pretrained(base, "{name}")
 ```
 
 Prompts must be written as in training, see the settings. Which adapter serves a user is the router's choice."""
-LIMITS = (
+CARD_LIMITS = (
     "Judged offline on the logged ratings of this one data set; nothing is known about other catalogues, languages or users. "
     "The reasoning is generated text: it may name likes that the history does not hold."
 )
@@ -70,9 +70,9 @@ def _card(report: Report, name: str, about: str, rows: str, metrics: Mapping[str
         "## How good it is",
         _table(rows, metrics, rivals) if metrics else "No figure: none of its users is in the test rows.",
         f"## Data\n\n{_data(report)}",
-        f"## Use\n\n{USE.format(base=base, name=name)}",
+        f"## Use\n\n{CARD_USE.format(base=base, name=name)}",
         f"## Settings\n\n{_settings(settings)}",
-        f"## Limits\n\n{LIMITS}",
+        f"## Limits\n\n{CARD_LIMITS}",
     ]
     return "\n\n".join(parts) + "\n"
 

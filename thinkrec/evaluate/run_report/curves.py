@@ -9,7 +9,7 @@ import polars as pl
 
 from thinkrec.evaluate.metrics.groups import auc_by
 
-SIDES = {"history": "num_history", "popularity": "num_item_rows"}  # what a curve runs along -> column of judged rows
+CURVE_COLUMNS = {"history": "num_history", "popularity": "num_item_rows"}  # what a curve runs along -> column of judged rows
 NUM_GROUPS = 5
 
 
@@ -20,7 +20,7 @@ def curves(table: pl.DataFrame, names: Sequence[str], num_bootstrap: int, seed: 
     are the smallest and the largest count in the group.
     """
     found = []
-    for side, column in SIDES.items():
+    for side, column in CURVE_COLUMNS.items():
         place = (pl.col(column).rank("min") - 1) * NUM_GROUPS // table.height
         ends = {"first": pl.col(column).min().over(place), "last": pl.col(column).max().over(place)}
         for group in auc_by(table.with_columns(**ends), list(ends), names, num_bootstrap, seed):

@@ -18,7 +18,7 @@ from thinkrec.errors import DataError
 from thinkrec.evaluate.run_report import baselines
 from thinkrec.store.artefacts import Artefact
 
-ROW = ("row", "user_id", "item_id", "label")  # a row is the same where all of these are
+JUDGED_ROW = ("row", "user_id", "item_id", "label")  # a row is the same where all of these are
 
 
 def judged_rows(ingest: Artefact, score: Artefact, encode: Artefact | None, prompt: PromptSection, variants: list[str]) -> pl.DataFrame:
@@ -92,4 +92,4 @@ def _with_variant(table: pl.DataFrame, name: str, file: Path, every_row: bool) -
     if not (scores["score"].is_finite().all() and scores["p_like"].is_finite().all()):
         raise DataError("a score is not a finite number", str(file), "look at the log of the training stages")
     names = {"score": name, "p_like": f"{name}:p_like", "route": f"{name}:route"}
-    return beside(table, scores.select(*ROW, *names).rename(names), str(file), ROW, every_row)
+    return beside(table, scores.select(*JUDGED_ROW, *names).rename(names), str(file), JUDGED_ROW, every_row)

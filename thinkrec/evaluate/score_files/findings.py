@@ -12,7 +12,7 @@ import polars as pl
 
 from thinkrec.data.forms import in_other_form
 from thinkrec.errors import DataError
-from thinkrec.evaluate.score_files.parts import COLUMNS, Part
+from thinkrec.evaluate.score_files.parts import FILE_COLUMNS, Part
 from thinkrec.evaluate.score_files.read import read_part
 
 Kind = Literal[
@@ -29,9 +29,9 @@ Kind = Literal[
     "unknown users",  # of scores, whose user has no row in train
     "unknown items",
 ]
-KEYS = ("user_id", "item_id", "row")
+ROW_KEYS = ("user_id", "item_id", "row")
 NUM_KEPT, NUM_SHOWN = 100, 3
-KEY = pl.Struct({name: COLUMNS[name] for name in KEYS})
+KEY = pl.Struct({name: FILE_COLUMNS[name] for name in ROW_KEYS})
 SCHEMA = pl.Schema([("kind", pl.String()), ("source", pl.String()), ("num_rows", pl.Int64()), ("examples", pl.List(KEY))])
 Findings = Mapping[tuple[str, str], tuple[int, list[dict[str, Any]]]]  # (kind, source) -> rows, and the keys of the first of them
 
@@ -40,7 +40,7 @@ def finding(kind: Kind, source: str, rows: pl.DataFrame) -> pl.DataFrame:
     """The line of SCHEMA for these rows; no line where there are none."""
     if rows.is_empty():
         return pl.DataFrame(schema=SCHEMA)
-    keys = rows.select(pl.col(name) if name in rows.columns else pl.lit(None, COLUMNS[name]).alias(name) for name in KEYS)
+    keys = rows.select(pl.col(name) if name in rows.columns else pl.lit(None, FILE_COLUMNS[name]).alias(name) for name in ROW_KEYS)
     return _line(kind, source, rows.height, _first(keys))
 
 
@@ -64,7 +64,7 @@ def _line(kind: Kind, source: str, num_rows: int, examples: list[dict[str, Any]]
 
 
 def _first(keys: pl.DataFrame) -> list[dict[str, Any]]:
-    return keys.unique().sort(KEYS, nulls_last=True).head(NUM_KEPT).to_dicts()
+    return keys.unique().sort(ROW_KEYS, nulls_last=True).head(NUM_KEPT).to_dicts()
 
 
 def settle(found: Findings, parts: Mapping[str, Sequence[Part]], paths: Mapping[str, str]) -> list[str]:

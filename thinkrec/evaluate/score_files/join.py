@@ -10,10 +10,10 @@ from collections.abc import Mapping
 import polars as pl
 
 from thinkrec.errors import DataError
-from thinkrec.evaluate.score_files.findings import KEYS, SCHEMA, Kind, finding, rows_read
+from thinkrec.evaluate.score_files.findings import ROW_KEYS, SCHEMA, Kind, finding, rows_read
 from thinkrec.evaluate.score_files.slices import slice_columns
 
-PAIR = ("user_id", "item_id")
+PAIR_KEY = ("user_id", "item_id")
 UNKNOWN: tuple[Kind, Kind] = ("unknown users", "unknown items")
 OTHER_VALUES: Mapping[str, Kind] = {"label": "labels", "row": "numbers"}  # a column of two files, and the finding where they differ
 
@@ -36,7 +36,7 @@ def join_sources(tables: Mapping[str, pl.DataFrame], item_rows: pl.DataFrame | N
     joined = joined.rename({"score": "scores"})
     for source, column in (("labels", "label"), ("reference", "score")):
         if source in tables:
-            shared = [name for name in KEYS if name in joined.columns and name in tables[source].columns]
+            shared = [name for name in ROW_KEYS if name in joined.columns and name in tables[source].columns]
             values = [name for name in dict.fromkeys([column, "label"]) if name in tables[source].columns]
             other, told = _distinct(tables[source].select(*shared, *values), source)
             joined, matched = _match(joined, other.rename({"score": "reference"}, strict=False), source)
@@ -49,7 +49,7 @@ def join_sources(tables: Mapping[str, pl.DataFrame], item_rows: pl.DataFrame | N
 
 def _distinct(table: pl.DataFrame, source: str) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The table without copies of rows, and what was found among rows of one key."""
-    keys = [name for name in KEYS if name in table.columns]
+    keys = [name for name in ROW_KEYS if name in table.columns]
     rows = rows_read(source, table.height)
     repeating = _repeating(table, (*keys, "score")[1])
     if repeating.is_empty():
@@ -60,8 +60,8 @@ def _distinct(table: pl.DataFrame, source: str) -> tuple[pl.DataFrame, pl.DataFr
         return table, pl.concat([rows, finding("equal", source, copies)])
     conflict = pl.struct(keys).is_duplicated()
     found = [rows, finding("copies", source, copies), finding("conflicts", source, unique.filter(conflict))]
-    if keys == [*KEYS]:
-        found.append(finding("repeats", source, unique.filter(~conflict & ~pl.struct(PAIR).is_first_distinct())))
+    if keys == [*ROW_KEYS]:
+        found.append(finding("repeats", source, unique.filter(~conflict & ~pl.struct(PAIR_KEY).is_first_distinct())))
     return pl.concat([table.join(repeating, on="user_id", how="anti"), unique]), pl.concat(found)
 
 
@@ -73,13 +73,13 @@ def _repeating(table: pl.DataFrame, column: str) -> pl.DataFrame:
 
 def _match(table: pl.DataFrame, other: pl.DataFrame, source: str) -> tuple[pl.DataFrame, pl.DataFrame]:
     """`table` with the new column of `other`, for rows that are in both; what is not in both is a finding."""
-    keys, told = [name for name in KEYS if name in other.columns], []
-    if len(keys) < sum(name in table.columns for name in KEYS):
+    keys, told = [name for name in ROW_KEYS if name in other.columns], []
+    if len(keys) < sum(name in table.columns for name in ROW_KEYS):
         same = _repeating(table, keys[1])
         told.append(finding("ambiguous", source, same.filter(pl.struct(keys).is_duplicated())))
-    if keys == [*KEYS]:  # the pair says which row is meant, its number only where the pair repeats
+    if keys == [*ROW_KEYS]:  # the pair says which row is meant, its number only where the pair repeats
         table, other = (side.with_columns(place=_place(side)) for side in (table, other))
-        keys = [*PAIR, "place"]
+        keys = [*PAIR_KEY, "place"]
     joined = table.join(other, on=keys, maintain_order="left", nulls_equal=True, suffix="_other")
     if not table.height == joined.height == other.height:
         told.append(finding("alone", source, table.join(other, on=keys, how="anti", nulls_equal=True)))
@@ -93,7 +93,7 @@ def _match(table: pl.DataFrame, other: pl.DataFrame, source: str) -> tuple[pl.Da
 def _place(table: pl.DataFrame) -> pl.Expr:
     if _repeating(table, "item_id").is_empty():
         return pl.lit(None, pl.Int64)
-    return pl.when(pl.struct(PAIR).is_duplicated()).then("row")
+    return pl.when(pl.struct(PAIR_KEY).is_duplicated()).then("row")
 
 
 def _with_slices(table: pl.DataFrame, train: pl.DataFrame, item_rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -102,8 +102,8 @@ def _with_slices(table: pl.DataFrame, train: pl.DataFrame, item_rows: pl.DataFra
     joined = joined.join(item_rows.rename({"num_rows": "num_item_rows"}), on="item_id", how="left", maintain_order="left")
     counts = pl.col("num_user_rows"), pl.col("num_item_rows")
     found = [rows_read("train", train.height)]
-    found.append(finding("repeats", "train", _repeating(train, "item_id").filter(~pl.struct(PAIR).is_first_distinct())))
-    for name, number, kind in zip(PAIR, counts, UNKNOWN, strict=True):
+    found.append(finding("repeats", "train", _repeating(train, "item_id").filter(~pl.struct(PAIR_KEY).is_first_distinct())))
+    for name, number, kind in zip(PAIR_KEY, counts, UNKNOWN, strict=True):
         found.append(finding(kind, "train", joined.filter(number.is_null()).select(name)))
     sliced = joined.with_columns(**slice_columns(*(number.fill_null(0) for number in counts)))
     return sliced.drop("num_user_rows", "num_item_rows"), pl.concat(found)

@@ -21,7 +21,7 @@ from thinkrec.data.readers.text import unquoted
 from thinkrec.errors import DataError, MissingFileError
 from thinkrec.store.address import open_root
 
-COLUMNS = {"row": pl.Int64, "user_id": pl.String, "item_id": pl.String, "score": pl.Float64, "label": pl.Int8}
+FILE_COLUMNS = {"row": pl.Int64, "user_id": pl.String, "item_id": pl.String, "score": pl.Float64, "label": pl.Int8}
 SEPARATORS = {".csv": ",", ".tsv": "\t", ".inter": "\t"}  # .inter is RecBole's
 SUFFIXES = (".parquet", *SEPARATORS, ".jsonl", ".ndjson")
 ATOMIC_TYPES = (":token", ":float")  # RecBole writes the type behind the name: user_id:token
@@ -32,7 +32,7 @@ TABLE_LOGS = ("_delta_log", "metadata.json")  # a folder of old and new files, o
 
 @dataclass(frozen=True)
 class Part:
-    """A file, or some row groups of a parquet file. columns: what the file calls each of COLUMNS that it has, None for the others."""
+    """A file, or some row groups of a parquet file. columns: what the file calls each of FILE_COLUMNS that it has, None for the others."""
 
     path: str
     columns: Mapping[str, str | None]
@@ -50,7 +50,7 @@ def file_parts(
 ) -> list[Part]:
     """A file, or every score file in a folder in order of name, as parts of about PART_ROWS rows; files of text stay whole.
 
-    needed: columns that must be there. names: what the user calls a column, for those that are not called as in COLUMNS; strict: a needed
+    needed: columns that must be there. names: what the user calls a column, where not as in FILE_COLUMNS; strict: a needed
     one must then bear that name, else the usual name will do. unused: columns that are not looked at.
     Raises MissingFileError, or DataError for a column that is missing or named twice and for files that do not have the same columns.
     """
@@ -155,10 +155,10 @@ def _groups(metadata: pq.FileMetaData) -> list[tuple[int, tuple[int, ...] | None
 
 
 def _choose(columns: Sequence[str], needed: Collection[str], names: Mapping[str, str], strict: bool, path: str) -> dict[str, str | None]:
-    """Which column of the file is which of COLUMNS."""
+    """Which column of the file is which of FILE_COLUMNS."""
     known = {_plain(column): column for column in columns} | {column: column for column in columns}
-    chosen: dict[str, str | None] = dict.fromkeys(COLUMNS)
-    for name in COLUMNS:
+    chosen: dict[str, str | None] = dict.fromkeys(FILE_COLUMNS)
+    for name in FILE_COLUMNS:
         given = names.get(name, name)
         if given in known:
             chosen[name] = known[given]

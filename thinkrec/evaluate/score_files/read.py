@@ -19,7 +19,16 @@ import pyarrow.parquet as pq
 from thinkrec.data.readers.packing import UNREADABLE
 from thinkrec.data.validate import CONTROLS, NO_IDS
 from thinkrec.errors import DataError
-from thinkrec.evaluate.score_files.parts import COLUMNS, SEPARATORS, Part, header_names, opened, suffix_of, text_cells, unreadable
+from thinkrec.evaluate.score_files.parts import (
+    FILE_COLUMNS,
+    SEPARATORS,
+    Part,
+    header_names,
+    opened,
+    suffix_of,
+    text_cells,
+    unreadable,
+)
 from thinkrec.store.address import open_root
 
 IDS = ("user_id", "item_id")
@@ -28,7 +37,7 @@ QUOTED_WHOLE = r'^"(?:[^"]|"")*"$'
 
 
 def read_part(part: Part) -> pl.DataFrame:
-    """The known columns of a part, checked and in the types of COLUMNS; raises DataError with file, column and row."""
+    """The known columns of a part, checked and in the types of FILE_COLUMNS; raises DataError with file, column and row."""
     data = b""
     try:
         if part.row_groups is not None:
@@ -85,7 +94,7 @@ def _checked(column: pl.Series, name: str, part: Part) -> pl.Series:
         told = told.str.to_lowercase().replace(TRUTHS) if name == "label" else told
     else:
         told = column
-    value = told.cast(pl.Float64 if number else COLUMNS[name], strict=False)
+    value = told.cast(pl.Float64 if number else FILE_COLUMNS[name], strict=False)
     if name == "label":
         good, fix = value.is_in([0.0, 1.0]), "labels are 0 or 1, or True or False"
     elif name == "score":
@@ -96,7 +105,7 @@ def _checked(column: pl.Series, name: str, part: Part) -> pl.Series:
     else:
         good, fix = value.is_not_null(), "row numbers are whole numbers, one in every row"
     _refuse(column, ~good.fill_null(False), part, fix)
-    return value.cast(COLUMNS[name]).alias(name)
+    return value.cast(FILE_COLUMNS[name]).alias(name)
 
 
 def _refuse(column: pl.Series, bad: pl.Series, part: Part, fix: str) -> None:

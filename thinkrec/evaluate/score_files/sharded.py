@@ -22,7 +22,7 @@ from thinkrec.errors import StageFailed, ThinkrecError
 from thinkrec.evaluate.score_files.findings import merge, settle
 from thinkrec.evaluate.score_files.join import join_sources
 from thinkrec.evaluate.score_files.judge import Files
-from thinkrec.evaluate.score_files.parts import COLUMNS, Part
+from thinkrec.evaluate.score_files.parts import FILE_COLUMNS, Part
 from thinkrec.evaluate.score_files.read import read_part
 
 Columns = Mapping[str, Sequence[str]]  # of each source, by our names
@@ -68,9 +68,9 @@ def _read(batch: dict[str, Any], files: Files) -> pa.Table:
     part = dict(batch["part"][0])
     source = part.pop("source")
     table = read_part(Part(**part))
-    missing = {name: pl.lit(None, kind) for name, kind in COLUMNS.items() if name not in table.columns}
+    missing = {name: pl.lit(None, kind) for name, kind in FILE_COLUMNS.items() if name not in table.columns}
     number = pl.lit(list(files.given()).index(source), pl.Int8)
-    return table.with_columns(**missing).select(*COLUMNS, source=number).to_arrow()
+    return table.with_columns(**missing).select(*FILE_COLUMNS, source=number).to_arrow()
 
 
 def _count_items(rows: pa.Table, columns: Columns) -> pa.Table:

@@ -22,7 +22,7 @@ SLICINGS = {
     "history_length": SPANS,
     "item_popularity": SPANS,
 }
-KEYS = ("slicing", "group", "name")
+SLICE_KEYS = ("slicing", "group", "name")
 
 
 def slice_columns(num_user_rows: pl.Expr, num_item_rows: pl.Expr) -> dict[str, pl.Expr]:
@@ -73,7 +73,7 @@ def user_views(table: pl.DataFrame, counts: pl.DataFrame, links: Mapping[str, Li
 
 def select(table: pl.DataFrame, name: str, slicing: str = ALL, group: str = ALL) -> pl.DataFrame:
     """The rows of one view and scorer."""
-    return table.filter((pl.col("slicing") == slicing) & (pl.col("group") == group) & (pl.col("name") == name)).drop(KEYS)
+    return table.filter((pl.col("slicing") == slicing) & (pl.col("group") == group) & (pl.col("name") == name)).drop(SLICE_KEYS)
 
 
 def _views(table: pl.DataFrame) -> Iterator[tuple[str, str, pl.DataFrame]]:
@@ -85,8 +85,8 @@ def _views(table: pl.DataFrame) -> Iterator[tuple[str, str, pl.DataFrame]]:
 
 
 def _merge(counts: pl.DataFrame) -> pl.DataFrame:
-    parts = counts.partition_by(KEYS, as_dict=True).items()
-    return pl.concat([_with_keys(merge_counts(part.drop(KEYS)), *map(str, key)) for key, part in parts])
+    parts = counts.partition_by(SLICE_KEYS, as_dict=True).items()
+    return pl.concat([_with_keys(merge_counts(part.drop(SLICE_KEYS)), *map(str, key)) for key, part in parts])
 
 
 def _with_keys(table: pl.DataFrame, slicing: str, group: str, name: str) -> pl.DataFrame:

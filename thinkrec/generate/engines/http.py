@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from typing import Any, Literal
+from typing import Any
 
 import urllib3
 
@@ -24,7 +24,6 @@ from thinkrec.generate.engines.protocol import Capability, GenRequest, GenResult
 BUSY, TIMED_OUT, KEY_REFUSED = 429, 408, (401, 403)
 MAX_PAUSE_S = 60.0
 MAX_SAID = 300  # characters of a server's own words that are repeated
-Finish = Literal["stop", "length"]
 
 
 class Passing(Exception):

@@ -27,7 +27,7 @@ from thinkrec.generate.rows.task import OnePass, Row, batches
 ERROR = "__inference_error__"  # Ray's column: rows that bring one pass by the engine
 CONCURRENT_BATCHES = 8  # of one engine, Ray's own number
 SMALL = 0.25  # CPUs of a step that only reads or writes
-ROWS = pa.schema(
+PACKED_ROWS = pa.schema(
     [
         ("shard", pa.string()),
         ("num_rows", pa.int32()),  # of the shard
@@ -95,7 +95,7 @@ class Questions:
         self._ledger, self._ask, self._reader = ledger, ask, Reader.of(folder, max_tokens)
 
     def __call__(self, batch: Mapping[str, Any]) -> pa.Table:
-        return pa.Table.from_pylist([row for name in batch["shard"] for row in self._rows(str(name))], schema=ROWS)
+        return pa.Table.from_pylist([row for name in batch["shard"] for row in self._rows(str(name))], schema=PACKED_ROWS)
 
     def _rows(self, name: str) -> Iterator[Row]:
         rows = self._ledger.asked(name).drop_columns(["key"]).to_pylist()

@@ -15,16 +15,16 @@ import pyarrow as pa
 
 from thinkrec.config.generation import TracesSection
 from thinkrec.generate.engines.protocol import Engine, GenParams, GenRequest, GenResult
+from thinkrec.generate.rows.task import Row
 from thinkrec.generate.traces import checks
 from thinkrec.prompt.claims import Facts, check_claims
 from thinkrec.store.artefacts import digest
 
-Row = dict[str, Any]
 HINTS = ("Hint: the user did not like the next one.\n", "Hint: the user did like the next one.\n")  # by label
-ORDER = " Think it over, then end with one word, Yes or No."  # to teachers that are asked in plain text
+VERDICT_INSTRUCTION = " Think it over, then end with one word, Yes or No."  # to teachers that are asked in plain text
 PROMPT_HASH_LENGTH = 16
 
-QUESTIONS = pa.schema(
+TEACHER_QUESTIONS = pa.schema(
     [
         pa.field("id", pa.string(), nullable=False),  # the row number as text
         pa.field("user_id", pa.string(), nullable=False),
@@ -34,7 +34,7 @@ QUESTIONS = pa.schema(
         pa.field("facts", pa.string(), nullable=False),  # claims.Facts as JSON
     ]
 )
-ATTEMPTS = pa.schema(
+TEACHER_ATTEMPTS = pa.schema(
     [
         pa.field("id", pa.string(), nullable=False),
         pa.field("attempt", pa.int8(), nullable=False),

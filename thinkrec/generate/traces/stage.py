@@ -28,7 +28,7 @@ from thinkrec.generate.engines.protocol import Engine
 from thinkrec.generate.rows.stream import stream
 from thinkrec.generate.rows.task import Row
 from thinkrec.generate.traces import checks, sampling
-from thinkrec.generate.traces.dialogue import ATTEMPTS, HINTS, ORDER, QUESTIONS, AskTeacher, judge
+from thinkrec.generate.traces.dialogue import HINTS, TEACHER_ATTEMPTS, TEACHER_QUESTIONS, VERDICT_INSTRUCTION, AskTeacher, judge
 from thinkrec.generate.traces.teacher import Teacher, load_teachers, read_prompt, teacher_tables
 from thinkrec.job import Job, first_part
 from thinkrec.prompt.catalogue import ArtefactPaths, PromptData, base_folder
@@ -160,8 +160,8 @@ def ask(job: Job, teacher: Teacher, rows: set[int]) -> tuple[list[Row], list[Row
     vocabulary = frozenset(map(normal, words.unique()))
     dialogue = AskTeacher(settings, job.config.run.seed, vocabulary)
     recipe = {"version": 1, "model": teacher.hash, "seed": job.config.run.seed, **settings.model_dump(include={*DECIDES})}
-    table = pa.Table.from_pylist(questions, schema=QUESTIONS)
-    answers = stream(job, "traces", recipe, table, dialogue, ATTEMPTS, partial(_open, places, teacher.name, engine))
+    table = pa.Table.from_pylist(questions, schema=TEACHER_QUESTIONS)
+    answers = stream(job, "traces", recipe, table, dialogue, TEACHER_ATTEMPTS, partial(_open, places, teacher.name, engine))
     about = {question["id"]: question for question in questions}
     made_by = {"teacher": teacher.name, "model": teacher.hash}
     judged = [judge(about[answer["id"]], answer, settings, vocabulary) | made_by for answer in answers.to_pylist()]
@@ -175,7 +175,7 @@ def _open(places: ArtefactPaths, name: str, engine: EngineSection) -> Engine:
 
 
 def _questions(tables: PromptData, rows: set[int], as_text: bool) -> list[Row]:
-    """QUESTIONS about these rows, by position in the log."""
+    """TEACHER_QUESTIONS about these rows, by position in the log."""
     data, template = tables.interactions, tables.template
     hints = [template.tokenizer.encode(hint, add_special_tokens=False) for hint in HINTS]
     questions = []
@@ -184,7 +184,7 @@ def _questions(tables: PromptData, rows: set[int], as_text: bool) -> list[Row]:
         label = int(data.label[position])
         question = {"id": str(data.row[position]), "user_id": data.user_ids[data.user[position]], "label": label}
         decode = partial(template.tokenizer.decode, skip_special_tokens=True)
-        texts = [decode(prompt.prefix), HINTS[label], decode(prompt.suffix).removesuffix(ANSWER) + ORDER]
+        texts = [decode(prompt.prefix), HINTS[label], decode(prompt.suffix).removesuffix(ANSWER) + VERDICT_INSTRUCTION]
         said = {"parts": [], "texts": texts} if as_text else {"parts": [prompt.prefix, hints[label], prompt.suffix], "texts": []}
         questions.append(question | said | {"facts": json.dumps(asdict(facts))})
     return questions

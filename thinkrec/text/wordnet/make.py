@@ -13,14 +13,14 @@ from pathlib import Path
 
 from thinkrec.text.wordnet.table import EXCEPTIONS, PARTS_OF_SPEECH, SYNSETS
 
-NAMES = dict(zip(PARTS_OF_SPEECH, ("noun", "verb", "adj", "adv"), strict=True))
+POS_FILE_NAMES = dict(zip(PARTS_OF_SPEECH, ("noun", "verb", "adj", "adv"), strict=True))
 MARKER = re.compile(r"\((?:a|p|ip)\)$")  # where an adjective may stand; no part of the word
 
 
 def make(source: Path, target: Path) -> None:
     """Write both files of the table from data.* and *.exc in `source`."""
     _write(target / SYNSETS, (f"{pos} {' '.join(words)}" for pos in PARTS_OF_SPEECH for words in _synsets(source, pos)))
-    _write(target / EXCEPTIONS, (f"{pos} {line}" for pos, name in NAMES.items() for line in _text(source / f"{name}.exc")))
+    _write(target / EXCEPTIONS, (f"{pos} {line}" for pos, name in POS_FILE_NAMES.items() for line in _text(source / f"{name}.exc")))
 
 
 def _synsets(source: Path, pos: str) -> Iterator[tuple[str, ...]]:
@@ -28,8 +28,8 @@ def _synsets(source: Path, pos: str) -> Iterator[tuple[str, ...]]:
 
     Of several words ("comic_strip") it keeps only those that an irregular form ("comics") leads to; METEOR itself passes them over.
     """
-    bases = {base for line in _text(source / f"{NAMES[pos]}.exc") for base in line.split()[1:]}
-    lines = [line for line in _text(source / f"data.{NAMES[pos]}") if line[0].isdigit()]
+    bases = {base for line in _text(source / f"{POS_FILE_NAMES[pos]}.exc") for base in line.split()[1:]}
+    lines = [line for line in _text(source / f"data.{POS_FILE_NAMES[pos]}") if line[0].isdigit()]
     found = sorted({tuple(word for word in _words(line) if "_" not in word or word.lower() in bases) for line in lines} - {()})
     with_synonyms = {word for words in found if len(words) > 1 for word in words}
     return (words for words in found if len(words) > 1 or words[0] not in with_synonyms)

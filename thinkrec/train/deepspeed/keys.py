@@ -111,7 +111,7 @@ OWNED = {  # set by thinkrec: the key of the run file that says it
     "scheduler": "train.<phase>.lr, min_lr and warmup_share",
     "fp16": 'base.dtype = "bfloat16"',
 }
-WORDS = {bool: "true or false", int: "a whole number from 0 on", float: "a number from 0 on", str: "a string", list: "a list"}
+KINDS = {bool: "true or false", int: "a whole number from 0 on", float: "a number from 0 on", str: "a string", list: "a list"}
 DEVICES = ("none", "cpu", "nvme")
 
 
@@ -170,7 +170,7 @@ def _check_keys(settings: Mapping[str, Any], kinds: Kinds, above: str, file: str
                 raise ConfigError(f"{key} is {value!r}, not an object of settings", file, "write {...}")
             _check_keys(value, kind, f"{key}.", file)
         elif not _fits(value, kind):
-            fix = f"write {WORDS[kind]}" if value != "auto" else f"'auto' is for other programs: write {WORDS[kind]} or leave the key out"
+            fix = f"write {KINDS[kind]}" if value != "auto" else f"'auto' is for other programs: write {KINDS[kind]} or leave the key out"
             raise ConfigError(f"{key} is {value!r}", file, fix)
 
 

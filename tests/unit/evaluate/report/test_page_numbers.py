@@ -10,10 +10,11 @@ from xml.etree import ElementTree
 import pytest
 from planted import report_of
 
-from thinkrec.evaluate.report.format import count, duration, number, percent, plain, size
+from thinkrec.evaluate.report.format import count, number, percent, plain, size
 from thinkrec.evaluate.report.page import page
 from thinkrec.evaluate.run_report.cards import cards
 from thinkrec.store.artefacts import Artefact
+from thinkrec.text.duration import duration
 
 NUMBER = re.compile(r"[+\u2212-]?\d+(?:,\d{3})*(?:\.\d+)?(?:e[+-]?\d+)?")
 FORMS = (

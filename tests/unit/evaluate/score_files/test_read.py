@@ -11,7 +11,7 @@ import pytest
 
 from thinkrec.errors import DataError, MissingFileError
 from thinkrec.evaluate.score_files import parts as score_parts
-from thinkrec.evaluate.score_files.parts import COLUMNS, file_parts
+from thinkrec.evaluate.score_files.parts import FILE_COLUMNS, file_parts
 from thinkrec.evaluate.score_files.read import read_part
 
 NEEDED = ("user_id", "score", "label")
@@ -22,7 +22,7 @@ TABLE = pl.DataFrame(
         "score": [n / 30 - 0.5 for n in range(30)],
         "label": [n % 2 for n in range(30)],
     },
-    schema={name: COLUMNS[name] for name in ("user_id", "item_id", "score", "label")},
+    schema={name: FILE_COLUMNS[name] for name in ("user_id", "item_id", "score", "label")},
 )
 ATOMIC = {"user_id": "user_id:token", "item_id": "item_id:token", "score": "score:float", "label": "label:float"}
 

@@ -16,7 +16,7 @@ from thinkrec.generate.engines import vllm
 from thinkrec.generate.engines.hf import HfEngine
 from thinkrec.generate.engines.open import open_engine
 from thinkrec.generate.engines.protocol import EngineDied, GenParams, GenRequest, GenResult
-from thinkrec.generate.keywords.stage import ANSWERS, Extract
+from thinkrec.generate.keywords.stage import KEYWORD_ANSWERS, Extract
 from thinkrec.generate.rows import stream
 from thinkrec.generate.rows.ledger import Ledger
 from thinkrec.generate.rows.vllm_batch import ERROR, Gathering, Questions, told
@@ -72,7 +72,7 @@ def test_every_parameter_of_a_request_is_told():
 @pytest.fixture
 def asked(tmp_path):
     """A ledger with ten rows waiting as two shards; rows 3 and 7 cannot be answered."""
-    ledger = Ledger(str(tmp_path / "ledger"), ANSWERS)
+    ledger = Ledger(str(tmp_path / "ledger"), KEYWORD_ANSWERS)
     prompts = ["" if n in (3, 7) else f"a dark tale {n}" for n in range(10)]
     rows = pa.table({"id": [str(n) for n in range(10)], "prompt": prompts})
     with ledger.deal(rows.to_batches(), 10) as parts:
@@ -137,7 +137,7 @@ def test_what_the_replicas_die_over_is_answered_by_actors(monkeypatch, make_conf
     def answer(ledger, names):
         for name in names:
             results = [GenResult(row, row) for row in ledger.asked(name)["id"].to_pylist()]
-            ledger.commit(name, ledger.asked(name), pa.Table.from_pylist([ASK.answer(r) for r in results], schema=ANSWERS), {})
+            ledger.commit(name, ledger.asked(name), pa.Table.from_pylist([ASK.answer(r) for r in results], schema=KEYWORD_ANSWERS), {})
             taken.append(name)
 
     def replicas(settings, use_gpu, ledger, shards, ask, folder):
@@ -149,7 +149,7 @@ def test_what_the_replicas_die_over_is_answered_by_actors(monkeypatch, make_conf
     store = Store(str(tmp_path))
     with store.create("made", "k", {}, {}) as draft:
         job = Job(config, {}, draft, store, "k", lambda event: None)
-        answers = stream.stream(job, "made", {}, rows, ASK, ANSWERS, open_engine, "model")
+        answers = stream.stream(job, "made", {}, rows, ASK, KEYWORD_ANSWERS, open_engine, "model")
     assert sorted(answers["text"].to_pylist()) == rows["id"].to_pylist()
     assert len(taken) == len(set(taken)) == 3
 
