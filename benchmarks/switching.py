@@ -22,12 +22,14 @@ from _baseline import show
 
 from thinkrec.config import run as run_file
 from thinkrec.distributed.session import ray_session
+from thinkrec.distributed.worker_group import Worker
 from thinkrec.model.peft_files import read_adapter
 from thinkrec.pipeline.execute import run_stages
 from thinkrec.pipeline.keys import stage_keys
+from thinkrec.prompt.catalogue import ArtefactPaths
 from thinkrec.store.artefacts import Store
 from thinkrec.train.deepspeed import engine
-from thinkrec.train.fleet.group import STAGE, Group
+from thinkrec.train.fleet.group import STAGE, Group, GroupTask
 from thinkrec.train.fleet.queue import Pack
 from thinkrec.train.fleet.stage import expert_key
 
@@ -70,18 +72,11 @@ def measure(folder: str) -> dict[str, Any]:
     }
     torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=0, world_size=1)
     keys = {expert: expert_key(stage_keys(config)["experts"], expert) for expert in range(NUM_EXPERTS)}
-    settings = {
-        "config": config.model_dump(),
-        "places": {name: artefact.uri for name, artefact in artefacts.items()},
-        "root": Store(folder).root,
-        "keys": keys,
-        "group": 0,
-        "num_slots": 1,
-        "watchdog": ("", 0.0),
-    }
+    places = ArtefactPaths({name: artefact.uri for name, artefact in artefacts.items()})
+    task = GroupTask(config, places, Store(folder).root, number=0, keys=keys, num_slots=1)
     engine.skip_compiling()
     begun = time.monotonic()
-    group = Group.load(settings, lambda event: None)
+    group = Group.load(Worker(), task, lambda event: None)
     load_s = time.monotonic() - begun
     train_one(group, 0, keys[0])  # the first pack also warms up, and reads the base for the export gate
     experts = [train_one(group, expert, keys[expert]) for expert in range(1, NUM_EXPERTS)]

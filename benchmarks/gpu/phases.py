@@ -19,6 +19,7 @@ from gpu.plain import FlatAdamW
 from gpu.rows import batch_of, tables_of
 from thinkrec.config.run import Config
 from thinkrec.config.training import PhaseSection
+from thinkrec.distributed.worker_group import Worker
 from thinkrec.model.build import build
 from thinkrec.model.peft_files import peft_tensors
 from thinkrec.model.recommender import Recommender
@@ -29,15 +30,15 @@ from thinkrec.train.checkpoint import Checkpoints
 from thinkrec.train.deepspeed import engine
 from thinkrec.train.instances import Instances, Trace
 from thinkrec.train.probe import Probe
-from thinkrec.train.trainer import AdapterTrainer, Task, Weights
+from thinkrec.train.trainer import AdapterLearner, AdapterTrainer, Weights
 
 NUM_EXPERTS, NUM_STEPS, BATCH_SIZE, NUM_EXPLAINED = 2, 3, 8, 4
 NUM_TITLE_WORDS = 4
 LR = 3e-3  # what is learned in three steps must show in the scores
-# make(slots) builds what a phase trains; learn(make, tasks) trains each task and gives its losses by step and its weights.
+# make(slots) builds what a phase trains; learn(make, learners) trains each learner and gives its losses by step and its weights.
 Make = Callable[[int], tuple[Recommender, list[nn.Parameter]]]
 Learned = list[tuple[list[float], Weights]]
-Learn = Callable[[Make, Sequence[Task]], Learned]
+Learn = Callable[[Make, Sequence[AdapterLearner]], Learned]
 
 
 @dataclass(frozen=True)
@@ -58,10 +59,10 @@ def walk(config: Config, places: ArtefactPaths, folder: Path, learn: Learn, devi
     ds_config = engine.read_config(config.train.ds_config)
     adapter, projector = dict[str, torch.Tensor](), dict[str, torch.Tensor]()
 
-    def task(name: str, chosen: np.ndarray, soft: bool = True) -> Task:
+    def learner(name: str, chosen: np.ndarray, soft: bool = True) -> AdapterLearner:
         traces = [Trace(int(at), f"liked {at % 4} of 4") for at in chosen[::5]]
         instances = Instances(config, slotted if soft else plain, chosen, traces)
-        return Task(instances, phase, Checkpoints(str(folder / "checkpoints"), name), folder / f"{name}.jsonl")
+        return AdapterLearner(instances, phase, Checkpoints(str(folder / "checkpoints"), name), folder / f"{name}.jsonl")
 
     def make_global(num_slots: int) -> tuple[Recommender, list[nn.Parameter]]:
         recommender = build(config, places, plain, ds_config, num_slots)
@@ -80,11 +81,11 @@ def walk(config: Config, places: ArtefactPaths, folder: Path, learn: Learn, devi
         return recommender, list(recommender.bank.parameters(config.adapter.last_layers))
 
     bank = build(config, places, plain).bank
-    [(global_losses, weights)] = learn(make_global, [task("global", rows, soft=False)])
+    [(global_losses, weights)] = learn(make_global, [learner("global", rows, soft=False)])
     adapter |= peft_tensors(bank, weights)
-    [(projector_losses, weights)] = learn(make_projector, [task("projector", rows)])
+    [(projector_losses, weights)] = learn(make_projector, [learner("projector", rows)])
     projector |= {name.removeprefix("projector."): one for name, one in weights.items()}
-    experts = learn(make_experts, [task(f"expert-{at}", rows[at::NUM_EXPERTS]) for at in range(NUM_EXPERTS)])
+    experts = learn(make_experts, [learner(f"expert-{at}", rows[at::NUM_EXPERTS]) for at in range(NUM_EXPERTS)])
     losses = {"global": global_losses, "projector": projector_losses} | {f"expert {at}": found for at, (found, _) in enumerate(experts)}
 
     served = build(config, places, slotted, num_adapters=NUM_EXPERTS + 1)
@@ -104,17 +105,17 @@ def walk(config: Config, places: ArtefactPaths, folder: Path, learn: Learn, devi
 def by_trainer(config: Config, wrong: list[str]) -> Learn:
     """Through AdapterTrainer: to a checkpoint, then from it on. Notes what is wrong with the engine and with what it has learned."""
 
-    def learn(make: Make, tasks: Sequence[Task]) -> Learned:
-        recommender, parameters = make(len(tasks))
-        trainer = AdapterTrainer(config, recommender, parameters, 0.0, len(tasks))
+    def learn(make: Make, learners: Sequence[AdapterLearner]) -> Learned:
+        recommender, parameters = make(len(learners))
+        trainer = AdapterTrainer(Worker(), config, recommender, parameters, 0.0, len(learners))
         here = torch.empty(0, device=trainer.engine.device).device  # with its number
         wrong.extend(f"{name} is on {one.device}" for name, one in recommender.named_buffers() if one.device != here)
         for pauses in (True, False):
-            ended = list(trainer.train([replace(task, pauses=pauses) for task in tasks]))
-        probe = Probe(trainer.engine, tasks[0].instances)
-        wrong.extend(f"{tasks[slot].checkpoints.name} does not move the logits" for slot in range(len(tasks)) if _equal(probe, slot))
+            ended = list(trainer.train([replace(learner, pauses=pauses) for learner in learners]))
+        probe = Probe(trainer.engine, learners[0].instances)
+        wrong.extend(f"{learners[slot].checkpoints.name} does not move the logits" for slot in range(len(learners)) if _equal(probe, slot))
         trainer.engine.destroy()
-        return [(_losses(tasks[slot]), weights) for slot, weights, _ in sorted(ended, key=lambda one: one[0])]
+        return [(_losses(learners[slot]), weights) for slot, weights, _ in sorted(ended, key=lambda one: one[0])]
 
     return learn
 
@@ -123,17 +124,19 @@ def by_plain_torch(config: Config) -> Learn:
     """On the CPU, each expert alone, by torch's AdamW with the file's clipping."""
     clip = engine.read_config(config.train.ds_config)["gradient_clipping"]
 
-    def learn(make: Make, tasks: Sequence[Task]) -> Learned:
-        return [_learn_alone(*make(1), task, clip) for task in tasks]
+    def learn(make: Make, learners: Sequence[AdapterLearner]) -> Learned:
+        return [_learn_alone(*make(1), learner, clip) for learner in learners]
 
     return learn
 
 
-def _learn_alone(recommender: Recommender, parameters: list[nn.Parameter], task: Task, clip: float) -> tuple[list[float], Weights]:
+def _learn_alone(
+    recommender: Recommender, parameters: list[nn.Parameter], learner: AdapterLearner, clip: float
+) -> tuple[list[float], Weights]:
     optimizer, losses = FlatAdamW(recommender, parameters, clip), list[float]()
-    schedule = loop.Learner(task.num_steps, task.phase.lr, task.checkpoints)
-    for step in range(task.num_steps):
-        loss, _ = recommender(batch_of(task.instances, task.order.batch(step)))
+    schedule = loop.Learner(learner.num_steps, learner.phase.lr, learner.checkpoints)
+    for step in range(learner.num_steps):
+        loss, _ = recommender(batch_of(learner.instances, learner.order.batch(step)))
         loss.backward()
         optimizer.step(schedule.lr_at(step))
         losses.append(float(loss.detach()))
@@ -146,9 +149,9 @@ def _equal(probe: Probe, slot: int) -> bool:
     return torch.equal(*probe.logits(slot))
 
 
-def _losses(task: Task) -> list[float]:
-    assert task.log is not None
-    return [json.loads(line)["loss"] for line in task.log.read_text(encoding="utf-8").splitlines()]
+def _losses(learner: AdapterLearner) -> list[float]:
+    assert learner.log is not None
+    return [json.loads(line)["loss"] for line in learner.log.read_text(encoding="utf-8").splitlines()]
 
 
 def _projector(recommender: Recommender) -> nn.Module:

@@ -18,13 +18,14 @@ from gpu.plain import FlatAdamW
 from gpu.rows import FixedRows, batch_of
 from gpu.sizes import Arm
 from thinkrec.config.training import PhaseSection
+from thinkrec.distributed.worker_group import Worker
 from thinkrec.model.recommender import Recommender
 from thinkrec.plan.machines import GPU_TFLOPS
 from thinkrec.plan.memory import Load, Zero, of_worker
 from thinkrec.train.checkpoint import Checkpoints
 from thinkrec.train.deepspeed import engine
 from thinkrec.train.loop import peak_bytes
-from thinkrec.train.trainer import AdapterTrainer, Task
+from thinkrec.train.trainer import AdapterLearner, AdapterTrainer
 
 LR = 1e-4
 
@@ -52,7 +53,7 @@ def trained(bench: Bench, arm: Arm, ds_config: str, num_experts: int = 1) -> dic
     bench.join_group()
     config, size = bench.config(ds_config, arm.rows), arm.rows // num_experts
     with bench.recommender(num_experts, arm.checkpointing) as recommender:
-        trainer = AdapterTrainer(config, recommender, recommender.bank.parameters(), 0.0, num_experts)
+        trainer = AdapterTrainer(Worker(), config, recommender, recommender.bank.parameters(), 0.0, num_experts)
         members = [FixedRows(config, bench.tables, arm.places, range(size * at, size * (at + 1))) for at in range(num_experts)]
         begun, log = time.monotonic(), bench.folder / f"{ds_config}-{arm}-{num_experts}"
         warm, _ = run_steps(trainer, members, size, device.NUM_WARM, log.with_suffix(".warm"))
@@ -67,10 +68,11 @@ def trained(bench: Bench, arm: Arm, ds_config: str, num_experts: int = 1) -> dic
 def run_steps(trainer: AdapterTrainer, members: list[FixedRows], size: int, num_steps: int, log: Path) -> tuple[float, list[float]]:
     """Train from the start for so many steps; median seconds of one, and the first and last loss of the first expert."""
     phase = PhaseSection(batch_size=size, lr=LR, num_epochs=1e6, max_steps=num_steps)
-    tasks = [
-        Task(rows, phase, Checkpoints(f"{log}-checkpoints", str(at)), log.with_name(f"{log.name}-{at}")) for at, rows in enumerate(members)
+    learners = [
+        AdapterLearner(rows, phase, Checkpoints(f"{log}-checkpoints", str(at)), log.with_name(f"{log.name}-{at}"))
+        for at, rows in enumerate(members)
     ]
-    list(trainer.train(tasks))
+    list(trainer.train(learners))
     lines = [json.loads(line) for line in log.with_name(f"{log.name}-0").read_text(encoding="utf-8").splitlines()]
     took = statistics.median(after["elapsed_s"] - before["elapsed_s"] for before, after in pairwise(lines))
     return max(took, 1e-3), [round(line["loss"], 4) for line in (lines[0], lines[-1])]

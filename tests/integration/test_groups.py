@@ -38,7 +38,7 @@ def test_no_two_workers_have_the_same_device_and_each_has_one(found, case, num_g
     assert all(len(worker["gpus"]) == 1 for worker in workers)
     held = Counter((worker["node"], worker["gpus"][0]) for worker in workers)
     assert max(held.values()) == 1
-    assert {worker["world"] for worker in workers} == {2.0}  # a group talks to itself alone
+    assert {tuple(worker["world"]) for worker in workers} == {(2.0, 2)}  # a group talks to itself alone
     assert {worker["backend"] for worker in workers} == {"gloo"}
 
 

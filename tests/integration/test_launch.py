@@ -8,14 +8,14 @@ import signal
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
 
 import pytest
 from ray.experimental.internal_kv import _internal_kv_del
 
 from thinkrec.config.training import FaultsSection
 from thinkrec.distributed import stopping
-from thinkrec.distributed.worker_group import ONCE, run_on_workers
+from thinkrec.distributed.worker_group import ONCE, Worker, run_on_workers
 from thinkrec.errors import DataError, EnvironmentFault, Interrupted, StageFailed
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1200)]
@@ -24,22 +24,20 @@ BUDGETS = [name for name in FaultsSection.model_fields if not name.endswith("_s"
 WINDOW_S = 5.0
 
 
-def stumbler() -> Callable[[dict[str, Any]], None]:
+def stumbler() -> Callable[[Worker, SimpleNamespace], None]:
     """A train function made here, so that it travels whole: a worker cannot import this file."""
 
-    def stumble(settings: dict[str, Any]) -> None:
-        """Count the try; fail in the way the settings say, for as many tries as they say."""
+    def stumble(worker: Worker, task: SimpleNamespace) -> None:
+        """Count the try; fail in the way the task says, for as many tries as it says."""
         import os
         import signal
         import time
 
-        from thinkrec.distributed.watchdog import Watchdog
-
-        tries = Path(settings["tries"])
+        tries = Path(task.tries)
         tries.write_text(tries.read_text() + "x" if tries.is_file() else "x")
-        if len(tries.read_text()) > settings["failures"]:
+        if len(tries.read_text()) > task.failures:
             return
-        match settings["how"]:
+        match task.how:
             case "on purpose":
                 raise DataError("a row is wrong", "row 7", "fix it")
             case "unknown":
@@ -47,7 +45,7 @@ def stumbler() -> Callable[[dict[str, Any]], None]:
             case "worker_lost":
                 os.kill(os.getpid(), signal.SIGKILL)
             case "hang":
-                with Watchdog(*settings["watchdog"]).watch(0):
+                with worker.watchdog.watch(worker.rank):
                     time.sleep(600)
             case "nccl":  # as its watchdog ends a process
                 os.write(2, b"[Rank 0] Watchdog caught collective operation timeout: WorkNCCL(SeqNum=12)\n")
@@ -62,9 +60,9 @@ def stumbler() -> Callable[[dict[str, Any]], None]:
 
 def launch(tmp_path: Path, how: str, failures: int, **budgets: int) -> str:
     """Run until it works or is given up; returns one letter a try."""
-    settings = {"tries": str(tmp_path / "tries"), "failures": failures, "how": how}
+    task = SimpleNamespace(tries=str(tmp_path / "tries"), failures=failures, how=how)  # workers cannot import a class of this file
     faults = ONCE.model_copy(update=budgets | {"hang_s": WINDOW_S, "storage_wait_s": 0})
-    run_on_workers(stumbler(), settings, name="stumble", root=str(tmp_path), num_workers=1, use_gpu=False, faults=faults)
+    run_on_workers(stumbler(), task, name="stumble", root=str(tmp_path), num_workers=1, use_gpu=False, faults=faults)
     return (tmp_path / "tries").read_text()
 
 
@@ -80,7 +78,7 @@ def test_an_error_raised_on_purpose_comes_back_as_itself_after_one_try(ray_clust
 def test_what_trains_hears_that_the_run_is_to_end(ray_cluster, tmp_path):
     """Nothing is tried again, whatever the budgets."""
 
-    def wait_for_word(settings: dict[str, Any]) -> None:
+    def wait_for_word(worker: Worker, task: None) -> None:
         import time
 
         from thinkrec.distributed.stopping import heed
@@ -101,7 +99,7 @@ def test_what_trains_hears_that_the_run_is_to_end(ray_cluster, tmp_path):
     thread.start()
     try:
         with pytest.raises(Interrupted, match="SIGTERM"):
-            run_on_workers(wait_for_word, {}, name="waits", root=str(tmp_path), num_workers=1, use_gpu=False, faults=FaultsSection())
+            run_on_workers(wait_for_word, None, name="waits", root=str(tmp_path), num_workers=1, use_gpu=False, faults=FaultsSection())
     finally:
         over.set()
         thread.join()

@@ -9,6 +9,7 @@ import json
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,24 +25,31 @@ from thinkrec.errors import ThinkrecError
 DEADLINE_S = 240.0
 
 
-def meet(settings: dict[str, Any]) -> None:
+@dataclass(frozen=True)
+class Meeting:
+    group: int
+    out: str
+    num_workers: int
+
+
+def meet(worker: worker_group.Worker, meeting: Meeting) -> None:
     """Write down who and where this worker is, then stay until all workers of all groups have, so that all are there at once."""
     import ray
     import torch
 
-    rank, total = torch.distributed.get_rank(), torch.ones(1)
+    total = torch.ones(1)
     torch.distributed.all_reduce(total)
     found = {
-        "group": settings["group"],
+        "group": meeting.group,
         "node": ray.get_runtime_context().get_node_id(),
         "gpus": ray.get_gpu_ids(),
-        "world": total.item(),
+        "world": [total.item(), worker.world_size],
         "backend": torch.distributed.get_backend(),
     }
-    out = Path(settings["out"])
-    (out / f"{settings['group']}-{rank}.json").write_text(json.dumps(found))
-    deadline = time.monotonic() + settings["deadline_s"]
-    while len(list(out.glob("*.json"))) < settings["num_workers"]:
+    out = Path(meeting.out)
+    (out / f"{meeting.group}-{worker.rank}.json").write_text(json.dumps(found))
+    deadline = time.monotonic() + DEADLINE_S
+    while len(list(out.glob("*.json"))) < meeting.num_workers:
         assert time.monotonic() < deadline, "the others never came"
         time.sleep(0.1)
 
@@ -52,9 +60,9 @@ def side_by_side(folder: Path, num_groups: int, size: int) -> dict[str, Any]:
     out.mkdir()
 
     def run(group: int) -> None:
-        settings = {"group": group, "out": str(out), "num_workers": num_groups * size, "deadline_s": DEADLINE_S}
+        meeting = Meeting(group, str(out), num_groups * size)
         worker_group.run_on_workers(
-            meet, settings, name="meet", root=str(folder), num_workers=size, use_gpu=True, faults=FaultsSection(), num_groups=num_groups
+            meet, meeting, name="meet", root=str(folder), num_workers=size, use_gpu=True, faults=FaultsSection(), num_groups=num_groups
         )
 
     with ThreadPoolExecutor(num_groups) as threads:
@@ -72,7 +80,9 @@ def refused(folder: Path, num_workers: int, num_held: int = 0) -> dict[str, Any]
         ray.get(others.ready())
     try:
         faults = FaultsSection(unknown=0)
-        worker_group.run_on_workers(meet, {}, name="refused", root=str(folder), num_workers=num_workers, use_gpu=True, faults=faults)
+        worker_group.run_on_workers(
+            meet, Meeting(0, "", 0), name="refused", root=str(folder), num_workers=num_workers, use_gpu=True, faults=faults
+        )
     except ThinkrecError as error:
         if others:
             remove_placement_group(others)

@@ -13,7 +13,7 @@ import torch
 
 CHECKPOINT_EVERY = 4
 BLUNT_EPS = 1e-4
-TASKS = (  # (users, schedule): uneven sizes, batch sizes, rates and step counts
+EXPERTS = (  # (users, schedule): uneven sizes, batch sizes, rates and step counts
     (slice(0, 2), {"batch_size": 4, "lr": 1e-2, "max_steps": 5, "num_epochs": 9}),
     (slice(2, 7), {"batch_size": 8, "lr": 3e-3, "max_steps": 9, "num_epochs": 9, "min_lr": 1e-3}),
     (slice(7, 16), {"batch_size": 12, "lr": 2e-2, "max_steps": 14, "num_epochs": 9, "warmup_share": 0.5}),
@@ -74,16 +74,23 @@ def recommender_of(tables: Any, num_slots: int) -> Any:
     return Recommender(llm, bank, tables.template.verdict_ids)
 
 
+def worker() -> Any:
+    """This process in its group, as torchrun made it."""
+    from thinkrec.distributed.worker_group import Worker
+
+    return Worker(torch.distributed.get_rank(), torch.distributed.get_world_size())
+
+
 def trainer_of(config: Any, tables: Any, num_slots: int) -> Any:
     from thinkrec.train.trainer import AdapterTrainer
 
     recommender = recommender_of(tables, num_slots)
-    return AdapterTrainer(config, recommender, recommender.bank.parameters(), 0.05, num_slots)
+    return AdapterTrainer(worker(), config, recommender, recommender.bank.parameters(), 0.05, num_slots)
 
 
 def rows_of(tables: Any, number: int) -> Any:
     """Positions of one expert's train rows."""
-    users, _ = TASKS[number]
+    users, _ = EXPERTS[number]
     return np.flatnonzero(np.isin(tables.interactions.user, np.arange(16)[users]))
 
 
@@ -102,7 +109,7 @@ def main(folder: str, ds_config: str) -> None:
     from thinkrec.train.deepspeed.slot_adamw import SlotAdamW
     from thinkrec.train.instances import Instances, Trace
     from thinkrec.train.probe import Probe
-    from thinkrec.train.trainer import Task
+    from thinkrec.train.trainer import AdapterLearner
 
     torch.set_num_threads(1)
     engine.skip_compiling()
@@ -112,16 +119,17 @@ def main(folder: str, ds_config: str) -> None:
     tables = tables_of(config)
     pack, alone = trainer_of(config, tables, 3), trainer_of(config, tables, 1)
 
-    def task(number: int, name: str, checkpoints: str) -> Task:
-        _, phase = TASKS[number]
+    def learner(number: int, name: str, checkpoints: str) -> AdapterLearner:
+        _, phase = EXPERTS[number]
         rows = rows_of(tables, number)
         traces = [Trace(int(row), " because") for row in rows[: 3 * number]]
         log = Path(folder) / f"{name}.{number}.jsonl" if rank == 0 else None
-        return Task(Instances(config, tables, rows, traces), PhaseSection(**phase), Checkpoints(folder, f"{checkpoints}-{number}"), log)
+        instances = Instances(config, tables, rows, traces)
+        return AdapterLearner(instances, PhaseSection(**phase), Checkpoints(folder, f"{checkpoints}-{number}"), log)
 
     def train_as(name: str, trainer: Any, *numbers: int, checkpoints: str = "") -> None:
-        tasks = [task(number, name, checkpoints or name) for number in numbers]
-        for slot, weights, _ in trainer.train(tasks):
+        learners = [learner(number, name, checkpoints or name) for number in numbers]
+        for slot, weights, _ in trainer.train(learners):
             if name == "packed":  # and no other, so what equals it shows that asking disturbs no training
                 logits = dict(zip(("before", "after"), probe.logits(slot), strict=True))
                 save_file(logits, f"{folder}/rank{rank}.{slot}.logits")

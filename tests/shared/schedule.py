@@ -6,7 +6,7 @@ none must skip.
 
     plan = schedule.write(folder, Fault("thinkrec.train.deepspeed.slot_adamw:SlotAdamW.step", "kill", rank=1, step=7))
     schedule.install(plan)                                  a process under the plan
-    fit(schedule.under(plan, train_group), settings, ...)   a train function of Ray Train under the plan
+    run_on_workers(schedule.under(plan, train_group), task, ...)   the groups of a fleet under the plan
 """
 
 from __future__ import annotations
@@ -68,15 +68,15 @@ def require(plan: Path) -> list[dict[str, Any]]:
     return [mark for mark in marks if mark]
 
 
-def under(plan: Path, function: Callable[[dict[str, Any]], None]) -> Callable[[dict[str, Any]], None]:
-    """A train function that is struck by the plan in its worker; it travels whole, for workers cannot import tests."""
+def under(plan: Path, function: Callable[[Any, Any], None]) -> Callable[[Any, Any], None]:
+    """The train function of a group that is struck by the plan in its worker; it travels whole, for workers cannot import tests."""
     from ray import cloudpickle
 
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
-    def struck(settings: dict[str, Any]) -> None:
-        install(plan, settings.get("group"))
-        function(settings)
+    def struck(worker: Any, task: Any) -> None:
+        install(plan, task.group.number)
+        function(worker, task)
 
     return struck
 

@@ -15,7 +15,9 @@ import torch
 from thinkrec.config import run as run_file
 from thinkrec.deploy import trial
 from thinkrec.deploy.trial_inputs import write_inputs
+from thinkrec.distributed.worker_group import Worker
 from thinkrec.model.base import load_model
+from thinkrec.prompt.catalogue import ArtefactPaths
 from thinkrec.store.address import read_json
 from thinkrec.store.artefacts import Store
 from thinkrec.train.deepspeed import engine
@@ -31,10 +33,9 @@ def tried(folder: Path, ds_config: str, dtype: str) -> trial.Tried:
     }
     config = trial.shrunk(run_file.parse(tree))
     store = Store(str(folder))
-    settings = {"config": config.model_dump(), "root": store.root, "found": f"{store.root}/found.json", "watchdog": ("", 0)}
-    settings["places"] = write_inputs(config, store)
-    trial.try_phases(settings)
-    return trial.Tried(**(read_json(settings["found"]) or {}))
+    task = trial.TrialTask(config, ArtefactPaths(write_inputs(config, store)), store.root, f"{store.root}/found.json")
+    trial.try_phases(Worker(), task)
+    return trial.Tried(**(read_json(task.found) or {}))
 
 
 def frequencies(base: Path, ds_config: str | None) -> list[float]:

@@ -19,12 +19,14 @@ from thinkrec.config.run import Config
 from thinkrec.data import ingest
 from thinkrec.deploy import trial
 from thinkrec.deploy.trial_inputs import write_inputs
+from thinkrec.distributed.worker_group import Worker
 from thinkrec.pipeline.checks import check_run
 from thinkrec.pipeline.keys import stage_keys
 from thinkrec.pipeline.stages import STAGES
 from thinkrec.plan.machines import Machines
 from thinkrec.plan.plan import make_plan
 from thinkrec.plan.resolve import resolved
+from thinkrec.prompt.catalogue import ArtefactPaths
 from thinkrec.store.address import read_json
 from thinkrec.store.artefacts import Store
 from thinkrec.sweep import trials
@@ -106,10 +108,9 @@ def test_a_recipe_trains_scores_and_explains_in_small(file, recipe, two_layers, 
     small = trial.shrunk(config.model_copy(update={"train": alone}))
     assert small.train.ds_config == config.train.ds_config
     store = Store(str(tmp_path / "trial"))
-    settings = {"config": small.model_dump(), "root": store.root, "found": f"{store.root}/found.json", "watchdog": ("", 0)}
-    settings["places"] = write_inputs(small, store)
-    trial.try_phases(settings)
-    found = trial.Tried(**(read_json(settings["found"]) or {}))
+    task = trial.TrialTask(small, ArtefactPaths(write_inputs(small, store)), store.root, f"{store.root}/found.json")
+    trial.try_phases(Worker(), task)
+    found = trial.Tried(**(read_json(task.found) or {}))
     assert list(found.losses) == ["global", *["projector"] * (config.prompt.slots != "none"), "expert 0", "expert 1"]
     assert all(len(losses) == trial.NUM_STEPS and math.isfinite(sum(losses)) for losses in found.losses.values())
     assert np.isfinite(found.scores).all()

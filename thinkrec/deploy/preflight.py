@@ -198,9 +198,9 @@ def collective(config: Config, root: str) -> Check:
         return Check("all-reduce", "skipped", "one worker has nobody to talk to")
     out = f"{root}/preflight-{uuid.uuid4().hex}.json"
     num_bytes = BUFFER_BYTES if train.use_gpu else CPU_BUFFER_BYTES
-    settings = {"out": out, "num_bytes": num_bytes, "num_repeats": NUM_REPEATS}
+    task = probe.ReduceTask(out, num_bytes, NUM_REPEATS)
     try:
-        run_on_workers(probe.all_reduce, settings, name="preflight", root=root, num_workers=num_workers, use_gpu=train.use_gpu)
+        run_on_workers(probe.all_reduce, task, name="preflight", root=root, num_workers=num_workers, use_gpu=train.use_gpu)
     except ThinkrecError as error:
         return Check("all-reduce", "fail", error.what, error.fix or "look at the links between the nodes; NCCL_DEBUG=INFO tells more")
     found = read_json(out)

@@ -8,9 +8,11 @@ import shutil
 import subprocess
 import uuid
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from thinkrec.distributed.worker_group import Worker
 from thinkrec.store.address import open_root, read_json
 from thinkrec.store.artefacts import installed_versions
 from thinkrec.store.digests import file_digest, list_files
@@ -77,8 +79,17 @@ def model_digest(folder: str) -> dict[str, str]:
     return {str(Path(info.path).relative_to(root)): file_digest(info.path) for info in files}
 
 
-def all_reduce(settings: dict[str, Any]) -> None:
-    """The train function of the collective check: sum a buffer over all ranks; rank 0 writes what it measured to `settings["out"]`."""
+@dataclass(frozen=True)
+class ReduceTask:
+    """Sum a buffer of `num_bytes` over all ranks, several times; what rank 0 measures goes to the file `out`."""
+
+    out: str
+    num_bytes: int
+    num_repeats: int
+
+
+def all_reduce(worker: Worker, task: ReduceTask) -> None:
+    """The train function of the collective check."""
     import time
 
     import torch
@@ -86,11 +97,11 @@ def all_reduce(settings: dict[str, Any]) -> None:
 
     from thinkrec.store.address import write_json
 
-    rank, world = dist.get_rank(), dist.get_world_size()
+    rank, world = worker.rank, worker.world_size
     device = torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
-    buffer = torch.empty(settings["num_bytes"] // 4, device=device)
+    buffer = torch.empty(task.num_bytes // 4, device=device)
     times, right = [], torch.ones(1, device=device)
-    for _ in range(settings["num_repeats"]):
+    for _ in range(task.num_repeats):
         buffer.fill_(float(rank + 1))
         dist.barrier()
         begun = time.perf_counter()
@@ -101,6 +112,6 @@ def all_reduce(settings: dict[str, Any]) -> None:
     dist.all_reduce(right, dist.ReduceOp.MIN)  # on every rank
     if rank == 0:
         # Bytes that cross each link: 2 (n - 1) / n of the buffer (the convention of nccl-tests, "bus bandwidth").
-        moved = 2 * (world - 1) / world * settings["num_bytes"]
+        moved = 2 * (world - 1) / world * task.num_bytes
         found = {"right": bool(right), "gbytes_per_s": moved / min(times) / 1e9, "world": world, "backend": dist.get_backend()}
-        write_json(settings["out"], found)
+        write_json(task.out, found)

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import math
 import uuid
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -20,6 +18,7 @@ import pyarrow.compute as pc
 from thinkrec.artefacts.adapters import LOG_FILE, copy_expert
 from thinkrec.config.run import Config, parse
 from thinkrec.deploy.trial_inputs import KEY, NUM_CLUSTERS, write_inputs
+from thinkrec.distributed.worker_group import Worker
 from thinkrec.prompt.catalogue import ArtefactPaths
 from thinkrec.store.address import open_root, read_json, write_json
 from thinkrec.store.artefacts import Store, writable
@@ -39,6 +38,16 @@ class Tried:
     def num_tied(self) -> int:
         """Rows whose score another row has, too."""
         return len(self.scores) - len(set(self.scores))
+
+
+@dataclass(frozen=True)
+class TrialTask:
+    """The small run, the made-up inputs and the places for what it trains, and the file for what came of it (Tried)."""
+
+    config: Config
+    places: ArtefactPaths
+    root: str
+    found: str
 
 
 def shrunk(config: Config) -> Config:
@@ -71,15 +80,15 @@ def try_out(config: Config, root: str) -> Tried:
     small, store, train = shrunk(config), Store(f"{root}/trial-{uuid.uuid4().hex}"), config.train
     found = f"{store.root}/found.json"
     try:
-        settings = {"config": small.model_dump(), "root": store.root, "found": found, "places": write_inputs(small, store)}
-        run_on_workers(try_phases, settings, name="trial", root=store.root, num_workers=train.num_workers, use_gpu=train.use_gpu)
+        task = TrialTask(small, ArtefactPaths(write_inputs(small, store)), store.root, found)
+        run_on_workers(try_phases, task, name="trial", root=store.root, num_workers=train.num_workers, use_gpu=train.use_gpu)
         return Tried(**(read_json(found) or {}))
     finally:
         system, path = open_root(store.root)
         system.delete_dir(path)
 
 
-def try_phases(settings: dict[str, Any]) -> None:
+def try_phases(worker: Worker, task: TrialTask) -> None:
     """The train function of one worker: all phases, then scored rows and an explained one; rank 0 writes what came of it (Tried)."""
     import torch
 
@@ -87,43 +96,45 @@ def try_phases(settings: dict[str, Any]) -> None:
     from thinkrec.score.stage import BucketScorer
     from thinkrec.train.fleet.group import STAGE
 
-    config, places = parse(settings["config"]), ArtefactPaths(settings["places"])
-    _train_alone(config, settings)
-    keys = _train_experts(settings)
-    if torch.distributed.get_rank() == 0:
+    config, places = task.config, task.places
+    _train_alone(worker, task)
+    keys = _train_experts(worker, task)
+    if worker.leads:
         logs = {name: places.path(name, LOG_FILE) for name in ("global", *["projector"] * (config.prompt.slots != "none"))}
-        with writable(settings["places"]["experts"]) as folder:
+        with writable(places.uris["experts"]) as folder:
             for expert, key in keys.items():
-                found = Store(settings["root"]).find(STAGE, key)
+                found = Store(task.root).find(STAGE, key)
                 assert found is not None
                 logs[f"expert {expert}"] = found.path(LOG_FILE)
                 copy_expert(found.path(), folder, expert)
-        scored = BucketScorer(settings["config"], settings["places"])({"bucket": np.array([0])})
+        scored = BucketScorer(config, places)({"bucket": np.array([0])})
         rows = scored.filter(pc.equal(scored["variant"], "fusion")).to_pylist()
-        explained, _ = explain_rows(settings["config"], settings["places"], rows[:1])
+        explained, _ = explain_rows(config, places, rows[:1])
         losses = {name: pl.read_ndjson(log)["loss"].to_list() for name, log in logs.items()}
-        write_json(settings["found"], asdict(Tried(losses, [row["score"] for row in rows], explained[0]["text"])))
-    if torch.distributed.get_world_size() > 1:
+        write_json(task.found, asdict(Tried(losses, [row["score"] for row in rows], explained[0]["text"])))
+    if worker.world_size > 1:
         torch.distributed.barrier()
 
 
-def _train_alone(config: Config, settings: Mapping[str, Any]) -> None:
+def _train_alone(worker: Worker, task: TrialTask) -> None:
     """The phases that train one thing: to a checkpoint, then from it on."""
     from thinkrec.train.global_adapter import train_global
     from thinkrec.train.projector import train_projector
+    from thinkrec.train.trainer import PhaseTask
 
-    functions = {"global": train_global} | ({"projector": train_projector} if config.prompt.slots != "none" else {})
+    functions = {"global": train_global} | ({"projector": train_projector} if task.config.prompt.slots != "none" else {})
     for name, function in functions.items():
         for pauses in (True, False):
-            function({**settings, "out": settings["places"][name], "name": name, "num_first": None, "pauses": pauses})
+            function(worker, PhaseTask(task.config, task.places, task.places.uris[name], task.root, name, pauses=pauses))
 
 
-def _train_experts(settings: Mapping[str, Any]) -> dict[int, str]:
+def _train_experts(worker: Worker, task: TrialTask) -> dict[int, str]:
     """Two experts in one pack; returns the keys under which they are committed."""
-    from thinkrec.train.fleet.group import Group
+    from thinkrec.train.fleet.group import Group, GroupTask
     from thinkrec.train.fleet.queue import Pack
 
     keys = {expert: f"{KEY}{expert}" for expert in range(NUM_CLUSTERS)}
-    group = Group.load({**settings, "group": 0, "keys": keys, "num_slots": NUM_CLUSTERS}, lambda event: None)
+    group_task = GroupTask(task.config, task.places, task.root, number=0, keys=keys, num_slots=NUM_CLUSTERS)
+    group = Group.load(worker, group_task, lambda event: None)
     group.train(Pack(tuple(keys), (1.0,) * NUM_CLUSTERS))
     return keys

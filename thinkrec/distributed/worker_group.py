@@ -10,10 +10,11 @@ from __future__ import annotations
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from thinkrec.config.training import FaultsSection
 from thinkrec.distributed.devices import own_device, require_free
@@ -21,17 +22,36 @@ from thinkrec.distributed.failures import TABLE, Failure, Hang, classify
 from thinkrec.distributed.last_words import last_words, shown
 from thinkrec.distributed.placement import free_nodes, lacking, needs, nodes, require, strategy, to_come
 from thinkrec.distributed.stopping import leaving_nodes, training
+from thinkrec.distributed.watchdog import Watchdog
 from thinkrec.errors import ThinkrecError
 from thinkrec.events import GroupFailed, Journal
+
+if TYPE_CHECKING:
+    from ray.train import RunConfig, ScalingConfig
 
 ORPHANS_S = 20.0  # how long a controller may take to die
 NODE_DEATH_S = 60.0  # Ray's health checks (five in a row, each with its time limit) take this long to call a node dead
 ONCE = FaultsSection(**{failure.name: 0 for failure in TABLE if failure.action != "stop"})  # whatever happens, nothing is tried again
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Worker:
+    """One process of a worker group. By default the only one of its group, which nobody watches."""
+
+    rank: int = 0
+    world_size: int = 1
+    watchdog: Watchdog = field(default_factory=Watchdog)
+
+    @property
+    def leads(self) -> bool:
+        """Whether this is the rank that writes and reports for all."""
+        return self.rank == 0
 
 
 def run_on_workers(
-    function: Callable[[dict[str, Any]], None],
-    settings: Mapping[str, Any],
+    function: Callable[[Worker, T], None],
+    task: T,
     *,
     name: str,
     root: str,
@@ -40,13 +60,12 @@ def run_on_workers(
     faults: FaultsSection = ONCE,
     num_groups: int = 1,
 ) -> None:
-    """Run `function(settings)` on a worker group of the run at `root` and wait; it resumes by itself.
+    """Run `function(worker, task)` in every process of a worker group of the run at `root` and wait; it resumes by itself.
 
     The group is a placement group inside one node where the caller's `num_groups` groups of this size fit so, else over several. When it
-    dies it is run again, as often as the class of its failure allows. The settings the function gets also hold `watchdog`, the arguments
-    of a train.watchdog.Watchdog. A ThinkrecError raised by a worker comes back as itself, at once. Raises EnvironmentFault when the
-    cluster can never hold the group (Ray itself would wait for ever) or has no room within `ray.resource_timeout_s`, and what
-    failures.TABLE says when it dies for good.
+    dies it is run again, as often as the class of its failure allows. The task travels by pickle: a frozen dataclass of plain values. A
+    ThinkrecError raised by a worker comes back as itself, at once. Raises EnvironmentFault when the cluster can never hold the group (Ray
+    itself would wait for ever) or has no room within `ray.resource_timeout_s`, and what failures.TABLE says when it dies for good.
     """
     import ray.train
     from ray.train.torch import TorchConfig, TorchTrainer
@@ -58,8 +77,7 @@ def run_on_workers(
         run_name = f"{name}-{uuid.uuid4().hex[:8]}"
         note = "" if "://" in folder else f"{folder}/hang-{run_name}"
         trainer = TorchTrainer(
-            _placed(function),
-            train_loop_config={**settings, "watchdog": (note, faults.hang_s)},
+            _placed(function, task, Watchdog(note, faults.hang_s)),
             torch_config=TorchConfig(backend=_backend(use_gpu)),
             scaling_config=_scaling(num_workers, use_gpu, num_groups, avoided),
             run_config=_one_try(run_name, folder),
@@ -88,7 +106,24 @@ def run_on_workers(
             avoided |= leaving_nodes()
 
 
-def _one_try(run_name: str, folder: str) -> Any:
+class RunOnWorkers(Protocol):
+    """The signature of `run_on_workers`, for what is handed a way to start groups."""
+
+    def __call__(
+        self,
+        function: Callable[[Worker, T], None],
+        task: T,
+        *,
+        name: str,
+        root: str,
+        num_workers: int,
+        use_gpu: bool,
+        faults: FaultsSection = ...,
+        num_groups: int = ...,
+    ) -> None: ...
+
+
+def _one_try(run_name: str, folder: str) -> RunConfig:
     """Ray's own retries would do a wrong run file or a NaN over again, too, and wait for room for ever."""
     import ray.train
 
@@ -96,7 +131,7 @@ def _one_try(run_name: str, folder: str) -> Any:
     return ray.train.RunConfig(name=run_name, storage_path=folder, failure_config=once)
 
 
-def _scaling(num_workers: int, use_gpu: bool, num_groups: int, avoided: Collection[str]) -> Any:
+def _scaling(num_workers: int, use_gpu: bool, num_groups: int, avoided: Collection[str]) -> ScalingConfig:
     """What Ray Train asks the cluster for, away from the nodes of these ids."""
     import ray.train
 
@@ -110,15 +145,17 @@ def _scaling(num_workers: int, use_gpu: bool, num_groups: int, avoided: Collecti
     )
 
 
-def _placed(function: Callable[[dict[str, Any]], None]) -> Callable[[dict[str, Any]], None]:
-    """The same train function, on a GPU that is free; its errors know as `node_id` on which node they were raised."""
+def _placed(function: Callable[[Worker, T], None], task: T, watchdog: Watchdog) -> Callable[[], None]:
+    """The function of Ray Train for this one, on a GPU that is free; its errors know as `node_id` on which node they were raised."""
 
-    def run(settings: dict[str, Any]) -> None:
+    def run() -> None:
         import ray
+        import ray.train
 
         try:
             require_free(own_device())
-            function(settings)
+            context = ray.train.get_context()
+            function(Worker(context.get_world_rank(), context.get_world_size(), watchdog), task)
         except Exception as error:
             error.node_id = ray.get_runtime_context().get_node_id()  # type: ignore[attr-defined]
             raise

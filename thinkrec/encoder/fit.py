@@ -6,8 +6,7 @@ learned here gives to every test row are a baseline of the report.
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from typing import Any
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import polars as pl
@@ -27,9 +26,10 @@ from thinkrec.artefacts.vectors import (
     write_vectors,
 )
 from thinkrec.config.model import EncoderSection
+from thinkrec.config.run import Config
 from thinkrec.data.forms import in_other_form
 from thinkrec.data.interactions import Policy
-from thinkrec.distributed.worker_group import run_on_workers
+from thinkrec.distributed.worker_group import Worker, run_on_workers
 from thinkrec.encoder import imported, lightgcn, mf, sasrec
 from thinkrec.encoder.coded_log import Log
 from thinkrec.encoder.factors import Factors, predict
@@ -41,24 +41,24 @@ from thinkrec.store.artefacts import Artefact, writable
 NUM_COMPARED = 100  # ids without a vector that are looked for in another form
 
 
+@dataclass(frozen=True)
+class EncoderTask:
+    """What the one worker learns from, and the address it writes to."""
+
+    config: Config
+    ingest: Artefact
+    out: str
+
+
 def run(job: Job) -> None:
     """Fill the draft with vectors, scores and encoder.json."""
     encoder = job.config.encoder
     if encoder.source == "given":
         take_given(encoder, job.draft.uri)
     else:
-        ingest = job.inputs["ingest"]
-        settings = {
-            "encoder": encoder.model_dump(),
-            "ingest": {"uri": ingest.uri, "key": ingest.key},
-            "uri": job.draft.uri,
-            "history_policy": job.config.prompt.history_policy,
-            "seed": job.config.run.seed,
-            "use_gpu": job.config.train.use_gpu,
-        }
         run_on_workers(
-            train_function,
-            settings,
+            train_encoder,
+            EncoderTask(job.config, job.inputs["ingest"], job.draft.uri),
             name=f"encode-{job.key[:12]}",
             root=job.store.root,
             num_workers=1,
@@ -82,12 +82,12 @@ def take_given(encoder: EncoderSection, uri: str) -> None:
         write_facts(folder, EncoderFacts("given", has_bias=False, dim=widths[0], num_users=users.num_rows, num_items=items.num_rows))
 
 
-def train_function(settings: dict[str, Any]) -> None:
-    """The one worker: read the ingest artefact, run_on_workers, write vectors and scores to `settings["uri"]`."""
-    encoder = EncoderSection.model_validate(settings["encoder"])
-    log = Log.load(Artefact(settings["ingest"]["uri"], settings["ingest"]).path())
-    device = "cuda" if settings["use_gpu"] and torch.cuda.is_available() else "cpu"
-    factors, scores = learn(log, encoder, settings["history_policy"], settings["seed"], device)
+def train_encoder(worker: Worker, task: EncoderTask) -> None:
+    """The one worker: learn from the ingest artefact, write vectors and scores."""
+    config, encoder = task.config, task.config.encoder
+    log = Log.load(task.ingest.path())
+    device = "cuda" if config.train.use_gpu and torch.cuda.is_available() else "cpu"
+    factors, scores = learn(log, encoder, config.prompt.history_policy, config.run.seed, device)
     facts = EncoderFacts(
         source=encoder.source,
         has_bias=True,
@@ -99,7 +99,7 @@ def train_function(settings: dict[str, Any]) -> None:
         num_epochs=factors.num_epochs,
         valid_auc=factors.valid_auc,
     )
-    with writable(settings["uri"]) as folder:
+    with writable(task.out) as folder:
         write_vectors(folder, "users", log.user_ids, factors.users)
         write_vectors(folder, "items", log.item_ids, factors.items)
         write_scores(folder, log.row[log.positions(TEST)], scores)

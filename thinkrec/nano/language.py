@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,42 +14,40 @@ from torch.nn import functional as F
 from thinkrec.artefacts.models import LOG_FILE, MODEL_FOLDER, read_token_rows
 from thinkrec.config.run import Config
 from thinkrec.distributed.stopping import heed
-from thinkrec.distributed.watchdog import Watchdog
-from thinkrec.distributed.worker_group import run_on_workers
+from thinkrec.distributed.worker_group import Worker, run_on_workers
 from thinkrec.model.loss import thinking_loss
 from thinkrec.store.artefacts import Artefact, writable
 from thinkrec.train import loop
-from thinkrec.train.checkpoint import Checkpoints
 from thinkrec.train.deepspeed import engine as zero
 from thinkrec.train.order import Order, micro_batches
+from thinkrec.train.trainer import checkpoints_of
 
 
-def fit_language_model(
-    config: Config, name: str, folder: str, *, num_epochs: float, batch_size: int, lr: float, weight_decay: float, root: str
-) -> None:
+@dataclass(frozen=True)
+class LanguageTask:
     """Train the model in `folder` on the token rows beside it (artefacts/models.py), all of its parameters, and save it in place.
 
-    `name` carries the artefact key, so checkpoints of other settings are not taken up.
+    `folder` is an address; `name` carries the artefact key, so checkpoints of other settings are not resumed.
     """
+
+    config: Config
+    name: str
+    folder: str
+    root: str
+    num_epochs: float
+    batch_size: int
+    lr: float
+    weight_decay: float
+
+
+def fit_language_model(task: LanguageTask) -> None:
+    """Run the task on `train.num_workers` workers."""
+    config = task.config
     run_on_workers(
         train_language_model,
-        {
-            "name": name,
-            "folder": folder,
-            "root": root,
-            "num_epochs": num_epochs,
-            "batch_size": batch_size,
-            "lr": lr,
-            "weight_decay": weight_decay,
-            "micro_batch_size": config.train.micro_batch_size,
-            "checkpoint_every": config.train.checkpoint_every,
-            "ds_config": zero.read_config(config.base.nano.ds_config),
-            "seed": config.run.seed,
-            "num_checkpoints": config.train.num_checkpoints,
-            "storage_wait_s": config.faults.storage_wait_s,
-        },
-        name=name,
-        root=root,
+        task,
+        name=task.name,
+        root=task.root,
         num_workers=config.train.num_workers,
         use_gpu=config.train.use_gpu,
         faults=config.faults,
@@ -73,42 +72,40 @@ class LanguageModel(nn.Module):
         return loss, {"loss": loss.detach()[None]}
 
 
-def train_language_model(settings: dict[str, Any]) -> None:
+def train_language_model(worker: Worker, task: LanguageTask) -> None:
     """The train function of one worker."""
-    import torch.distributed as dist
-
     from thinkrec.model.base import load_model
 
-    folder = Artefact(settings["folder"], {"key": settings["name"]}).path()
+    config, folder = task.config, Artefact(task.folder, {"key": task.name}).path()
     ids, weights = read_token_rows(folder)
-    order = Order(np.arange(len(ids)), 0, settings["batch_size"], 1, 0.0, settings["seed"])
-    world, rank = dist.get_world_size(), dist.get_rank()
-    rank_rows = settings["batch_size"] // world
-    num_steps = order.num_steps(settings["num_epochs"])
+    order = Order(np.arange(len(ids)), 0, task.batch_size, 1, 0.0, config.run.seed)
+    rank_rows = task.batch_size // worker.world_size
+    num_steps, micro_batch_size = order.num_steps(task.num_epochs), config.train.micro_batch_size
     module = LanguageModel(load_model(folder / MODEL_FOLDER, "float32"))
     start = loop.fresh({name: parameter.detach().clone() for name, parameter in module.named_parameters()})
-    engine = zero.initialise(module, module.parameters(), settings["ds_config"], settings["micro_batch_size"], settings["weight_decay"])
+    ds_config = zero.read_config(config.base.nano.ds_config)
+    engine = zero.initialise(module, module.parameters(), ds_config, micro_batch_size, task.weight_decay)
 
     def feed(steps: Sequence[int | None]) -> Iterator[tuple[Any, ...]]:
         [step] = steps
         assert step is not None
-        mine = order.batch(step)[rank * rank_rows :][:rank_rows]
-        for part in micro_batches(rank_rows, settings["micro_batch_size"], 1):
+        mine = order.batch(step)[worker.rank * rank_rows :][:rank_rows]
+        for part in micro_batches(rank_rows, micro_batch_size, 1):
             batch = _collate([ids[i] for i in mine[part]], [weights[i] for i in mine[part]])
             yield *(column.to(engine.device) for column in batch), rank_rows
 
-    checkpoints = Checkpoints(settings["root"], settings["name"], settings["num_checkpoints"], settings["storage_wait_s"])
-    with writable(settings["folder"]) as target, Watchdog(*settings["watchdog"]).watch(rank) as beat, heed() as notice:
-        log = target / LOG_FILE if rank == 0 else None
-        learner = loop.Learner(num_steps, settings["lr"], checkpoints, log, warmup_steps=num_steps // 20)
-        every = settings["checkpoint_every"]
-        ended = loop.run(engine, [learner], feed, start, seed=settings["seed"], checkpoint_every=every, beat=beat, notice=notice)
+    checkpoints = checkpoints_of(config, task.root, task.name)
+    with writable(task.folder) as target, worker.watchdog.watch(worker.rank) as beat, heed() as notice:
+        log = target / LOG_FILE if worker.leads else None
+        learner = loop.Learner(num_steps, task.lr, checkpoints, log, warmup_steps=num_steps // 20)
+        every = config.train.checkpoint_every
+        ended = loop.run(engine, [learner], feed, start, seed=config.run.seed, checkpoint_every=every, beat=beat, notice=notice)
         [(_, state)] = ended
-        if rank == 0:
+        if worker.leads:
             plain = load_model(folder / MODEL_FOLDER, "float32")
             plain.load_state_dict({name.removeprefix("llm."): parts[0] for name, parts in state.items()})
             plain.save_pretrained(str(target / MODEL_FOLDER), safe_serialization=True)
-    if rank == 0:
+    if worker.leads:
         checkpoints.clear()
 
 

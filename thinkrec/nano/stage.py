@@ -17,7 +17,7 @@ from thinkrec.events import NanoBaseStarted
 from thinkrec.job import Job
 from thinkrec.nano import model as nano
 from thinkrec.nano.analyses import write_lesson
-from thinkrec.nano.language import fit_language_model
+from thinkrec.nano.language import LanguageTask, fit_language_model
 from thinkrec.prompt.catalogue import ArtefactPaths, PromptData, item_texts, load_priors
 from thinkrec.prompt.claims import facts_of
 from thinkrec.prompt.model_folder import check_folder
@@ -40,16 +40,17 @@ def run(job: Job) -> None:
         num_rows = write_lessons(job.config, folder, data, places)
     job.report(NanoBaseStarted(num_rows))
     small = settings.nano
-    fit_language_model(
-        job.config,
-        f"base-{job.key}",
-        job.draft.uri,
+    task = LanguageTask(
+        config=job.config,
+        name=f"base-{job.key}",
+        folder=job.draft.uri,
+        root=job.store.root,
         num_epochs=small.num_epochs,
         batch_size=small.batch_size,
         lr=small.lr,
         weight_decay=small.weight_decay,
-        root=job.store.root,
     )
+    fit_language_model(task)
     job.draft.figures.update(num_rows=num_rows)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from thinkrec.artefacts.models import MODEL_FOLDER, write_token_rows
 from thinkrec.job import Job
 from thinkrec.nano import model as nano
-from thinkrec.nano.language import fit_language_model
+from thinkrec.nano.language import LanguageTask, fit_language_model
 from thinkrec.store.artefacts import Artefact, writable
 
 BATCH_SIZE = 32
@@ -27,14 +27,15 @@ def teach(job: Job, model: Any, tokenizer: Any, rows: Iterable[tuple[list[int], 
     with writable(job.draft.uri) as folder:
         nano.save(folder / MODEL_FOLDER, model, tokenizer)
         write_token_rows(folder, rows)
-    fit_language_model(
-        job.config,
-        job.key,
-        job.draft.uri,
+    task = LanguageTask(
+        config=job.config,
+        name=job.key,
+        folder=job.draft.uri,
+        root=job.store.root,
         num_epochs=num_epochs,
         batch_size=BATCH_SIZE,
         lr=lr,
         weight_decay=WEIGHT_DECAY,
-        root=job.store.root,
     )
+    fit_language_model(task)
     return Artefact(job.draft.uri, {"key": job.key}).path(MODEL_FOLDER)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from thinkrec.config.run import parse
+from thinkrec.config.run import Config
 from thinkrec.prompt.catalogue import ArtefactPaths, PromptData, load_tables
 from thinkrec.prompt.claims import Facts, cited, facts_of
 from thinkrec.prompt.template import VERDICTS
@@ -22,11 +22,10 @@ from thinkrec.score.serving import serving_model
 Explained = list[dict[str, Any]]
 
 
-def explain_rows(config: dict[str, Any], places: dict[str, str], rows: Explained) -> tuple[Explained, Explained]:
+def explain_rows(config: Config, places: ArtefactPaths, rows: Explained) -> tuple[Explained, Explained]:
     """Scored rows of the fusion (columns SCORES) as rows of EXPLANATIONS and COUNTERFACTUALS, see artefacts/scores.py."""
-    settings, where = parse(config), ArtefactPaths(places)
-    tables, routing = load_tables(settings, where, users={row["user_id"] for row in rows}), Routing(where)
-    speaker = Scorer(settings, serving_model(settings, where, tables, routing.num_experts), tables)
+    tables, routing = load_tables(config, places, users={row["user_id"] for row in rows}), Routing(places)
+    speaker = Scorer(config, serving_model(config, places, tables, routing.num_experts), tables)
     position_of = {int(row): at for at, row in enumerate(tables.interactions.row)}
     positions = [position_of[row["row"]] for row in rows]
     gates = routing.gates(routing.variants[-1], [row["user_id"] for row in rows])

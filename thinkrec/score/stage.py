@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from thinkrec.artefacts.ingest import TEST
 from thinkrec.artefacts.scores import SCORES, write_explanations, write_scores
-from thinkrec.config.run import Config, parse
+from thinkrec.config.run import Config
 from thinkrec.distributed.placement import await_room, lone_task
 from thinkrec.job import Job
 from thinkrec.model.recommender import Recommender
@@ -44,12 +44,12 @@ def run(job: Job) -> None:
     config, num_buckets = job.config, job.config.data.num_buckets
     await_room("an actor that scores", num_gpus=1 if config.train.use_gpu else 0)
     buckets = ray.data.from_items([{"bucket": bucket} for bucket in range(num_buckets)], override_num_blocks=num_buckets)
-    settings = {"config": config.model_dump(), "places": job.places()}
+    places = ArtefactPaths(job.places())
     scored = buckets.map_batches(
         BucketScorer,
         batch_size=1,
         batch_format="numpy",
-        fn_constructor_kwargs=settings,
+        fn_constructor_args=(config, places),
         compute=ray.data.ActorPoolStrategy(size=min(num_scorers(config), num_buckets)),
         num_gpus=1 if config.train.use_gpu else 0,
     )
@@ -58,10 +58,10 @@ def run(job: Job) -> None:
     variants = rows["variant"].unique(maintain_order=True).to_list()
     for variant in variants:
         write_scores(job.draft.folder, variant, rows.filter(pl.col("variant") == variant).to_arrow())
-    serving = Routing(ArtefactPaths(job.places())).variants[-1]
+    serving = Routing(places).variants[-1]
     chosen = _choose(rows.filter(pl.col("variant") == serving), config.evaluate.num_explanations, config.run.seed)
     await_room("the explanations", num_gpus=1 if config.train.use_gpu else 0)
-    explained = lone_task(explain_rows, config.train.use_gpu).remote(**settings, rows=chosen.to_dicts())
+    explained = lone_task(explain_rows, config.train.use_gpu).remote(config, places, chosen.to_dicts())
     write_explanations(job.draft.folder, *ray.get(explained))
     job.draft.figures.update(num_rows=rows.height // len(variants), num_explanations=chosen.height)
 
@@ -81,8 +81,8 @@ def _choose(rows: pl.DataFrame, num_rows: int, seed: int) -> pl.DataFrame:
 class BucketScorer:
     """A Ray Data actor: bucket numbers in, scored test rows of those buckets out."""
 
-    def __init__(self, config: dict[str, Any], places: dict[str, str]) -> None:
-        self.config, self.places = parse(config), ArtefactPaths(places)
+    def __init__(self, config: Config, places: ArtefactPaths) -> None:
+        self.config, self.places = config, places
         self.routing, self.catalogue = Routing(self.places), Catalogue.load(self.config, self.places)
         self.recommender: Recommender | None = None
 

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from thinkrec.artefacts.adapters import ADAPTER_FOLDER
-from thinkrec.config.run import Config, parse
 from thinkrec.data.audit.artefacts import audit_artefacts
 from thinkrec.data.audit.log import enforce
+from thinkrec.distributed.worker_group import Worker
 from thinkrec.events import Warned
 from thinkrec.job import Job
 from thinkrec.model.build import build
 from thinkrec.model.peft_files import check_export, peft_tensors, write_adapter
-from thinkrec.prompt.catalogue import ArtefactPaths, base_folder, load_tables
+from thinkrec.prompt.catalogue import base_folder, load_tables
 from thinkrec.train.deepspeed import engine
 from thinkrec.train.probe import Probe
-from thinkrec.train.trainer import Weights, fit_phase, train_phase
+from thinkrec.train.trainer import PhaseTask, Weights, fit_phase, train_phase
 
 
 def run(job: Job) -> None:
@@ -38,11 +37,10 @@ def _fit(job: Job, pauses: bool = False) -> None:
     fit_phase(job, train_global, "global", job.inputs["traces"].figures.get("num_first"), pauses)
 
 
-def train_global(settings: dict[str, Any]) -> None:
+def train_global(worker: Worker, task: PhaseTask) -> None:
     """The train function of one worker."""
     engine.skip_compiling()
-    config: Config = parse(settings["config"])
-    places = ArtefactPaths(settings["places"])
+    config, places = task.config, task.places
     tables = load_tables(config, places, slots=False)
     recommender = build(config, places, tables, engine.read_config(config.train.ds_config))
 
@@ -54,4 +52,4 @@ def train_global(settings: dict[str, Any]) -> None:
         write_adapter(target / ADAPTER_FOLDER, tensors, config.adapter, base)
         check_export(target / ADAPTER_FOLDER, tensors, base, logits)
 
-    train_phase(settings, config, tables, recommender, recommender.bank.parameters(), config.train.global_adapter, export)
+    train_phase(worker, task, tables, recommender, recommender.bank.parameters(), config.train.global_adapter, export)

@@ -59,7 +59,7 @@ class Instances:
 
 
 def mixed_batches(
-    members: Sequence[Instances],
+    sets: Sequence[Instances],
     slots: Indices,
     numbers: Indices,
     weight: NDArray[np.float32],
@@ -68,10 +68,10 @@ def mixed_batches(
 ) -> Iterator[Batch]:
     """Micro batches of rows of several training sets over the same tables, rows of like length together.
 
-    The i-th row is row `numbers[i]` of `members[slots[i]]`, for that adapter, and its loss counts `weight[i]` times.
+    The i-th row is row `numbers[i]` of `sets[slots[i]]`, for the adapter in that slot, and its loss counts `weight[i]` times.
     """
-    rows = [members[slot].row(int(number)) for slot, number in zip(slots, numbers, strict=True)]
-    tables, order = members[0].tables, longest_first([row.num_tokens for row in rows], run_length)
+    rows = [sets[slot].row(int(number)) for slot, number in zip(slots, numbers, strict=True)]
+    tables, order = sets[0].tables, longest_first([row.num_tokens for row in rows], run_length)
     for part in micro_batches(len(rows), micro_batch_size, run_length):
         at = order[part]
         yield collate(
@@ -80,7 +80,7 @@ def mixed_batches(
             tables.item_vectors,
             tables.user_vectors,
             tables.template.tokenizer.pad_token_id,
-            any(member.text_loss for member in members),
+            any(one.text_loss for one in sets),
             torch.from_numpy(weight[at]),
         )
 

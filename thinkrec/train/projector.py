@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from thinkrec.artefacts.adapters import ADAPTER_FOLDER, PROJECTOR_FILE
-from thinkrec.config.run import Config, parse
+from thinkrec.distributed.worker_group import Worker
 from thinkrec.job import Job
 from thinkrec.model.build import build, load_adapter
-from thinkrec.prompt.catalogue import ArtefactPaths, load_tables
+from thinkrec.prompt.catalogue import load_tables
 from thinkrec.train.deepspeed import engine
 from thinkrec.train.probe import Probe
-from thinkrec.train.trainer import Weights, fit_phase, train_phase
+from thinkrec.train.trainer import PhaseTask, Weights, fit_phase, train_phase
 
 
 def run(job: Job) -> None:
@@ -23,11 +22,10 @@ def run(job: Job) -> None:
     fit_phase(job, train_projector, "projector")
 
 
-def train_projector(settings: dict[str, Any]) -> None:
+def train_projector(worker: Worker, task: PhaseTask) -> None:
     """The train function of one worker."""
     engine.skip_compiling()
-    config: Config = parse(settings["config"])
-    places = ArtefactPaths(settings["places"])
+    config, places = task.config, task.places
     tables = load_tables(config, places)
     recommender = build(config, places, tables, engine.read_config(config.train.ds_config))
     load_adapter(recommender, places.path("global", ADAPTER_FOLDER))
@@ -43,4 +41,4 @@ def train_projector(settings: dict[str, Any]) -> None:
         tensors |= {key: buffer.cpu().contiguous() for key, buffer in projector.named_buffers()}
         save_file(tensors, target / PROJECTOR_FILE)
 
-    train_phase(settings, config, tables, recommender, projector.parameters(), config.train.projector, export)
+    train_phase(worker, task, tables, recommender, projector.parameters(), config.train.projector, export)

@@ -6,10 +6,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -17,8 +16,7 @@ from thinkrec.artefacts.adapters import LOG_FILE
 from thinkrec.config.run import Config
 from thinkrec.config.training import PhaseSection
 from thinkrec.distributed.stopping import heed
-from thinkrec.distributed.watchdog import Watchdog
-from thinkrec.distributed.worker_group import run_on_workers
+from thinkrec.distributed.worker_group import Worker, run_on_workers
 from thinkrec.job import Job
 from thinkrec.model.recommender import Recommender
 from thinkrec.prompt.catalogue import ArtefactPaths, PromptData
@@ -35,8 +33,24 @@ Weights = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
-class Task:
-    """What one slot of the bank learns: from which rows, by which schedule; `log` is for rank 0 alone."""
+class PhaseTask:
+    """A phase that trains one thing, as its workers get it: its inputs, the address `out` of its draft, and the name of its checkpoints.
+
+    `num_first`: see Order. With `pauses` it ends with a checkpoint after the first epoch, from which the next call goes on.
+    """
+
+    config: Config
+    places: ArtefactPaths
+    out: str
+    root: str
+    name: str
+    num_first: int | None = None
+    pauses: bool = False
+
+
+@dataclass(frozen=True)
+class AdapterLearner:
+    """An adapter or projector in training, in one slot: from which rows it learns, by which schedule; `log` is for rank 0 alone."""
 
     instances: Instances
     phase: PhaseSection
@@ -53,56 +67,59 @@ class Task:
         return self.order.num_steps(self.phase.num_epochs, self.phase.max_steps)
 
     @property
-    def pause(self) -> int | None:
-        return min(self.order.epoch_steps, self.num_steps - 1) if self.pauses else None
+    def learner(self) -> loop.Learner:
+        """What the loop needs to know of it."""
+        phase, num_steps = self.phase, self.num_steps
+        pause = min(self.order.epoch_steps, num_steps - 1) if self.pauses else None
+        return loop.Learner(num_steps, phase.lr, self.checkpoints, self.log, phase.min_lr, round(phase.warmup_share * num_steps), pause)
 
 
 class AdapterTrainer:
-    """One DeepSpeed engine over one loaded base, for as many tasks at once as the bank has slots; pack after pack goes through it."""
+    """One DeepSpeed engine over one loaded base, for as many learners at once as the bank has slots; pack after pack goes through it."""
 
     def __init__(
         self,
+        worker: Worker,
         config: Config,
         recommender: Recommender,
         parameters: Iterable[nn.Parameter],
         weight_decay: float,
         num_slots: int = 1,
-        watchdog: Watchdog = Watchdog(),  # noqa: B008 - it is frozen
     ) -> None:
-        self.config, self.num_slots, self.watchdog = config, num_slots, watchdog
-        self.world, self.rank = torch.distributed.get_world_size(), torch.distributed.get_rank()
+        self.worker, self.config, self.num_slots = worker, config, num_slots
         trained = list(parameters)
         chosen = set(map(id, trained))
-        # Every slot holds the same weights now: those every task starts from.
+        # Every slot holds the same weights now: those every learner starts from.
         first = slice(1) if num_slots > 1 else slice(None)
         self.start = loop.fresh({name: one.detach()[first].clone() for name, one in recommender.named_parameters() if id(one) in chosen})
         settings = engine.read_config(config.train.ds_config)
         self.engine = engine.initialise(recommender, trained, settings, config.train.micro_batch_size, weight_decay, num_slots)
 
-    def train(self, tasks: Sequence[Task]) -> Iterator[tuple[int, Weights, int]]:
-        """Train all tasks side by side, each as it would be alone; yields (number of the task, weights, steps) of what ended or paused.
+    def train(self, adapters: Sequence[AdapterLearner]) -> Iterator[tuple[int, Weights, int]]:
+        """Train all of them side by side, the i-th in slot i; yields (slot, weights, steps) of what ended or paused.
 
-        For when, see loop.run. Weights come to the host of rank 0; other ranks get none.
+        For when, see loop.run. Weights come to the host of rank 0; other ranks get none. Each becomes what it would be alone, but for
+        `adapter.dropout`: which numbers are dropped in a row depends on the rows beside it.
         """
-        learners = [_learner(task) for task in tasks]
-        loss, members = self.config.train.loss, [task.instances for task in tasks]
+        learners = [adapter.learner for adapter in adapters]
+        loss, sets = self.config.train.loss, [adapter.instances for adapter in adapters]
         run_length = loss.rows_per_user if loss.rank > 0 else 1
 
-        sizes = [task.phase.batch_size // self.world for task in tasks]  # rows of each task's batch that are this rank's
+        sizes = [adapter.phase.batch_size // self.worker.world_size for adapter in adapters]  # rows of each batch that are this rank's
 
         def rows_of(slot: int, step: int) -> tuple[NDArray[Any], ...]:
-            """Slot, number and weight of each row: a task's loss is the mean over its own batch."""
+            """Slot, number and weight of each row: the loss of a slot is the mean over its own batch."""
             size = sizes[slot]
-            numbers = tasks[slot].order.batch(step)[self.rank * size :][:size]
+            numbers = adapters[slot].order.batch(step)[self.worker.rank * size :][:size]
             return np.full(size, slot), numbers, np.full(size, 1 / size, np.float32)
 
         def feed(steps: Sequence[int | None]) -> Iterator[tuple[Any, ...]]:
             active = [rows_of(slot, step) for slot, step in enumerate(steps) if step is not None]
             slots, numbers, weight = (np.concatenate(parts) for parts in zip(*active, strict=True))
-            for batch in mixed_batches(members, slots, numbers, weight, self.config.train.micro_batch_size, run_length):
+            for batch in mixed_batches(sets, slots, numbers, weight, self.config.train.micro_batch_size, run_length):
                 yield batch.to(self.engine.device), loss.rank, run_length
 
-        with self.watchdog.watch(self.rank) as beat, heed() as notice:
+        with self.worker.watchdog.watch(self.worker.rank) as beat, heed() as notice:
             ended = loop.run(
                 self.engine,
                 learners,
@@ -118,23 +135,28 @@ class AdapterTrainer:
                 yield slot, {name: parts[0] for name, parts in state.items()}, learners[slot].num_steps
 
 
-def fit_phase(job: Job, function: Callable[[dict[str, Any]], None], name: str, num_first: int | None = None, pauses: bool = False) -> None:
-    """Run the train function of a phase that trains one thing on `train.num_workers` workers; its figures go into the draft.
+class Export(Protocol):
+    """Writes what was trained below a folder. Every rank calls it, so that it may ask the engine; only rank 0 has weights to write."""
 
-    `num_first`: see Order. With `pauses` it ends with a checkpoint after the first epoch, from which the next call goes on.
-    """
+    def __call__(self, target: Path, weights: Weights, probe: Probe) -> None: ...
+
+
+def fit_phase(
+    job: Job, function: Callable[[Worker, PhaseTask], None], name: str, num_first: int | None = None, pauses: bool = False
+) -> None:
+    """Run the train function of a phase that trains one thing on `train.num_workers` workers; its figures go into the draft."""
     train = job.config.train
     run_on_workers(
         function,
-        {
-            "config": job.config.model_dump(),
-            "places": job.places(),
-            "out": job.draft.uri,
-            "root": job.store.root,
-            "name": f"{name}-{job.key}",
-            "num_first": num_first,
-            "pauses": pauses,
-        },
+        PhaseTask(
+            config=job.config,
+            places=ArtefactPaths(job.places()),
+            out=job.draft.uri,
+            root=job.store.root,
+            name=f"{name}-{job.key}",
+            num_first=num_first,
+            pauses=pauses,
+        ),
         name=name,
         root=job.store.root,
         num_workers=train.num_workers,
@@ -145,40 +167,32 @@ def fit_phase(job: Job, function: Callable[[dict[str, Any]], None], name: str, n
 
 
 def train_phase(
-    settings: Mapping[str, Any],
-    config: Config,
+    worker: Worker,
+    task: PhaseTask,
     tables: PromptData,
     recommender: Recommender,
     parameters: Iterable[nn.Parameter],
     phase: PhaseSection,
-    export: Callable[[Path, Weights, Probe], None],
+    export: Export,
 ) -> None:
-    """Train one thing on all train rows and traces, let `export` write it, and add the log and the figures.
-
-    Every rank calls `export`, so that it may ask the engine; only rank 0 has weights to write.
-    """
-    trainer = AdapterTrainer(config, recommender, parameters, phase.weight_decay, watchdog=Watchdog(*settings["watchdog"]))
-    traces, pauses = load_traces(config, ArtefactPaths(settings["places"]), tables), settings["pauses"]
-    instances = Instances(config, tables, train_positions(tables), traces, settings["num_first"])
-    checkpoints, leads = checkpoints_of(config, settings["root"], settings["name"]), trainer.rank == 0
-    with writable(settings["out"]) as target:
-        task = Task(instances, phase, checkpoints, target / LOG_FILE if leads else None, pauses)
-        ended = list(trainer.train([task]))  # nothing, if it was resumed where it pauses
-        if not pauses:
+    """Train one thing on all train rows and traces, let `export` write it, and add the log and the figures."""
+    config = task.config
+    trainer = AdapterTrainer(worker, config, recommender, parameters, phase.weight_decay)
+    instances = Instances(config, tables, train_positions(tables), load_traces(config, task.places, tables), task.num_first)
+    checkpoints = checkpoints_of(config, task.root, task.name)
+    with writable(task.out) as target:
+        adapter = AdapterLearner(instances, phase, checkpoints, target / LOG_FILE if worker.leads else None, task.pauses)
+        ended = list(trainer.train([adapter]))  # nothing, if it was resumed where it pauses
+        if not task.pauses:
             [(_, weights, num_steps)] = ended
             export(target, weights, Probe(trainer.engine, instances))
-            if leads:
+            if worker.leads:
                 figures = {"num_steps": num_steps, "num_rows": len(instances.positions), "num_traces": len(instances.traces)}
                 write_json(f"{target}/figures.json", figures)
-    if leads and not pauses:
+    if worker.leads and not task.pauses:
         checkpoints.clear()
 
 
 def checkpoints_of(config: Config, root: str, name: str) -> Checkpoints:
     """The checkpoints of one training run, as the run file wants them kept."""
     return Checkpoints(root, name, config.train.num_checkpoints, config.faults.storage_wait_s)
-
-
-def _learner(task: Task) -> loop.Learner:
-    phase, num_steps = task.phase, task.num_steps
-    return loop.Learner(num_steps, phase.lr, task.checkpoints, task.log, phase.min_lr, round(phase.warmup_share * num_steps), task.pause)

@@ -13,8 +13,11 @@ import pytest
 
 from thinkrec.artefacts.vectors import EncoderFacts, read_facts, vector_columns
 from thinkrec.config.model import EncoderSection
+from thinkrec.config.run import Config, RunSection
+from thinkrec.distributed.worker_group import Worker
 from thinkrec.encoder import fit
 from thinkrec.errors import DataError
+from thinkrec.store.artefacts import Artefact
 
 SETTINGS = {
     "mf": EncoderSection(dim=3, num_epochs=2),
@@ -29,8 +32,8 @@ def work(ingest, tmp_path):
     """work(source, name) runs the worker on the ingest folder as it stands and returns the folder it filled."""
 
     def run(source: str, name: str) -> Path:
-        settings = {"encoder": SETTINGS[source].model_dump(), "ingest": {"uri": str(ingest), "key": "k"}, "uri": str(tmp_path / name)}
-        fit.train_function(settings | {"history_policy": "rolling", "seed": 1, "use_gpu": False})
+        config = Config(encoder=SETTINGS[source], run=RunSection(seed=1))
+        fit.train_encoder(Worker(), fit.EncoderTask(config, Artefact(str(ingest), {}), str(tmp_path / name)))
         return tmp_path / name
 
     return run

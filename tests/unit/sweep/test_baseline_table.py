@@ -13,6 +13,7 @@ from sklearn.metrics import roc_auc_score
 from thinkrec.config import run as run_file
 from thinkrec.config.model import BaseSection
 from thinkrec.data import ingest
+from thinkrec.distributed.worker_group import Worker
 from thinkrec.encoder import fit
 from thinkrec.pipeline.keys import stage_keys
 from thinkrec.store.artefacts import Store
@@ -27,9 +28,9 @@ def fitted(monkeypatch) -> list[str]:
     """Ray's parts done here; the names of the encoders that were fitted."""
     names: list[str] = []
 
-    def here(function, settings, **options) -> None:
-        names.append(settings["encoder"]["source"])
-        function(settings)
+    def here(function, task, **options) -> None:
+        names.append(task.config.encoder.source)
+        function(Worker(), task)
 
     def deal(rows, num_buckets, uri) -> None:
         for part in rows.partition_by("bucket"):

@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import polars as pl
@@ -23,9 +23,9 @@ from torch import Tensor
 
 from thinkrec.artefacts.adapters import ADAPTER_FOLDER, LOG_FILE, PROJECTOR_FILE
 from thinkrec.artefacts.clusters import NO_CLUSTER, read_assignment
-from thinkrec.config.run import Config, parse
+from thinkrec.config.run import Config
 from thinkrec.distributed.failures import patiently
-from thinkrec.distributed.watchdog import Watchdog
+from thinkrec.distributed.worker_group import Worker
 from thinkrec.events import ExpertDone, GroupStarted, PackDone, PackStarted, WorkerPlace
 from thinkrec.job import Reporter
 from thinkrec.model.build import build, load_adapter, load_projector
@@ -33,41 +33,63 @@ from thinkrec.model.peft_files import check_export, peft_tensors, read_adapter, 
 from thinkrec.prompt.catalogue import ArtefactPaths, PromptData, base_folder, load_tables
 from thinkrec.store.artefacts import Store
 from thinkrec.train.deepspeed import engine
+from thinkrec.train.fleet.actor import FleetActor
 from thinkrec.train.fleet.progress import ExpertLog, report_progress
 from thinkrec.train.fleet.queue import Pack
 from thinkrec.train.instances import Instances, Trace, load_traces, train_positions
 from thinkrec.train.order import Indices
 from thinkrec.train.probe import Probe
-from thinkrec.train.trainer import AdapterTrainer, Task, Weights, checkpoints_of
+from thinkrec.train.trainer import AdapterLearner, AdapterTrainer, Weights, checkpoints_of
+
+if TYPE_CHECKING:
+    from ray.actor import ActorHandle
 
 STAGE = "expert"
 T = TypeVar("T")
 
 
-def train_group(settings: dict[str, Any]) -> None:
-    """The train function of one worker: keys, slots and desk as experts.py gives them."""
+@dataclass(frozen=True)
+class GroupTask:
+    """What every worker of one group gets; `keys` names the artefact of each expert, `num_slots` is the size of the largest pack."""
+
+    config: Config
+    places: ArtefactPaths
+    root: str
+    number: int
+    keys: Mapping[int, str]
+    num_slots: int
+
+
+@dataclass(frozen=True)
+class FleetTask:
+    """A group of a fleet: it takes its packs from this FleetActor."""
+
+    group: GroupTask
+    fleet: ActorHandle[FleetActor]
+
+
+def train_group(worker: Worker, task: FleetTask) -> None:
+    """The train function of one worker."""
     import ray
 
-    desk, number = settings["desk"], settings["group"]
+    fleet, number = task.fleet, task.group.number
 
     engine.skip_compiling()
-    group = Group.load(settings, desk.report.remote)
+    group = Group.load(worker, task.group, fleet.report.remote)
     group.report_devices()
-    while (pack := group.agree(lambda: group.missing(ray.get(desk.take.remote(number))))) is not None:
+    while (pack := group.agree(lambda: group.missing(ray.get(fleet.take.remote(number))))) is not None:
         group.train(pack)
-        if group.leads:
-            ray.get(desk.finish.remote(number))
+        if worker.leads:
+            ray.get(fleet.finish.remote(number))
 
 
 @dataclass
 class Group:
     """What a worker keeps from pack to pack; `cluster` names the cluster of each user, -1 for none."""
 
-    number: int
-    config: Config
-    places: ArtefactPaths
+    worker: Worker
+    task: GroupTask
     store: Store
-    keys: Mapping[int, str]
     tables: PromptData
     trainer: AdapterTrainer
     cluster: Indices
@@ -76,28 +98,26 @@ class Group:
     report: Reporter
 
     @classmethod
-    def load(cls, settings: Mapping[str, Any], report: Reporter) -> Group:
+    def load(cls, worker: Worker, task: GroupTask, report: Reporter) -> Group:
         """Everything that packs share; every slot of the bank holds the global adapter."""
-        config, places, num_slots = parse(settings["config"]), ArtefactPaths(settings["places"]), settings["num_slots"]
+        config, places, num_slots = task.config, task.places, task.num_slots
         tables = load_tables(config, places)
         recommender = build(config, places, tables, engine.read_config(config.train.ds_config), num_slots)
         for slot in range(num_slots):
             load_adapter(recommender, places.path("global", ADAPTER_FOLDER), slot)
         load_projector(recommender, places.path("projector", PROJECTOR_FILE))
         return cls(
-            number=settings["group"],
-            config=config,
-            places=places,
-            store=Store(settings["root"]),
-            keys=settings["keys"],
+            worker=worker,
+            task=task,
+            store=Store(task.root),
             tables=tables,
             trainer=AdapterTrainer(
+                worker,
                 config,
                 recommender,
                 recommender.bank.parameters(config.adapter.last_layers),
                 config.train.experts.weight_decay,
                 num_slots,
-                Watchdog(*settings["watchdog"]),
             ),
             cluster=clusters_of(places, tables.interactions.user_ids),
             positions=train_positions(tables),
@@ -105,30 +125,27 @@ class Group:
             report=report,
         )
 
-    @property
-    def leads(self) -> bool:
-        """Whether this is the rank that talks to the queue and writes."""
-        return self.trainer.rank == 0
-
     @cached_property
     def probe(self) -> Probe:
         """What the export gate asks, the same for all experts of the group; every rank must ask."""
-        return Probe(self.trainer.engine, Instances(self.config, self.tables, self.positions, []))
+        return Probe(self.trainer.engine, Instances(self.task.config, self.tables, self.positions, []))
 
     def report_devices(self) -> None:
         """Report on which node each worker is and which GPUs Ray gave it."""
         import ray
 
         mine = WorkerPlace(ray.get_runtime_context().get_node_id()[:8], tuple(ray.get_gpu_ids()))
-        workers = [mine] * self.trainer.world
-        if self.trainer.world > 1:
+        workers = [mine] * self.worker.world_size
+        if self.worker.world_size > 1:
             torch.distributed.all_gather_object(workers, mine)
-        if self.leads:
-            self.report(GroupStarted(self.number, tuple(workers)))
+        if self.worker.leads:
+            self.report(GroupStarted(self.task.number, tuple(workers)))
 
     def missing(self, pack: Pack | None) -> Pack | None:
         """A pack without the experts that are committed already; None stays None."""
-        return None if pack is None else pack.only([expert for expert in pack.experts if not self.store.find(STAGE, self.keys[expert])])
+        return (
+            None if pack is None else pack.only([expert for expert in pack.experts if not self.store.find(STAGE, self.task.keys[expert])])
+        )
 
     def train(self, pack: Pack) -> None:
         """Train these experts side by side and commit each one as it ends."""
@@ -136,57 +153,61 @@ class Group:
             return
         started_at = time.time()
         with tempfile.TemporaryDirectory(prefix="thinkrec-") as folder:
-            tasks = [self._task(expert, Path(folder)) for expert in pack.experts]
-            with self._reporting(pack, tasks):
-                for slot, weights, num_steps in self.trainer.train(tasks):
+            learners = [self._learner(expert, Path(folder)) for expert in pack.experts]
+            with self._reporting(pack, learners):
+                for slot, weights, num_steps in self.trainer.train(learners):
                     logits = self.probe.logits(slot)
-                    if self.leads:
+                    if self.worker.leads:
                         figures = {"started_at": started_at, "num_steps": num_steps, "pack": list(pack.experts)}
-                        commit = partial(self._commit, pack.experts[slot], tasks[slot], weights, logits, figures)
-                        patiently(commit, self.config.faults.storage_wait_s)
-                        self.report(ExpertDone(self.number, pack.experts[slot], num_steps))
-        if self.leads:
-            self.report(PackDone(self.number, pack.experts, round(time.time() - started_at, 3)))
+                        commit = partial(self._commit, pack.experts[slot], learners[slot], weights, logits, figures)
+                        patiently(commit, self.task.config.faults.storage_wait_s)
+                        self.report(ExpertDone(self.task.number, pack.experts[slot], num_steps))
+        if self.worker.leads:
+            self.report(PackDone(self.task.number, pack.experts, round(time.time() - started_at, 3)))
 
-    def _reporting(self, pack: Pack, tasks: Sequence[Task]) -> AbstractContextManager[None]:
+    def _reporting(self, pack: Pack, learners: Sequence[AdapterLearner]) -> AbstractContextManager[None]:
         """Rank 0 reports what starts, and then how far it is."""
-        if not self.leads:
+        if not self.worker.leads:
             return nullcontext()
         logs = []
-        for expert, cost, task in zip(pack.experts, pack.costs, tasks, strict=True):
-            assert task.log is not None
-            logs.append(ExpertLog(self.number, expert, task.log, task.num_steps, cost))
-        self.report(PackStarted(self.number, pack.experts, tuple(task.num_steps for task in tasks), pack.costs))
-        return report_progress(logs, self.report, self.config.watch.every_s)
+        for expert, cost, learner in zip(pack.experts, pack.costs, learners, strict=True):
+            assert learner.log is not None
+            logs.append(ExpertLog(self.task.number, expert, learner.log, learner.num_steps, cost))
+        self.report(PackStarted(self.task.number, pack.experts, tuple(learner.num_steps for learner in learners), pack.costs))
+        return report_progress(logs, self.report, self.task.config.watch.every_s)
 
-    def _task(self, expert: int, folder: Path) -> Task:
+    def _learner(self, expert: int, folder: Path) -> AdapterLearner:
         user = self.tables.interactions.user
         rows = self.positions[self.cluster[user[self.positions]] == expert]
         traces = [trace for trace in self.traces if self.cluster[user[trace.position]] == expert]
-        instances = Instances(self.config, self.tables, rows, traces)
-        checkpoints = checkpoints_of(self.config, self.store.root, f"expert-{self.keys[expert]}")
-        return Task(instances, self.config.train.experts, checkpoints, folder / f"{expert}.jsonl" if self.leads else None)
+        instances = Instances(self.task.config, self.tables, rows, traces)
+        checkpoints = checkpoints_of(self.task.config, self.store.root, f"expert-{self.task.keys[expert]}")
+        return AdapterLearner(
+            instances, self.task.config.train.experts, checkpoints, folder / f"{expert}.jsonl" if self.worker.leads else None
+        )
 
-    def _commit(self, expert: int, task: Task, weights: Weights, logits: tuple[Tensor, Tensor], figures: Mapping[str, Any]) -> None:
+    def _commit(
+        self, expert: int, learner: AdapterLearner, weights: Weights, logits: tuple[Tensor, Tensor], figures: Mapping[str, object]
+    ) -> None:
         """Write, pass the export gate, commit; then its checkpoints can go."""
-        with self.store.create(STAGE, self.keys[expert], {}, {"expert": expert}) as draft:
-            base, target = base_folder(self.places), draft.folder / ADAPTER_FOLDER
+        with self.store.create(STAGE, self.task.keys[expert], {}, {"expert": expert}) as draft:
+            base, target = base_folder(self.task.places), draft.folder / ADAPTER_FOLDER
             # Layers below `last_layers` were not trained: the expert keeps the global adapter's there.
-            tensors = read_adapter(self.places.path("global", ADAPTER_FOLDER)) | peft_tensors(self.trainer.engine.module.bank, weights)
-            write_adapter(target, tensors, self.config.adapter, base)
+            tensors = read_adapter(self.task.places.path("global", ADAPTER_FOLDER)) | peft_tensors(self.trainer.engine.module.bank, weights)
+            write_adapter(target, tensors, self.task.config.adapter, base)
             check_export(target, tensors, base, logits)
-            assert task.log is not None
-            shutil.copy(task.log, draft.folder / LOG_FILE)
-            rows, traces = task.instances.positions, task.instances.traces
+            assert learner.log is not None
+            shutil.copy(learner.log, draft.folder / LOG_FILE)
+            rows, traces = learner.instances.positions, learner.instances.traces
             draft.figures.update(
-                expert=expert, group=self.number, ended_at=time.time(), num_rows=len(rows), num_traces=len(traces), **figures
+                expert=expert, group=self.task.number, ended_at=time.time(), num_rows=len(rows), num_traces=len(traces), **figures
             )
-        task.checkpoints.clear()
+        learner.checkpoints.clear()
 
     def agree(self, ask: Callable[[], T]) -> T | None:
         """What rank 0 gets from `ask`, on every rank of the group."""
-        box: list[T | None] = [ask() if self.leads else None]
-        if self.trainer.world > 1:
+        box: list[T | None] = [ask() if self.worker.leads else None]
+        if self.worker.world_size > 1:
             torch.distributed.broadcast_object_list(box, src=0)
         return box[0]
 

@@ -8,10 +8,10 @@ run goes on with the rest, and one that fails for good does not take the others 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,16 +19,19 @@ from thinkrec.artefacts.adapters import ExpertSpan, copy_expert, write_timeline
 from thinkrec.data.audit.artefacts import audit_artefacts
 from thinkrec.data.audit.log import enforce
 from thinkrec.distributed.placement import needs, nodes, require, strategy
-from thinkrec.distributed.worker_group import run_on_workers
+from thinkrec.distributed.worker_group import RunOnWorkers, run_on_workers
 from thinkrec.errors import EnvironmentFault, Interrupted, StageFailed, ThinkrecError, UserError
 from thinkrec.events import Event, ExpertsCommitted, FleetDone, FleetStarted, GroupLost, PackDone, PackFailed, Warned
 from thinkrec.job import Job
 from thinkrec.prompt.catalogue import ArtefactPaths, load_tables
 from thinkrec.store.artefacts import Artefact, digest
 from thinkrec.train.fleet.actor import FleetActor
-from thinkrec.train.fleet.group import STAGE, clusters_of, train_group
+from thinkrec.train.fleet.group import STAGE, FleetTask, GroupTask, clusters_of, train_group
 from thinkrec.train.fleet.queue import Pack, pack_limit, packs
 from thinkrec.train.instances import train_positions
+
+if TYPE_CHECKING:
+    from ray.actor import ActorHandle
 
 RELAY_S = 1.0  # between two looks into the letter box of the groups
 NUM_SAMPLED = 64  # train rows of a cluster whose prompts are written out to know their length
@@ -50,7 +53,7 @@ def run(job: Job) -> None:
         job.report(ExpertsCommitted(tuple(committed)))
     missing = {expert: cost for expert, cost in costs.items() if expert not in committed}
     if missing:
-        _train_fleet(job, missing, keys)
+        train_fleet(job, missing, keys)
     _gather(job, keys)
 
 
@@ -79,8 +82,11 @@ def tokens_per_cluster(job: Job) -> dict[int, float]:
     return costs
 
 
-def _train_fleet(job: Job, costs: dict[int, float], keys: dict[int, str]) -> None:
-    """All groups at work until no pack is left; raises EnvironmentFault if no group found room, StageFailed if an expert is missing."""
+def train_fleet(job: Job, costs: dict[int, float], keys: dict[int, str], run: RunOnWorkers = run_on_workers) -> None:
+    """All groups at work until no pack is left; `run` starts a group and waits for it.
+
+    Raises EnvironmentFault if no group found room, StageFailed if an expert is missing.
+    """
     import ray
 
     train = job.config.train
@@ -91,21 +97,15 @@ def _train_fleet(job: Job, costs: dict[int, float], keys: dict[int, str]) -> Non
     job.report(FleetStarted(num_groups, train.workers_per_group, placed, tuple(pack.experts for pack in made), costs))
     if placed == "PACK":
         job.report(Warned("not every group fits inside a node: some gather weights over the network"))
-    desk = ray.remote(num_cpus=0)(FleetActor).remote(made)
-    settings = {
-        "config": job.config.model_dump(),
-        "places": job.places(),
-        "root": job.store.root,
-        "keys": keys,
-        "desk": desk,
-        "num_slots": max(len(pack.experts) for pack in made),
-    }
+    fleet = ray.remote(num_cpus=0)(FleetActor).remote(made)
+    places, num_slots = ArtefactPaths(job.places()), max(len(pack.experts) for pack in made)
+    tasks = [GroupTask(job.config, places, job.store.root, group, keys, num_slots) for group in range(num_groups)]
     with ThreadPoolExecutor(num_groups) as threads:
-        drives = [threads.submit(_drive, job, settings, group, num_groups) for group in range(num_groups)]
+        drives = [threads.submit(_drive, job, FleetTask(task, fleet), num_groups, run) for task in tasks]
         busy_s = 0.0
         while wait(drives, timeout=RELAY_S).not_done:
-            busy_s += _relay(job, desk)
-        busy_s += _relay(job, desk)
+            busy_s += _relay(job, fleet)
+        busy_s += _relay(job, fleet)
     makespan_s = time.monotonic() - begun
     done = FleetDone(makespan_s, idle_share=1 - busy_s / (num_groups * makespan_s))
     job.draft.figures |= done.fields()
@@ -123,16 +123,16 @@ def _check_complete(lost: list[int], num_experts: int, drives: Sequence[Future[l
         raise StageFailed(f"experts {lost} are not trained: {reason}", "experts", "run the same command again; committed experts are kept")
 
 
-def _drive(job: Job, settings: Mapping[str, Any], group: int, num_groups: int) -> list[ThinkrecError]:
+def _drive(job: Job, task: FleetTask, num_groups: int, run: RunOnWorkers) -> list[ThinkrecError]:
     """Keep one group at work while there is any; what fails for good is set aside, and the error kept for the end."""
     import ray
 
-    train, desk, failures = job.config.train, settings["desk"], list[ThinkrecError]()
-    while ray.get(desk.has_work.remote(group)):
+    train, fleet, group, failures = job.config.train, task.fleet, task.group.number, list[ThinkrecError]()
+    while ray.get(fleet.has_work.remote(group)):
         try:
-            run_on_workers(
+            run(
                 train_group,
-                {**settings, "group": group},
+                task,
                 name=f"experts-group-{group}",
                 root=job.store.root,
                 num_workers=train.workers_per_group,
@@ -141,27 +141,27 @@ def _drive(job: Job, settings: Mapping[str, Any], group: int, num_groups: int) -
                 num_groups=num_groups,
             )
         except (UserError, Interrupted):
-            ray.get(desk.close.remote())  # the other groups end what they hold
+            ray.get(fleet.close.remote())  # the other groups end what they hold
             raise
         except EnvironmentFault as error:
             failures.append(error)
-            given: Pack | None = ray.get(desk.give_back.remote(group))
+            given: Pack | None = ray.get(fleet.give_back.remote(group))
             job.report(GroupLost(group, given.experts if given else (), str(error)))
             break
         except ThinkrecError as error:
             failures.append(error)
-            held: Pack | None = ray.get(desk.fail.remote(group))
+            held: Pack | None = ray.get(fleet.fail.remote(group))
             job.report(PackFailed(group, held.experts if held else (), str(error)))
             if held is None:
                 break  # it failed before it took anything, and would again
     return failures
 
 
-def _relay(job: Job, desk: Any) -> float:
+def _relay(job: Job, fleet: ActorHandle[FleetActor]) -> float:
     """Report what the groups reported since the last time; returns how long they were busy with the packs that ended meanwhile."""
     import ray
 
-    events: list[Event] = ray.get(desk.drain.remote())
+    events: list[Event] = ray.get(fleet.drain.remote())
     for event in events:
         job.report(event)
     return sum(event.busy_s for event in events if isinstance(event, PackDone))

@@ -51,7 +51,7 @@ class Local:
 
 
 class Fleet:
-    """`_train_fleet` over groups that are played by `play(fleet, group, take)`, which trains what it takes, or raises."""
+    """`train_fleet` over groups that are played by `play(fleet, group, desk)`, which trains what it takes, or raises."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, play: Callable[..., None], num_groups: int = 2, cpus: int = 64) -> None:
         self.committed: set[str] = set()
@@ -60,7 +60,6 @@ class Fleet:
         monkeypatch.setattr("ray.remote", lambda **options: lambda kind: SimpleNamespace(remote=lambda *words: Local(kind(*words))))
         monkeypatch.setattr("ray.get", lambda value: value)
         monkeypatch.setattr(experts, "nodes", lambda: [Node("here", {"CPU": cpus})])
-        monkeypatch.setattr(experts, "run_on_workers", self._fit)
         monkeypatch.setattr(experts, "RELAY_S", 0.01)
         config = run_file.parse({"train": {"num_groups": num_groups, "max_pack": 1}})
         self.draft = SimpleNamespace(figures={})
@@ -68,7 +67,7 @@ class Fleet:
         self.job: Any = SimpleNamespace(config=config, store=store, draft=self.draft, places=dict, report=self.reported.append)
 
     def run(self) -> None:
-        experts._train_fleet(self.job, COSTS, KEYS)
+        experts.train_fleet(self.job, COSTS, KEYS, self._run)
 
     def events(self, kind: type[E]) -> list[E]:
         return [event for event in self.reported if isinstance(event, kind)]
@@ -80,8 +79,8 @@ class Fleet:
         desk.report.remote(PackDone(group, pack.experts, 1e-6))
         desk.finish.remote(group)
 
-    def _fit(self, function: Any, settings: dict[str, Any], **options: Any) -> None:
-        self.play(self, settings["group"], settings["desk"])
+    def _run(self, function: Any, task: experts.FleetTask, **options: Any) -> None:
+        self.play(self, task.group.number, task.fleet)
 
 
 def until(happened: Callable[[], bool]) -> None:
@@ -147,12 +146,15 @@ def test_an_expert_that_fails_for_good_does_not_take_the_others_with_it(monkeypa
 
 
 def test_a_mistake_of_the_user_stops_the_fleet_when_the_others_have_ended_what_they_hold(monkeypatch):
+    taken = threading.Event()
+
     def play(fleet: Fleet, group: int, desk: Any) -> None:
         if group == 0:
-            until(lambda: 1 in desk._inner._in_flight)
+            until(taken.is_set)
             raise ConfigError("a row is wrong")
         desk.take.remote(group)
-        until(lambda: not desk._inner._waiting)  # the desk is closed
+        taken.set()
+        until(lambda: not desk.has_work.remote(2))  # nobody gets a new pack
         work(fleet, group, desk)
 
     fleet = Fleet(monkeypatch, play)
