@@ -14,6 +14,7 @@ from thinkrec.cli.cluster import Insecure, Overrides, RunFile
 from thinkrec.cli.config import app as config_app
 from thinkrec.cli.data import app as data_app
 from thinkrec.cli.evaluate import evaluate
+from thinkrec.cli.init import init
 from thinkrec.cli.sweep import baselines, sweep
 from thinkrec.cli.traces import app as traces_app
 from thinkrec.config.run import Config
@@ -23,6 +24,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pret
 app.add_typer(config_app, name="config")
 app.add_typer(data_app, name="data")
 app.add_typer(traces_app, name="traces")
+app.command()(init)
 app.command()(evaluate)
 app.command()(cluster.plan)
 app.command()(cluster.preflight)

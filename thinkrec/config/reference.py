@@ -90,8 +90,8 @@ def run_toml(config: Config) -> str:
         lines += ["", *_comment(table.description), table.header]
         for key in table.keys:
             given = _lookup(config, key.name)
-            changed = f"  # default: {_toml(key.default)}" if given != key.default else ""
-            lines += [*_comment(key.description), f"{key.name.rpartition('.')[2]} = {_toml(given)}{changed}"]
+            changed = f"  # default: {toml_value(key.default)}" if given != key.default else ""
+            lines += [*_comment(key.description), f"{key.name.rpartition('.')[2]} = {toml_value(given)}{changed}"]
     return "\n".join(lines) + "\n"
 
 
@@ -103,7 +103,7 @@ def page() -> str:
         if table.keys:
             lines += ["| key | what | values | default |", "|---|---|---|---|"]
             for key in table.keys:
-                default = "must be given" if key.is_needed else f"`{_toml(key.default)}`"
+                default = "must be given" if key.is_needed else f"`{toml_value(key.default)}`"
                 lines.append(f"| `{_cell(key.name)}` | {_cell(key.description)} | {_cell(key.allowed)} | {_cell(default)} |")
             lines.append("")
     return "\n".join(lines).rstrip() + "\n"
@@ -136,7 +136,7 @@ def _key(schema: Mapping[str, Any], field: str, name: str, default: Any) -> Key:
 def _allowed(told: Mapping[str, Any]) -> str:
     """A JSON schema in words: choices, or a type with its range."""
     if "enum" in told:
-        return ", ".join(map(_toml, told["enum"]))
+        return ", ".join(map(toml_value, told["enum"]))
     if "anyOf" in told:  # a name, or empty
         return ", or ".join("empty" if one.get("const") == "" else _allowed(one) for one in told["anyOf"])
     if told.get("type") == "array":
@@ -146,7 +146,7 @@ def _allowed(told: Mapping[str, Any]) -> str:
 
 
 def _explained(key: Key) -> str:
-    default = "must be given" if key.is_needed else _toml(key.default)
+    default = "must be given" if key.is_needed else toml_value(key.default)
     return "\n".join([key.name, *_wrapped(key.description), f"  values:  {key.allowed}", f"  default: {default}"])
 
 
@@ -184,7 +184,7 @@ def _cell(text: str) -> str:
     return text.replace("|", "\\|")
 
 
-def _toml(value: Any) -> str:
+def toml_value(value: Any) -> str:
     """A value as TOML writes it, on one line."""
     if isinstance(value, Section):
         value = value.model_dump()
@@ -193,8 +193,11 @@ def _toml(value: Any) -> str:
     if isinstance(value, str):
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
     if isinstance(value, Mapping):
-        pairs = (f"{key if key.replace('_', '').isalnum() and key.isascii() else _toml(key)} = {_toml(one)}" for key, one in value.items())
+        pairs = (
+            f"{key if key.replace('_', '').isalnum() and key.isascii() else toml_value(key)} = {toml_value(one)}"
+            for key, one in value.items()
+        )
         return f"{{{', '.join(pairs)}}}"
     if isinstance(value, tuple | list):
-        return f"[{', '.join(map(_toml, value))}]"
+        return f"[{', '.join(map(toml_value, value))}]"
     return repr(value)

@@ -54,13 +54,18 @@ def _of_scale(rows: pl.DataFrame, settings: DataSection) -> list[str]:
 
 
 def _of_lists(items: pl.DataFrame) -> list[str]:
-    """Whether most lists of categories are one word, or words, that a usual separator should have parted."""
-    words = items["categories"].drop_nulls()
+    found = find_separator(items["categories"])
+    return [f"most categories hold {found[0]!r}, such as {found[1]!r}: is that data.separator?"] if found else []
+
+
+def find_separator(categories: pl.Series) -> tuple[str, str] | None:
+    """A usual separator that should have parted most of these lists of words, and a word that shows it; None where there is none."""
+    words = categories.drop_nulls()
     for separator in SEPARATORS:
         unparted = words.list.eval(pl.element().str.contains(separator.strip(), literal=True)).list.any()
         if len(words) and unparted.mean() >= MIN_SHARE_UNPARTED:  # type: ignore[operator]
-            return [f"most categories hold {separator!r}, such as {words.filter(unparted)[0][0]!r}: is that data.separator?"]
-    return []
+            return separator, words.filter(unparted)[0][0]
+    return None
 
 
 def _lowest(rows: pl.DataFrame) -> float:

@@ -12,8 +12,8 @@ DELIMITERS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars"}
 
 def missing_columns(names: Sequence[str], there: Sequence[str], source: str, fix: str) -> DataError:
     """The error for columns that are not there, with the nearest names."""
-    like = {_plain(other): other for other in there}
-    near = [like[found[0]] for name in names if (found := difflib.get_close_matches(_plain(name), like, n=1, cutoff=0.6))]
+    like = {plain(other): other for other in there}
+    near = [like[found[0]] for name in names if (found := difflib.get_close_matches(plain(name), like, n=1, cutoff=0.6))]
     hint = f"; did you mean {' and '.join(map(repr, near))}?" if near else ""
     if there and all(_is_number(other) for other in there):
         fix = "the first line holds values, not names: put a line of names above it"
@@ -47,7 +47,8 @@ def header(cells: Sequence[str], source: str, delimiter: str) -> list[str]:
     return names
 
 
-def _plain(name: str) -> str:
+def plain(name: str) -> str:
+    """A column's name without case and marks: user_id, userId and "User ID" are one."""
     return "".join(filter(str.isalnum, name.casefold()))
 
 

@@ -19,7 +19,7 @@ from thinkrec.data.readers.headers import choose
 from thinkrec.data.readers.json_lines import json_columns
 from thinkrec.data.readers.lists import split_lists
 from thinkrec.data.readers.packing import File
-from thinkrec.data.readers.parquet_columns import Kind, is_text, take
+from thinkrec.data.readers.parquet_columns import Kind, is_text, parquet, take
 from thinkrec.data.readers.source import Batch, Source
 from thinkrec.data.readers.text import delimited, need
 from thinkrec.errors import MissingFileError
@@ -49,6 +49,11 @@ def read_table(settings: DataSection) -> Source:
     return _source(
         settings, lambda path, names, optional: _table(OPENERS[settings.source](path, list(names.values())), names, path, optional)
     )
+
+
+def read_parquet_here(settings: DataSection) -> Source:
+    """source = "parquet" read by this process instead of Ray, for a look at the first rows."""
+    return _source(settings, lambda path, names, optional: _table(parquet(path, list(names.values())), names, path, optional))
 
 
 def to_items(batches: Iterator[Batch], separator: str | None) -> Iterator[Batch]:
