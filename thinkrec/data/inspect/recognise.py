@@ -124,6 +124,7 @@ def _amazon(place: Place, seen: Sequence[Table]) -> Recognised | None:
         logs = [table for table in seen if set(review.values()) <= set(table.columns)]
         items = [table for table in seen if {item, "title"} <= set(table.columns) and table not in logs and table.kind == "jsonl"]
         if logs and items:
+            _refuse_one_archive(logs[0], items[0])
             named = (
                 Setting("data.source", source, f"reviews with {', '.join(review.values())}"),
                 Setting("data.path", logs[0].path),
@@ -149,12 +150,11 @@ def _tables(place: Place, seen: Sequence[Table], given: Mapping[str, Any]) -> Re
         fix = f"bring the items as another {log.kind} table with a column {log_columns.names['item_id']} and one called title"
         raise DataError(f"{log.path} is a log, and no table here describes its items by id and title{other}", place.path, fix)
     described, item_columns = of_kind[0]
-    parts = [table for table, _ in logs if (table.kind, list(table.columns)) == (log.kind, list(log.columns))]
-    is_whole = len(parts) > 1 and all(table in parts for table in seen if table.kind == log.kind and table is not described)
-    if is_whole and described.path.startswith(f"{place.path.rstrip('/')}/"):
-        raise DataError(
-            f"{len(parts)} files are parts of one log, and the items lie among them", place.path, "give the parts a folder of their own"
-        )
+    parts = [table.path for table, _ in logs if (table.kind, list(table.columns)) == (log.kind, list(log.columns))]
+    if len(parts) > 1:
+        what = f"{len(parts)} files have the same columns of a log: {', '.join(parts[:5])}"
+        raise DataError(what, place.path, "move parts of one log into a folder of their own in this one, or leave the one that is meant")
+    _refuse_one_archive(log, described)
     settings = (
         Setting("data.source", log.kind, f"{log.path.rpartition('/')[2]} has a user, an item and a time in each row"),
         Setting("data.path", log.path),
@@ -167,6 +167,11 @@ def _tables(place: Place, seen: Sequence[Table], given: Mapping[str, Any]) -> Re
     return Recognised(
         f"tables of {log.kind}", (*settings, *_labels(log_columns.names), *split), _domain(log_columns.names["item_id"]), log_columns.names
     )
+
+
+def _refuse_one_archive(log: Table, items: Table) -> None:
+    if log.path == items.path:
+        raise DataError("log and items lie in one archive", log.path, "unpack it and name the folder")
 
 
 def _column_settings(path: str, log: Columns, items: Columns, *headers: Sequence[str]) -> Iterator[Setting]:

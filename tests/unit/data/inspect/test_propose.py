@@ -127,6 +127,11 @@ def test_a_log_file_named_alone_finds_no_items_and_an_archive_does(tmp_path):
         for name in ("ratings.dat", "movies.dat"):
             archive.write(tmp_path / name, f"ml-1m/{name}")
     assert look(tmp_path / "ml.zip").config.data.source == "movielens1m"
+    with zipfile.ZipFile(tmp_path / "own.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in ("reviews.csv", "films.csv"):
+            archive.write(tmp_path / name, name)
+    with pytest.raises(DataError, match="lie in one archive"):
+        look(tmp_path / "own.zip")
 
 
 def test_a_log_without_ratings_is_one_of_likes(tmp_path):
@@ -260,6 +265,11 @@ def iceberg(folder: Path) -> None:
     (folder / "v1.metadata.json").write_text("{}")
 
 
+def two_parts(folder: Path) -> None:
+    write_csv(folder)
+    TIMED.write_csv(folder / "reviews2.csv")
+
+
 BAD: dict[Callable[[Path], None], tuple[type[UserError], str]] = {
     nothing: (DataError, "this folder is empty"),
     only_hidden: (DataError, r"hidden files alone: \.DS_Store, _SUCCESS"),
@@ -274,6 +284,7 @@ BAD: dict[Callable[[Path], None], tuple[type[UserError], str]] = {
     no_rows: (DataError, "the log has no row that can be read: it is empty"),
     pickles: (ConfigError, "CoLLM's or ThinkRec's pickles"),
     iceberg: (ConfigError, "Iceberg"),
+    two_parts: (DataError, r"2 files have the same columns of a log: \S*reviews\.csv, \S*reviews2\.csv"),
 }
 
 
