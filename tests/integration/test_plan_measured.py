@@ -24,8 +24,8 @@ def config(tmp_path_factory) -> Config:
     tree = {**TINY, "run": {"dir": str(tmp_path_factory.mktemp("plan"))}, "traces": {"enabled": False}}
     tree["prompt"] = {**TINY["prompt"], "slots": "none"}
     tree["base"] = {"nano": {"num_epochs": 1}}  # the default vocabulary: no plan can know how a smaller one cuts words up
-    # Two workers: each has one micro batch a step. Where there are more, rows of like length go together, of which no plan knows yet.
-    tree["train"] = {**TINY["train"], "num_workers": 2, "global_adapter": {"num_epochs": 1.0}}
+    # One worker with several micro batches a step, in which rows of like length go together.
+    tree["train"] = {**TINY["train"], "num_workers": 1, "micro_batch_size": 16, "global_adapter": {"num_epochs": 1.0}}
     return run_file.parse(tree)
 
 

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from thinkrec.config.run import Config
 from thinkrec.config.training import PhaseSection
 from thinkrec.plan.memory import Load
 from thinkrec.plan.model_shape import Shape
+from thinkrec.train.order import longest_first, micro_batches
 
 if TYPE_CHECKING:  # reading a run file needs no polars
     from thinkrec.plan.data_sizes import Lengths, Sizes
 
 PLAIN_ANSWER = 2  # the verdict and the end token
+NUM_DRAWN = 64  # steps that padding is measured on
+MOST_SORTED = 8  # batches of sorted rows; more change little
 NUM_VARIANTS = 3  # scores are made for the global adapter, hard routing and the fusion
 
 
@@ -22,7 +27,8 @@ NUM_VARIANTS = 3  # scores are made for the global adapter, hard routing and the
 class Work:
     """One phase on one worker group; several experts are several of these.
 
-    `row_tokens` are those of a mean row; `row_places` of the longest in a micro batch: all others are padded to it, which is what costs.
+    `row_tokens` are those of a mean row. In a micro batch all rows are padded to the longest: `row_places` is what that makes of a mean
+    row, which is what costs, and `longest` of the largest micro batch, which the memory must hold.
     """
 
     name: str
@@ -32,6 +38,7 @@ class Work:
     micro_rows: int
     row_tokens: float
     row_places: float
+    longest: float
     answer_tokens: float = 0.0
     num_trained: int = 0
     layers_back: int = 0  # layers that gradients pass, counted from the last
@@ -62,7 +69,7 @@ class Work:
             self.num_trained,
             self.layers_back,
             self.micro_rows,
-            self.row_places,
+            self.longest,
             self.answer_tokens,
             frozenset(targets),
             0 if self.whole_model else config.adapter.rank,
@@ -83,28 +90,52 @@ def works(config: Config, size: Sizes, length: Lengths, shape: Shape, traces: Se
     # The end token of an answer is predicted and never read.
     answer = PLAIN_ANSWER + (train.trace_share * sum(traces) / len(traces) if traces else 0.0)
 
-    def learn(name: str, phase: PhaseSection, workers: int, rows: int, trained: int, layers: int, prompt: float, longest: float) -> Work:
-        users = size.num_users * rows / max(1, size.num_train)
-        steps = num_steps(config, phase, rows, users, len(traces))
-        micro = min(train.micro_batch_size, phase.batch_size // workers)
-        lengths = prompt + answer - 1, longest + answer - 1
-        return Work(
-            name, workers, steps, phase.batch_size, micro, *lengths, answer, trained, layers, recomputed=train.gradient_checkpointing
-        )
+    run_length = train.loss.rows_per_user if train.loss.rank > 0 else 1
 
-    bare, long = length.prompt - length.slots, length.longest - length.slots  # the global adapter is trained without soft slots
-    found = [_nano(config, size, length, shape)] if config.base.source == "nano" else []
-    found.append(learn("global", train.global_adapter, train.num_workers, size.num_train, weights[all_layers], all_layers, bare, long))
-    full = (length.prompt, length.longest)
+    def learn(
+        name: str, phase: PhaseSection, workers: int, num_rows: Sequence[int], trained: int, layers: int, slots: float
+    ) -> Iterator[Work]:
+        """One of these for each number of rows; they differ in nothing else."""
+        each = phase.batch_size // workers
+        places = padded(length.quantiles, each, train.micro_batch_size, run_length)
+        tokens, places, longest = (prompt - slots + answer - 1 for prompt in (length.prompt, places, length.longest))
+        micro = min(train.micro_batch_size, each)
+        for rows in num_rows:
+            steps = num_steps(config, phase, rows, size.num_users * rows / max(1, size.num_train), len(traces))
+            recomputed = train.gradient_checkpointing
+            yield Work(
+                name, workers, steps, phase.batch_size, micro, tokens, places, longest, answer, trained, layers, recomputed=recomputed
+            )
+
+    found, whole = [_nano(config, size, length, shape)] if config.base.source == "nano" else [], [size.num_train]
+    # The global adapter is trained without soft slots.
+    found += learn("global", train.global_adapter, train.num_workers, whole, weights[all_layers], all_layers, length.slots)
     if config.prompt.slots != "none":
-        trained = projector_params(config, shape)
-        found.append(learn("projector", train.projector, train.num_workers, size.num_train, trained, all_layers, *full))
-    for rows in size.rows_per_cluster:
-        found.append(learn("experts", train.experts, train.workers_per_group, rows, weights[last_layers], last_layers, *full))
+        found += learn("projector", train.projector, train.num_workers, whole, projector_params(config, shape), all_layers, 0.0)
+    found += learn("experts", train.experts, train.workers_per_group, size.rows_per_cluster, weights[last_layers], last_layers, 0.0)
+    return [*found, _score(config, size, length)]
+
+
+def padded(quantiles: Sequence[float], num_rows: int, micro_batch_size: int, run_length: int = 1) -> float:
+    """Mean places of a row of these lengths, when the `num_rows` that one worker has in a step meet others of their length in micro
+    batches and are padded to the longest of theirs: as training does it (train/order.py), on steps drawn at random.
+    """
+    num_rows, rng = max(run_length, num_rows), np.random.default_rng(0)
+    places = 0.0
+    for drawn in np.interp(rng.random((NUM_DRAWN, num_rows)), np.linspace(0, 1, len(quantiles)), quantiles):
+        ordered = drawn[longest_first(drawn.tolist(), run_length)]
+        parts = (ordered[part] for part in micro_batches(num_rows, micro_batch_size, run_length))
+        places += sum(float(part.max()) * len(part) for part in parts)
+    return places / (NUM_DRAWN * num_rows)
+
+
+def _score(config: Config, size: Sizes, length: Lengths) -> Work:
     rows = min(size.num_test, config.evaluate.max_rows or size.num_test)
     batch = max(1, min(config.evaluate.batch_size, rows))
-    found.append(Work("score", config.engine.num_actors, NUM_VARIANTS * -(-rows // batch), batch, batch, *full))
-    return found
+    together = min(max(batch, rows // config.data.num_buckets), MOST_SORTED * batch)  # the scorer sorts the rows of a bucket by length
+    places = padded(length.quantiles, together, batch)
+    num_batches = NUM_VARIANTS * -(-rows // batch)
+    return Work("score", config.engine.num_actors, num_batches, batch, batch, length.prompt, places, length.longest)
 
 
 def num_steps(config: Config, phase: PhaseSection, num_rows: int, num_users: float, num_traces: int) -> int:
@@ -136,4 +167,4 @@ def _nano(config: Config, size: Sizes, length: Lengths, shape: Shape) -> Work:
     longest = min(length.line * small.window, config.prompt.max_tokens * 1.0)
     # Every place with a weight meets the vocabulary: about the mark alone, or all of them.
     answer = mean if small.text_weight else mean / max(1.0, length.line)
-    return Work("base", workers, steps, batch, micro, mean, longest, answer, shape.num_params, shape.num_layers, True)
+    return Work("base", workers, steps, batch, micro, mean, longest, longest, answer, shape.num_params, shape.num_layers, True)

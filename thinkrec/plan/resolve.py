@@ -112,7 +112,18 @@ def _works(config: Config, shape: Shape, train: TrainSection, workers_per_group:
         rows = max(1, min(train.micro_batch_size, phase.batch_size // workers))
         weights = trained or shape.adapter_params(adapter.target_modules, adapter.rank, layers)
         yield Work(
-            name, workers, 1, phase.batch_size, rows, length, length, answer, weights, layers, recomputed=train.gradient_checkpointing
+            name,
+            workers,
+            1,
+            phase.batch_size,
+            rows,
+            length,
+            length,
+            length,
+            answer,
+            weights,
+            layers,
+            recomputed=train.gradient_checkpointing,
         )
 
 

@@ -25,7 +25,7 @@ def _head(plan: Plan) -> Iterator[str]:
     kind = "GPUs" if machines.have_gpus else "CPU workers"
     yield f"machines     {machines.num_nodes} x {machines.workers_per_node} {kind} (from {machines.source})"
     yield f"data         {size.num_train:,} train rows, {size.num_test:,} test rows, {size.num_users:,} users (from {size.source})"
-    yield f"prompts      {length.prompt:.1f} tokens, longest of a micro batch {length.longest:.1f} ({length.source})"
+    yield f"prompts      {length.prompt:.1f} tokens, the longest {length.longest:.1f} ({length.source})"
     yield f"base         {plan.num_params / 1e6:,.2f} M parameters, {plan.shape.num_layers} layers, hidden {plan.shape.hidden}"
 
 

@@ -15,15 +15,15 @@ from tiny_folder import make_hollow
 from thinkrec.config import run as run_file
 from thinkrec.errors import ConfigError
 from thinkrec.pipeline.stages import STAGES
-from thinkrec.plan.data_sizes import mean_history
+from thinkrec.plan.data_sizes import NUM_QUANTILES, mean_history
 from thinkrec.plan.machines import Machines
 from thinkrec.plan.memory import Load, Zero, advise, of_worker
 from thinkrec.plan.model_shape import Shape
-from thinkrec.plan.phases import num_steps
+from thinkrec.plan.phases import num_steps, padded
 from thinkrec.plan.plan import make_plan
 from thinkrec.plan.text import plan_text
 from thinkrec.train.deepspeed.engine import read_config
-from thinkrec.train.order import Order
+from thinkrec.train.order import Order, longest_first, micro_batches
 
 ROOT = Path(__file__).parents[3]
 RECIPE = ROOT / "ray_jobs/recipes/world_nano.toml"
@@ -155,6 +155,30 @@ def test_experts_without_a_group_and_groups_without_an_expert():
     assert plan_of(gpus="64x8").layout.num_groups == 2  # two experts alone
     assert any("cannot hold" in note for note in plan_of(gpus="1x1").notes)
     assert plan_of("train.num_groups=1").layout.experts == ((0, 1),)
+
+
+def test_padding_is_what_training_makes_of_rows_sorted_by_length():
+    rng = np.random.default_rng(1)
+    lengths = (40 + 14.0 * rng.integers(0, 11, 4096) + rng.normal(0, 8, 4096)).round()  # up to ten lines of history, titles of any length
+    quantiles = np.quantile(lengths, np.linspace(0, 1, NUM_QUANTILES)).tolist()
+    for num_rows, micro, run_length in ((64, 16, 1), (64, 64, 1), (64, 16, 8), (60, 16, 1)):
+        steps = lengths[: len(lengths) // num_rows * num_rows].reshape(-1, num_rows)
+        ordered = [step[longest_first(step.tolist(), run_length)] for step in steps]
+        parts = micro_batches(num_rows, micro, run_length)
+        counted = np.mean([sum(step[part].max() * len(step[part]) for part in parts) / num_rows for step in ordered])
+        assert padded(quantiles, num_rows, micro, run_length) == pytest.approx(counted, rel=0.03)
+    assert padded(quantiles, 64, 1) == pytest.approx(lengths.mean(), rel=0.03)
+    assert padded(quantiles, 64, 8) < 0.8 * padded(
+        quantiles, 64, 64
+    )  # the control: rows in any order would cost like one micro batch of all
+    assert padded([7.0], 64, 8) == 7.0
+
+
+def test_memory_holds_the_longest_row_and_time_the_padded_ones():
+    plan = plan_of()
+    expert = next(phase for phase in plan.phases if phase.name == "experts")
+    assert expert.tokens < expert.places < expert.tokens * plan.lengths.longest / plan.lengths.prompt
+    assert plan_of("train.micro_batch_size=1").phases[1].places == pytest.approx(plan_of().phases[1].tokens, rel=0.03)
 
 
 def test_hours_follow_the_assumed_rate_and_the_rows():
