@@ -34,7 +34,7 @@ SPAN = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
 LINK = re.compile(r"\]\(([^()\s]+)\)")
 PATH = re.compile(r"^[\w.-]+/[\w./-]*$|(?<![\w./])[\w./-]*[\w-]\.(?:py|sbatch|ya?ml)(?!\w)")
 SETTING = re.compile(r"[a-z]\w*(?:\.(?!jsonl\b|toml\b|py\b|llm\b)[a-z]\w*)+(?:\s*=\s*\S.*)?")
-IN_A_RUN = {"quarantine", "ledger", "interactions", "assignment", "lease", "KEY", "STAGE", "NAME", "runs", "run.dir", "~"}
+ELSEWHERE = {"quarantine", "ledger", "interactions", "assignment", "lease", "KEY", "STAGE", "NAME", "runs", "run", "~", "venv"}
 PLACEHOLDERS = ("run.toml", "RUN_DIR")
 
 
@@ -100,8 +100,8 @@ def leads(there: Path, anchor: str) -> bool:
 
 
 def test_every_path_is_there():
-    """Relative to the repository, to the package, to the stored figures or to the page; what lies in a run folder is left out."""
-    found = [(page, name) for page in PAGES for said in spans(page) for name in PATH.findall(said) if not set(name.split("/")) & IN_A_RUN]
+    """Relative to the repository, to the package, to the stored figures or to the page; what lies in a run folder, and where one puts a name, is left out."""
+    found = [(page, name) for page in PAGES for said in spans(page) for name in PATH.findall(said) if not set(re.split(r"[/.]", name)) & ELSEWHERE]
     assert len(found) > 100
     bases = (ROOT, ROOT / "thinkrec", ROOT / "benchmarks/baselines")
     assert [(page.name, name) for page, name in found if not any((base / name).exists() for base in (*bases, page.parent))] == []
