@@ -1,6 +1,6 @@
 """The one tree of errors that thinkrec raises on purpose.
 
-Each class says what kind of hand can fix it, and its `exit_code` is the contract with schedulers (DESIGN 9): 2 the user's input,
+Each class says what kind of hand can fix it, and its `exit_code` is the contract with schedulers (docs/design.md 9): 2 the user's input,
 3 the environment, 4 the run itself. Each leaf is also the built-in a caller would expect. All of them cross Ray's process borders
 (`__reduce__`).
 """

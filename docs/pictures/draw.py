@@ -13,16 +13,17 @@ from xml.sax.saxutils import escape
 from rich.console import Console
 
 from thinkrec.evaluate.report import svg
+from thinkrec.evaluate.report.format import label
 from thinkrec.evaluate.report.style import PLOTS, SERIES
-from thinkrec.evaluate.report.words import label
-from thinkrec.ops.board import Board
-from thinkrec.ops.board_text import board_table
+from thinkrec.watch.run_state import Board
+from thinkrec.watch.table import board_table
 
 HERE = Path(__file__).parent
 INK = {"--ink": "#1c2126", "--soft": "#626b75", "--faint": "#e6e8eb", "--accent": "#1d5fc4", "--type": "system-ui, sans-serif"}
 TERMINAL = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 700 124" role="img" aria-label="experts while they train">
 <style>.{unique_id}-matrix {{ font: {char_height}px ui-monospace, Menlo, Consolas, monospace; }} {styles}</style>
-<rect width="100%" height="100%" rx="8" fill="#1c2126"/><g class="{unique_id}-matrix" transform="translate({terminal_x}, 12)">{matrix}</g></svg>
+<rect width="100%" height="100%" rx="8" fill="#1c2126"/>
+<g class="{unique_id}-matrix" transform="translate({terminal_x}, 12)">{matrix}</g></svg>
 """
 
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
-USER, ENVIRONMENT, RUN = 2, 3, 4  # exit codes, DESIGN 9
+USER, ENVIRONMENT, RUN = 2, 3, 4  # exit codes, docs/design.md 9
 NAN = float("nan")
 Spoiler = Callable[[Path], Any]
 

@@ -17,17 +17,21 @@ import pytest
 import typer
 import yaml
 
-from thinkrec import config as config_room
-from thinkrec.cli import app, main
-from thinkrec.config import Config
-from thinkrec.failures import TABLE
-from thinkrec.section import Section
+from thinkrec.cli.main import app, main
+from thinkrec.config import run as run_file
+from thinkrec.config.run import Config
+from thinkrec.config.section import Section
+from thinkrec.distributed.failures import TABLE
 from thinkrec.sweep import trials
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", ROOT / "cluster/README.md", *sorted(ROOT.glob("docs/*.md"))]
-CODE = [path for folder in ("thinkrec", "tests", "benchmarks", "ray_jobs", "docs", "cluster") for path in sorted((ROOT / folder).rglob("*"))]
-CITING = [path for path in [*CODE, *PAGES, ROOT / "Makefile", ROOT / "pyproject.toml"] if path.suffix in (".py", ".toml", ".md", "", ".yaml")]
+CODE = [
+    path for folder in ("thinkrec", "tests", "benchmarks", "ray_jobs", "docs", "cluster") for path in sorted((ROOT / folder).rglob("*"))
+]
+CITING = [
+    path for path in [*CODE, *PAGES, ROOT / "Makefile", ROOT / "pyproject.toml"] if path.suffix in (".py", ".toml", ".md", "", ".yaml")
+]
 SOURCE = "\n".join(path.read_text() for path in sorted((ROOT / "thinkrec").rglob("*.py")))
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 SPAN = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
@@ -100,8 +104,14 @@ def leads(there: Path, anchor: str) -> bool:
 
 
 def test_every_path_is_there():
-    """Relative to the repository, to the package, to the stored figures or to the page; what lies in a run folder, and where one puts a name, is left out."""
-    found = [(page, name) for page in PAGES for said in spans(page) for name in PATH.findall(said) if not set(re.split(r"[/.]", name)) & ELSEWHERE]
+    """Relative to the repository, the package, the stored figures or the page. What lies in a run folder, and NAME.py, are left out."""
+    found = [
+        (page, name)
+        for page in PAGES
+        for said in spans(page)
+        for name in PATH.findall(said)
+        if not set(re.split(r"[/.]", name)) & ELSEWHERE
+    ]
     assert len(found) > 100
     bases = (ROOT, ROOT / "thinkrec", ROOT / "benchmarks/baselines")
     assert [(page.name, name) for page, name in found if not any((base / name).exists() for base in (*bases, page.parent))] == []
@@ -141,7 +151,7 @@ def test_a_command_is_one_of_the_command_line(page, command):
         raise
     file, overrides = parsed.get("file"), parsed.get("overrides") or ()
     if file and (ROOT / file).suffix == ".toml" and str(file) not in PLACEHOLDERS:
-        loaded = trials.load(ROOT / file, overrides) if "sweeps" in str(file) else config_room.load(ROOT / file, overrides)
+        loaded = trials.load(ROOT / file, overrides) if "sweeps" in str(file) else run_file.load(ROOT / file, overrides)
         assert loaded
 
 
@@ -170,7 +180,7 @@ def test_a_goal_is_one_of_the_makefile(page, command):
 
 @pytest.mark.parametrize(("page", "block"), each(lambda page: blocks(page, "toml")))
 def test_a_toml_block_is_a_run_file(page, block):
-    assert config_room.parse(tomllib.loads(block), str(page))
+    assert run_file.parse(tomllib.loads(block), str(page))
 
 
 @pytest.mark.parametrize(("page", "block"), each(lambda page: blocks(page, "python")))
@@ -180,7 +190,9 @@ def test_a_python_block_compiles(page, block):
 
 def test_every_setting_exists():
     """`section.key`, perhaps with a value behind it, which must be TOML."""
-    found = [(page, said) for page in PAGES for said in spans(page) if SETTING.fullmatch(said) and said.partition(".")[0] in Config.model_fields]
+    found = [
+        (page, said) for page in PAGES for said in spans(page) if SETTING.fullmatch(said) and said.partition(".")[0] in Config.model_fields
+    ]
     assert len(found) > 100
     assert [(page.name, said) for page, said in found if not is_setting(said)] == []
 
@@ -202,11 +214,19 @@ def folder(tmp_path, monkeypatch) -> Path:
     (tmp_path / "ray_jobs").symlink_to(ROOT / "ray_jobs")
     (tmp_path / "run.toml").write_text(blocks(ROOT / "README.md", "toml")[0])
     (tmp_path / "data").mkdir()
-    rows = [(f"c{user}", f"s{item}", 1_600_000_000 + 60 * item + user, float(1 + 4 * ((user + item) % 2))) for item in range(30) for user in range(6)]
+    rows = [
+        (f"c{user}", f"s{item}", 1_600_000_000 + 60 * item + user, float(1 + 4 * ((user + item) % 2)))
+        for item in range(30)
+        for user in range(6)
+    ]
     log = pl.DataFrame(rows, schema=["customer", "sku", "bought_at", "stars"], orient="row")
     log.write_csv(tmp_path / "data/log.csv")
-    pl.DataFrame({"sku": [f"s{item}" for item in range(30)], "name": [f"Thing {item}" for item in range(30)]}).write_csv(tmp_path / "data/items.csv")
-    scores = log.select(user_id="customer", item_id="sku", label=(pl.col("stars") > 3).cast(pl.Int64), score=pl.col("bought_at").cast(pl.Float64))
+    pl.DataFrame({"sku": [f"s{item}" for item in range(30)], "name": [f"Thing {item}" for item in range(30)]}).write_csv(
+        tmp_path / "data/items.csv"
+    )
+    scores = log.select(
+        user_id="customer", item_id="sku", label=(pl.col("stars") > 3).cast(pl.Int64), score=pl.col("bought_at").cast(pl.Float64)
+    )
     for name in ("scores", "b", "train"):
         scores.write_parquet(tmp_path / f"{name}.parquet")
     typed = scores.rename({"user_id": "user_id:token", "item_id": "item_id:token", "label": "label:float", "score": "score:float"})
@@ -286,6 +306,8 @@ def test_pictures_can_be_drawn_again(tmp_path):
 def test_the_visible_workflow_is_the_one_command():
     workflow = yaml.safe_load(text_of(ROOT / ".github/workflows/ci.yml"))
     assert [step["run"] for step in workflow["jobs"]["run"]["steps"] if "run" in step] == [".ci/run"]
-    assert yaml.safe_load(text_of(ROOT / "CITATION.cff"))["version"] == tomllib.loads(text_of(ROOT / "pyproject.toml"))["project"]["version"]
+    assert (
+        yaml.safe_load(text_of(ROOT / "CITATION.cff"))["version"] == tomllib.loads(text_of(ROOT / "pyproject.toml"))["project"]["version"]
+    )
     for form in (ROOT / ".github/ISSUE_TEMPLATE").glob("*.yml"):
         assert yaml.safe_load(text_of(form))

@@ -1,4 +1,4 @@
-"""What a like is (anchors_rec.md 3.7): a rule over ratings, or every row where people only came, with dislikes drawn beside them."""
+"""What a like is (docs/method.md 1): a rule over ratings, or every row where people only came, with dislikes drawn beside them."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The global time split: everything before the first cut is train, everything from the second on is test.
 
-One cut for all users, so no model is fitted on rows later than those it is judged on (anchors_rec.md 3.8).
+One cut for all users, so no model is fitted on rows later than those it is judged on (docs/method.md 1).
 """
 
 from __future__ import annotations

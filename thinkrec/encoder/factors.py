@@ -3,8 +3,8 @@
     logit P(like | u, i) = mean + b_u + b_i + <p_u, q_i>
 
 A vector is [p, b]: the latent numbers, then the bias, so it is one wider than `encoder.dim`. The biases carry most of what there is to
-know (method.md 14: they lift the test AUC of plain MF on MovieLens from .64 to .71), and a row of zeros is the honest vector of somebody
-never seen.
+know (docs/method.md 14: they lift the test AUC of plain MF on MovieLens from .64 to .71), and a row of zeros is the honest vector of
+somebody never seen.
 """
 
 from __future__ import annotations

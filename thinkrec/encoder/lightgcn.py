@@ -3,7 +3,7 @@
     E = mean of E_0, A E_0, ..., A^K E_0          A = D^-1/2 (likes between users and items) D^-1/2
 
 E_0 is learned, and there is nothing else but the biases, which do not travel. The graph holds liked train rows only; the loss is binary
-cross-entropy over liked and disliked rows, as in CoLLM and ThinkRec (method.md 2), which leave the biases out.
+cross-entropy over liked and disliked rows, as in CoLLM and ThinkRec (docs/method.md 2), which leave the biases out.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Three things differ from the paper, and all make it the stronger baseline. A row enters with its like or dislike as well as its item
 (`feedback`), since the prompts show both (D39). The loss is binary cross-entropy on the label of the next row, not on a drawn negative
-(method.md 2). Users and items have biases; a user's is read off the state.
+(docs/method.md 2). Users and items have biases; a user's is read off the state.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The adapter bank: E LoRA adapters over one frozen base, mixed per row by gates.
 
-One formula trains and fuses (DESIGN 5). For a row with gates g and adapters (A_k, B_k, s_k)
+One formula trains and fuses (docs/design.md 5). For a row with gates g and adapters (A_k, B_k, s_k)
 
     y = base(x) + sum_k g_k s_k B_k A_k x  =  base(x) + (((x A^T) * repeat(g s, r)) B^T)     with the A's and B's stacked,
 

@@ -1,4 +1,4 @@
-"""The losses of ThinkRec (method.md 7), per row, with kind and weights as columns so that any rows can share a batch (D22).
+"""The losses of ThinkRec (docs/method.md 7), per row, with kind and weights as columns so that any rows can share a batch (D22).
 
     L_rec   = BCE(score, label)                      score = z_yes (the paper) or z_yes - z_no
     L_think = mean token cross-entropy over the answer text

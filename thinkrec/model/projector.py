@@ -1,4 +1,4 @@
-"""The projector: an encoder vector becomes one input embedding of the language model (method.md 6: d -> 10 d -> hidden, ReLU)."""
+"""The projector: an encoder vector becomes one input embedding of the language model (docs/method.md 6: d -> 10 d -> hidden, ReLU)."""
 
 from __future__ import annotations
 

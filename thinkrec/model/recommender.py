@@ -1,7 +1,7 @@
 """The recommender: a frozen language model, an adapter bank, optionally a projector, and the two outputs that are needed.
 
-Only what is needed meets the vocabulary (DESIGN 5): the verdict takes two rows of the head at one position of each row, the text loss
-takes the answer tokens alone.
+Only what is needed meets the vocabulary (docs/design.md 5): the verdict takes two rows of the head at one position of each row, the text
+loss takes the answer tokens alone.
 """
 
 from __future__ import annotations

@@ -52,7 +52,7 @@ class Work:
     def flops(self, shape: Shape) -> float:
         """Forward 2 a weight and token, the same again for gradients that pass a frozen layer, 6 for a trained weight; the head apart.
 
-        For LoRA on all layers this is the 4 N a token by which published utilisations are counted (anchors_perf.md 3).
+        For LoRA on all layers this is the 4 N a token by which published utilisations are counted (docs/design.md 12).
         """
         forward, back = shape.forward_flops(self.row_places), 0.0
         if self.layers_back:

@@ -180,7 +180,7 @@ class Price:
             return memory.of_worker(self.shape, load, Zero(0), 1), None
         room = room_bytes(self.config)
         gbytes = plan.between_gbytes_per_s if self.machines.spans_nodes(world) else plan.inside_gbytes_per_s
-        # Weights are gathered once forward and once backward, two bytes each, against 4 FLOPs a weight and token (anchors_perf.md 3).
+        # Weights are gathered once forward and once backward, two bytes each, against 4 FLOPs a weight and token (docs/design.md 12).
         hide_tokens = self.flops_per_s / (gbytes * 1e9)
         advice = memory.advise(self.shape, load, self.zero, world, room, hide_tokens)
         return memory.of_worker(self.shape, load, self.zero, world), advice

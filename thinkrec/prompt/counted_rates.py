@@ -1,7 +1,7 @@
 """Counted priors as words: how many like an item, how many know it, how much a user liked so far, in all and among such items.
 
 An item's numbers come from train rows of the OTHER user buckets, so the label a row asks about is never among them; the same rule holds
-for test rows. A user's numbers come from earlier rows alone, by the history policy (method.md 14).
+for test rows. A user's numbers come from earlier rows alone, by the history policy (docs/method.md 14).
 """
 
 from __future__ import annotations

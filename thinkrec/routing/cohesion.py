@@ -12,7 +12,7 @@ SMALL_SHARE = 0.1  # a cluster below this share of an even one is too small to t
 
 
 def group_difference(num_rows: NDArray[Any], cluster: NDArray[Any], num_clusters: int) -> NDArray[np.float64]:
-    """Cohen's d (K, K) between clusters, of the users' train row counts: |mean_a - mean_b| / sqrt((var_a + var_b) / 2) (method.md 9).
+    """Cohen's d (K, K) between clusters, of the users' train row counts: |mean_a - mean_b| / sqrt((var_a + var_b) / 2) (docs/method.md 9).
 
     `num_rows` and `cluster` are (users,); variances are sample variances, and a cluster with fewer than two users has NaN.
     """

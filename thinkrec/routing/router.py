@@ -1,4 +1,4 @@
-"""Which adapter serves which user: the gates of method.md 10, in the very space the clusters were found in (D4).
+"""Which adapter serves which user: the gates of docs/method.md 10, in the very space the clusters were found in (D4).
 
     w = softmax(cos(z(e_u), c_k) / temperature)            z(e) = (e - mean) / scale
     one expert   max w > expert_threshold + expert_slope / K          (looked at first)

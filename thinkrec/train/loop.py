@@ -31,7 +31,7 @@ Feed = Callable[[Sequence[int | None]], Iterable[tuple[Any, ...]]]
 
 @dataclass(frozen=True)
 class Learner:
-    """One thing that learns; `lr_at` is linear warm-up, then cosine down to min_lr (method.md 8). `log` is for rank 0 alone."""
+    """One thing that learns; `lr_at` is linear warm-up, then cosine down to min_lr (docs/method.md 8). `log` is for rank 0 alone."""
 
     num_steps: int
     lr: float

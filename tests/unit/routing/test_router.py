@@ -1,4 +1,4 @@
-"""The rule of method.md 10 on vectors made to hit it, and the files it lives in."""
+"""The rule of docs/method.md 10 on vectors made to hit it, and the files it lives in."""
 
 from __future__ import annotations
 

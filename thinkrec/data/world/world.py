@@ -1,4 +1,4 @@
-"""The planted world: interactions whose reasons are known (anchors_rec.md 7).
+"""The planted world: interactions whose reasons are known (docs/design.md 13).
 
 Items carry facets. A taste logic is a vector over facets; logics conflict on half of the facets and are independent on the rest. A user
 follows one logic, or a mixture of two. Whether a row is a like is a coin with a known bias, so the best possible AUC is known, and so is

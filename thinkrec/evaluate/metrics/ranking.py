@@ -1,4 +1,4 @@
-"""Ranking metrics whose names say the definition (DESIGN 8), each as a function of how often every user is drawn.
+"""Ranking metrics whose names say the definition (docs/design.md 8), each as a function of how often every user is drawn.
 
 Everything is computed from one table with a row a user, so parts of the users can be measured apart. A bootstrap is then a reweighting:
 `statistic.at(ones)` is the metric, `statistic.at(times)` its value on a resample of the users.
@@ -88,7 +88,7 @@ def user_statistics(users: pl.DataFrame, ks: Sequence[int] = (5,), profile: Prof
 
     uauc is the plain mean over users with both classes; gauc_rows and gauc_pos weigh the same users by rows and by positives.
     standard: top-k metrics over users with a positive and at least 2 rows, AP / min(k, positives).
-    reference: the paper's variants (method.md 11), users with at least 2 rows whatever their labels, AP / all positives.
+    reference: the paper's variants (docs/method.md 11), users with at least 2 rows whatever their labels, AP / all positives.
     """
     rows, positives = users["num_rows"].to_numpy(), users["num_pos"].to_numpy()
     mixed = (positives > 0) & (positives < rows)

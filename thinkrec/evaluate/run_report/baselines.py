@@ -1,6 +1,6 @@
 """The trivial baselines every report shows: fitted on train rows, with the history labels the model sees (D39).
 
-On MovieLens two counted numbers reach the published AUC of an LLM, so a model is judged against them, never alone (method.md 14).
+On MovieLens two counted numbers reach the published AUC of an LLM, so a model is judged against them, never alone (docs/method.md 14).
 """
 
 from __future__ import annotations

@@ -7,9 +7,9 @@
   always fail: how often the tastes stated in the reasoning lean to the side of the score's verdict.
 * Counterfactuals: how far the score moves for interactions the text cites against those it does not, paired within a row.
 * Think: AUC with the verdict asked first, after the reasoning, and, of a model that thinks first, with no reasoning at all.
-* Overlap (text.py) with references, where the run has any: `teacher`, what a teacher says about the same row, as in the paper (method.md
-  11), which may argue differently and still be right; `planted`, the true facets of a planted row, the deciding ones first, a bare list of
-  words: METEOR's recall means most.
+* Overlap (text.py) with references, where the run has any: `teacher`, what a teacher says about the same row, as in the paper
+  (docs/method.md 11), which may argue differently and still be right; `planted`, the true facets of a planted row, the deciding ones
+  first, a bare list of words: METEOR's recall means most.
 """
 
 from __future__ import annotations

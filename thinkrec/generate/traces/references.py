@@ -1,7 +1,7 @@
 """Stage "references": what the teachers say about the explained test rows, for the report to hold the explanations against.
 
-The paper does the same (method.md 11). Nobody learns from these texts: they are made when all training has ended, in an artefact that only
-"evaluate" reads. A teacher is asked as in "traces", and its answer counts only if it passes the same checks.
+The paper does the same (docs/method.md 11). Nobody learns from these texts: they are made when all training has ended, in an artefact that
+only "evaluate" reads. A teacher is asked as in "traces", and its answer counts only if it passes the same checks.
 """
 
 from __future__ import annotations

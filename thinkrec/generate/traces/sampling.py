@@ -52,7 +52,7 @@ def choose(
 def is_hard(data: Interactions, policy: Policy) -> NDArray[np.bool_]:
     """Whether a label-only model gets the row wrong: like rates of the item (in train, this row left out) and of the user (before it).
 
-    Nothing is fitted, so no row is right for having been learned by heart; the rates are the report's own baseline (method.md 14).
+    Nothing is fitted, so no row is right for having been learned by heart; the rates are the report's own baseline (docs/method.md 14).
     """
     train = data.split == TRAIN
     visible = np.ones_like(train) if policy == "rolling" else train
