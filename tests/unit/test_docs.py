@@ -32,11 +32,13 @@ CODE = [
 CITING = [
     path for path in [*CODE, *PAGES, ROOT / "Makefile", ROOT / "pyproject.toml"] if path.suffix in (".py", ".toml", ".md", "", ".yaml")
 ]
-SOURCE = "\n".join(path.read_text() for path in sorted((ROOT / "thinkrec").rglob("*.py")))
+PACKAGE = sorted((ROOT / "thinkrec").rglob("*.py"))
+SOURCE = "\n".join(path.read_text(encoding="utf-8") for path in PACKAGE)
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 SPAN = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
 LINK = re.compile(r"\]\(([^()\s]+)\)")
 PATH = re.compile(r"^[\w.-]+/[\w./-]*$|(?<![\w./])[\w./-]*[\w-]\.(?:py|sbatch|ya?ml)(?!\w)")
+IMPORTED = re.compile(r"^\s*(?:from|import) thinkrec(?:\.| import )(\w+)", re.MULTILINE)
 SETTING = re.compile(r"[a-z]\w*(?:\.(?!jsonl\b|toml\b|py\b|llm\b)[a-z]\w*)+(?:\s*=\s*\S.*)?")
 ELSEWHERE = {"quarantine", "ledger", "interactions", "assignment", "lease", "KEY", "STAGE", "NAME", "runs", "run", "~", "venv"}
 PLACEHOLDERS = ("run.toml", "RUN_DIR")
@@ -115,6 +117,21 @@ def test_every_path_is_there():
     assert len(found) > 100
     bases = (ROOT, ROOT / "thinkrec", ROOT / "benchmarks/baselines")
     assert [(page.name, name) for page, name in found if not any((base / name).exists() for base in (*bases, page.parent))] == []
+
+
+def test_imports_run_down_the_table_of_the_design():
+    """Its rows are the floors of the house, top down: a module imports from its own floor and from those below."""
+    table = text_of(ROOT / "docs/design.md").partition("\n## 2. ")[2].partition("\n## ")[0]
+    rows = [re.findall(r"`(\w+)(?:/|\.py)`", row.split("|")[1]) for row in table.splitlines() if row.startswith("| `")]
+    floor = {name: number for number, names in enumerate(rows) for name in names}
+    used = {
+        (path.relative_to(ROOT / "thinkrec").parts[0].removesuffix(".py"), name)
+        for path in PACKAGE
+        for name in IMPORTED.findall(text_of(path))
+    }
+    used = {(who, whom) for who, whom in used if who not in ("__init__", "__main__") and whom not in ("__version__",)}
+    assert {name for pair in used for name in pair} <= set(floor)
+    assert [(who, whom) for who, whom in sorted(used) if floor[who] > floor[whom]] == []
 
 
 def test_every_defect_has_its_line():
