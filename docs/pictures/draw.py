@@ -15,8 +15,9 @@ from rich.console import Console
 from thinkrec.evaluate.report import svg
 from thinkrec.evaluate.report.format import label
 from thinkrec.evaluate.report.style import PLOTS, SERIES
-from thinkrec.watch.run_state import Board
-from thinkrec.watch.table import board_table
+from thinkrec.events import ExpertStep, FleetDone, read_event
+from thinkrec.watch.run_state import RunState
+from thinkrec.watch.table import fleet_table
 
 HERE = Path(__file__).parent
 INK = {"--ink": "#1c2126", "--soft": "#626b75", "--faint": "#e6e8eb", "--accent": "#1d5fc4", "--type": "system-ui, sans-serif"}
@@ -56,16 +57,16 @@ def framed(drawing: str) -> str:
 
 def terminal(events: Path) -> str:
     """The live table at the middle of the fleet's time."""
-    told = [json.loads(line) for line in events.read_text(encoding="utf-8").splitlines()]
-    ended_at = next(event["at"] for event in told if event["event"] == "fleet done")  # of the first run, if the folder has seen several
-    steps = [event["at"] for event in told if event["event"] == "expert step" and event["at"] < ended_at]
+    told = [read for line in events.read_text(encoding="utf-8").splitlines() if (read := read_event(line))]
+    ended_at = next(at for event, at in told if isinstance(event, FleetDone))  # of the first run, if the folder has seen several
+    steps = [at for event, at in told if isinstance(event, ExpertStep) and at <= ended_at]
     now = steps[len(steps) // 2]
-    board = Board()
-    for event in told:
-        if event["at"] <= now:
-            board.see(event["event"], {name: value for name, value in event.items() if name not in ("event", "at")}, event["at"])
+    state = RunState()
+    for event, at in told:
+        if at <= now:
+            state.see(event, at)
     console = Console(record=True, width=64, file=StringIO())
-    console.print(board_table(board, now))
+    console.print(fleet_table(state, now))
     drawn = console.export_svg(code_format=TERMINAL, unique_id="fleet")
     return re.sub(r' clip-path="[^"]*"|<text[^>]*>\n</text>', "", drawn)  # clips at lines that this frame does not define
 

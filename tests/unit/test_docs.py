@@ -22,6 +22,7 @@ from thinkrec.config import run as run_file
 from thinkrec.config.run import Config
 from thinkrec.config.section import Section
 from thinkrec.distributed.failures import TABLE
+from thinkrec.events import ExpertStep, FleetDone, FleetStarted, Journal
 from thinkrec.sweep import trials
 
 ROOT = Path(__file__).parents[2]
@@ -315,10 +316,9 @@ def test_pictures_can_be_drawn_again(tmp_path):
     metrics = [{"name": name, "kind": "model", "metrics": {"auc": auc}} for name in ("fusion", "user_item_rate")]
     timeline = [{"expert": "0", "group": 0, "start_s": 0.0, "end_s": 9.0}]
     (tmp_path / "report.json").write_text(json.dumps({"metrics": metrics, "timeline": timeline}))
-    step = {"event": "expert step", "group": 0, "expert": 0, "step": 1, "num_steps": 2, "loss": 0.5, "tokens_per_s": 8.0}
-    fleet = {"event": "fleet", "num_groups": 1, "num_tokens": {"0": 9.0}}
-    told = [{"at": float(at), **event} for at, event in enumerate([fleet, step, {"event": "fleet done"}])]
-    (tmp_path / "run.jsonl").write_text("".join(json.dumps(event) + "\n" for event in told))
+    events = (FleetStarted(1, 1, "PACK", ((0,),), {0: 9.0}), ExpertStep(0, 0, 1, 2, 0.5, 8.0), FleetDone(9.0, 0.0))
+    for event in events:
+        Journal(str(tmp_path))(event)
     draw.main(tmp_path, tmp_path)
     drawn = {path.name: text_of(path) for path in tmp_path.glob("*.svg")}
     assert set(drawn) == {path.name for path in ROOT.glob("docs/pictures/*.svg")}

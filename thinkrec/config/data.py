@@ -83,7 +83,7 @@ class ColumnsSection(Section):
 
 ITEMS_APART = ("amazon2018", "amazon2023", "csv", "jsonl", "parquet", "delta", "iceberg")  # sources whose items have a path of their own
 OWN_TABLES = ("csv", "jsonl", "parquet", "delta", "iceberg", "recbole")  # sources whose columns the run file names
-LIKE_THRESHOLDS = {"amazon2018": 5.0, "amazon2023": 5.0}  # most stars there are fives; every other source: 4 (anchors_rec.md 3.7)
+LIKE_THRESHOLDS = {"amazon2018": 5.0, "amazon2023": 5.0}  # most stars there are fives; every other source: 4 (docs/method.md 1)
 
 
 class DataSection(Section):

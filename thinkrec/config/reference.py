@@ -24,7 +24,7 @@ LIMITS = {
     "exclusiveMaximum": "below {:g}",
     "multipleOf": "a multiple of {:g}",
     "minLength": "not empty",
-    "pattern": "like {}",
+    "pattern": "like `{}`",
 }
 PAGE_HEAD = """# Settings
 
