@@ -65,7 +65,7 @@ def test_every_kind_of_value_is_written_as_toml(tree):
         ("data.source", ['"world", "movielens1m"', 'default: "world"']),
         ("base.nano.hidden_size", ["whole number, from 32, a multiple of 32"]),
         ("engine.vllm.gpu_memory_utilization", ["number, above 0, to 1"]),
-        ("engine.http.key_variable", ["text, like ^[A-Z_]", "or empty"]),
+        ("engine.http.key_variable", ["text, like `^[A-Z_]", "or empty"]),
         ("traces.teachers", ["list of tables, at least one", "[[traces.teachers]]", "traces.teachers.weight"]),
         ("traces.teachers.name", ["must be given"]),
         ("train", ["[train]", "train.micro_batch_size", "tables in it: [train.loss], [train.global_adapter]"]),
