@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from thinkrec.artefacts.ingest import SPLITS, TRAIN, bucket_files, bucket_of, read_counts, read_fingerprint, read_items, read_users
+from thinkrec.artefacts.ingest import SPLITS, TEST, TRAIN, bucket_files, bucket_of, read_counts, read_fingerprint, read_items, read_users
 
 if TYPE_CHECKING:  # who is handed interactions, as a bare GPU machine is by benchmarks/gpu_check.py, reads no parquet
     import polars as pl
@@ -75,6 +75,30 @@ class Interactions:
         shown = self._shown(policy, dislikes)
         first, last = np.searchsorted(shown, [start, position])
         return shown[max(first, last - length) : last]
+
+    def asked(self, users: NDArray[np.int64], items: NDArray[np.int64]) -> Interactions:
+        """One history a question: what the user did before the row asked about, and that row behind it; users and items as indices.
+
+        The row is the user's last one with this item; where there is none, it is a new one, which comes after all that the user did.
+        """
+        pieces, is_new = [], np.zeros(len(users), bool)
+        for at, (user, item) in enumerate(zip(users, items, strict=True)):
+            rows = np.arange(self.offsets[user], self.offsets[user + 1])
+            same = np.flatnonzero(self.item[rows] == item)
+            is_new[at] = not len(same)
+            pieces.append(np.append(rows, rows[-1]) if is_new[at] else rows[: same[-1] + 1])
+        offsets = np.cumsum([0, *map(len, pieces)])
+        source, new = np.concatenate([np.empty(0, np.int64), *pieces]), offsets[1:][is_new] - 1
+        columns = {name: getattr(self, name)[source] for name in ("item", "label", "ts", "row", "split")}
+        columns["item"][new], columns["label"][new], columns["row"][new], columns["split"][new] = items[is_new], 0, -1, TEST
+        return Interactions(
+            user=np.repeat(np.arange(len(pieces), dtype=np.int32), np.diff(offsets)),
+            offsets=offsets,
+            user_ids=[self.user_ids[user] for user in users],
+            item_ids=self.item_ids,
+            item_in_train=self.item_in_train,
+            **columns,
+        )
 
     def cells(self) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         """For each row whether its user, and whether its item, occurs in train."""

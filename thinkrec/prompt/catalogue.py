@@ -86,7 +86,10 @@ class Catalogue:
 
     def tables(self, users: Collection[str] | None = None, buckets: Collection[int] | None = None) -> PromptData:
         """The tables of all users, of `users` or of `buckets`."""
-        interactions = Interactions.load(self.places.path("ingest"), users=users, buckets=buckets)
+        return self.tables_of(Interactions.load(self.places.path("ingest"), users=users, buckets=buckets))
+
+    def tables_of(self, interactions: Interactions) -> PromptData:
+        """The tables of these interactions."""
         template = Template(self.tokenizer, self.items, self.prompt, load_priors(self.config, self.places, interactions, self.items))
         if self.item_vectors is None:
             return PromptData(interactions, template, None, None)

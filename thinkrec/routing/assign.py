@@ -24,7 +24,7 @@ from thinkrec.errors import DataError
 from thinkrec.events import Clustered, Warned
 from thinkrec.job import Job
 from thinkrec.routing import cohesion, kmeans
-from thinkrec.routing.router import Router, directions, routes
+from thinkrec.routing.router import Router, RouterSettings, directions, routes
 from thinkrec.store.address import open_root
 
 
@@ -35,7 +35,7 @@ def run(job: Job) -> None:
     activity = train_activity(ingest.path())
     most = (settings.num_clusters or settings.max_clusters) * settings.max_points_per_centroid
     users, sample = sample_vectors(encode.path(), activity, most, seed)
-    router, figures = learn(sample, read_facts(encode.uri).has_bias, settings, seed, encode.key)
+    router, figures = fit_router(sample, settings, seed, read_facts(encode.uri).has_bias, encode.key)
     router.save(job.draft.folder)
     write_sample(job.draft.folder, users.to_arrow().cast(pa.string()))
     stream(router, vectors_file(encode.uri, "users"), job.draft.uri)
@@ -68,24 +68,20 @@ def sample_vectors(encode: Path, activity: pl.DataFrame, most: int, seed: int) -
     return sample["id"], sample["vector"].to_numpy()
 
 
-def learn(
-    sample: NDArray[np.float32], has_bias: bool, settings: ClusterSection, seed: int, vectors_key: str
+def fit_router(
+    vectors: NDArray[Any], settings: ClusterSection | None = None, seed: int = 42, has_bias: bool = False, vectors_key: str = ""
 ) -> tuple[Router, dict[str, Any]]:
-    """A router for vectors like the sample (n, d), and the figures of its k-means."""
-    mean, scale = kmeans.standardise(sample, has_bias)
-    points = directions(sample, mean, scale)
+    """A router for vectors like these (n, d), and the figures of its k-means; raises DataError as `kmeans` does.
+
+    `has_bias`: the last number of a vector is a bias, which says how much a user likes and not what, so it is left out.
+    """
+    vectors, settings = np.asarray(vectors), settings or ClusterSection()
+    mean, scale = kmeans.standardise(vectors, has_bias)
+    points = directions(vectors, mean, scale)
     silhouettes = {} if settings.num_clusters else kmeans.choose_num_clusters(points, settings, seed)
     found = kmeans.train(points, settings.num_clusters or next(iter(silhouettes)), settings, seed)
-    router = Router(
-        found.values,
-        mean,
-        scale,
-        settings.temperature,
-        settings.expert_threshold,
-        settings.expert_slope,
-        settings.entropy_share,
-        vectors_key,
-    )
+    rule = RouterSettings(settings.temperature, settings.expert_threshold, settings.expert_slope, settings.entropy_share)
+    router = Router(found.values, mean, scale, rule, vectors_key)
     figures = {
         "num_clusters": router.num_clusters,
         "num_points": len(points),

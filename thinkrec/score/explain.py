@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -32,8 +32,8 @@ def explain_rows(config: Config, places: ArtefactPaths, rows: Explained) -> tupl
     speeches = speaker.speak([tables.prompt(at) for at in positions], tables.interactions.user[positions].tolist(), gates)
     explained, rescored = [], []
     for row, position, speech, own_gates in zip(rows, positions, speeches, gates, strict=True):
+        explained.append(explanation(speaker, row, position, speech))
         history, facts = _shown(tables, position)
-        explained.append(_explanation(speaker, row, position, speech, facts))
         for response in _responses(speaker, position, history, cited(speaker.text(speech), facts), own_gates):
             item_id = tables.interactions.item_ids[response.pop("item")]
             rescored.append({"row": row["row"], "user_id": row["user_id"], "item_id": item_id, **response})
@@ -47,8 +47,10 @@ def _shown(tables: PromptData, position: int) -> tuple[History, Facts]:
     return history[len(history) - prompt.num_history :], facts
 
 
-def _explanation(speaker: Scorer, row: dict[str, Any], position: int, speech: Answer, facts: Facts) -> dict[str, Any]:
+def explanation(speaker: Scorer, row: Mapping[str, Any], position: int, speech: Answer) -> dict[str, Any]:
+    """The columns of EXPLANATIONS about the scored row at `position`, of which `row` has those of SCORES."""
     tables = speaker.tables
+    _, facts = _shown(tables, position)
     return {
         **row,
         "title": tables.template.items[int(tables.interactions.item[position])].title,

@@ -113,14 +113,14 @@ class BucketScorer:
             scores[DIRECT] = speaker.scores(prompts, owners, gates[DIRECT], think=False)
         parts = []
         for variant, found in scores.items():
-            columns = {
-                "score": found,
-                "p_like": 1 / (1 + np.exp(-found)),
-                "route": routes(gates[variant]),
-                "variant": [variant] * len(users),
-            }
+            columns = score_columns(found, gates[variant]) | {"variant": [variant] * len(users)}
             parts.append(pa.table(rows | columns, schema=SCORES.append(pa.field("variant", pa.string()))))
         return pa.concat_tables(parts)
+
+
+def score_columns(scores: Scores, gates: Gates) -> dict[str, Any]:
+    """The columns of SCORES that tell of scores (n,) under gates (n, E + 1)."""
+    return {"score": scores, "p_like": 1 / (1 + np.exp(-scores)), "route": routes(gates)}
 
 
 def score_once(speaker: Scorer, prompts: Sequence[Prompt], users: Sequence[int], gates: Mapping[str, Gates]) -> dict[str, Scores]:

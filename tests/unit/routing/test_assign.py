@@ -36,7 +36,7 @@ def table_of(ids: list[str], vectors: np.ndarray) -> pa.Table:
 def test_a_user_is_served_by_the_cluster_it_trained(vectors):
     """D4: one space for both. The published way, cosines of raw vectors to raw means, does disagree on the same clusters."""
     values, planted = vectors
-    router, figures = assign.learn(values, True, ClusterSection(), 0, "key")
+    router, figures = assign.fit_router(values, ClusterSection(), 0, True, "key")
     trained = (directions(values, router.mean, router.scale).astype(np.float32) @ router.centroids.T).argmax(axis=1)
     routed = router.hard(values)
     np.testing.assert_array_equal(routed, trained)
@@ -51,19 +51,19 @@ def test_a_user_is_served_by_the_cluster_it_trained(vectors):
 
 
 def test_zero_clusters_means_choose(vectors):
-    router, figures = assign.learn(vectors[0], True, ClusterSection(num_clusters=0, max_clusters=4), 0, "key")
+    router, figures = assign.fit_router(vectors[0], ClusterSection(num_clusters=0, max_clusters=4), 0, True, "key")
     assert router.num_clusters == 2
     assert figures["silhouette"] == figures["silhouettes"][2] == max(figures["silhouettes"].values())
 
 
 def test_one_cluster_sends_everybody_to_the_global_adapter(vectors):
-    router, figures = assign.learn(vectors[0], True, ClusterSection(num_clusters=1), 0, "key")
+    router, figures = assign.fit_router(vectors[0], ClusterSection(num_clusters=1), 0, True, "key")
     assert set(routes(router.gates(vectors[0]))) == {"global"}
     assert figures["silhouette"] is None
 
 
 def test_route_batch_follows_the_schema(vectors):
-    router, _ = assign.learn(vectors[0], True, ClusterSection(), 0, "key")
+    router, _ = assign.fit_router(vectors[0], ClusterSection(), 0, True, "key")
     ids = [f"u{n}" for n in range(400)]
     for places in (slice(0, 400), slice(5, 25), slice(0, 0)):
         table = assign.route_batch(table_of(ids, vectors[0])[places], router)
@@ -90,7 +90,7 @@ def test_the_sample_holds_train_users_only_and_repeats(tmp_path):
 
 
 def test_unknown_users_are_global_and_everything_reads_back(tmp_path, vectors):
-    router, _ = assign.learn(vectors[0], True, ClusterSection(), 0, "key")
+    router, _ = assign.fit_router(vectors[0], ClusterSection(), 0, True, "key")
     write_table(tmp_path / "encode/users.parquet", table_of(["b", "d"], vectors[0][:2]))
     write_table(tmp_path / "ingest/users.parquet", pa.table({"user_id": ["d", "c", "b", "a"]}, schema=USERS))
     write_table(tmp_path / "assignment/0.parquet", assign.route_batch(table_of(["b", "d"], vectors[0][:2]), router))

@@ -5,18 +5,22 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
+import pandas as pd
+import polars as pl
 import pytest
 
-from thinkrec.errors import DataError, MissingFileError
-from thinkrec.routing.router import Router, directions, routes
+from thinkrec.config.model import ClusterSection
+from thinkrec.errors import ConfigError, DataError, MissingFileError
+from thinkrec.routing.router import Router, RouterSettings, directions, routes
 
-TEMPERATURE = 0.1
+RULE = RouterSettings()
+TEMPERATURE = RULE.temperature
 
 
-def make_router(num_clusters: int, **changes) -> Router:
+def make_router(num_clusters: int, rule: RouterSettings = RULE, **changes) -> Router:
     """Orthogonal centroids in a space that is the vectors' own."""
     eye = np.eye(num_clusters, dtype=np.float32)
-    router = Router(eye, np.zeros(num_clusters, np.float32), np.ones(num_clusters, np.float32), TEMPERATURE, 0.5, 0.6, 0.95, "key")
+    router = Router(eye, np.zeros(num_clusters, np.float32), np.ones(num_clusters, np.float32), rule, "key")
     return dataclasses.replace(router, **changes)
 
 
@@ -59,7 +63,7 @@ def test_weights_are_the_softmax_of_cosines():
 
 
 def test_the_expert_is_looked_at_before_the_global_band():
-    router = make_router(2, entropy_share=0.0)  # every entropy reaches this share
+    router = make_router(2, RouterSettings(entropy_share=0.0))  # every entropy reaches this share
     vectors = np.vstack([vector_with_top_weight(weight, 2) for weight in (0.9, 0.7)])
     assert routes(router.gates(vectors)).tolist() == ["expert", "global"]
 
@@ -69,7 +73,7 @@ def test_gates_sum_to_one_and_strangers_get_the_global_adapter(num_clusters):
     rng = np.random.default_rng(1)
     vectors, known = rng.normal(size=(300, num_clusters)), rng.random(300) < 0.8
     vectors[~known] = np.nan
-    router = make_router(num_clusters, temperature=0.5)
+    router = make_router(num_clusters, RouterSettings(temperature=0.5))
     gates = router.gates(vectors, known)
     assert gates.shape == (300, num_clusters + 1)
     assert gates.dtype == np.float32
@@ -100,17 +104,35 @@ def test_hard_is_the_top_weight():
 
 
 def test_saved_and_loaded_are_equal(tmp_path):
-    router = make_router(3, mean=np.array([0.1, 0.2, 0.3], np.float32), scale=np.array([1, 2, np.inf], np.float32), temperature=0.07)
-    router.save(tmp_path)
-    loaded = Router.load(tmp_path)
+    mean, scale = np.array([0.1, 0.2, 0.3], np.float32), np.array([1, 2, np.inf], np.float32)
+    router = make_router(3, RouterSettings(temperature=0.07), mean=mean, scale=scale)
+    router.save(tmp_path / "new")
+    loaded = Router.load(str(tmp_path / "new"))
     vectors = np.random.default_rng(3).normal(size=(20, 3))
     assert router.gates(vectors).tobytes() == loaded.gates(vectors).tobytes()
     for field in dataclasses.fields(Router):
         np.testing.assert_array_equal(getattr(loaded, field.name), getattr(router, field.name))
 
 
+def test_the_rule_is_the_papers_and_that_of_a_run_file():
+    section = ClusterSection()
+    assert RouterSettings() == RouterSettings(0.1, 0.5, 0.6, 0.95)
+    assert all(getattr(section, name) == value for name, value in dataclasses.asdict(RouterSettings()).items())
+
+
+def test_vectors_may_come_as_a_data_frame():
+    vectors = np.random.default_rng(4).normal(size=(5, 2))
+    expected = make_router(2).gates(vectors)
+    for frame in (vectors.tolist(), pd.DataFrame(vectors), pl.DataFrame(vectors)):
+        np.testing.assert_array_equal(make_router(2).gates(frame), expected)
+
+
 def test_refusals(tmp_path):
     router = make_router(2)
+    with pytest.raises(DataError, match=r"shape \(2,\)"):
+        router.gates(np.zeros(2))  # one user is a row, too
+    with pytest.raises(ConfigError, match="temperature of 0"):
+        RouterSettings(temperature=0)
     with pytest.raises(DataError, match=r"takes \(n, 2\)"):
         router.gates(np.zeros((4, 3)))
     with pytest.raises(DataError, match="NaN"):

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
+from thinkrec.artefacts.adapters import ADAPTER_FOLDER, EXPERTS_FOLDER
 from thinkrec.store.artefacts import Artefact, writable
 
 REPORT = ("report.html", "report.json", "metrics.csv")
@@ -18,15 +19,19 @@ def publish(artefacts: Mapping[str, Artefact], run_dir: str) -> None:
     Artefacts are never changed: a card tells what was measured after its adapter was committed, so it lives in the evaluate artefact, and
     the two meet in this copy, which every run writes anew.
     """
-    judged = artefacts["evaluate"]
-    folders = {"global": artefacts["global"].path("adapter")}
-    folders |= {f"expert-{folder.name}": folder for folder in artefacts["experts"].path("experts").glob("*")}  # none with one cluster
+    judged, folders = artefacts["evaluate"], adapter_folders(artefacts)
     with writable(run_dir) as target:
         for name in REPORT:
             shutil.copy(judged.path(name), target / name)
         shutil.rmtree(target / "adapters", ignore_errors=True)
         for card in sorted(judged.path("cards").iterdir()):
             _publish_adapter(folders[card.stem], card, target / "adapters" / card.stem)
+
+
+def adapter_folders(artefacts: Mapping[str, Artefact]) -> dict[str, Path]:
+    """The PEFT folder of each adapter by name: global, expert-0, expert-1, ...; with one cluster there are no experts."""
+    experts = sorted(artefacts["experts"].path(EXPERTS_FOLDER).glob("*"), key=lambda folder: int(folder.name))
+    return {"global": artefacts["global"].path(ADAPTER_FOLDER)} | {f"expert-{folder.name}": folder for folder in experts}
 
 
 def _publish_adapter(source: Path, card: Path, target: Path) -> None:

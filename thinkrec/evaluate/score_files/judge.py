@@ -13,6 +13,7 @@ from thinkrec.errors import DataError
 from thinkrec.evaluate.metrics.calibration import Link, calibration_of_counts, probabilities
 from thinkrec.evaluate.metrics.definitions import definitions, uauc_variants
 from thinkrec.evaluate.metrics.groups import group_areas
+from thinkrec.evaluate.metrics.intervals import Resampled
 from thinkrec.evaluate.metrics.ranking import Profile
 from thinkrec.evaluate.metrics.score_counts import auc_error, score_values
 from thinkrec.evaluate.metrics.table import KS, difference_rows, measure_users, metric_rows
@@ -101,10 +102,11 @@ class InMemory:
 
 @dataclass(frozen=True)
 class Judged:
-    """The report, and the table it was made from: a row a user and scorer."""
+    """The report, the table it was made from (a row a user and scorer), and the metrics of each scorer on every resample of the users."""
 
     report: dict[str, Any]
     users: pl.DataFrame
+    measured: Mapping[str, Resampled]
 
 
 def judge(
@@ -144,7 +146,7 @@ def judge(
         **{slicing: _groups(users, slicing, files.scorers, num_bootstrap, seed) for slicing in SLICINGS},
         "settings": {"ks": list(ks), "profile": profile, "score_is": links, "num_bootstrap": num_bootstrap, "seed": seed},
     }
-    return Judged(report, users.filter(pl.col("slicing") == ALL).drop("slicing", "group"))
+    return Judged(report, users.filter(pl.col("slicing") == ALL).drop("slicing", "group"), measured)
 
 
 def _spellings(users: pl.Series) -> list[str]:

@@ -50,7 +50,7 @@ def read_part(part: Part) -> pl.DataFrame:
         raise
     except (pl.exceptions.PolarsError, *UNREADABLE, ValueError) as error:
         raise unreadable(part.path, error, _first_fault(part, data)) from None
-    return table.select(_checked(table[given], name, part) for name, given in part.there.items())
+    return table.select(check_column(table[given], name, part.path, part.first_row) for name, given in part.there.items())
 
 
 def _parquet(part: Part, groups: Sequence[int]) -> pl.DataFrame:
@@ -83,12 +83,15 @@ def _json_lines(data: bytes) -> pl.DataFrame:
     return pl.DataFrame(table)
 
 
-def _checked(column: pl.Series, name: str, part: Part) -> pl.Series:
-    """One column in its type. Text is taken for numbers where it is one, and True and False for labels."""
+def check_column(column: pl.Series, name: str, where: str, first_row: int = 0) -> pl.Series:
+    """One column in the type that FILE_COLUMNS has for `name`; raises DataError with the row.
+
+    Text is taken for numbers where it is one, and True and False for labels. `first_row`: of the column, among the rows of `where`.
+    """
     kind, number = column.dtype, name in ("score", "label")
     wrong = kind.is_nested() or kind.is_temporal() or kind == pl.Binary or (kind == pl.Boolean and name != "label")
     if wrong or ((kind.is_float() or kind.is_decimal()) and not number):
-        raise DataError(f"column {column.name!r} holds {kind}", part.path, "ids are strings or integers, score and label numbers")
+        raise DataError(f"column {column.name!r} holds {kind}", where, "ids are strings or integers, score and label numbers")
     if kind == pl.String and name not in IDS:
         told = column.str.strip_chars()
         told = told.str.to_lowercase().replace(TRUTHS) if name == "label" else told
@@ -104,15 +107,12 @@ def _checked(column: pl.Series, name: str, part: Part) -> pl.Series:
         fix = "every row needs its ids: no word for a missing value, no control characters such as tabs and line ends"
     else:
         good, fix = value.is_not_null(), "row numbers are whole numbers, one in every row"
-    _refuse(column, ~good.fill_null(False), part, fix)
-    return value.cast(FILE_COLUMNS[name]).alias(name)
-
-
-def _refuse(column: pl.Series, bad: pl.Series, part: Part, fix: str) -> None:
+    bad = ~good.fill_null(False)
     if bad.any():
         row = bad.arg_true()[0]
         what = f"column {column.name!r} holds {column[row]!r}; {bad.sum()} such rows"
-        raise DataError(what, f"{part.path}, row {part.first_row + row + 1}", fix)
+        raise DataError(what, f"{where}, row {first_row + row + 1}", fix)
+    return value.cast(FILE_COLUMNS[name]).alias(name)
 
 
 def _first_fault(part: Part, data: bytes) -> int | None:

@@ -10,12 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 import pyarrow as pa
-import ray
-import ray.data
 
 from thinkrec.distributed.placement import await_room
 from thinkrec.errors import StageFailed, ThinkrecError
@@ -24,6 +22,10 @@ from thinkrec.evaluate.score_files.join import join_sources
 from thinkrec.evaluate.score_files.judge import Files
 from thinkrec.evaluate.score_files.parts import FILE_COLUMNS, Part
 from thinkrec.evaluate.score_files.read import read_part
+
+if TYPE_CHECKING:  # metrics are computed without it
+    import ray
+    import ray.data
 
 Columns = Mapping[str, Sequence[str]]  # of each source, by our names
 
@@ -38,6 +40,9 @@ class OnRay:
     @classmethod
     def of(cls, files: Files, num_shards: int) -> OnRay:
         """Read and join the files on the Ray cluster that is connected."""
+        import ray
+        import ray.data
+
         parts = files.parts()
         await_room("a shard")
         listed = [{"source": source, **asdict(part)} for source, some in parts.items() for part in some]
@@ -57,6 +62,8 @@ class OnRay:
 
     def map(self, function: Callable[..., pl.DataFrame], *arguments: Any) -> Iterator[pl.DataFrame]:
         """`function(block, *arguments)` of every block, as they come."""
+        import ray
+
         yield from _results(_of_blocks(self.rows, _apply, {"function": function, "arguments": ray.put(arguments)}))
 
 
@@ -79,6 +86,8 @@ def _count_items(rows: pa.Table, columns: Columns) -> pa.Table:
 
 def _join(rows: pa.Table, columns: Columns, item_rows: ray.ObjectRef) -> pa.Table:
     """The joined rows, and below them a row without a user for each finding."""
+    import ray
+
     joined, found = join_sources({source: _of_source(rows, columns, source) for source in columns}, ray.get(item_rows)[0])
     return pl.concat([joined, found.select(finding=pl.struct(pl.all()))], how="diagonal").to_arrow()
 
@@ -92,6 +101,8 @@ def _findings(rows: pa.Table) -> pa.Table:
 
 
 def _apply(rows: pa.Table, function: Callable[..., pl.DataFrame], arguments: ray.ObjectRef) -> pa.Table:
+    import ray
+
     joined = pl.DataFrame(rows).filter(pl.col("user_id").is_not_null()).drop("finding")
     return function(joined, *ray.get(arguments)).to_arrow()
 
@@ -111,6 +122,8 @@ def _results(rows: ray.data.Dataset) -> Iterator[pl.DataFrame]:
 @contextmanager
 def _own_errors(rows: ray.data.Dataset) -> Iterator[None]:
     """An error of ours in a shard arrives as itself."""
+    import ray
+
     rows.context.raise_original_map_exception = True
     try:
         yield

@@ -1,0 +1,185 @@
+"""A finished run in Python: its settings, report, router and adapters, and the fused model, which scores and explains."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from thinkrec.config.run import Config, parse
+from thinkrec.data.interactions import Interactions
+from thinkrec.errors import ArtefactError, ConfigError, DataError, MissingFileError
+from thinkrec.evaluate.report.table import text_table
+from thinkrec.evaluate.run_report.publish import adapter_folders
+from thinkrec.prompt.catalogue import ArtefactPaths, Catalogue, base_folder
+from thinkrec.routing.gate_table import Routing, Variant
+from thinkrec.routing.router import Router
+from thinkrec.store.address import read_json
+from thinkrec.store.artefacts import Artefact, Store
+
+if TYPE_CHECKING:  # who looks at a report waits for no torch
+    from thinkrec.model.recommender import Recommender
+    from thinkrec.prompt.template import Prompt
+    from thinkrec.score.scorer import Scorer
+
+__all__ = ["Run", "open_run"]
+
+Ids = str | Sequence[str]
+NUM_NAMED = 3  # ids in an error
+
+
+def open_run(folder: str | Path) -> Run:
+    """The finished run in a folder or at an s3:// or gs:// address: run.dir of its run file, or trials/NAME of a sweep.
+
+    Nothing is loaded before it is asked for, and neither the run file nor the data it named need be there any more. Raises
+    MissingFileError where no finished run is, ConfigError for settings that this version does not know.
+    """
+    where = str(folder).rstrip("/")
+    report = read_json(f"{where}/report.json")
+    if report is None:
+        raise MissingFileError("there is no finished run here", where, "give the folder that holds report.json: run.dir of the run file")
+    if not {"run", "settings"} <= report.keys():
+        raise DataError("this report is not that of a run", f"{where}/report.json", "give run.dir of a run file")
+    sweep, trials, _ = where.rpartition("/trials/")
+    store = Store(sweep if trials else where)
+    judged = _found(store, "evaluate", report["run"]["key"])
+    artefacts = {stage: _found(store, stage, needed["key"]) for stage, needed in judged.manifest["inputs"].items()}
+    return Run(store.root, report, artefacts | {"evaluate": judged})
+
+
+def _found(store: Store, stage: str, key: str) -> Artefact:
+    artefact = store.find(stage, key)
+    if artefact is None:
+        raise ArtefactError(
+            "an artefact of this run is gone", f"{store.root}/{stage}/{key}", "make the run again, it makes what is missing"
+        )
+    return artefact
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run; `open_run` makes it. `str` of it is the table that the run ended with.
+
+    dir: where its artefacts lie. report: report.json. artefacts: the committed artefact of each stage.
+    """
+
+    dir: str
+    report: Mapping[str, Any] = field(repr=False)
+    artefacts: Mapping[str, Artefact] = field(repr=False)
+
+    def __str__(self) -> str:
+        return text_table(self.report)
+
+    @cached_property
+    def settings(self) -> Config:
+        """The run file with which the run was made, but for run.dir, which is where the run lies now."""
+        tree = dict(self.report["settings"])
+        return parse(tree | {"run": tree["run"] | {"dir": self.dir}}, f"{self.dir}/report.json")
+
+    @cached_property
+    def router(self) -> Router:
+        """What gives each user vector its mixture of adapters."""
+        return Router.load(self.artefacts["cluster"].path())
+
+    @property
+    def adapters(self) -> dict[str, Path]:
+        """The PEFT folder of each adapter: global, expert-0, expert-1, ..."""
+        return adapter_folders(self.artefacts)
+
+    def score(self, users: Ids, items: Ids, variant: Variant | None = None) -> NDArray[np.float32]:
+        """How much each user likes each item, (n,): log-odds of a like with train.loss.score = "yes_no".
+
+        users, items: ids, n of each, or one for all. What stands in the log is scored as it stood then, by what the user did before: a test
+        row has the very score of the run's score files. Any other pair is scored as of now, by all that the user did.
+        variant: "fusion" (the one that serves, where there are experts), "experts" or "global". Raises DataError for ids that the run does
+        not know, ConfigError for a variant that it does not have.
+        """
+        scorer, prompts, gates = self._ask(users, items, variant)
+        return scorer.scores(prompts, range(len(prompts)), gates)
+
+    def explain(self, users: Ids, items: Ids, variant: Variant | None = None) -> pl.DataFrame:
+        """What the model says to each pair by itself: user_id, item_id, title, score, p_like, route, verdict, said, text, prompt, ...
+
+        The columns are those of explanations.parquet, the arguments those of `score`.
+        """
+        from thinkrec.score.explain import explanation
+        from thinkrec.score.stage import score_columns
+
+        scorer, prompts, gates = self._ask(users, items, variant)
+        owners, data = range(len(prompts)), scorer.tables.interactions
+        answers = scorer.speak(prompts, owners, gates)
+        columns = score_columns(scorer.scores(prompts, owners, gates), gates)
+        positions = _positions(data)
+        columns |= {"user_id": data.user_ids, "item_id": [data.item_ids[item] for item in data.item[positions]]}
+        rows = pl.DataFrame(columns).select("user_id", "item_id", "score", "p_like", "route").to_dicts()
+        return pl.DataFrame(
+            [explanation(scorer, row, at, answer) for row, at, answer in zip(rows, positions.tolist(), answers, strict=True)]
+        )
+
+    def _ask(self, users: Ids, items: Ids, variant: Variant | None) -> tuple[Scorer, list[Prompt], NDArray[np.float32]]:
+        """The fused model over a table with one user a pair, the prompt of each pair and its gates (n, E + 1)."""
+        from thinkrec.score.scorer import Scorer
+
+        variants = self._routing.variants
+        if variant not in (None, *variants):
+            raise ConfigError(f"this run has no variant {variant!r}", self.dir, f"there are {', '.join(variants)}")
+        owners, targets = _pairs(users, items)
+        log = Interactions.load(self._places.path("ingest"), users=set(owners))
+        asked = log.asked(_indices(owners, log.user_ids, "user"), _indices(targets, log.item_ids, "item"))
+        tables = self._catalogue.tables_of(asked)
+        prompts = [tables.prompt(at) for at in _positions(asked).tolist()]
+        return Scorer(self.settings, self._recommender, tables), prompts, self._routing.gates(variant or variants[-1], owners)
+
+    @cached_property
+    def _places(self) -> ArtefactPaths:
+        return ArtefactPaths({stage: artefact.uri for stage, artefact in self.artefacts.items()})
+
+    @cached_property
+    def _routing(self) -> Routing:
+        return Routing(self._places)
+
+    @cached_property
+    def _catalogue(self) -> Catalogue:
+        base = base_folder(self._places)
+        if not base.is_dir():
+            raise MissingFileError("the base model of this run is gone", str(base), "put it back there: adapters are nothing without it")
+        return Catalogue.load(self.settings, self._places)
+
+    @cached_property
+    def _recommender(self) -> Recommender:
+        from thinkrec.score.serving import serving_model
+
+        return serving_model(self.settings, self._places, self._catalogue.tables(users=()), self._routing.num_experts)
+
+
+def _positions(asked: Interactions) -> NDArray[np.int64]:
+    """Of the rows asked about: each user's last."""
+    return asked.offsets[1:] - 1
+
+
+def _pairs(users: Ids, items: Ids) -> tuple[list[str], list[str]]:
+    """Both columns at their full length; raises DataError where they do not go together or hold no ids."""
+    owners, targets = ([side] if isinstance(side, str) else list(side) for side in (users, items))
+    strange = next((value for value in (*owners, *targets) if not isinstance(value, str)), None)
+    if strange is not None:
+        raise DataError(f"{strange!r} is no id: ids are strings", "users, items", "write it as in the interactions: str(...)")
+    num_pairs = len(targets) if isinstance(users, str) else len(owners)
+    owners = owners * num_pairs if isinstance(users, str) else owners
+    targets = targets * num_pairs if isinstance(items, str) else targets
+    if len(owners) != len(targets):
+        raise DataError(f"{len(owners)} users for {len(targets)} items", "users, items", "give as many of both, or one for all")
+    return owners, targets
+
+
+def _indices(ids: list[str], known: Sequence[str], kind: str) -> NDArray[np.int64]:
+    index = {identity: at for at, identity in enumerate(known)}
+    if strange := [identity for identity in dict.fromkeys(ids) if identity not in index]:
+        named = ", ".join(map(repr, strange[:NUM_NAMED])) + (", ..." if len(strange) > NUM_NAMED else "")
+        raise DataError(f"{len(strange)} {kind}s are not in the data of this run: {named}", f"{kind}s", "write ids as in the interactions")
+    return np.array([index[identity] for identity in ids], np.int64)
