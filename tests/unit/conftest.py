@@ -58,3 +58,11 @@ def one_rank(tmp_path_factory):
         yield
         deepspeed.comm.destroy_process_group()
         torch.set_num_threads(num_threads)
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory):
+    """The folder of a finished run with random models."""
+    from finished import finished_run
+
+    return finished_run(tmp_path_factory.mktemp("finished"))

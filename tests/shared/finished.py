@@ -1,0 +1,110 @@
+"""A finished run of a few hundred rows with random models, made in this process in a second. Not a test itself."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from planted import artefacts, planted_world
+
+from thinkrec.config.run import Config, parse
+from thinkrec.data import schema
+from thinkrec.data.interactions import Interactions
+from thinkrec.evaluate.run_report import stage as run_report
+from thinkrec.evaluate.run_report.publish import publish
+from thinkrec.job import Job
+from thinkrec.model.adapter_bank import install
+from thinkrec.model.base import load_model
+from thinkrec.model.peft_files import peft_tensors, write_adapter
+from thinkrec.nano.stage import write_lessons
+from thinkrec.prompt.catalogue import ArtefactPaths
+from thinkrec.routing.assign import fit_router, route_batch, write_unknown
+from thinkrec.score.explain import explain_rows
+from thinkrec.score.stage import BucketScorer
+from thinkrec.store.address import write_json
+from thinkrec.store.artefacts import Artefact, Store
+
+KEY, NUM_EXPERTS = "key0", 2
+SETTINGS = {
+    "data": {"num_buckets": 2},
+    "base": {"nano": {"hidden_size": 32, "num_layers": 1, "vocab_size": 300}},
+    "prompt": {"history_length": 4, "max_answer_tokens": 6},
+    "adapter": {"rank": 2, "target_modules": ["q_proj", "v_proj"]},
+    "traces": {"enabled": False},
+    "evaluate": {"num_bootstrap": 20, "num_explanations": 3},
+}
+
+
+def finished_run(root: Path) -> Path:
+    """The run's folder: planted data, random weights, the stages cluster, score and evaluate by their own code."""
+    config = parse(SETTINGS | {"run": {"dir": str(root)}})
+    inputs, store = artefacts(planted_world(), root), Store(str(root))
+    for stage, write in {"cluster": _cluster, "base": _base, "global": _global, "experts": _experts, "score": _score}.items():
+        with store.create(stage, KEY, {}, {}) as draft:
+            draft.figures.update(inputs[stage].figures)
+            write(config, inputs, draft.folder)
+        inputs[stage] = store.find(stage, KEY)
+    with store.create("evaluate", KEY, inputs, {}) as draft:
+        run_report.run(Job(config, inputs, draft, store, KEY, lambda event, **fields: None))
+    publish(inputs | {"evaluate": store.find("evaluate", KEY)}, str(root))
+    return root
+
+
+def _places(inputs: dict[str, Artefact]) -> ArtefactPaths:
+    return ArtefactPaths({stage: artefact.uri for stage, artefact in inputs.items()})
+
+
+def _cluster(config: Config, inputs: dict[str, Artefact], folder: Path) -> None:
+    vectors = pq.read_table(inputs["encode"].path("users.parquet"))
+    router, _ = fit_router(pl.Series(vectors["vector"]).to_numpy(), config.cluster)
+    router.save(folder)
+    (folder / "assignment").mkdir()
+    pq.write_table(route_batch(vectors, router), folder / "assignment/known.parquet")
+    write_unknown(inputs["ingest"].path("users.parquet"), inputs["encode"].path("users.parquet"), router.num_clusters, str(folder))
+    users = pa.table({"user_id": vectors["id"]}).cast(schema.USERS)
+    pq.write_table(users, folder / "sample.parquet")
+
+
+def _base(config: Config, inputs: dict[str, Artefact], folder: Path) -> None:
+    write_json(f"{folder}/base.json", {"path": ""})
+    write_lessons(config, folder, Interactions.load(inputs["ingest"].path()), _places(inputs))
+
+
+def _global(config: Config, inputs: dict[str, Artefact], folder: Path) -> None:
+    _write_adapter(config, inputs, folder / "adapter", seed=0)
+
+
+def _experts(config: Config, inputs: dict[str, Artefact], folder: Path) -> None:
+    for expert in range(NUM_EXPERTS):
+        _write_adapter(config, inputs, folder / f"experts/{expert}", seed=1 + expert)
+    trained = {"group": 0, "start_s": 0.0, "end_s": 1.0, "num_steps": 3, "num_rows": 400, "num_traces": 0}
+    timeline = [trained | {"expert": str(expert)} for expert in range(NUM_EXPERTS)]
+    (folder / "timeline.json").write_text(json.dumps(timeline))
+
+
+def _write_adapter(config: Config, inputs: dict[str, Artefact], folder: Path, seed: int) -> None:
+    base, settings = inputs["base"].path("model"), config.adapter
+    model = load_model(base, "float32")
+    bank = install(model, settings.target_modules, 1, settings.rank, settings.alpha)
+    generator = torch.Generator().manual_seed(seed)
+    for parameter in bank.parameters_of():
+        parameter.data.normal_(0, 0.5, generator=generator)
+    write_adapter(folder, peft_tensors(bank, dict(model.named_parameters()), prefix=""), settings, base)
+
+
+def _score(config: Config, inputs: dict[str, Artefact], folder: Path) -> None:
+    places = dict(_places(inputs).uris)
+    scored = pl.DataFrame(BucketScorer(config.model_dump(), places)({"bucket": range(config.data.num_buckets)})).sort("row")
+    (folder / "scores").mkdir()
+    for (variant,), rows in scored.partition_by("variant", as_dict=True).items():
+        rows.select(schema.scores().names).write_parquet(folder / f"scores/{variant}.parquet")
+    chosen = scored.filter(pl.col("variant") == "fusion").head(config.evaluate.num_explanations).drop("variant")
+    explained = explain_rows(config.model_dump(), places, chosen.to_dicts())
+    for name, rows, columns in zip(
+        ("explanations", "counterfactuals"), explained, (schema.EXPLANATIONS, schema.COUNTERFACTUALS), strict=True
+    ):
+        pq.write_table(pa.Table.from_pylist(rows, schema=columns), folder / f"{name}.parquet")
