@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -165,6 +165,9 @@ def _positions(asked: Interactions) -> NDArray[np.int64]:
 
 def _pairs(users: Ids, items: Ids) -> tuple[list[str], list[str]]:
     """Both columns at their full length; raises DataError where they do not go together or hold no ids."""
+    for side in (users, items):
+        if not isinstance(side, Iterable):
+            raise DataError(f"{side!r} is not a list of ids", "users, items", "give a string or a list of strings")
     owners, targets = ([side] if isinstance(side, str) else list(side) for side in (users, items))
     strange = next((value for value in (*owners, *targets) if not isinstance(value, str)), None)
     if strange is not None:

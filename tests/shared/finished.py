@@ -43,6 +43,8 @@ def finished_run(root: Path) -> Path:
     """The run's folder: planted data, random weights, the stages cluster, score and evaluate by their own code."""
     config = parse(SETTINGS | {"run": {"dir": str(root)}})
     inputs, store = artefacts(planted_world(), root), Store(str(root))
+    for stage, name in (("ingest", "truth.parquet"), ("references", "references.parquet")):  # texts to compare with cost seconds
+        inputs[stage].path(name).unlink()
     for stage, write in {"cluster": _cluster, "base": _base, "global": _global, "experts": _experts, "score": _score}.items():
         with store.create(stage, KEY, {}, {}) as draft:
             draft.figures.update(inputs[stage].figures)
@@ -91,9 +93,9 @@ def _write_adapter(config: Config, inputs: dict[str, Artefact], folder: Path, se
     model = load_model(base, "float32")
     bank = install(model, settings.target_modules, 1, settings.rank, settings.alpha)
     generator = torch.Generator().manual_seed(seed)
-    for parameter in bank.parameters_of():
+    for parameter in bank.parameters():
         parameter.data.normal_(0, 0.5, generator=generator)
-    write_adapter(folder, peft_tensors(bank, dict(model.named_parameters()), prefix=""), settings, base)
+    write_adapter(folder, peft_tensors(bank, dict(model.named_parameters())), settings, base)
 
 
 def _score(config: Config, inputs: dict[str, Artefact], folder: Path) -> None:

@@ -43,13 +43,13 @@ def peft_tensors(bank: AdapterBank, weights: Mapping[str, Tensor], slot: int = 0
     return {own[end]: weights[name][slot].detach().to("cpu", torch.float32).contiguous() for end, name in found.items()}
 
 
-def write_adapter(folder: Path, tensors: Mapping[str, Tensor], settings: AdapterSection, base_folder: str | Path) -> None:
+def write_adapter(folder: str | Path, tensors: Mapping[str, Tensor], settings: AdapterSection, base_folder: str | Path) -> None:
     """Write `adapter_model.safetensors` and `adapter_config.json`."""
     from peft import LoraConfig
     from safetensors.torch import save_file
 
-    folder.mkdir(parents=True, exist_ok=True)
-    save_file(dict(tensors), folder / WEIGHTS, metadata={"format": "pt"})
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    save_file(dict(tensors), Path(folder) / WEIGHTS, metadata={"format": "pt"})
     LoraConfig(
         r=settings.rank,
         lora_alpha=settings.alpha,
@@ -61,13 +61,14 @@ def write_adapter(folder: Path, tensors: Mapping[str, Tensor], settings: Adapter
     ).save_pretrained(str(folder))
 
 
-def read_adapter(folder: Path) -> dict[str, Tensor]:
-    """The tensors of an adapter folder by PEFT name."""
+def read_adapter(folder: str | Path) -> dict[str, Tensor]:
+    """The tensors of an adapter folder by PEFT name; raises MissingFileError."""
     from safetensors.torch import load_file
 
-    if not (folder / WEIGHTS).is_file():
-        raise MissingFileError("there is no adapter in this folder", str(folder / WEIGHTS), "run the stage that trains it")
-    tensors: dict[str, Tensor] = load_file(folder / WEIGHTS)
+    file = Path(folder) / WEIGHTS
+    if not file.is_file():
+        raise MissingFileError("there is no adapter in this folder", str(file), "run the stage that trains it")
+    tensors: dict[str, Tensor] = load_file(file)
     return tensors
 
 
