@@ -43,15 +43,15 @@ def finished_run(root: Path) -> Path:
     """The run's folder: planted data, random weights, the stages cluster, score and evaluate by their own code."""
     config = parse(SETTINGS | {"run": {"dir": str(root)}})
     inputs, store = artefacts(planted_world(), root), Store(str(root))
-    for stage, name in (("ingest", "truth.parquet"), ("references", "references.parquet")):  # texts to compare with cost seconds
-        inputs[stage].path(name).unlink()
+    inputs["ingest"].path("truth.parquet").unlink()  # it and references are texts to compare with, which costs seconds
+    del inputs["references"]
     for stage, write in {"cluster": _cluster, "base": _base, "global": _global, "experts": _experts, "score": _score}.items():
         with store.create(stage, KEY, {}, {}) as draft:
             draft.figures.update(inputs[stage].figures)
             write(config, inputs, draft.folder)
         inputs[stage] = store.find(stage, KEY)
     with store.create("evaluate", KEY, inputs, {}) as draft:
-        run_report.run(Job(config, inputs, draft, store, KEY, lambda event, **fields: None))
+        run_report.run(Job(config, inputs, draft, store, KEY, lambda event: None))
     publish(inputs | {"evaluate": store.find("evaluate", KEY)}, str(root))
     return root
 
