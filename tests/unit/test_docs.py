@@ -211,9 +211,10 @@ def test_a_python_block_compiles(page, block):
 
 
 def test_every_setting_exists():
-    """`section.key`, perhaps with a value behind it, which must be TOML."""
+    """`section.key`, perhaps with a value behind it, which must be TOML; in the page on Python `run` is an opened run."""
+    pages = [page for page in PAGES if page.name != "python.md"]
     found = [
-        (page, said) for page in PAGES for said in spans(page) if SETTING.fullmatch(said) and said.partition(".")[0] in Config.model_fields
+        (page, said) for page in pages for said in spans(page) if SETTING.fullmatch(said) and said.partition(".")[0] in Config.model_fields
     ]
     assert len(found) > 100
     assert [(page.name, said) for page, said in found if not is_setting(said)] == []
