@@ -12,11 +12,6 @@ from thinkrec.store.artefacts import Artefact, Draft, Store
 Reporter = Callable[[Event], None]  # where a stage reports its progress; see watch/progress.py
 
 
-def first_part(stage: str) -> str:
-    """Where the first part of a stage's artefact is committed, under the same key, while the rest is being made."""
-    return f"{stage}-first"
-
-
 @dataclass(frozen=True)
 class Job:
     """One stage of one run. Rooms export `run(job) -> None` and meet only through the artefacts named in `inputs`."""
@@ -27,7 +22,6 @@ class Job:
     store: Store
     key: str
     report: Reporter
-    wait: Callable[[], None] | None = None  # one of `inputs` is there in its first part; waits for the whole and puts it in its place
 
     def places(self) -> dict[str, str]:
         """The addresses of the inputs, for workers that load them themselves."""

@@ -30,7 +30,7 @@ from thinkrec.train.checkpoint import Checkpoints
 from thinkrec.train.deepspeed import engine
 from thinkrec.train.instances import Instances, Trace
 from thinkrec.train.probe import Probe
-from thinkrec.train.trainer import AdapterLearner, AdapterTrainer, Weights
+from thinkrec.train.trainer import AdapterLearner, AdapterTrainer, Weights, weights_of
 
 NUM_EXPERTS, NUM_STEPS, BATCH_SIZE, NUM_EXPLAINED = 2, 3, 8, 4
 NUM_TITLE_WORDS = 4
@@ -103,19 +103,19 @@ def walk(config: Config, places: ArtefactPaths, folder: Path, learn: Learn, devi
 
 
 def by_trainer(config: Config, wrong: list[str]) -> Learn:
-    """Through AdapterTrainer: to a checkpoint, then from it on. Notes what is wrong with the engine and with what it has learned."""
+    """Through AdapterTrainer: the first epoch, then on from its state. Notes what is wrong with the engine and with what it has learned."""
 
     def learn(make: Make, learners: Sequence[AdapterLearner]) -> Learned:
         recommender, parameters = make(len(learners))
         trainer = AdapterTrainer(Worker(), config, recommender, parameters, 0.0, len(learners))
         here = torch.empty(0, device=trainer.engine.device).device  # with its number
         wrong.extend(f"{name} is on {one.device}" for name, one in recommender.named_buffers() if one.device != here)
-        for pauses in (True, False):
-            ended = list(trainer.train([replace(learner, pauses=pauses) for learner in learners]))
+        first = {slot: (step, state) for slot, state, step in trainer.train([replace(one, first_epoch=True) for one in learners])}
+        ended = list(trainer.train([replace(one, begun=first[slot]) for slot, one in enumerate(learners)]))
         probe = Probe(trainer.engine, learners[0].instances)
         wrong.extend(f"{learners[slot].checkpoints.name} does not move the logits" for slot in range(len(learners)) if _equal(probe, slot))
         trainer.engine.destroy()
-        return [(_losses(learners[slot]), weights) for slot, weights, _ in sorted(ended, key=lambda one: one[0])]
+        return [(_losses(learners[slot]), weights_of(state)) for slot, state, _ in sorted(ended, key=lambda one: one[0])]
 
     return learn
 

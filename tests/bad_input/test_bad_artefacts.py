@@ -23,7 +23,7 @@ def commit(last: str) -> dict[str, Path]:
     """An artefact for every stage up to this one, with the keys of the sound run file; the folders by stage."""
     config = run_file.load("run.toml")
     keys, store, folders = stage_keys(config), Store(config.run.dir), {}
-    for stage in select_stages(last):
+    for stage in select_stages(config, last):
         with store.create(stage.name, keys[stage.name], {}, {}) as draft:
             file = draft.folder / (ADAPTER if stage.name == "global" else "report.json")
             file.parent.mkdir(exist_ok=True)

@@ -10,9 +10,7 @@ from tiny import TINY
 
 from thinkrec.config import run as run_file
 from thinkrec.events import StageDone, StageStarted
-from thinkrec.job import first_part
 from thinkrec.pipeline.execute import run_stages
-from thinkrec.store.artefacts import Store
 
 pytestmark = [pytest.mark.long, pytest.mark.cluster, pytest.mark.timeout(1800)]
 
@@ -23,7 +21,7 @@ TREE = {
     "traces": {**TINY["traces"], **TAUGHT, "num_instances": 60, "max_same_text": 60, "start_share": 0.5},
     "train": {**TINY["train"], "global_adapter": {"num_epochs": 2}},
 }
-MADE = ("traces", first_part("traces"), "ledger", "global")
+MADE = ("traces-first", "traces", "ledger", "global-first", "global")
 
 
 def test_what_is_learned_does_not_depend_on_when_traces_came(ray_cluster, tmp_path, reported):
@@ -37,12 +35,14 @@ def test_what_is_learned_does_not_depend_on_when_traces_came(ray_cluster, tmp_pa
     reported.clear()
     streamed = run("streamed", "global")
     events = [(type(event), getattr(event, "stage", "")) for event in reported]
-    assert events.index((StageStarted, "global")) < events.index((StageDone, "traces"))
+    assert events.index((StageStarted, "global-first")) < events.index((StageDone, "traces"))
     weights = [found["global"].path("adapter/adapter_model.safetensors").read_bytes() for found in (waited, streamed)]
     assert weights[0] == weights[1]
 
-    traces = pl.read_parquet(streamed["traces"].path("traces.parquet"))
-    first = Store(str(tmp_path / "streamed")).find(first_part("traces"), streamed["traces"].key)
-    num_first = first.figures["num_first"]
-    assert 0 < num_first < traces.height
-    assert traces.head(num_first).equals(pl.read_parquet(first.path("traces.parquet")))
+    log = pl.read_ndjson(streamed["global"].path("log.jsonl"))["step"].to_list()
+    assert log == list(range(streamed["global"].figures["num_steps"]))
+    assert 0 < streamed["global-first"].figures["num_steps"] < len(log)
+
+    first, traces = (pl.read_parquet(streamed[stage].path("traces.parquet")) for stage in ("traces-first", "traces"))
+    assert 0 < first.height < traces.height
+    assert traces.head(first.height).equals(first)

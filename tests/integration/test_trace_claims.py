@@ -31,6 +31,7 @@ from thinkrec.generate.traces.sampling import askable
 from thinkrec.generate.traces.teacher import read_prompt
 from thinkrec.nano.analyses import write_lesson
 from thinkrec.pipeline.execute import make_stage, run_stages
+from thinkrec.pipeline.graph import Node
 from thinkrec.pipeline.stages import STAGES
 from thinkrec.prompt.catalogue import ArtefactPaths, load_tables
 from thinkrec.store.artefacts import Artefact, Store
@@ -110,8 +111,8 @@ def learn(config: Config, found: dict[str, Artefact], name: str, rows: list[tupl
     store, stages = Store(config.run.dir), {stage.name: stage for stage in STAGES}
     made = found | {"traces": write_traces(store, name, rows)}
     for stage in ("global", "score"):
-        inputs = {need: made[need] for need in stages[stage].inputs(config)}
-        made[stage] = make_stage(stages[stage], name, config, store, inputs, quiet)
+        inputs = {need: (need, made[need].key) for need in stages[stage].inputs(config)}
+        made[stage] = make_stage(Node(stages[stage], name, inputs, config), store, quiet)
     return made
 
 

@@ -109,7 +109,7 @@ def main(folder: str, ds_config: str) -> None:
     from thinkrec.train.deepspeed.slot_adamw import SlotAdamW
     from thinkrec.train.instances import Instances, Trace
     from thinkrec.train.probe import Probe
-    from thinkrec.train.trainer import AdapterLearner
+    from thinkrec.train.trainer import AdapterLearner, weights_of
 
     torch.set_num_threads(1)
     engine.skip_compiling()
@@ -129,7 +129,8 @@ def main(folder: str, ds_config: str) -> None:
 
     def train_as(name: str, trainer: Any, *numbers: int, checkpoints: str = "") -> None:
         learners = [learner(number, name, checkpoints or name) for number in numbers]
-        for slot, weights, _ in trainer.train(learners):
+        for slot, state, _ in trainer.train(learners):
+            weights = weights_of(state)
             if name == "packed":  # and no other, so what equals it shows that asking disturbs no training
                 logits = dict(zip(("before", "after"), probe.logits(slot), strict=True))
                 save_file(logits, f"{folder}/rank{rank}.{slot}.logits")

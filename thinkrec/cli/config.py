@@ -26,10 +26,10 @@ def show(
 @app.command()
 def explain(key: Annotated[str, typer.Argument(help="A key or a table of the run file: train.experts.lr, or train.")]) -> None:
     """Say what a key means, which values it takes, its default, and what a change of it makes anew."""
-    from thinkrec.pipeline.stages import STAGES
+    from thinkrec.pipeline.stages import select_stages
 
     typer.echo(reference.explain(key))
-    readers = ", ".join(stage.name for stage in STAGES if any(_meet(key, name) for name in stage.reads))
+    readers = ", ".join(stage.name for stage in select_stages(run.Config()) if any(_meet(key, name) for name in stage.reads))
     typer.echo(
         f"  a change makes anew: {readers} and the stages after them"
         if readers

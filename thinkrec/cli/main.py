@@ -87,9 +87,9 @@ def _print_stages(settings: Config, until: str | None) -> None:
 
     check_run(settings)
     keys, store = stage_keys(settings), Store(settings.run.dir)
-    for stage in select_stages(until):
+    for stage in select_stages(settings, until):
         state = "committed" if store.find(stage.name, keys[stage.name]) else "to do"
-        typer.echo(f"{stage.name:<10} {keys[stage.name]}  {state}")
+        typer.echo(f"{stage.name:<12} {keys[stage.name]}  {state}")
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -204,3 +204,8 @@ class TracesSection(Section):
         if sum(teacher.path == "nano" for teacher in self.teachers) > 1:
             raise ValueError('two of traces.teachers have path = "nano"; the run teaches one')
         return self
+
+    @property
+    def starts_early(self) -> bool:
+        """Whether the global adapter begins with the first traces while the rest is written."""
+        return self.enabled and self.start_share < 1

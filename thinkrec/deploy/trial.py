@@ -117,15 +117,15 @@ def try_phases(worker: Worker, task: TrialTask) -> None:
 
 
 def _train_alone(worker: Worker, task: TrialTask) -> None:
-    """The phases that train one thing: to a checkpoint, then from it on."""
+    """The phases that train one thing: the global adapter in two parts, the second from the state that the first left."""
     from thinkrec.train.global_adapter import train_global
+    from thinkrec.train.global_first import train_first_epoch
     from thinkrec.train.projector import train_projector
     from thinkrec.train.trainer import PhaseTask
 
-    functions = {"global": train_global} | ({"projector": train_projector} if task.config.prompt.slots != "none" else {})
-    for name, function in functions.items():
-        for pauses in (True, False):
-            function(worker, PhaseTask(task.config, task.places, task.places.uris[name], task.root, name, pauses=pauses))
+    functions = {"global-first": train_first_epoch, "global": train_global}
+    for name, function in (functions | ({"projector": train_projector} if task.config.prompt.slots != "none" else {})).items():
+        function(worker, PhaseTask(task.config, task.places, task.places.uris[name], task.root, name))
 
 
 def _train_experts(worker: Worker, task: TrialTask) -> dict[int, str]:

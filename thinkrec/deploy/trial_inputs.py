@@ -24,7 +24,7 @@ NUM_USERS, NUM_ITEMS, ROWS_PER_USER, NUM_TEST = 8, 24, 12, 2
 NUM_CLUSTERS = 2
 NUM_LAYERS = 2
 KEY = "trial"
-STAGES = ("ingest", "encode", "keywords", "traces", "cluster", "base", "global", "projector", "experts")
+STAGES = ("ingest", "encode", "keywords", "traces", "cluster", "base", "global-first", "global", "projector", "experts")
 
 
 def write_inputs(config: Config, store: Store) -> dict[str, str]:
@@ -46,7 +46,7 @@ def write_inputs(config: Config, store: Store) -> dict[str, str]:
     for stage, write in writers.items():
         with store.create(stage, KEY, {}, {}) as draft:
             write(draft.folder)
-    return {stage: store.place(stage, KEY) for stage in STAGES}
+    return {stage: store.place(stage, KEY) for stage in STAGES} | {"traces-first": store.place("traces", KEY)}
 
 
 def _title(item: str) -> str:

@@ -71,7 +71,7 @@ def _connect(what: str, where: str, config: Config, **arguments: Any) -> None:
 def num_cpus_needed(config: Config) -> int:
     """Logical CPUs for the widest training stage, with room for Ray Data beside it."""
     train, num_actors = config.train, config.engine.num_actors
-    beside = num_actors if config.traces.enabled and config.traces.start_share < 1 else 0  # teachers go on while the global adapter learns
+    beside = num_actors if config.traces.starts_early else 0  # teachers go on while the global adapter learns
     return max(train.num_workers + beside, train.num_groups * train.workers_per_group, num_actors) + SPARE_CPUS
 
 

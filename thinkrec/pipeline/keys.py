@@ -20,13 +20,13 @@ MADE_HERE = (("keywords.extractor", "nano"), ("traces.teachers", "nano"))  # (ke
 
 
 def stage_keys(config: Config, taken: Mapping[str, str] | None = None, absent: Collection[str] = ()) -> dict[str, str]:
-    """The artefact key of every stage; raises MissingFileError for a named file that is not there.
+    """The artefact key of every stage of the run; raises MissingFileError for a named file that is not there.
 
     `taken`: keys of stages whose artefacts come from another run, so that what builds on them is keyed by those.
     `absent`: keys of the run file whose files need not be there, as where a run is planned: stages that need them have no key.
     """
     found: dict[str, str] = {}
-    for stage in stages.STAGES:
+    for stage in stages.select_stages(config):
         if not set(absent).isdisjoint(stage.files) or any(need not in found for need in stage.inputs(config)):
             continue
         files = [_fingerprint(config, key) for key in stage.files]

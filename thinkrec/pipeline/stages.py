@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 from thinkrec.config.run import Config
@@ -20,12 +21,18 @@ class Stage:
     files: tuple[str, ...] = ()  # keys of the run file that name the user's own files
     version: int = 1  # raise it when the stage's code starts to compute something else
     switch: str = ""  # key of the run file that turns the stage off: it then makes an empty artefact and needs nothing
-    streams: str = ""  # the input that this stage can begin with while it is being made, if traces.start_share says so
+    only_if: str = ""  # property of the run file without which a run has no such stage
+    beside: str = ""  # a stage that this one is made at the same time as, where the cluster has room for both
+
+    def is_in(self, config: Config) -> bool:
+        """Whether this run has the stage."""
+        return not self.only_if or bool(attrgetter(self.only_if)(config))
 
     def inputs(self, config: Config) -> tuple[str, ...]:
         """What the stage needs in this run."""
         on = not self.switch or lookup(config.model_dump(), self.switch)
-        return self.needs if on else ()
+        here = {stage.name for stage in STAGES if stage.is_in(config)}
+        return tuple(need for need in self.needs if need in here) if on else ()
 
     def settings(self, config: Config) -> dict[str, Any]:
         tree = config.model_dump(mode="json")
@@ -42,6 +49,7 @@ ENGINE = (  # how many ask, how fast and where decides no answer
 )
 PROMPTED = ("prompt", "base.dtype", "run.seed")
 LEARNING = (*PROMPTED, "adapter", "traces.enabled", "train.ds_config", "train.trace_share", "train.loss")
+SAMPLED = ("ingest", "keywords", "cluster", "base", "teacher")
 TEXTS = ("ingest", "encode", "keywords", "traces", "base")
 ADAPTERS = ("global", "projector", "experts")
 DS_FILE, NANO_DS_FILE = ("train.ds_config",), ("base.nano.ds_config",)
@@ -78,14 +86,30 @@ STAGES = (
         switch="traces.enabled",
     ),
     Stage(
+        "traces-first",
+        "thinkrec.generate.traces.first",
+        SAMPLED,
+        ("traces", *ENGINE, "prompt", "run.seed"),
+        only_if="traces.starts_early",
+    ),
+    Stage(
         "traces",
         "thinkrec.generate.traces.stage",
-        ("ingest", "keywords", "cluster", "base", "teacher"),
+        (*SAMPLED, "traces-first"),
         ("traces", *ENGINE, "prompt", "run.seed"),
         version=3,
         switch="traces.enabled",
     ),
-    Stage("global", "thinkrec.train.global_adapter", TEXTS, (*LEARNING, "train.global_adapter"), DS_FILE, version=2, streams="traces"),
+    Stage(
+        "global-first",
+        "thinkrec.train.global_first",
+        ("ingest", "encode", "keywords", "traces-first", "base"),
+        (*LEARNING, "train.global_adapter"),
+        DS_FILE,
+        only_if="traces.starts_early",
+        beside="traces",
+    ),
+    Stage("global", "thinkrec.train.global_adapter", (*TEXTS, "global-first"), (*LEARNING, "train.global_adapter"), DS_FILE, version=2),
     Stage("projector", "thinkrec.train.projector", (*TEXTS, "global"), (*LEARNING, "train.projector"), DS_FILE, version=2),
     Stage(
         "experts",
@@ -112,7 +136,10 @@ STAGES = (
     Stage(
         "evaluate",
         "thinkrec.evaluate.run_report.stage",
-        ("ingest", "encode", "cluster", "extractor", "keywords", "base", "teacher", "traces", *ADAPTERS, "score", "references"),
+        (
+            *("ingest", "encode", "cluster", "extractor", "keywords", "base", "teacher", "traces-first", "traces", "global-first"),
+            *(*ADAPTERS, "score", "references"),
+        ),
         ("evaluate", "prompt.history_length", "prompt.history_policy", "prompt.answer", "run.seed"),
         ("evaluate.bert_score_path", "evaluate.bleurt_path"),
         version=2,
@@ -120,18 +147,18 @@ STAGES = (
 )
 
 
-def select_stages(until: str | None = None) -> list[Stage]:
-    """The stages in order, up to and including what `until` needs; raises ConfigError for an unknown name."""
-    by_name = {stage.name: stage for stage in STAGES}
+def select_stages(config: Config, until: str | None = None) -> list[Stage]:
+    """The stages of a run in order, up to and including what `until` needs; raises ConfigError for a name that the run does not have."""
+    by_name = {stage.name: stage for stage in STAGES if stage.is_in(config)}
     if until is None:
-        return list(STAGES)
+        return list(by_name.values())
     if until not in by_name:
         raise ConfigError(f"there is no stage {until!r}", "--until", f"stages: {', '.join(by_name)}")
     wanted, frontier = set[str](), [until]
     while frontier:
         wanted.add(name := frontier.pop())
-        frontier += [need for need in by_name[name].needs if need not in wanted]
-    return [stage for stage in STAGES if stage.name in wanted]
+        frontier += [need for need in by_name[name].needs if need in by_name and need not in wanted]
+    return [stage for stage in by_name.values() if stage.name in wanted]
 
 
 def lookup(tree: dict[str, Any], dotted: str) -> Any:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from thinkrec.config.run import Config
 from thinkrec.pipeline.checks import check_run
 from thinkrec.pipeline.keys import stage_keys
-from thinkrec.pipeline.stages import STAGES
+from thinkrec.pipeline.stages import select_stages
 from thinkrec.plan import data_sizes, memory
 from thinkrec.plan.absent import absent_files
 from thinkrec.plan.data_sizes import Lengths, Sizes
@@ -109,7 +109,9 @@ def make_plan(config: Config, machines: Machines, num_rows: int = 0, num_users: 
     return Plan(
         run_dir=store.root,
         machines=machines,
-        stages=tuple(Stage(row.name, keys.get(row.name, ""), "committed" if row.name in found else "to do") for row in STAGES),
+        stages=tuple(
+            Stage(row.name, keys.get(row.name, ""), "committed" if row.name in found else "to do") for row in select_stages(config)
+        ),
         sizes=size,
         lengths=length,
         shape=shape,

@@ -3,43 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
-from thinkrec.pipeline import stages
+from thinkrec.pipeline.graph import Graph, Place, graph_of
 from thinkrec.pipeline.keys import stage_keys
-from thinkrec.pipeline.stages import Stage
+from thinkrec.pipeline.stages import select_stages
 from thinkrec.store.artefacts import Store
 from thinkrec.sweep.trials import LENT, Sweep, Trial
-
-Place = tuple[str, str]  # stage and key
-
-
-@dataclass(frozen=True)
-class Node:
-    """One artefact to be. `trial` is the first that needs it: it lends its settings, which are the same for all others by the key."""
-
-    stage: Stage
-    key: str
-    inputs: Mapping[str, Place]  # by the name of the stage they come from
-    trial: Trial
 
 
 def places(trials: Sequence[Trial]) -> dict[str, dict[str, Place]]:
     """Trial -> stage -> where the stage's artefact is or will be; raises MissingFileError for a user's file that is not there."""
     keys = {trial.name: stage_keys(trial.config) for trial in trials if not trial.model_of}
     for trial in (trial for trial in trials if trial.model_of):
-        keys[trial.name] = stage_keys(trial.config, {stage: keys[trial.model_of][stage] for stage in LENT})
+        keys[trial.name] = stage_keys(trial.config, _lent(keys[trial.model_of]))
     return {trial.name: {stage: (stage, key) for stage, key in keys[trial.name].items()} for trial in trials}
 
 
-def graph(trials: Sequence[Trial], where: Mapping[str, Mapping[str, Place]]) -> dict[Place, Node]:
+def _lent(keys: Mapping[str, str]) -> dict[str, str]:
+    return {stage: key for stage, key in keys.items() if stage in LENT}
+
+
+def graph(trials: Sequence[Trial], where: Mapping[str, Mapping[str, Place]]) -> Graph:
     """Every node once, what a trial needs before what builds on it; `where` as from `places`."""
-    nodes: dict[Place, Node] = {}
+    nodes: Graph = {}
     for trial in sorted(trials, key=lambda trial: bool(trial.model_of)):  # lenders first: what they lend is made by their settings
-        mine = where[trial.name]
-        for stage in stages.STAGES:
-            inputs = {need: mine[need] for need in stage.inputs(trial.config)}
-            nodes.setdefault(mine[stage.name], Node(stage, mine[stage.name][1], inputs, trial))
+        keys = dict(where[trial.name].values())
+        for place, node in graph_of(trial.config, keys, select_stages(trial.config), trial.name).items():
+            nodes.setdefault(place, node)
     return nodes
 
 
@@ -54,11 +44,11 @@ def plan_text(sweep: Sweep) -> str:
         lines.append(f"{name} (reference)" if name in references else name)
         found: dict[str, list[str]] = {}
         for stage, place in mine.items():
-            maker = nodes[place].trial.name
+            maker = nodes[place].trial
             says = "committed" if place in committed else "to do" if maker == name else f"from {maker}"
             found.setdefault(says, []).append(stage)
         lines += [f"  {says:<20} {' '.join(names)}" for says, names in found.items()]
-    asked = len(sweep.trials) * len(stages.STAGES)
+    asked = sum(map(len, where.values()))
     lines.append(
         f"{asked} stages asked for, {len(nodes)} of them different, {len(committed)} committed, {len(nodes) - len(committed)} to do"
     )

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pyarrow import fs
 
@@ -42,10 +43,7 @@ class Checkpoints:
 
     def save(self, step: int, state: TrainState) -> None:
         """Commit `{name: (weight, exp_avg, exp_avg_sq)}` after `step` optimizer steps, then drop all but the newest ones."""
-        tensors = {
-            f"{part}/{name}": tensor.contiguous() for name, parts in state.items() for part, tensor in zip(PARTS, parts, strict=True)
-        }
-        patiently(lambda: self._write(step, tensors), self.wait_s)
+        patiently(lambda: self._write(step, state), self.wait_s)
 
     def latest(self, start: TrainState, at_most: int | None = None) -> int:
         """Step of the newest sound checkpoint (up to step `at_most`) whose tensors are shaped as those of `start`; 0 if there is none.
@@ -56,25 +54,17 @@ class Checkpoints:
 
     def load(self, step: int, start: TrainState) -> TrainState:
         """The state that was saved at a step that `latest` found; `start` names its parameters."""
-        from safetensors.torch import load_file
-
-        tensors = patiently(lambda: load_file(self._find(step).path(FILE)), self.wait_s)
-        return {name: tuple(tensors[f"{part}/{name}"] for part in PARTS) for name in start}
+        state = patiently(lambda: read_state(self._find(step).path(FILE))[1], self.wait_s)
+        return {name: state[name] for name in start}
 
     def clear(self) -> None:
         """Remove them all; the result they led to is committed."""
         for step in self._steps():
             Store(self.root).remove(STAGE, self._key(step))
 
-    def _write(self, step: int, tensors: Mapping[str, Any]) -> None:
-        from safetensors import SafetensorError
-        from safetensors.torch import save_file
-
+    def _write(self, step: int, state: TrainState) -> None:
         with Store(self.root).create(STAGE, self._key(step), {}, {"format": FORMAT, "run": self.name, "step": step}) as draft:
-            try:
-                save_file(dict(tensors), draft.folder / FILE)
-            except SafetensorError as error:
-                raise OSError(str(error)) from error  # the only way it fails here, and failures.py knows the system's words
+            write_state(draft.folder / FILE, step, state)
         for old in self._steps()[: -self.num_kept]:
             Store(self.root).remove(STAGE, self._key(old))
 
@@ -103,6 +93,28 @@ class Checkpoints:
         found = system.get_file_info(fs.FileSelector(base, allow_not_found=True))
         names = [info.base_name.rpartition(".") for info in found if info.type == fs.FileType.Directory]
         return sorted(int(step) for name, _, step in names if name == self.name and step.isdigit())
+
+
+def write_state(path: Path, step: int, state: TrainState) -> None:
+    """Write the state of a training after `step` optimizer steps as safetensors; raises OSError."""
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    tensors = {f"{part}/{name}": one.contiguous() for name, parts in state.items() for part, one in zip(PARTS, parts, strict=True)}
+    try:
+        save_file(tensors, path, {"step": str(step)})
+    except SafetensorError as error:
+        raise OSError(str(error)) from error  # the only way it fails here, and failures.py knows the system's words
+
+
+def read_state(path: Path) -> tuple[int, TrainState]:
+    """Step and state that `write_state` wrote."""
+    from safetensors import safe_open
+
+    with safe_open(path, framework="pt") as file:
+        step = int((file.metadata() or {}).get("step", 0))
+        names = [key.removeprefix(f"{PARTS[0]}/") for key in file.keys() if key.startswith(f"{PARTS[0]}/")]  # noqa: SIM118 - no dict
+        return step, {name: tuple(file.get_tensor(f"{part}/{name}") for part in PARTS) for name in names}
 
 
 def _check(artefact: Artefact, start: TrainState) -> None:

@@ -13,28 +13,19 @@ from thinkrec.job import Job
 from thinkrec.model.build import build
 from thinkrec.model.peft_files import check_export, peft_tensors, write_adapter
 from thinkrec.prompt.catalogue import base_folder, load_tables
+from thinkrec.train.checkpoint import TrainState
 from thinkrec.train.deepspeed import engine
 from thinkrec.train.probe import Probe
-from thinkrec.train.trainer import PhaseTask, Weights, fit_phase, train_phase
+from thinkrec.train.trainer import PhaseTask, fit_phase, train_phase, weights_of
 
 
 def run(job: Job) -> None:
-    """Train the global adapter through Ray Train and DeepSpeed; inputs ingest, encode, keywords, traces, base.
-
-    With traces.start_share below 1 the first epoch learns from the first part of the traces. Where the rest is still being made, the
-    workers leave after that epoch and come back when all is there: a resumed training, so it ends as if it had never stopped.
+    """Train the global adapter through Ray Train and DeepSpeed; inputs ingest, encode, keywords, traces, base, and global-first if the run
+    has it: training then goes on from there, with all traces.
     """
-    if job.wait:
-        if job.inputs["traces"].figures["num_first"]:
-            _fit(job, pauses=True)
-        job.wait()
-    _fit(job)
-
-
-def _fit(job: Job, pauses: bool = False) -> None:
     for text in enforce(audit_artefacts(job.inputs), job.config.split.allow_leaks):
         job.report(Warned(text))
-    fit_phase(job, train_global, "global", job.inputs["traces"].figures.get("num_first"), pauses)
+    fit_phase(job, train_global, "global")
 
 
 def train_global(worker: Worker, task: PhaseTask) -> None:
@@ -44,12 +35,13 @@ def train_global(worker: Worker, task: PhaseTask) -> None:
     tables = load_tables(config, places, slots=False)
     recommender = build(config, places, tables, engine.read_config(config.train.ds_config))
 
-    def export(target: Path, weights: Weights, probe: Probe) -> None:
+    def export(target: Path, state: TrainState, step: int, probe: Probe) -> None:
         logits = probe.logits()
-        if not weights:
+        if not state:
             return
-        tensors, base = peft_tensors(recommender.bank, weights), base_folder(places)
+        tensors, base = peft_tensors(recommender.bank, weights_of(state)), base_folder(places)
         write_adapter(target / ADAPTER_FOLDER, tensors, config.adapter, base)
         check_export(target / ADAPTER_FOLDER, tensors, base, logits)
 
-    train_phase(worker, task, tables, recommender, recommender.bank.parameters(), config.train.global_adapter, export)
+    after = places.path("global-first") if "global-first" in places.uris else None
+    train_phase(worker, task, tables, recommender, recommender.bank.parameters(), config.train.global_adapter, export, after=after)

@@ -26,12 +26,10 @@ class Trace:
 
 
 class Instances:
-    """Rows of one training set by number: train positions first, then traces; `num_first` of these are all that the first epoch sees."""
+    """Rows of one training set by number: train positions first, then traces."""
 
-    def __init__(
-        self, config: Config, tables: PromptData, positions: Indices, traces: Sequence[Trace], num_first: int | None = None
-    ) -> None:
-        self.config, self.tables, self.positions, self.traces, self.num_first = config, tables, positions, traces, num_first
+    def __init__(self, config: Config, tables: PromptData, positions: Indices, traces: Sequence[Trace]) -> None:
+        self.config, self.tables, self.positions, self.traces = config, tables, positions, traces
         loss = config.train.loss
         self.text_loss = bool(loss.plain_think or (traces and loss.trace_think))
 
@@ -39,7 +37,7 @@ class Instances:
         loss = self.config.train.loss
         run_length = loss.rows_per_user if loss.rank > 0 else 1
         users = self.tables.interactions.user[self.positions].astype(np.int64)
-        return Order(users, len(self.traces), batch_size, run_length, self.config.train.trace_share, seed, self.num_first)
+        return Order(users, len(self.traces), batch_size, run_length, self.config.train.trace_share, seed)
 
     def row(self, number: int) -> Instance:
         """The row of this number with its columns."""
@@ -90,9 +88,9 @@ def train_positions(tables: PromptData) -> Indices:
     return np.flatnonzero(tables.interactions.split == TRAIN)
 
 
-def load_traces(config: Config, places: ArtefactPaths, tables: PromptData) -> list[Trace]:
-    """The accepted traces whose users are among the loaded interactions."""
-    folder = places.path("traces")
+def load_traces(config: Config, places: ArtefactPaths, tables: PromptData, stage: str = "traces") -> list[Trace]:
+    """The accepted traces of a stage whose users are among the loaded interactions."""
+    folder = places.path(stage)
     if not config.traces.enabled or not (folder / TRACES_FILE).is_file():
         return []
     import polars as pl

@@ -39,11 +39,12 @@ class Learner:
     log: Path | None = None
     min_lr: float = 0.0
     warmup_steps: int = 0
-    pause: int | None = None  # the step after which to save and stop for this time
+    last_step: int | None = None  # where it ends, if that is before the schedule does
+    begun: tuple[int, TrainState] | None = None  # step and state that it goes on from, if another training made them
 
     @property
-    def last_step(self) -> int:
-        return self.num_steps if self.pause is None else min(self.pause, self.num_steps)
+    def end(self) -> int:
+        return self.num_steps if self.last_step is None else min(self.last_step, self.num_steps)
 
     def lr_at(self, step: int) -> float:
         if step < self.warmup_steps:
@@ -64,7 +65,7 @@ def run(
     beat: Callable[[], None] = lambda: None,
     notice: Notice | None = None,
 ) -> Iterator[tuple[int, TrainState]]:
-    """Train each learner from its newest checkpoint, else from `start`; yields (slot, state) of each one that ended or paused.
+    """Train each learner from its newest checkpoint, else from what it has `begun` or `start`; yields (slot, state) of each one that ended.
 
     `start` is the state of one slot. With several slots every trained parameter has them as its first axis. Every rank gets the slots, rank
     0 their states. One that ended rests until the next checkpoint of the others: a kill before it takes all of them back to the same step,
@@ -77,7 +78,7 @@ def run(
     resting, ended = num_slots - len(learners), list[int]()
     zero.deal_state(engine, _stack([*states, *[start] * resting]), [*steps, *[0] * resting])
     engine.train()
-    while active := [slot for slot, learner in enumerate(learners) if steps[slot] < learner.last_step]:
+    while active := [slot for slot, learner in enumerate(learners) if steps[slot] < learner.end]:
         torch.manual_seed(seed * 1_000_003 + steps[active[0]] * 1_009 + rank)  # dropout, too, is a function of the step
         at = [step if slot in active else None for slot, step in enumerate(steps)]
         rates = [0.0 if step is None else learner.lr_at(step) for learner, step in zip(learners, at, strict=True)]
@@ -90,13 +91,12 @@ def run(
             _write(learners[slot], steps[slot], shown | {"lr": rates[slot], **spent})
             steps[slot] += 1
         beat()
-        ended += [slot for slot in active if steps[slot] == learners[slot].last_step]
+        ended += [slot for slot in active if steps[slot] == learners[slot].end]
         going = [slot for slot in active if slot not in ended]
         if going and not stops and steps[active[0]] % checkpoint_every:
             continue
         state = zero.gather_state(engine)
-        left = [slot for slot in (*going, *ended) if steps[slot] < learners[slot].num_steps]
-        for slot in left:
+        for slot in going:
             if rank == 0:
                 learners[slot].checkpoints.save(steps[slot], _slot(state, slot, num_slots))
             _meet(beat)
@@ -104,7 +104,7 @@ def run(
             yield slot, _slot(state, slot, num_slots)
             _meet(beat)
         ended.clear()
-        if stops and notice and left:
+        if stops and notice and going:
             raise notice.error()
 
 
@@ -126,7 +126,11 @@ def _resume(learners: Sequence[Learner], start: TrainState, rank: int) -> tuple[
     if torch.distributed.get_world_size() > 1:
         torch.distributed.broadcast_object_list(box, src=0)
     [steps] = box
-    states = [learner.checkpoints.load(step, start) if step else start for learner, step in zip(learners, steps, strict=True)]
+    states = []
+    for slot, learner in enumerate(learners):
+        first, state = learner.begun or (0, start)
+        states.append(learner.checkpoints.load(steps[slot], start) if steps[slot] else state)
+        steps[slot] = steps[slot] or first
     return steps, states
 
 

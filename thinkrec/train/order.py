@@ -52,22 +52,9 @@ class Runs:
 
 
 class Order:
-    """Batches of plain rows 0 .. N-1 (`users` names each one's user) and trace rows N .. N + num_traces - 1.
+    """Batches of plain rows 0 .. N-1 (`users` names each one's user) and trace rows N .. N + num_traces - 1."""
 
-    With `num_first` the first epoch shows that many of the trace rows, whatever else is there by then: so what an epoch sees is decided by
-    the settings, not by the clock, and its batches do not depend on `num_traces`.
-    """
-
-    def __init__(
-        self,
-        users: Indices,
-        num_traces: int,
-        batch_size: int,
-        run_length: int,
-        trace_share: float,
-        seed: int,
-        num_first: int | None = None,
-    ) -> None:
+    def __init__(self, users: Indices, num_traces: int, batch_size: int, run_length: int, trace_share: float, seed: int) -> None:
         if not len(users):
             raise DataError("there is no train row to learn from", "train", "look at the split and at this cluster's users")
         self.seed, self.run_length = seed, run_length
@@ -76,7 +63,6 @@ class Order:
         self._plain = Runs(users, run_length, (seed, 1))
         # Single trace rows, gathered into runs: the pairwise term looks at users, so strangers in one run cost nothing.
         self._traces = Runs(np.arange(num_traces), 1, (seed, 2)) if self._num_trace_runs else None
-        self._first = Runs(np.arange(num_first), 1, (seed, 4)) if self._num_trace_runs and num_first else self._traces
         self._first_trace = len(users)
 
     @property
@@ -93,10 +79,9 @@ class Order:
         """Row numbers of the whole batch of this step, (batch_size,)."""
         num_plain = self._num_runs - self._num_trace_runs
         runs = self._plain.take(step * num_plain, num_plain)
-        source = self._first if step < self.epoch_steps else self._traces
-        if source is not None:
+        if self._traces is not None:
             num_rows = self._num_trace_runs * self.run_length
-            traces = self._first_trace + source.take(step * num_rows, num_rows)
+            traces = self._first_trace + self._traces.take(step * num_rows, num_rows)
             runs = np.concatenate([runs, traces.reshape(-1, self.run_length)])
         np.random.default_rng((self.seed, 3, step)).shuffle(runs)
         return runs.reshape(-1)

@@ -9,9 +9,10 @@ from thinkrec.distributed.worker_group import Worker
 from thinkrec.job import Job
 from thinkrec.model.build import build, load_adapter
 from thinkrec.prompt.catalogue import load_tables
+from thinkrec.train.checkpoint import TrainState
 from thinkrec.train.deepspeed import engine
 from thinkrec.train.probe import Probe
-from thinkrec.train.trainer import PhaseTask, Weights, fit_phase, train_phase
+from thinkrec.train.trainer import PhaseTask, fit_phase, train_phase, weights_of
 
 
 def run(job: Job) -> None:
@@ -32,12 +33,12 @@ def train_projector(worker: Worker, task: PhaseTask) -> None:
     projector = recommender.projector
     assert projector is not None
 
-    def export(target: Path, weights: Weights, probe: Probe) -> None:
+    def export(target: Path, state: TrainState, step: int, probe: Probe) -> None:
         from safetensors.torch import save_file
 
-        if not weights:
+        if not state:
             return
-        tensors = {key.removeprefix("projector."): tensor.contiguous() for key, tensor in weights.items()}
+        tensors = {key.removeprefix("projector."): tensor.contiguous() for key, tensor in weights_of(state).items()}
         tensors |= {key: buffer.cpu().contiguous() for key, buffer in projector.named_buffers()}
         save_file(tensors, target / PROJECTOR_FILE)
 

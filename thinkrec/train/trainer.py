@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,7 +24,7 @@ from thinkrec.prompt.catalogue import ArtefactPaths, PromptData
 from thinkrec.store.address import read_json, write_json
 from thinkrec.store.artefacts import writable
 from thinkrec.train import loop
-from thinkrec.train.checkpoint import Checkpoints
+from thinkrec.train.checkpoint import STATE_FILE, Checkpoints, TrainState, read_state
 from thinkrec.train.deepspeed import engine
 from thinkrec.train.instances import Instances, load_traces, mixed_batches, train_positions
 from thinkrec.train.order import Order
@@ -34,18 +35,13 @@ Weights = Mapping[str, Tensor]
 
 @dataclass(frozen=True)
 class PhaseTask:
-    """A phase that trains one thing, as its workers get it: its inputs, the address `out` of its draft, and the name of its checkpoints.
-
-    `num_first`: see Order. With `pauses` it ends with a checkpoint after the first epoch, from which the next call goes on.
-    """
+    """A phase that trains one thing, as its workers get it: its inputs, the address `out` of its draft, and the name of its checkpoints."""
 
     config: Config
     places: ArtefactPaths
     out: str
     root: str
     name: str
-    num_first: int | None = None
-    pauses: bool = False
 
 
 @dataclass(frozen=True)
@@ -56,7 +52,8 @@ class AdapterLearner:
     phase: PhaseSection
     checkpoints: Checkpoints
     log: Path | None
-    pauses: bool = False  # after the first epoch, or before the last step if that comes first
+    first_epoch: bool = False  # ends after the first epoch, or before the last step if that comes first, with the rates of the whole phase
+    begun: tuple[int, TrainState] | None = None  # step and state that it goes on from, if another training made them
 
     @cached_property
     def order(self) -> Order:
@@ -70,8 +67,16 @@ class AdapterLearner:
     def learner(self) -> loop.Learner:
         """What the loop needs to know of it."""
         phase, num_steps = self.phase, self.num_steps
-        pause = min(self.order.epoch_steps, num_steps - 1) if self.pauses else None
-        return loop.Learner(num_steps, phase.lr, self.checkpoints, self.log, phase.min_lr, round(phase.warmup_share * num_steps), pause)
+        return loop.Learner(
+            num_steps=num_steps,
+            lr=phase.lr,
+            checkpoints=self.checkpoints,
+            log=self.log,
+            min_lr=phase.min_lr,
+            warmup_steps=round(phase.warmup_share * num_steps),
+            last_step=min(self.order.epoch_steps, num_steps - 1) if self.first_epoch else None,
+            begun=self.begun,
+        )
 
 
 class AdapterTrainer:
@@ -95,10 +100,10 @@ class AdapterTrainer:
         settings = engine.read_config(config.train.ds_config)
         self.engine = engine.initialise(recommender, trained, settings, config.train.micro_batch_size, weight_decay, num_slots)
 
-    def train(self, adapters: Sequence[AdapterLearner]) -> Iterator[tuple[int, Weights, int]]:
-        """Train all of them side by side, the i-th in slot i; yields (slot, weights, steps) of what ended or paused.
+    def train(self, adapters: Sequence[AdapterLearner]) -> Iterator[tuple[int, TrainState, int]]:
+        """Train all of them side by side, the i-th in slot i; yields (slot, state, its step) of what ended.
 
-        For when, see loop.run. Weights come to the host of rank 0; other ranks get none. Each becomes what it would be alone, but for
+        For when, see loop.run. States come to the host of rank 0; other ranks get none. Each becomes what it would be alone, but for
         `adapter.dropout`: which numbers are dropped in a row depends on the rows beside it.
         """
         learners = [adapter.learner for adapter in adapters]
@@ -132,18 +137,16 @@ class AdapterTrainer:
                 notice=notice,
             )
             for slot, state in ended:
-                yield slot, {name: parts[0] for name, parts in state.items()}, learners[slot].num_steps
+                yield slot, state, learners[slot].end
 
 
 class Export(Protocol):
-    """Writes what was trained below a folder. Every rank calls it, so that it may ask the engine; only rank 0 has weights to write."""
+    """Writes what was trained below a folder. Every rank calls it, so that it may ask the engine; only rank 0 has a state to write."""
 
-    def __call__(self, target: Path, weights: Weights, probe: Probe) -> None: ...
+    def __call__(self, target: Path, state: TrainState, step: int, probe: Probe) -> None: ...
 
 
-def fit_phase(
-    job: Job, function: Callable[[Worker, PhaseTask], None], name: str, num_first: int | None = None, pauses: bool = False
-) -> None:
+def fit_phase(job: Job, function: Callable[[Worker, PhaseTask], None], name: str) -> None:
     """Run the train function of a phase that trains one thing on `train.num_workers` workers; its figures go into the draft."""
     train = job.config.train
     run_on_workers(
@@ -154,8 +157,6 @@ def fit_phase(
             out=job.draft.uri,
             root=job.store.root,
             name=f"{name}-{job.key}",
-            num_first=num_first,
-            pauses=pauses,
         ),
         name=name,
         root=job.store.root,
@@ -174,23 +175,39 @@ def train_phase(
     parameters: Iterable[nn.Parameter],
     phase: PhaseSection,
     export: Export,
+    *,
+    first_epoch: bool = False,
+    after: Path | None = None,
 ) -> None:
-    """Train one thing on all train rows and traces, let `export` write it, and add the log and the figures."""
+    """Train one thing on all train rows and traces, let `export` write it, and add the log and the figures.
+
+    With `first_epoch` it is the phase's first epoch on the first traces. `after`: the artefact of a first epoch to go on from, if that
+    trained anything.
+    """
     config = task.config
     trainer = AdapterTrainer(worker, config, recommender, parameters, phase.weight_decay)
-    instances = Instances(config, tables, train_positions(tables), load_traces(config, task.places, tables), task.num_first)
+    traces = load_traces(config, task.places, tables, "traces-first" if first_epoch else "traces")
+    instances = Instances(config, tables, train_positions(tables), traces)
     checkpoints = checkpoints_of(config, task.root, task.name)
     with writable(task.out) as target:
-        adapter = AdapterLearner(instances, phase, checkpoints, target / LOG_FILE if worker.leads else None, task.pauses)
-        ended = list(trainer.train([adapter]))  # nothing, if it was resumed where it pauses
-        if not task.pauses:
-            [(_, weights, num_steps)] = ended
-            export(target, weights, Probe(trainer.engine, instances))
+        log, begun = target / LOG_FILE, None
+        if after and (after / STATE_FILE).is_file():
+            begun = read_state(after / STATE_FILE)
+            if worker.leads and not log.exists():  # else another try of this group has begun it
+                shutil.copy(after / LOG_FILE, log)
+        adapter = AdapterLearner(instances, phase, checkpoints, log if worker.leads else None, first_epoch, begun)
+        for _, state, num_steps in trainer.train([adapter]):
+            export(target, state, num_steps, Probe(trainer.engine, instances))
             if worker.leads:
                 figures = {"num_steps": num_steps, "num_rows": len(instances.positions), "num_traces": len(instances.traces)}
                 write_json(f"{target}/figures.json", figures)
-    if worker.leads and not task.pauses:
+    if worker.leads:
         checkpoints.clear()
+
+
+def weights_of(state: TrainState) -> Weights:
+    """The weights of a state without Adam's moments."""
+    return {name: parts[0] for name, parts in state.items()}
 
 
 def checkpoints_of(config: Config, root: str, name: str) -> Checkpoints:

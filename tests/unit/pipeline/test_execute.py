@@ -19,13 +19,12 @@ from thinkrec.config.run import Config
 from thinkrec.distributed.placement import Node
 from thinkrec.errors import ConfigError, EnvironmentFault, MissingFileError, StageFailed
 from thinkrec.events import Event, Warned
-from thinkrec.job import first_part
 from thinkrec.pipeline import stages
 from thinkrec.pipeline.execute import run_stages
 from thinkrec.pipeline.keys import KEY_LENGTH, stage_keys
 from thinkrec.pipeline.stages import STAGES, Stage, select_stages
 
-NAMES = [stage.name for stage in STAGES]
+NAMES = [stage.name for stage in select_stages(Config())]
 LEARNED = {"global", "projector", "experts", "score", "references", "evaluate"}
 FROM_CLUSTER = {"cluster", "traces"} | LEARNED
 AFTER_WORDS = {"base", "teacher", "traces"} | LEARNED
@@ -98,6 +97,7 @@ class House:
         self.ran: list[str] = []
         self.said: list[str] = []
         self.sessions = 0
+        self.now = threading.Lock()
         self.broken: dict[str, Exception] = {}
 
     def report(self, event: Event) -> None:
@@ -110,9 +110,11 @@ class House:
 
     def work(self, name: str) -> Callable[[Any], None]:
         def run(job: Any) -> None:
+            assert self.now.acquire(blocking=False), "one stage at a time"
             self.ran.append(name)
             texts = [artefact.path("out.txt").read_text() for artefact in job.inputs.values()]
             (job.draft.folder / "out.txt").write_text("".join([*texts, name]))
+            self.now.release()
             if name in self.broken:
                 raise self.broken[name]
 
@@ -142,8 +144,8 @@ def run(house: House, config: Config, until: str | None = None):
 
 def test_what_a_stage_needs_stands_above_it():
     for place, stage in enumerate(STAGES):
-        assert set(stage.needs) <= set(NAMES[:place])
-    assert len(set(NAMES)) == len(NAMES)
+        assert set(stage.needs) <= {other.name for other in STAGES[:place]}
+    assert len({stage.name for stage in STAGES}) == len(STAGES)
 
 
 def test_every_row_of_the_table_names_what_is_there():
@@ -163,14 +165,27 @@ def test_a_stage_that_is_off_needs_nothing_and_parts_nothing(configured):
     off = "traces.enabled=false"
     before, after = stage_keys(configured(off)), stage_keys(configured(off, "cluster.num_clusters=3"))
     assert {name for name in NAMES if before[name] != after[name]} == FROM_CLUSTER - {"traces", "global", "projector", "references"}
-    assert [stage.name for stage in STAGES if stage.needs and not stage.inputs(configured(off))] == ["teacher", "traces", "references"]
-    assert all(stage.inputs(configured()) == stage.needs for stage in STAGES)
+    assert [stage.name for stage in select_stages(configured(off)) if stage.needs and not stage.inputs(configured(off))] == [
+        "teacher",
+        "traces",
+        "references",
+    ]
+    assert all(stage.inputs(configured(*EARLY)) == stage.needs for stage in STAGES)
 
 
 def test_a_taken_artefact_changes_what_builds_on_it_alone(configured):
     before, after = stage_keys(configured()), stage_keys(configured(), {"global": "k" * KEY_LENGTH})
     assert after["global"] == "k" * KEY_LENGTH
     assert {name for name in NAMES if before[name] != after[name]} == LEARNED
+
+
+def test_early_traces_change_no_key_of_a_run_without_them(configured):
+    early = stage_keys(configured(*EARLY))
+    assert list(early) == [stage.name for stage in STAGES]
+    assert set(early) - set(stage_keys(configured())) == {"traces-first", "global-first"}
+    assert {stage.name for stage in STAGES if not stage.is_in(configured())} == {"traces-first", "global-first"}
+    other = stage_keys(configured(*EARLY, "traces.start_share=0.25"))
+    assert {name for name in early if early[name] != other[name]} == {"traces-first", "global-first", "teacher", "traces"} | LEARNED
 
 
 def test_keys_are_names_and_all_unlike(configured):
@@ -219,11 +234,11 @@ def test_the_content_of_the_deepspeed_file_counts(configured, tmp_path, key, cha
 
 
 def test_select_keeps_the_order_and_only_what_is_needed():
-    assert [stage.name for stage in select_stages()] == NAMES
-    assert [stage.name for stage in select_stages("cluster")] == ["ingest", "encode", "cluster"]
-    assert [stage.name for stage in select_stages("base")] == ["ingest", "extractor", "keywords", "base"]
+    assert [stage.name for stage in select_stages(Config())] == NAMES
+    assert [stage.name for stage in select_stages(Config(), "cluster")] == ["ingest", "encode", "cluster"]
+    assert [stage.name for stage in select_stages(Config(), "base")] == ["ingest", "extractor", "keywords", "base"]
     with pytest.raises(ConfigError, match="no stage 'evaluat'") as caught:
-        select_stages("evaluat")
+        select_stages(Config(), "evaluat")
     assert "ingest, encode" in caught.value.fix
 
 
@@ -321,67 +336,56 @@ def test_an_unknown_stage_is_refused_before_the_first(house, configured):
 
 
 class Streamed:
-    """Two stages of which the second begins with the first part of the first."""
+    """A stage that ends only when another has begun beside it, unless it is told not to wait."""
 
     def __init__(self) -> None:
         self.begun, self.events = threading.Event(), list[str]()
         self.fails: Exception | None = None
 
-    def slow(self, job: Any) -> None:
-        if job.store.find(first_part("slow"), job.key) is None:  # else somebody may be reading it
-            with job.store.create(first_part("slow"), job.key, job.inputs, {}) as draft:
-                (draft.folder / "out.txt").write_text("first")
-        assert self.begun.wait(30)  # nothing more is made before somebody has begun with it
+    def traces(self, job: Any) -> None:
+        assert self.begun.wait(30)
+        self.events.append("traces")
         if self.fails:
             raise self.fails
-        (job.draft.folder / "out.txt").write_text("first and rest")
 
-    def eager(self, job: Any) -> None:
-        self.events.append(job.inputs["slow"].path("out.txt").read_text())
+    def early(self, job: Any) -> None:
+        self.events.append("early")
         self.begun.set()
-        if job.wait:
-            job.wait()
-            self.events.append(job.inputs["slow"].path("out.txt").read_text())
-        (job.draft.folder / "out.txt").write_text("")
+
+    def last(self, job: Any) -> None:
+        self.events.append(f"last on {' and '.join(job.inputs)}")
 
 
 @pytest.fixture
 def streamed(monkeypatch) -> Streamed:
     found = Streamed()
     stages = (
-        Stage("slow", "fake_slow", (), ("traces",)),
-        Stage("eager", "fake_eager", ("slow",), ("run.seed",), streams="slow"),
-        Stage("last", "fake_last", ("slow", "eager"), ("run.seed",)),
+        Stage("traces", "fake_traces", (), ("traces",)),
+        Stage("early", "fake_early", (), ("run.seed",), only_if="traces.starts_early", beside="traces"),
+        Stage("last", "fake_last", ("traces", "early"), ("evaluate",)),
     )
     monkeypatch.setattr("thinkrec.pipeline.stages.STAGES", stages)
-    last = lambda job: (job.draft.folder / "out.txt").write_text(job.inputs["slow"].path("out.txt").read_text())  # noqa: E731
-    for name, work in (("slow", found.slow), ("eager", found.eager), ("last", last)):
-        monkeypatch.setitem(sys.modules, f"fake_{name}", SimpleNamespace(run=work))
+    for stage in stages:
+        monkeypatch.setitem(sys.modules, stage.module, SimpleNamespace(run=getattr(found, stage.name)))
     return found
 
 
 EARLY = ("traces.start_share=0.5", "train.global_adapter.num_epochs=2")
+WHOLE = "last on traces and early"
 
 
-def test_a_stage_begins_with_the_first_part_of_what_is_still_being_made(streamed, configured):
-    artefacts = run_stages(configured(*EARLY), lambda event: None)
-    assert streamed.events == ["first", "first and rest"]
-    assert artefacts["last"].path("out.txt").read_text() == "first and rest"
-    whole = {"stage": "slow", "key": artefacts["slow"].key}
-    assert artefacts["eager"].manifest["inputs"]["slow"].items() >= whole.items()  # what it was made from in the end
-
-
-def test_it_has_the_whole_from_the_start_where_that_is_there(streamed, configured):
-    streamed.begun.set()
-    run_stages(configured(*EARLY), lambda event: None, until="slow")
+def test_a_stage_is_made_beside_the_one_that_the_table_names(streamed, configured):
     run_stages(configured(*EARLY), lambda event: None)
-    assert streamed.events == ["first and rest"]
+    assert streamed.events == ["early", "traces", WHOLE]
 
 
-def test_without_a_start_share_nothing_begins_early(streamed, configured):
+@pytest.mark.parametrize("overrides", [(), (*EARLY, "traces.enabled=false")])
+def test_a_run_has_no_stage_that_it_does_not_ask_for(streamed, configured, overrides):
     streamed.begun.set()
-    run_stages(configured(), lambda event: None)
-    assert streamed.events == ["first and rest"]
+    assert list(run_stages(configured(*overrides), lambda event: None)) == ["traces", "last"]
+    assert streamed.events == ["traces", "last on traces"]
+    with pytest.raises(ConfigError, match="no stage 'early'"):
+        select_stages(configured(*overrides), "early")
 
 
 def test_traces_are_written_first_where_the_cluster_has_no_gpus_for_teachers_beside_training(streamed, configured, monkeypatch, reported):
@@ -390,22 +394,21 @@ def test_traces_are_written_first_where_the_cluster_has_no_gpus_for_teachers_bes
     streamed.begun.set()
     gpus = (*EARLY, "train.use_gpu=true", "train.ds_config=zero1", "engine.num_actors=4", "train.num_workers=8")
     run_stages(configured(*gpus), reported.append)
-    assert streamed.events == ["first and rest"]
+    assert streamed.events == ["traces", "early", WHOLE]
     [warning] = [event.text for event in reported if isinstance(event, Warned)]
     assert "4 GPUs of engines and 8 of the global adapter, and the cluster has 8" in warning
     has.append(Node("b", {"GPU": 4.0, "CPU": 16.0}))
     streamed.events.clear()
     streamed.begun.clear()
     run_stages(configured(*gpus, "run.seed=7", "traces.num_instances=9"), lambda event: None)
-    assert streamed.events == ["first", "first and rest"]
+    assert streamed.events == ["early", "traces", WHOLE]
 
 
-def test_what_fails_beside_a_stage_fails_the_run(streamed, configured):
+def test_what_fails_beside_a_stage_fails_the_run_and_is_tried_again(streamed, configured):
     streamed.fails = StageFailed("the engine is gone", "slow", "see to it")
     with pytest.raises(StageFailed, match="the engine is gone"):
         run_stages(configured(*EARLY), lambda event: None)
-    assert streamed.events == ["first"]
+    assert streamed.events == ["early", "traces"]
     streamed.fails = None
-    streamed.begun.clear()
     run_stages(configured(*EARLY), lambda event: None)
-    assert streamed.events[1:] == ["first", "first and rest"]
+    assert streamed.events[2:] == ["traces", WHOLE]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from thinkrec.pipeline.stages import STAGES
+from thinkrec.config.run import Config
+from thinkrec.pipeline.stages import select_stages
 from thinkrec.store.artefacts import Store
 from thinkrec.sweep.graph import graph, places, plan_text
 
-NAMES = [stage.name for stage in STAGES]
+NAMES = [stage.name for stage in select_stages(Config())]
 TWO = "set.traces.enabled = false\n[trials.a]\n[trials.b]\n"
 
 
@@ -14,7 +15,7 @@ def makers(sweep) -> dict[str, list[str]]:
     """Stage -> the trials that make one."""
     found: dict[str, list[str]] = {name: [] for name in NAMES}
     for (stage, _), node in graph(sweep.trials, places(sweep.trials)).items():
-        found[stage].append(node.trial.name)
+        found[stage].append(node.trial)
     return found
 
 
@@ -54,7 +55,7 @@ def test_a_borrowed_model_is_the_lenders_and_what_builds_on_it_is_keyed_by_it(lo
     nodes = graph(sweep.trials, where)
     for stage in ("base", "global"):
         assert where["b"][stage] == where["a"][stage] != where["own"][stage]
-        assert nodes[where["b"][stage]].trial.name == "a"
+        assert nodes[where["b"][stage]].trial == "a"
         assert nodes[where["b"][stage]].inputs["ingest"] == where["a"]["ingest"]
     for stage in ("ingest", "encode", "cluster", "extractor", "keywords"):
         assert where["b"][stage] == where["own"][stage]
@@ -83,3 +84,10 @@ def test_the_plan_says_what_each_trial_makes_shares_and_has(load):
     assert "to do cluster experts score evaluate" in lines
     assert "from a encode extractor keywords base teacher traces global projector references" in lines
     assert lines[-1] == "28 stages asked for, 18 of them different, 1 committed, 17 to do"
+
+
+def test_a_lender_of_a_model_lends_what_it_began_with(load):
+    early = "set.traces.start_share = 0.5\nset.train.global_adapter.num_epochs = 2\n"
+    where = places(load(f"{early}[trials.a]\n[trials.b]\nset.run.seed = 7\nmodel_of = 'a'").trials)
+    assert where["b"]["global-first"] == where["a"]["global-first"]
+    assert where["b"]["traces-first"] != where["a"]["traces-first"]

@@ -44,9 +44,9 @@ class Engine:
 
 @pytest.fixture
 def run(monkeypatch):
-    """run(learners' pauses) -> (clock, [(slot, step)] saved, [(slot, steps of the leader)] given out)."""
+    """run(...) -> (clock, [(slot, step)] saved, [(slot, steps of the leader)] given out)."""
 
-    def go(lengths=LENGTHS, pause=None):
+    def go(lengths=LENGTHS, **options):
         clock, saved, given, made = Clock(), [], [], [0]
         monkeypatch.setattr(torch.distributed, "get_rank", lambda: 0)
         monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 1)
@@ -60,10 +60,10 @@ def run(monkeypatch):
             return {"loss": [0.0] * len(lengths), loop.STOP: [0.0] * len(lengths)}
 
         monkeypatch.setattr(loop, "_step", step)
-        learners = [Learner(steps, 1.0, Memory(clock, saved, number), pause=pause) for number, steps in enumerate(lengths)]
+        learners = [Learner(steps, 1.0, Memory(clock, saved, number), **options) for number, steps in enumerate(lengths)]
         start = {"w": (torch.zeros(1, 1),) * 3}
-        options = {"num_slots": len(lengths), "checkpoint_every": 4, "beat": clock.beat}
-        for slot, state in loop.run(Engine(), learners, lambda steps: [], start, **options):
+        arguments = {"num_slots": len(lengths), "checkpoint_every": 4, "beat": clock.beat}
+        for slot, state in loop.run(Engine(), learners, lambda steps: [], start, **arguments):
             assert state["w"][0].flatten().tolist() == [slot] if len(lengths) > 1 else [0]
             given.append((slot, made[0]))
             clock.now += WINDOW_S / 4  # the commit
@@ -90,7 +90,10 @@ def test_many_commits_and_checkpoints_are_no_silence(run):
     assert clock.silence <= WINDOW_S / 4 + 1
 
 
-def test_a_pause_saves_and_gives_out(run):
-    _, saved, given = run(lengths=(9,), pause=3)
-    assert saved == [(0, 3)]
-    assert given == [(0, 3)]
+def test_a_part_of_a_schedule_is_given_out_and_the_rest_goes_on_from_there(run):
+    _, saved, given = run(lengths=(9,), last_step=3)
+    assert (saved, given) == ([], [(0, 3)])
+    _, saved, given = run(lengths=(9,), begun=(3, {"w": (torch.ones(1, 1),) * 3}))
+    assert (saved, given) == ([(0, 4), (0, 8)], [(0, 6)])
+    parts = Learner(9, 1.0, None, last_step=3, warmup_steps=2), Learner(9, 1.0, None, warmup_steps=2)
+    assert [parts[0].lr_at(step) for step in range(9)] == [parts[1].lr_at(step) for step in range(9)]

@@ -32,9 +32,10 @@ def reserved_gpus(stage: str, config: Config) -> int:
     train, num_actors = config.train, config.engine.num_actors
     if not train.use_gpu:
         return 0
-    trained = dict.fromkeys(("extractor", "base", "teacher", "global", "projector"), train.num_workers)
-    answered = dict.fromkeys(("keywords", "traces", "references"), num_actors * config.engine.num_gpus) | {"score": num_actors}
-    return (trained | answered | {"encode": 1, "experts": train.num_groups * train.workers_per_group}).get(stage, 0)
+    trained = dict.fromkeys(("extractor", "base", "teacher", "global-first", "global", "projector"), train.num_workers)
+    answered = dict.fromkeys(("keywords", "traces-first", "traces", "references"), num_actors * config.engine.num_gpus)
+    others = {"encode": 1, "experts": train.num_groups * train.workers_per_group, "score": num_actors}
+    return (trained | answered | others).get(stage, 0)
 
 
 def _stage(name: str, artefact: Artefact, config: Config) -> dict[str, Any]:
@@ -44,7 +45,7 @@ def _stage(name: str, artefact: Artefact, config: Config) -> dict[str, Any]:
         "wall_s": wall_s,
         "num_gpus": num_gpus,
         "gpu_hours": None if wall_s is None else wall_s * num_gpus / 3600,
-        "num_tokens": _tokens(artefact),
+        "num_tokens": None if name == "traces-first" else _tokens(artefact),  # "traces" has them, too
         "peak_bytes": _peak(artefact),
         "num_bytes": sum(file["bytes"] for file in artefact.manifest["files"].values()),
     }

@@ -30,7 +30,7 @@ from thinkrec.generate.rows.task import Row
 from thinkrec.generate.traces import checks, sampling
 from thinkrec.generate.traces.dialogue import HINTS, TEACHER_ATTEMPTS, TEACHER_QUESTIONS, VERDICT_INSTRUCTION, AskTeacher, judge
 from thinkrec.generate.traces.teacher import Teacher, load_teachers, read_prompt, teacher_tables
-from thinkrec.job import Job, first_part
+from thinkrec.job import Job
 from thinkrec.prompt.catalogue import ArtefactPaths, PromptData, base_folder
 from thinkrec.prompt.template import ANSWER
 from thinkrec.prompt.tokenizer import load_tokenizer
@@ -51,10 +51,8 @@ DECIDES = (
 
 
 def run(job: Job) -> None:
-    """Write the traces, by row, what was refused, and the prompts as text; inputs ingest, keywords, cluster, base, teacher.
-
-    With traces.start_share below 1 the traces of those instances come first in the table, and are committed (see job.first_part) before
-    anybody is asked about the others.
+    """Write the traces, by row, what was refused, and the prompts as text; inputs ingest, keywords, cluster, base, teacher, and
+    traces-first if the run has it: its traces come first in the table, and the ledger knows its answers.
     """
     settings = job.config.traces
     job.draft.figures["used"] = settings.enabled
@@ -62,14 +60,8 @@ def run(job: Job) -> None:
         write_traces(job.draft.folder, [])
         return
     teachers = load_teachers(ArtefactPaths(job.places()))
-    rows = _chosen(job)
-    dealt, first = deal(teachers, rows, job.config.run.seed), frozenset(rows[: math.ceil(settings.start_share * len(rows))].tolist())
-    if settings.start_share < 1:
-        _, attempts = _gather(job, [(teacher, theirs & first) for teacher, theirs in dealt], first)
-        accepted = [attempt for attempt in attempts if not attempt["reason"]]
-        job.draft.figures["num_first"] = len(accepted)
-        _commit_first(job, accepted)
-    asked, attempts = _gather(job, dealt, first)
+    rows = choose_rows(job)
+    asked, attempts = gather(job, deal(teachers, rows, job.config.run.seed), first_rows(job, rows))
     accepted = [attempt for attempt in attempts if not attempt["reason"]]
     refused = [attempt for attempt in attempts if attempt["reason"]]
     write_traces(job.draft.folder, accepted)
@@ -79,15 +71,12 @@ def run(job: Job) -> None:
     job.draft.figures.update(summary(attempts), teachers={name: summary(theirs) for name, theirs in by_name.items()})
 
 
-def _commit_first(job: Job, accepted: list[Row]) -> None:
-    """Commit the first part, unless a run that was cut off has."""
-    if job.store.find(first_part("traces"), job.key) is None:
-        with job.store.create(first_part("traces"), job.key, job.inputs, {}) as draft:
-            draft.figures["num_first"] = len(accepted)
-            write_traces(draft.folder, accepted)
+def first_rows(job: Job, rows: NDArray[np.int64]) -> frozenset[int]:
+    """Those of the chosen rows that training begins with."""
+    return frozenset(rows[: math.ceil(job.config.traces.start_share * len(rows))].tolist())
 
 
-def _gather(job: Job, dealt: Sequence[tuple[Teacher, set[int]]], first: Collection[int]) -> tuple[list[Row], list[Row]]:
+def gather(job: Job, dealt: Sequence[tuple[Teacher, set[int]]], first: Collection[int]) -> tuple[list[Row], list[Row]]:
     """What the teachers are asked, and every attempt, judged. Rows of `first` come first: no later text makes one of theirs a double."""
     asked: list[Row] = []
     attempts: list[Row] = []
@@ -136,7 +125,7 @@ def deal(teachers: Sequence[Teacher], rows: NDArray[np.int64], seed: int) -> lis
     return [(teacher, set(rows[number == at].tolist())) for at, teacher in enumerate(teachers)]
 
 
-def _chosen(job: Job) -> NDArray[np.int64]:
+def choose_rows(job: Job) -> NDArray[np.int64]:
     """The train rows that teachers are asked about, those that come first ahead."""
     data = Interactions.load(job.inputs["ingest"].path())
     lessons = read_lessons(job.inputs["teacher"].path())["row"]

@@ -39,7 +39,7 @@ from thinkrec.train.fleet.queue import Pack
 from thinkrec.train.instances import Instances, Trace, load_traces, train_positions
 from thinkrec.train.order import Indices
 from thinkrec.train.probe import Probe
-from thinkrec.train.trainer import AdapterLearner, AdapterTrainer, Weights, checkpoints_of
+from thinkrec.train.trainer import AdapterLearner, AdapterTrainer, Weights, checkpoints_of, weights_of
 
 if TYPE_CHECKING:
     from ray.actor import ActorHandle
@@ -155,11 +155,11 @@ class Group:
         with tempfile.TemporaryDirectory(prefix="thinkrec-") as folder:
             learners = [self._learner(expert, Path(folder)) for expert in pack.experts]
             with self._reporting(pack, learners):
-                for slot, weights, num_steps in self.trainer.train(learners):
+                for slot, state, num_steps in self.trainer.train(learners):
                     logits = self.probe.logits(slot)
                     if self.worker.leads:
                         figures = {"started_at": started_at, "num_steps": num_steps, "pack": list(pack.experts)}
-                        commit = partial(self._commit, pack.experts[slot], learners[slot], weights, logits, figures)
+                        commit = partial(self._commit, pack.experts[slot], learners[slot], weights_of(state), logits, figures)
                         patiently(commit, self.task.config.faults.storage_wait_s)
                         self.report(ExpertDone(self.task.number, pack.experts[slot], num_steps))
         if self.worker.leads:
