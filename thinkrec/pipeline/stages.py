@@ -8,6 +8,7 @@ from typing import Any
 
 from thinkrec.config.run import Config
 from thinkrec.errors import ConfigError
+from thinkrec.prompt import template
 
 
 @dataclass(frozen=True)
@@ -35,8 +36,10 @@ class Stage:
         return tuple(need for need in self.needs if need in here) if on else ()
 
     def settings(self, config: Config) -> dict[str, Any]:
+        """What decides the result, for the key: the settings read, and the version of the prompts where any are written."""
         tree = config.model_dump(mode="json")
-        return {key: lookup(tree, key) for key in self.reads}
+        version = {"template": template.TEMPLATE_VERSION} if "prompt" in self.reads and template.TEMPLATE_VERSION > 1 else {}
+        return {key: lookup(tree, key) for key in self.reads} | version
 
 
 ENGINE = (  # how many ask, how fast and where decides no answer

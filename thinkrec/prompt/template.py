@@ -16,7 +16,7 @@ from thinkrec.errors import ModelError
 from thinkrec.prompt.chat import surroundings
 from thinkrec.prompt.counted_rates import STEPS, Counted, Priors, phrases
 
-TEMPLATE_VERSION = 1
+TEMPLATE_VERSION = 1  # raise it when prompts change for the same settings: what is made from them is then made anew
 LABEL_MARKS = (": disliked\n", ": liked\n")
 VERDICTS = ("No", "Yes")
 SLOT = "<|vector|>"

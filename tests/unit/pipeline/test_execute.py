@@ -179,6 +179,13 @@ def test_a_taken_artefact_changes_what_builds_on_it_alone(configured):
     assert {name for name in NAMES if before[name] != after[name]} == LEARNED
 
 
+def test_a_changed_template_changes_what_is_made_from_prompts_and_nothing_else(configured, monkeypatch):
+    before = stage_keys(configured())
+    monkeypatch.setattr("thinkrec.prompt.template.TEMPLATE_VERSION", 2)
+    after = stage_keys(configured())
+    assert {name for name in NAMES if before[name] != after[name]} == AFTER_WORDS
+
+
 def test_early_traces_change_no_key_of_a_run_without_them(configured):
     early = stage_keys(configured(*EARLY))
     assert list(early) == [stage.name for stage in STAGES]
