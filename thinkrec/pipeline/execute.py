@@ -104,7 +104,7 @@ def make_stage(node: Node, store: Store, report: Reporter) -> Artefact:
     say(StageStarted(stage.name, key))
     try:
         with store.create(stage.name, key, inputs, stage.settings(node.config)) as draft:
-            importlib.import_module(stage.module).run(Job(node.config, inputs, draft, store, key, say))
+            importlib.import_module(stage.module).run(Job(stage.view(node.config), inputs, draft, store, key, say))
     except ThinkrecError as error:
         say(StageAborted(stage.name, str(error)))
         raise

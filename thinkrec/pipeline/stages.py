@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import Any
+from typing import Any, cast
 
 from thinkrec.config.run import Config
 from thinkrec.errors import ConfigError
+from thinkrec.pipeline.view import View
 from thinkrec.prompt import template
 
 
@@ -22,6 +23,7 @@ class Stage:
     files: tuple[str, ...] = ()  # keys of the run file that name the user's own files
     version: int = 1  # raise it when the stage's code starts to compute something else
     switch: str = ""  # key of the run file that turns the stage off: it then makes an empty artefact and needs nothing
+    uses: tuple[str, ...] = ()  # what it reads beside `reads`: it decides no result, or is in the key of an input
     only_if: str = ""  # property of the run file without which a run has no such stage
     beside: str = ""  # a stage that this one is made at the same time as, where the cluster has room for both
 
@@ -34,6 +36,10 @@ class Stage:
         on = not self.switch or lookup(config.model_dump(), self.switch)
         here = {stage.name for stage in STAGES if stage.is_in(config)}
         return tuple(need for need in self.needs if need in here) if on else ()
+
+    def view(self, config: Config) -> Config:
+        """The run file as the stage sees it: a key that its row does not name raises UnlistedSetting."""
+        return cast(Config, View(config, (*self.reads, *self.uses)))
 
     def settings(self, config: Config) -> dict[str, Any]:
         """What decides the result, for the key: the settings read, and the version of the prompts where any are written."""
@@ -50,6 +56,12 @@ ENGINE = (  # how many ask, how fast and where decides no answer
     "engine.vllm.kv_cache_dtype",
     "engine.vllm.max_model_len",
 )
+# What is read and decides no result: resources, patience, how often to save. The buckets of the log are in the key of "ingest".
+ASKING = ("engine", "train.use_gpu")
+TRAINING = tuple(f"train.{key}" for key in ("num_workers", "use_gpu", "micro_batch_size", "checkpoint_every", "num_checkpoints"))
+RESOURCES = (*TRAINING, "train.gradient_checkpointing", "faults", "data.num_buckets", "split.allow_leaks", "run.dir")
+TEACHING = (*RESOURCES, "engine", "base", "prompt")  # a nano model begins as the base, whose key is that of an input
+FLEET = ("train.num_groups", "train.workers_per_group", "train.max_pack", "watch")
 PROMPTED = ("prompt", "base.dtype", "run.seed")
 LEARNING = (*PROMPTED, "adapter", "traces.enabled", "train.ds_config", "train.trace_share", "train.loss")
 SAMPLED = ("ingest", "keywords", "cluster", "base", "teacher")
@@ -65,10 +77,16 @@ STAGES = (
         ("ingest",),
         ("encoder", "prompt.history_policy", "run.seed"),
         files=("encoder.users_path", "encoder.items_path"),
+        uses=("faults", "train.use_gpu"),
     ),
     Stage("cluster", "thinkrec.routing.assign", ("ingest", "encode"), ("cluster", "run.seed")),
     Stage(
-        "extractor", "thinkrec.generate.keywords.extractor", ("ingest",), ("keywords", "engine.kind", "base.nano", "run.seed"), NANO_DS_FILE
+        "extractor",
+        "thinkrec.generate.keywords.extractor",
+        ("ingest",),
+        ("keywords", "engine.kind", "base.nano", "run.seed"),
+        NANO_DS_FILE,
+        uses=TEACHING,
     ),
     Stage(
         "keywords",
@@ -77,8 +95,17 @@ STAGES = (
         ("keywords", *ENGINE, "prompt.domain", "run.seed"),
         ("keywords.extractor",),
         version=3,
+        uses=ASKING,
     ),
-    Stage("base", "thinkrec.nano.stage", ("ingest", "keywords"), ("base", "prompt", "run.seed"), ("base.path", *NANO_DS_FILE), version=2),
+    Stage(
+        "base",
+        "thinkrec.nano.stage",
+        ("ingest", "keywords"),
+        ("base", "prompt", "run.seed"),
+        ("base.path", *NANO_DS_FILE),
+        version=2,
+        uses=RESOURCES,
+    ),
     Stage(
         "teacher",
         "thinkrec.generate.traces.teacher",
@@ -87,6 +114,7 @@ STAGES = (
         ("traces.teachers", *NANO_DS_FILE),
         version=2,
         switch="traces.enabled",
+        uses=TEACHING,
     ),
     Stage(
         "traces-first",
@@ -94,6 +122,7 @@ STAGES = (
         SAMPLED,
         ("traces", *ENGINE, "prompt", "run.seed"),
         only_if="traces.starts_early",
+        uses=(*ASKING, "data.num_buckets"),
     ),
     Stage(
         "traces",
@@ -102,6 +131,7 @@ STAGES = (
         ("traces", *ENGINE, "prompt", "run.seed"),
         version=3,
         switch="traces.enabled",
+        uses=(*ASKING, "data.num_buckets"),
     ),
     Stage(
         "global-first",
@@ -111,9 +141,18 @@ STAGES = (
         DS_FILE,
         only_if="traces.starts_early",
         beside="traces",
+        uses=RESOURCES,
     ),
-    Stage("global", "thinkrec.train.global_adapter", (*TEXTS, "global-first"), (*LEARNING, "train.global_adapter"), DS_FILE, version=2),
-    Stage("projector", "thinkrec.train.projector", (*TEXTS, "global"), (*LEARNING, "train.projector"), DS_FILE, version=2),
+    Stage(
+        "global",
+        "thinkrec.train.global_adapter",
+        (*TEXTS, "global-first"),
+        (*LEARNING, "train.global_adapter"),
+        DS_FILE,
+        version=2,
+        uses=RESOURCES,
+    ),
+    Stage("projector", "thinkrec.train.projector", (*TEXTS, "global"), (*LEARNING, "train.projector"), DS_FILE, version=2, uses=RESOURCES),
     Stage(
         "experts",
         "thinkrec.train.fleet.stage",
@@ -121,6 +160,7 @@ STAGES = (
         (*LEARNING, "train.experts"),
         DS_FILE,
         version=2,
+        uses=(*RESOURCES, *FLEET),
     ),
     Stage(
         "score",
@@ -128,6 +168,7 @@ STAGES = (
         ("ingest", "encode", "cluster", "keywords", "base", *ADAPTERS),
         (*PROMPTED, "adapter", "train.loss.score", "evaluate.fusion", "evaluate.max_rows", "evaluate.num_explanations"),
         version=3,
+        uses=("data.num_buckets", "engine.num_actors", "evaluate.batch_size", *RESOURCES),
     ),
     Stage(
         "references",
@@ -135,6 +176,7 @@ STAGES = (
         ("ingest", "keywords", "base", "teacher", "score"),
         ("traces", *ENGINE, "prompt", "run.seed"),
         switch="traces.enabled",
+        uses=(*ASKING, "data.num_buckets"),
     ),
     Stage(
         "evaluate",
@@ -146,6 +188,7 @@ STAGES = (
         ("evaluate", "prompt.history_length", "prompt.history_policy", "prompt.answer", "run.seed"),
         ("evaluate.bert_score_path", "evaluate.bleurt_path"),
         version=2,
+        uses=("prompt", "train", "engine", "run.dir"),
     ),
 )
 

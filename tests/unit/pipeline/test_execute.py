@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import importlib.util
 import os
+import pickle
 import sys
 import threading
 from collections.abc import Callable
@@ -22,7 +23,8 @@ from thinkrec.events import Event, Warned
 from thinkrec.pipeline import stages
 from thinkrec.pipeline.execute import run_stages
 from thinkrec.pipeline.keys import KEY_LENGTH, stage_keys
-from thinkrec.pipeline.stages import STAGES, Stage, select_stages
+from thinkrec.pipeline.stages import STAGES, Stage, lookup, select_stages
+from thinkrec.pipeline.view import UnlistedSetting
 
 NAMES = [stage.name for stage in select_stages(Config())]
 LEARNED = {"global", "projector", "experts", "score", "references", "evaluate"}
@@ -152,6 +154,8 @@ def test_every_row_of_the_table_names_what_is_there():
     for stage in STAGES:
         assert importlib.util.find_spec(stage.module)
         assert set(stage.settings(Config())) == set(stage.reads)
+        for key in stage.uses:
+            lookup(Config().model_dump(), key)
 
 
 @pytest.mark.parametrize("override", RERUNS)
@@ -274,6 +278,28 @@ def test_a_stage_that_is_off_is_handed_nothing(house, configured, monkeypatch):
     monkeypatch.setattr("thinkrec.pipeline.stages.STAGES", (one, two, off, three))
     assert set(run(house, configured(), "aside")["aside"].manifest["inputs"]) == {"one"}
     assert run(house, configured("traces.enabled=false"), "aside")["aside"].manifest["inputs"] == {}
+
+
+@pytest.mark.parametrize(
+    ("read", "is_named"),
+    [
+        (lambda config: config.cluster.temperature, True),
+        (lambda config: config.train.loss.rank, True),
+        (lambda config: pickle.loads(pickle.dumps(config)).train.loss, True),
+        (lambda config: config.traces.starts_early, True),  # a property of a section of which one key is named
+        (lambda config: config.model_dump()["ray"], True),
+        (lambda config: config.ray, False),
+        (lambda config: config.train.num_workers, False),
+        (lambda config: pickle.loads(pickle.dumps(config)).train.num_workers, False),
+    ],
+)
+def test_a_stage_sees_only_the_settings_that_its_row_names(house, configured, read, is_named):
+    seen = Stage("seen", "fake_seen", (), ("cluster", "traces.enabled"), uses=("train.loss",)).view(configured())
+    if is_named:
+        read(seen)
+        return
+    with pytest.raises(UnlistedSetting, match=r"^(ray|train\.num_workers): "):
+        read(seen)
 
 
 def test_until_runs_only_what_is_needed(house, configured):

@@ -20,9 +20,9 @@ from thinkrec.sweep import run as run
 from thinkrec.sweep.graph import places
 
 STAGES = (
-    Stage("one", "fake_one", (), ("run.seed",)),
+    Stage("one", "fake_one", (), ("run.seed",), uses=("cluster",)),
     Stage("two", "fake_two", ("one",), ("cluster",)),
-    Stage("evaluate", "fake_evaluate", ("one", "two"), ("evaluate",)),
+    Stage("evaluate", "fake_evaluate", ("one", "two"), ("evaluate",), uses=("cluster",)),
 )
 THREE = "[trials.a]\n[trials.b]\nset.cluster.num_clusters = 3\n[trials.c]\nset.cluster.num_clusters = 4\n"
 
