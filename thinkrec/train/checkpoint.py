@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 STAGE = "checkpoints"
-FILE = "state.safetensors"
+STATE_FILE = "state.safetensors"
 FORMAT = 1
 PARTS = ("weight", "exp_avg", "exp_avg_sq")
 TrainState = Mapping[str, "tuple[Tensor, ...]"]  # the tensors PARTS by parameter name, on the host
@@ -54,7 +54,7 @@ class Checkpoints:
 
     def load(self, step: int, start: TrainState) -> TrainState:
         """The state that was saved at a step that `latest` found; `start` names its parameters."""
-        state = patiently(lambda: read_state(self._find(step).path(FILE))[1], self.wait_s)
+        state = patiently(lambda: read_state(self._find(step).path(STATE_FILE))[1], self.wait_s)
         return {name: state[name] for name in start}
 
     def clear(self) -> None:
@@ -64,7 +64,7 @@ class Checkpoints:
 
     def _write(self, step: int, state: TrainState) -> None:
         with Store(self.root).create(STAGE, self._key(step), {}, {"format": FORMAT, "run": self.name, "step": step}) as draft:
-            write_state(draft.folder / FILE, step, state)
+            write_state(draft.folder / STATE_FILE, step, state)
         for old in self._steps()[: -self.num_kept]:
             Store(self.root).remove(STAGE, self._key(old))
 
@@ -126,7 +126,7 @@ def _check(artefact: Artefact, start: TrainState) -> None:
         raise ArtefactError(f"a checkpoint of format {written}, this program reads {FORMAT}", artefact.uri, "use the program that wrote it")
     artefact.verify()
     try:
-        with safe_open(artefact.path(FILE), framework="pt") as file:
+        with safe_open(artefact.path(STATE_FILE), framework="pt") as file:
             found = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118 - the file is no dict
     except (SafetensorError, FileNotFoundError) as error:
         raise ArtefactError(f"the tensors of a checkpoint cannot be read: {error}", artefact.uri, "delete that folder") from None

@@ -63,7 +63,7 @@ def house(monkeypatch) -> House:
     for stage in STAGES:
         monkeypatch.setitem(sys.modules, stage.module, SimpleNamespace(run=found.work(stage.name)))
     monkeypatch.setattr(run, "publish", lambda artefacts, folder: None)
-    monkeypatch.setattr(run, "FILES", ("comparison.json",))
+    monkeypatch.setattr(run, "COMPARISON_FILES", ("comparison.json",))
     monkeypatch.setattr(run, "COMPARED", ("two", "evaluate"))
     monkeypatch.setattr(run, "write_comparison", write)
     return found

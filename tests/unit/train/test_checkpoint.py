@@ -16,7 +16,7 @@ import torch
 
 from thinkrec.errors import ConfigError
 from thinkrec.store.artefacts import MANIFEST
-from thinkrec.train.checkpoint import FILE, STAGE, Checkpoints
+from thinkrec.train.checkpoint import STAGE, STATE_FILE, Checkpoints
 
 
 def state(seed: int, rank: int = 2) -> dict[str, tuple[torch.Tensor, ...]]:
@@ -75,9 +75,9 @@ def test_the_newest_are_kept_by_number_not_by_name(checkpoints):
 
 
 def flip(folder: Path) -> None:
-    content = bytearray((folder / FILE).read_bytes())
+    content = bytearray((folder / STATE_FILE).read_bytes())
     content[-1] ^= 1
-    (folder / FILE).write_bytes(content)
+    (folder / STATE_FILE).write_bytes(content)
 
 
 def bring(folder: Path, name: str, seed: int = 20, **sizes: int) -> None:
@@ -90,9 +90,9 @@ def bring(folder: Path, name: str, seed: int = 20, **sizes: int) -> None:
 
 def reseal(folder: Path, content: bytes, **changed: Any) -> None:
     """Another file under a manifest that vouches for it."""
-    (folder / FILE).write_bytes(content)
+    (folder / STATE_FILE).write_bytes(content)
     manifest = json.loads((folder / MANIFEST).read_text())
-    manifest["files"][FILE] = {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+    manifest["files"][STATE_FILE] = {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
     (folder / MANIFEST).write_text(json.dumps(manifest | changed))
 
 
@@ -104,16 +104,16 @@ class Evil:
 CUT_OFF = {  # by a kill: no word is lost on it
     "no manifest": lambda folder: (folder / MANIFEST).unlink(),
     "nothing but a folder": lambda folder: [file.unlink() for file in folder.iterdir()],
-    "half a state, no manifest": lambda folder: ((folder / MANIFEST).unlink(), os.truncate(folder / FILE, 50)),
+    "half a state, no manifest": lambda folder: ((folder / MANIFEST).unlink(), os.truncate(folder / STATE_FILE, 50)),
 }
 SPOILT = {  # what was done to it, and how it is refused
-    "truncated": (lambda folder: os.truncate(folder / FILE, (folder / FILE).stat().st_size - 8), "has changed"),
+    "truncated": (lambda folder: os.truncate(folder / STATE_FILE, (folder / STATE_FILE).stat().st_size - 8), "has changed"),
     "one bit flipped": (flip, "has changed"),
-    "file gone": (lambda folder: (folder / FILE).unlink(), "is gone"),
+    "file gone": (lambda folder: (folder / STATE_FILE).unlink(), "is gone"),
     "half a manifest": (lambda folder: os.truncate(folder / MANIFEST, 40), "not whole"),
     "a manifest of another program": (lambda folder: (folder / MANIFEST).write_text('{"schema_version": 99}'), "schema 99"),
     "a newer format": (
-        lambda folder: reseal(folder, (folder / FILE).read_bytes(), settings={"format": 2}),
+        lambda folder: reseal(folder, (folder / STATE_FILE).read_bytes(), settings={"format": 2}),
         "format 2, this program reads 1",
     ),
     "another expert": (lambda folder: bring(folder, "expert-77aa"), "expert-77aa.00000020, brought here"),
