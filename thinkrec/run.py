@@ -12,12 +12,13 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from thinkrec.artefacts.models import base_model
 from thinkrec.config.run import Config, parse
 from thinkrec.data.interactions import Interactions
 from thinkrec.errors import ArtefactError, ConfigError, DataError, MissingFileError
 from thinkrec.evaluate.report.table import text_table
 from thinkrec.evaluate.run_report.publish import adapter_folders
-from thinkrec.prompt.catalogue import ArtefactPaths, Catalogue, base_folder
+from thinkrec.prompt.catalogue import ArtefactPaths, Catalogue
 from thinkrec.routing.gate_table import Routing, Variant
 from thinkrec.routing.router import Router
 from thinkrec.store.address import read_json
@@ -146,7 +147,7 @@ class Run:
 
     @cached_property
     def _catalogue(self) -> Catalogue:
-        base = base_folder(self._places)
+        base = base_model(self._places.path("base"))
         if not base.is_dir():
             raise MissingFileError("the base model of this run is gone", str(base), "put it back there: adapters are nothing without it")
         return Catalogue.load(self.settings, self._places)

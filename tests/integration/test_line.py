@@ -15,12 +15,14 @@ from tiny import as_on_gpus
 from thinkrec.config import run as run_file
 from thinkrec.config.run import Config
 from thinkrec.evaluate.report.table import text_table
+from thinkrec.evaluate.run_report.publish import publish
 from thinkrec.events import NothingToDo, StageStarted
 from thinkrec.model.base import load_model
 from thinkrec.pipeline.execute import run_stages
 from thinkrec.pipeline.stages import select_stages
 from thinkrec.prompt.catalogue import ArtefactPaths, base_folder, load_tables
 from thinkrec.routing.gate_table import Routing
+from thinkrec.run import open_run
 from thinkrec.score.serving import serving_model
 from thinkrec.store.artefacts import Artefact
 
@@ -80,6 +82,13 @@ def test_scores_cover_every_test_row_once_and_explanations_stop_or_say_so(artefa
     assert explained.height == config.evaluate.num_explanations
     assert set(explained["finish_reason"]) <= {"stop", "length"}
     assert (explained["text"].str.len_chars() > 0).all()
+
+
+def test_the_run_opens_in_python_with_the_scores_of_its_files(artefacts, config):
+    publish(artefacts, config.run.dir)
+    run, rows = open_run(config.run.dir), pl.read_parquet(artefacts["score"].path("scores/fusion.parquet"))
+    assert np.abs(run.score(rows["user_id"], rows["item_id"]) - rows["score"].to_numpy()).max() <= 2e-2  # bfloat16
+    assert run.settings == config
 
 
 def test_teachers_were_asked_about_the_explained_rows_and_nobody_learned_from_it(artefacts):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import polars as pl
@@ -11,8 +10,13 @@ import pyarrow.parquet as pq
 import torch
 from planted import artefacts, planted_world
 
+from thinkrec.artefacts.adapters import ExpertSpan, write_timeline
+from thinkrec.artefacts.clusters import ASSIGNMENT_FOLDER, write_sample
+from thinkrec.artefacts.models import write_pointer
+from thinkrec.artefacts.scores import write_explanations, write_scores
+from thinkrec.artefacts.tables import write_table
+from thinkrec.artefacts.vectors import vectors_file
 from thinkrec.config.run import Config, parse
-from thinkrec.data import schema
 from thinkrec.data.interactions import Interactions
 from thinkrec.evaluate.run_report import stage as run_report
 from thinkrec.evaluate.run_report.publish import publish
@@ -25,7 +29,6 @@ from thinkrec.prompt.catalogue import ArtefactPaths
 from thinkrec.routing.assign import fit_router, route_batch, write_unknown
 from thinkrec.score.explain import explain_rows
 from thinkrec.score.stage import BucketScorer
-from thinkrec.store.address import write_json
 from thinkrec.store.artefacts import Artefact, Store
 
 KEY, NUM_EXPERTS = "key0", 2
@@ -61,18 +64,16 @@ def _places(inputs: dict[str, Artefact]) -> ArtefactPaths:
 
 
 def _cluster(config: Config, inputs: dict[str, Artefact], folder: Path) -> None:
-    vectors = pq.read_table(inputs["encode"].path("users.parquet"))
+    vectors = pq.read_table(vectors_file(inputs["encode"].uri, "users"))
     router, _ = fit_router(pl.Series(vectors["vector"]).to_numpy(), config.cluster)
     router.save(folder)
-    (folder / "assignment").mkdir()
-    pq.write_table(route_batch(vectors, router), folder / "assignment/known.parquet")
-    write_unknown(inputs["ingest"].path("users.parquet"), inputs["encode"].path("users.parquet"), router.num_clusters, str(folder))
-    users = pa.table({"user_id": vectors["id"]}).cast(schema.USERS)
-    pq.write_table(users, folder / "sample.parquet")
+    write_table(folder / ASSIGNMENT_FOLDER / "known.parquet", route_batch(vectors, router))
+    write_unknown(inputs["ingest"].path(), inputs["encode"].path(), router.num_clusters, str(folder))
+    write_sample(folder, vectors["id"].combine_chunks().cast(pa.string()))
 
 
 def _base(config: Config, inputs: dict[str, Artefact], folder: Path) -> None:
-    write_json(f"{folder}/base.json", {"path": ""})
+    write_pointer(folder)
     write_lessons(config, folder, Interactions.load(inputs["ingest"].path()), _places(inputs))
 
 
@@ -83,9 +84,7 @@ def _global(config: Config, inputs: dict[str, Artefact], folder: Path) -> None:
 def _experts(config: Config, inputs: dict[str, Artefact], folder: Path) -> None:
     for expert in range(NUM_EXPERTS):
         _write_adapter(config, inputs, folder / f"experts/{expert}", seed=1 + expert)
-    trained = {"group": 0, "start_s": 0.0, "end_s": 1.0, "num_steps": 3, "num_rows": 400, "num_traces": 0}
-    timeline = [trained | {"expert": str(expert)} for expert in range(NUM_EXPERTS)]
-    (folder / "timeline.json").write_text(json.dumps(timeline))
+    write_timeline(folder, [ExpertSpan(str(expert), 0, 0.0, 1.0, 3, 400, 0, [expert]) for expert in range(NUM_EXPERTS)])
 
 
 def _write_adapter(config: Config, inputs: dict[str, Artefact], folder: Path, seed: int) -> None:
@@ -101,12 +100,7 @@ def _write_adapter(config: Config, inputs: dict[str, Artefact], folder: Path, se
 def _score(config: Config, inputs: dict[str, Artefact], folder: Path) -> None:
     places = dict(_places(inputs).uris)
     scored = pl.DataFrame(BucketScorer(config.model_dump(), places)({"bucket": range(config.data.num_buckets)})).sort("row")
-    (folder / "scores").mkdir()
     for (variant,), rows in scored.partition_by("variant", as_dict=True).items():
-        rows.select(schema.scores().names).write_parquet(folder / f"scores/{variant}.parquet")
+        write_scores(folder, variant, rows.to_arrow())
     chosen = scored.filter(pl.col("variant") == "fusion").head(config.evaluate.num_explanations).drop("variant")
-    explained = explain_rows(config.model_dump(), places, chosen.to_dicts())
-    for name, rows, columns in zip(
-        ("explanations", "counterfactuals"), explained, (schema.EXPLANATIONS, schema.COUNTERFACTUALS), strict=True
-    ):
-        pq.write_table(pa.Table.from_pylist(rows, schema=columns), folder / f"{name}.parquet")
+    write_explanations(folder, *explain_rows(config.model_dump(), places, chosen.to_dicts()))

@@ -20,7 +20,7 @@ from thinkrec.config.run import parse
 from thinkrec.data.ingest import count, with_bucket
 from thinkrec.evaluate.run_report import stage as judge
 from thinkrec.job import Job
-from thinkrec.routing.router import Router
+from thinkrec.routing.router import Router, RouterSettings
 from thinkrec.store.artefacts import Artefact, Store
 
 EVIL = "<script>alert(1)</script>"
@@ -121,7 +121,7 @@ def _cluster(world: pl.DataFrame, folder: Path) -> dict[str, Any]:
     cluster = (np.arange(len(users)) % 3 - 1).astype(np.int16)
     write_table(folder / "assignment/a.parquet", assignment_table(pa.array(users), cluster, np.eye(3)[cluster]))
     scale = np.append(np.ones(4), np.inf).astype(np.float32)
-    Router(np.eye(2, 5, dtype=np.float32), np.zeros(5, np.float32), scale, 0.1, 0.5, 0.6, 0.9, "key0").save(folder)
+    Router(np.eye(2, 5, dtype=np.float32), np.zeros(5, np.float32), scale, RouterSettings(entropy_share=0.9), "key0").save(folder)
     return {"cohens_d": [[0.0, 0.39], [0.39, 0.0]], "cohens_d_max": 0.39}
 
 

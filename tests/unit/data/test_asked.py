@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from thinkrec.data.interactions import TEST, TRAIN, Interactions
+from thinkrec.artefacts.ingest import TEST, TRAIN
+from thinkrec.data.interactions import Interactions
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from sklearn.metrics import roc_auc_score
 
 from thinkrec.evaluate.run_report.curves import curves
 from thinkrec.evaluate.run_report.usermap import user_map
-from thinkrec.routing.router import Router
+from thinkrec.routing.router import Router, RouterSettings
 from thinkrec.store.artefacts import Artefact
 
 
@@ -52,7 +52,7 @@ def clustered(tmp_path) -> tuple[Artefact, Artefact, pl.DataFrame]:
     pl.DataFrame({"id": ids, "vector": column}).write_parquet(tmp_path / "users.parquet")
     centroids = (np.array([[2, 1, 0, 0], [-2, -1, 0, 0]]) / np.sqrt(5)).astype(np.float32)
     scale = np.array([1, 1, 1, np.inf], np.float32)
-    Router(centroids, np.zeros(4, np.float32), scale, 0.1, 0.5, 0.6, 0.9, "k").save(tmp_path)
+    Router(centroids, np.zeros(4, np.float32), scale, RouterSettings(entropy_share=0.9), "k").save(tmp_path)
     artefact = Artefact(str(tmp_path), {"key": "k"})
     unknown = pl.DataFrame({"user_id": ["new"], "cluster": [-1]})
     return artefact, artefact, pl.concat([pl.DataFrame({"user_id": ids, "cluster": cluster}), unknown])
