@@ -4,11 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from thinkrec.errors import ModelError
 from thinkrec.prompt.model_folder import is_quantised, listed
 from thinkrec.prompt.tokenizer import LOCAL
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+class CausalLM(Protocol):
+    """What is asked of a causal language model of transformers, beside being a module."""
+
+    config: Any
+    generation_config: Any
+    model: nn.Module
+    lm_head: nn.Module
+
+    def get_input_embeddings(self) -> nn.Module: ...
+    def generate(self, **settings: object) -> Tensor: ...
 
 
 def load_config(folder: str | Path) -> Any:

@@ -17,8 +17,8 @@ from thinkrec.errors import ModelError, ThinkrecError
 from thinkrec.model.base import account, load_config, refuse_quantised
 from thinkrec.prompt.chat import surroundings
 from thinkrec.prompt.model_folder import Header, check_folder, is_quantised, listed, read_headers
-from thinkrec.prompt.template import SLOT, verdict_ids
-from thinkrec.prompt.tokenizer import load_tokenizer
+from thinkrec.prompt.template import verdict_ids
+from thinkrec.prompt.tokenizer import SLOT, Tokenizer, load_tokenizer
 
 FLOATS = ("F64", "F32", "F16", "BF16")
 BLOCK = 4096  # rows of a table that are compared at once
@@ -123,7 +123,7 @@ def _equal(headers: Mapping[str, Header], one: str, other: str) -> bool:
         return all(torch.equal(rows[at : at + BLOCK], others[at : at + BLOCK]) for at in range(0, headers[one].shape[0], BLOCK))
 
 
-def _check_tokenizer(folder: Path, tokenizer: Any, date: str) -> None:
+def _check_tokenizer(folder: Path, tokenizer: Tokenizer, date: str) -> None:
     check_ids(folder, tokenizer)
     if date:
         verdict_ids(tokenizer)
@@ -131,7 +131,7 @@ def _check_tokenizer(folder: Path, tokenizer: Any, date: str) -> None:
             surroundings(tokenizer, date)
 
 
-def check_ids(folder: Path, tokenizer: Any) -> None:
+def check_ids(folder: Path, tokenizer: Tokenizer) -> None:
     """Every token has a row of the embedding; the soft slot needs none, its row is overwritten."""
     num_rows = int(load_config(folder).get_text_config().vocab_size)
     outside = [token for token, number in tokenizer.get_vocab().items() if number >= num_rows and token != SLOT]

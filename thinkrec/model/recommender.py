@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from thinkrec.errors import ModelError
 from thinkrec.model import loss as losses
 from thinkrec.model.adapter_bank import AdapterBank, Fusion
+from thinkrec.model.base import CausalLM
 from thinkrec.model.batch import Batch
 from thinkrec.model.projector import Projector
 
@@ -44,7 +45,7 @@ class Recommender(nn.Module):
 
     def __init__(
         self,
-        llm: Any,
+        llm: CausalLM,
         bank: AdapterBank,
         verdict_ids: tuple[int, int],
         score: Literal["yes", "yes_no"] = "yes_no",
@@ -53,6 +54,7 @@ class Recommender(nn.Module):
         super().__init__()
         self.llm = llm
         if not isinstance(llm.lm_head, Vocabulary):
+            assert isinstance(llm.lm_head, nn.Linear)  # model/check.py refuses other heads
             llm.lm_head = Vocabulary(llm.lm_head)
         self.bank = bank
         self.projector = projector

@@ -15,6 +15,7 @@ from thinkrec.artefacts.models import LOG_FILE, MODEL_FOLDER, read_token_rows
 from thinkrec.config.run import Config
 from thinkrec.distributed.stopping import heed
 from thinkrec.distributed.worker_group import Worker, run_on_workers
+from thinkrec.model.base import CausalLM, load_model
 from thinkrec.model.loss import thinking_loss
 from thinkrec.store.artefacts import Artefact, writable
 from thinkrec.train import loop
@@ -57,7 +58,7 @@ def fit_language_model(task: LanguageTask) -> None:
 class LanguageModel(nn.Module):
     """Weighted next-token loss of a causal model; only places that count meet the vocabulary."""
 
-    def __init__(self, llm: Any) -> None:
+    def __init__(self, llm: CausalLM) -> None:
         super().__init__()
         self.llm = llm
 
@@ -74,8 +75,6 @@ class LanguageModel(nn.Module):
 
 def train_language_model(worker: Worker, task: LanguageTask) -> None:
     """The train function of one worker."""
-    from thinkrec.model.base import load_model
-
     config, folder = task.config, Artefact(task.folder, {"key": task.name}).path()
     ids, weights = read_token_rows(folder)
     order = Order(np.arange(len(ids)), 0, task.batch_size, 1, 0.0, config.run.seed)

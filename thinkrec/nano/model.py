@@ -11,19 +11,20 @@ from pathlib import Path
 from typing import Any
 
 from thinkrec.config.model import NanoSection
-from thinkrec.prompt.template import SLOT
+from thinkrec.prompt.tokenizer import SLOT, Tokenizer
 
 SPECIAL_TOKENS = ("<pad>", "<bos>", "<eos>")
 # A word takes the blank, bracket or comma before it along, and a mark is one piece to its end of line: fewer tokens an interaction.
 WORD_PATTERN = r""": \w+\n|[ ,("]*[\w'-]+|\s|."""
 
 
-def make_tokenizer(texts: Iterable[str], whole: Sequence[str], settings: NanoSection) -> Any:
+def make_tokenizer(texts: Iterable[str], whole: Sequence[str], settings: NanoSection) -> Tokenizer:
     """A transformers tokenizer learned from `texts`, with one token for each of the phrases in `whole`."""
-    from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+    import tokenizers
+    from tokenizers import AddedToken, Regex, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
-    tokenizer = Tokenizer(models.BPE())
+    tokenizer = tokenizers.Tokenizer(models.BPE())
     byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(WORD_PATTERN), "isolated"), byte_level])
     tokenizer.decoder = decoders.ByteLevel()
@@ -35,7 +36,7 @@ def make_tokenizer(texts: Iterable[str], whole: Sequence[str], settings: NanoSec
     )
     tokenizer.train_from_iterator(texts, trainer)
     tokenizer.add_tokens([AddedToken(phrase, normalized=False) for phrase in dict.fromkeys(whole)])
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", bos_token="<bos>", eos_token="<eos>")
+    fast: Tokenizer = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", bos_token="<bos>", eos_token="<eos>")
     fast.add_tokens([SLOT], special_tokens=True)
     return fast
 
@@ -66,7 +67,7 @@ def make_model(num_tokens: int, max_tokens: int, settings: NanoSection, seed: in
     )
 
 
-def save(folder: Path, model: Any, tokenizer: Any) -> None:
+def save(folder: Path, model: Any, tokenizer: Tokenizer) -> None:
     """A Hugging Face folder that `from_pretrained` and vLLM load."""
     model.save_pretrained(str(folder), safe_serialization=True)
     tokenizer.save_pretrained(str(folder))

@@ -10,6 +10,7 @@ from thinkrec.artefacts.models import MODEL_FOLDER, write_token_rows
 from thinkrec.job import Job
 from thinkrec.nano import model as nano
 from thinkrec.nano.language import LanguageTask, fit_language_model
+from thinkrec.prompt.tokenizer import Tokenizer
 from thinkrec.store.artefacts import Artefact, writable
 
 BATCH_SIZE = 32
@@ -21,7 +22,7 @@ def lesson_row(prompt: list[int], answer: list[int]) -> tuple[list[int], list[fl
     return prompt + answer, [0.0] * len(prompt) + [1.0] * len(answer)
 
 
-def teach(job: Job, model: Any, tokenizer: Any, rows: Iterable[tuple[list[int], list[float]]], num_epochs: float, lr: float) -> Path:
+def teach(job: Job, model: Any, tokenizer: Tokenizer, rows: Iterable[tuple[list[int], list[float]]], num_epochs: float, lr: float) -> Path:
     """Train `model` on the rows; it ends under `model/` in the draft, whose local folder is returned."""
     # Not job.draft.folder: of a remote draft that is a copy, and its untrained model would overwrite the trained one at commit.
     with writable(job.draft.uri) as folder:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import numpy as np
 import polars as pl
@@ -24,8 +24,8 @@ from thinkrec.config.run import Config
 from thinkrec.data.interactions import Interactions
 from thinkrec.errors import ConfigError
 from thinkrec.prompt.counted_rates import Priors
-from thinkrec.prompt.template import SLOT, ItemText, Template, fixed_phrases
-from thinkrec.prompt.tokenizer import add_missing_tokens, load_tokenizer
+from thinkrec.prompt.template import ItemText, Template, fixed_phrases
+from thinkrec.prompt.tokenizer import SLOT, Tokenizer, add_missing_tokens, load_tokenizer
 from thinkrec.store.artefacts import Artefact
 
 NUM_SAMPLES, NUM_QUANTILES = 512, 129
@@ -94,7 +94,7 @@ def lengths(config: Config, size: Sizes, found: Mapping[str, Artefact]) -> Lengt
     if folder and not any((folder / name).is_file() for name in TOKENIZERS):  # the shape alone is here
         return _assumed(config, size)
     if folder is None:
-        tokenizer: Any = NanoWords(fixed_phrases(config.prompt))
+        tokenizer = cast(Tokenizer, NanoWords(fixed_phrases(config.prompt)))  # prompts are counted and not read
     else:
         tokenizer = load_tokenizer(folder) if config.base.source == "folder" else load_fast_tokenizer(folder)
     counter = "the base's tokenizer" if folder else "words"
@@ -110,7 +110,7 @@ def base_folder(config: Config, found: Mapping[str, Artefact]) -> Path | None:
     return found["base"].path(MODEL_FOLDER) if "base" in found else None
 
 
-def load_fast_tokenizer(folder: Path) -> Any:
+def load_fast_tokenizer(folder: Path) -> Tokenizer:
     """The tokenizer of a nano base as workers load it, by the one class of transformers that does not import torch."""
     from transformers import PreTrainedTokenizerFast
 
@@ -141,7 +141,7 @@ def mean_history(num_rows: int, num_users: int, length: int) -> float:
     return (min(each, length) * (min(each, length) - 1) / 2 + full * length) / each
 
 
-def _sampled(config: Config, found: Mapping[str, Artefact], tokenizer: Any, counter: str) -> Lengths:
+def _sampled(config: Config, found: Mapping[str, Artefact], tokenizer: Tokenizer, counter: str) -> Lengths:
     folder, settings = found["ingest"].path(), config.prompt
     data = _first_bucket(folder, config.data.num_buckets)
     items, rolling = _texts(config, found), settings.history_policy == "rolling"
@@ -182,7 +182,7 @@ def _texts(config: Config, found: Mapping[str, Artefact]) -> list[ItemText]:
     return [ItemText(title, tuple(words or ())) for title, words in zip(items["title"], items["keywords"].to_list(), strict=True)]
 
 
-def _typical(config: Config, size: Sizes, tokenizer: Any, counter: str) -> Lengths:
+def _typical(config: Config, size: Sizes, tokenizer: Tokenizer, counter: str) -> Lengths:
     """A prompt of the planted world, whose items have as many keywords as facets."""
     num_words = {"none": 0.0, "categories": config.data.world.annotated_share}.get(config.keywords.source, 1.0)
     words = tuple("word" for _ in range(round(num_words * config.data.world.facets_per_item)))

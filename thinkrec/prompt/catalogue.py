@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from thinkrec.artefacts.ingest import read_items
 from thinkrec.artefacts.keywords import read_keywords
@@ -16,7 +16,7 @@ from thinkrec.config.run import Config
 from thinkrec.data.interactions import Interactions
 from thinkrec.prompt.counted_rates import Counted, Priors
 from thinkrec.prompt.template import ItemText, Prompt, Template
-from thinkrec.prompt.tokenizer import load_tokenizer
+from thinkrec.prompt.tokenizer import Tokenizer, load_tokenizer
 from thinkrec.store.address import read_json
 from thinkrec.store.artefacts import Artefact
 
@@ -72,7 +72,7 @@ class Catalogue:
     config: Config
     places: ArtefactPaths
     prompt: PromptSection
-    tokenizer: Any
+    tokenizer: Tokenizer
     items: Sequence[ItemText]
     item_vectors: Tensor | None
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from datetime import date
-from typing import Any
 
 from thinkrec.errors import ModelError
+from thinkrec.prompt.tokenizer import Tokenizer
 
 # Stands for a prompt while the template is tried: as long, with the line breaks, quotes and capitals that a prompt may have.
 MARKER = "\n".join(f'"Item {number}" (<b>It\'s</b> & THAT, ü): liked' for number in range(60))
@@ -14,7 +14,7 @@ QUOTES = ("''", '""', "``", "“”", "«»")
 FIX = "fix the template, or remove it from the folder: prompts are then plain text"
 
 
-def surroundings(tokenizer: Any, day: str) -> tuple[str, str]:
+def surroundings(tokenizer: Tokenizer, day: str) -> tuple[str, str]:
     """What stands before and after the words of a lone user message, up to where the answer begins.
 
     `day`, an ISO date, is today for a template that asks. Raises ModelError unless the words come through once, unchanged and ahead of the
@@ -34,7 +34,7 @@ def surroundings(tokenizer: Any, day: str) -> tuple[str, str]:
     return head, tail
 
 
-def _render(tokenizer: Any, day: str, where: str, opens_answer: bool) -> str:
+def _render(tokenizer: Tokenizer, day: str, where: str, opens_answer: bool) -> str:
     messages = [{"role": "user", "content": MARKER}]
     try:
         return str(

@@ -9,17 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from thinkrec.config.model import PromptSection
 from thinkrec.errors import ModelError
 from thinkrec.prompt.chat import surroundings
 from thinkrec.prompt.counted_rates import STEPS, Counted, Priors, phrases
+from thinkrec.prompt.tokenizer import SLOT, Tokenizer
 
 TEMPLATE_VERSION = 1  # raise it when prompts change for the same settings: what is made from them is then made anew
 LABEL_MARKS = (": disliked\n", ": liked\n")
 VERDICTS = ("No", "Yes")
-SLOT = "<|vector|>"
 QUESTION = "Would the user like "
 ANSWER = "\nAnswer:"
 
@@ -52,7 +51,7 @@ class Template:
     With `priors`, a prompt for a user of some bucket also tells the counted rates (see priors.py).
     """
 
-    def __init__(self, tokenizer: Any, items: Sequence[ItemText], settings: PromptSection, priors: Priors | None = None) -> None:
+    def __init__(self, tokenizer: Tokenizer, items: Sequence[ItemText], settings: PromptSection, priors: Priors | None = None) -> None:
         self.tokenizer, self.items, self.settings, self.priors = tokenizer, items, settings, priors
         _refuse_slots(items)
         self._frame = _frame(tokenizer, settings)
@@ -191,7 +190,7 @@ def describe(item: ItemText, slot: str = "") -> str:
     return f'"{item.title or "unknown"}"{slot}{keywords}'
 
 
-def verdict_ids(tokenizer: Any) -> tuple[int, int]:
+def verdict_ids(tokenizer: Tokenizer) -> tuple[int, int]:
     """Token ids of No and Yes as the first token of an answer; raises ModelError unless each is a token of its own."""
     ids = [tokenizer.encode(_verdict_text(tokenizer, word), add_special_tokens=False) for word in VERDICTS]
     if any(len(found) != 1 for found in ids):
@@ -201,11 +200,11 @@ def verdict_ids(tokenizer: Any) -> tuple[int, int]:
     return ids[0][0], ids[1][0]
 
 
-def _verdict_text(tokenizer: Any, word: str) -> str:
+def _verdict_text(tokenizer: Tokenizer, word: str) -> str:
     return word if getattr(tokenizer, "chat_template", None) else f" {word}"
 
 
-def _frame(tokenizer: Any, settings: PromptSection) -> tuple[str, str]:
+def _frame(tokenizer: Tokenizer, settings: PromptSection) -> tuple[str, str]:
     """What stands before and after the user's words: the tokenizer's chat template, else its own begin token and "Answer:"."""
     if getattr(tokenizer, "chat_template", None):
         head, tail = surroundings(tokenizer, settings.date)

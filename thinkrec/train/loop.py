@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from thinkrec.distributed.stopping import Notice
 from thinkrec.errors import NonFiniteLoss
@@ -54,7 +54,7 @@ class Learner:
 
 
 def run(
-    engine: Any,
+    engine: zero.Engine[nn.Module],
     learners: Sequence[Learner],
     feed: Feed,
     start: TrainState,
@@ -155,7 +155,9 @@ def _slot(state: TrainState, slot: int, num_slots: int) -> TrainState:
     return {name: tuple(part[slot : slot + 1].clone() for part in parts) for name, parts in state.items()}
 
 
-def _step(engine: Any, batches: Iterable[tuple[Any, ...]], names: Sequence[str], notice: Notice | None) -> dict[str, list[float]]:
+def _step(
+    engine: zero.Engine[nn.Module], batches: Iterable[tuple[Any, ...]], names: Sequence[str], notice: Notice | None
+) -> dict[str, list[float]]:
     """One optimizer step over these micro batches; the figures summed over them, one value a slot. STOP is among them: above 0 on every
     rank if any has been given notice, so that agreeing on it costs nothing more.
     """

@@ -14,8 +14,7 @@ from thinkrec.model.base import load_config, load_model
 from thinkrec.model.check import BaseFolder
 from thinkrec.nano import model as nano
 from thinkrec.prompt.model_folder import check_folder
-from thinkrec.prompt.template import SLOT
-from thinkrec.prompt.tokenizer import load_tokenizer
+from thinkrec.prompt.tokenizer import SLOT, load_tokenizer
 
 SMALL = NanoSection(hidden_size=32, num_layers=1, vocab_size=300)
 

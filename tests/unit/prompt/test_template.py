@@ -19,7 +19,8 @@ from thinkrec.errors import ModelError
 from thinkrec.nano import model as nano
 from thinkrec.prompt.catalogue import PromptData
 from thinkrec.prompt.counted_rates import Priors
-from thinkrec.prompt.template import SLOT, ItemText, Template, fixed_phrases
+from thinkrec.prompt.template import ItemText, Template, fixed_phrases
+from thinkrec.prompt.tokenizer import SLOT
 
 ITEMS = [ItemText("Alpha", ("noir",)), ItemText("Beta"), ItemText("Gamma Ray", ("heist", "desert")), ItemText("", ("noir",))]
 HISTORY = [(0, 1), (1, 0), (2, 1)]

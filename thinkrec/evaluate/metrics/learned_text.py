@@ -17,7 +17,7 @@ from thinkrec.evaluate.metrics.score_counts import Array
 from thinkrec.model.base import load_whole
 from thinkrec.model.check import check_ids, refusing, shell
 from thinkrec.prompt.model_folder import check_folder
-from thinkrec.prompt.tokenizer import load_bare_tokenizer
+from thinkrec.prompt.tokenizer import Tokenizer, load_bare_tokenizer
 
 BATCH_SIZE = 32
 BERT_SCORE, BLEURT = "evaluate.bert_score_path", "evaluate.bleurt_path"
@@ -101,12 +101,12 @@ def _check_output(model: Any, folder: str) -> None:
         raise ModelError(f"a classifier of {model.config.num_labels} labels is no BLEURT", folder, "name a folder with one output")
 
 
-def _load(folder: str, kind: Any, key: str, headless: bool = False) -> tuple[Any, Any]:
+def _load(folder: str, kind: Any, key: str, headless: bool = False) -> tuple[Tokenizer, Any]:
     check_folder(folder, key)
     return load_bare_tokenizer(folder), load_whole(kind, folder, "float32", headless).eval()
 
 
-def _vectors(tokenizer: Any, model: Any, texts: list[str], layer: int, folder: str) -> Iterator[tuple[Array, Array]]:
+def _vectors(tokenizer: Tokenizer, model: Any, texts: list[str], layer: int, folder: str) -> Iterator[tuple[Array, Array]]:
     """For each text its token vectors (T, d) of length 1, and which are words of the text (T,)."""
     import torch
 

@@ -21,6 +21,7 @@ from thinkrec.generate.engines import peft_folder
 from thinkrec.generate.engines.prompt_encoder import Reader, first_stop
 from thinkrec.generate.engines.protocol import Capability, GenParams, GenRequest, GenResult, check_capabilities
 from thinkrec.model.base import load_model
+from thinkrec.prompt.tokenizer import Tokenizer
 
 
 class HfEngine:
@@ -148,7 +149,7 @@ class _Sampler(LogitsProcessor):  # type: ignore[misc]
 class _Limits(StoppingCriteria):  # type: ignore[misc]
     """Which rows are done by their own max_tokens or stop texts."""
 
-    def __init__(self, tokenizer: Any, width: int, limits: Sequence[int], stops: Sequence[tuple[str, ...]]) -> None:
+    def __init__(self, tokenizer: Tokenizer, width: int, limits: Sequence[int], stops: Sequence[tuple[str, ...]]) -> None:
         self._tokenizer, self._width, self._stops = tokenizer, width, stops
         self._limits = torch.tensor(limits)
 

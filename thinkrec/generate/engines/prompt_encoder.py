@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from thinkrec.generate.engines.protocol import GenRequest, GenResult
 from thinkrec.model.base import load_config
-from thinkrec.prompt.tokenizer import load_tokenizer
+from thinkrec.prompt.tokenizer import Tokenizer, load_tokenizer
 
 
 @dataclass(frozen=True)
 class Reader:
     """The tokenizer and the limits of one model."""
 
-    tokenizer: Any
+    tokenizer: Tokenizer
     max_tokens: int  # of prompt and answer together
     num_embeddings: int
     end_ids: frozenset[int]  # the tokens that end an answer

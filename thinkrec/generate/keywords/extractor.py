@@ -6,7 +6,6 @@ import random
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 import torch
@@ -22,6 +21,7 @@ from thinkrec.generate.keywords import grounding
 from thinkrec.job import Job
 from thinkrec.nano import model as nano
 from thinkrec.nano.teach import lesson_row, teach
+from thinkrec.prompt.tokenizer import Tokenizer
 
 Lesson = tuple[str, list[str]]  # an item's text and its keywords
 
@@ -100,7 +100,7 @@ def _teach(job: Job, texts: pl.Series, lessons: list[Lesson]) -> Path:
     return teach(job, model, tokenizer, rows, num_epochs=1, lr=settings.lr)
 
 
-def _rows(tokenizer: Any, lessons: list[Lesson], settings: KeywordsSection, seed: int) -> Iterator[tuple[list[int], list[float]]]:
+def _rows(tokenizer: Tokenizer, lessons: list[Lesson], settings: KeywordsSection, seed: int) -> Iterator[tuple[list[int], list[float]]]:
     """settings.num_lessons token rows: each lesson in turn, mostly as a variation."""
     variations, chance = grounding.Variations(lessons, seed), random.Random(seed)
     for number in range(settings.num_lessons):

@@ -27,7 +27,7 @@ from thinkrec.prompt.catalogue import ArtefactPaths, PromptData, item_texts, loa
 from thinkrec.prompt.claims import Facts, check_claims, facts_of
 from thinkrec.prompt.model_folder import check_folder
 from thinkrec.prompt.template import Prompt, Template
-from thinkrec.prompt.tokenizer import load_tokenizer
+from thinkrec.prompt.tokenizer import Tokenizer, load_tokenizer
 from thinkrec.store.address import read_json, write_json
 
 TEACHERS_FILE = "teachers.json"
@@ -93,7 +93,7 @@ def _teach(job: Job, taught: list[dict[str, Any]]) -> Path:
     return folder
 
 
-def teacher_tables(job: Job, tokenizer: Any) -> PromptData:
+def teacher_tables(job: Job, tokenizer: Tokenizer) -> PromptData:
     """Interactions and a template that asks to think first, written with the teacher's own tokenizer."""
     places = ArtefactPaths(job.places())
     data = Interactions.load(places.path("ingest"))

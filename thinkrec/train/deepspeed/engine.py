@@ -11,15 +11,40 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from thinkrec.errors import ConfigError, MissingFileError
 from thinkrec.train.deepspeed import keys
 
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
 # ds_configs/ inside an installed package, and beside the package in a checkout.
 SHIPPED = tuple(parent / "ds_configs" for parent in Path(__file__).resolve().parents[2:4])
 
+M = TypeVar("M", bound="nn.Module")
+M_co = TypeVar("M_co", bound="nn.Module", covariant=True)
+State = Mapping[str, tuple["Tensor", ...]]  # weight and Adam's two moments by parameter name, on the host
 MAX_BUCKET = 500_000_000  # numbers; DeepSpeed's own default
+
+
+class Engine(Protocol[M_co]):
+    """What is asked of a DeepSpeed engine; `optimizer` is ZeRO's own, around SlotAdamW."""
+
+    device: torch.device
+    optimizer: Any
+
+    @property
+    def module(self) -> M_co: ...
+    def __call__(self, *batch: Any) -> tuple[Tensor, dict[str, Tensor]]: ...
+    def train(self) -> object: ...
+    def eval(self) -> object: ...
+    def set_gradient_accumulation_boundary(self, is_boundary: bool) -> None: ...
+    def backward(self, loss: Tensor, *, scale_wrt_gas: bool) -> object: ...
+    def step(self) -> None: ...
+    def was_step_applied(self) -> bool: ...
+    def destroy(self) -> None: ...
 
 
 def find_config(name: str) -> Path:
@@ -45,8 +70,8 @@ def read_config(name: str) -> dict[str, Any]:
 
 
 def initialise(
-    module: Any, parameters: Iterable[Any], settings: dict[str, Any], micro_batch_size: int, weight_decay: float, num_slots: int = 1
-) -> Any:
+    module: M, parameters: Iterable[nn.Parameter], settings: dict[str, Any], micro_batch_size: int, weight_decay: float, num_slots: int = 1
+) -> Engine[M]:
     """A DeepSpeed engine over `module` that trains `parameters` with SlotAdamW.
 
     The file's gradient_clipping bounds each slot by itself, in the optimizer: DeepSpeed's own would tie the experts of a pack together.
@@ -80,6 +105,7 @@ def initialise(
         # The loop marks the last micro batch of a step itself, their number varies; above 1 DeepSpeed keeps room to add them up.
         "gradient_accumulation_steps": 2,
     }
+    engine: Engine[M]
     engine, *_ = deepspeed.initialize(model=module, model_parameters=trained, optimizer=optimizer, config=config)
     for owner in module.modules():  # of a partitioned module DeepSpeed moves the parameters alone
         for name, buffer in owner.named_buffers(recurse=False):
@@ -87,12 +113,12 @@ def initialise(
     return engine
 
 
-def _size(parameter: Any) -> int:
+def _size(parameter: nn.Parameter) -> int:
     """How many numbers a parameter has, partitioned or not."""
     return int(getattr(parameter, "ds_numel", parameter.numel()))
 
 
-def _cast_unpartitioned(module: Any, settings: Mapping[str, Any]) -> None:
+def _cast_unpartitioned(module: nn.Module, settings: Mapping[str, Any]) -> None:
     """Give what was made after a partitioned base (bank, projector) the working dtype of the file, as DeepSpeed does in stages 1 and 2."""
     import torch
 
@@ -131,12 +157,12 @@ def skip_compiling() -> None:
         os.environ["TORCHDYNAMO_DISABLE"] = "1"
 
 
-def set_rates(engine: Any, rates: Sequence[float]) -> None:
+def set_rates(engine: Engine[nn.Module], rates: Sequence[float]) -> None:
     """The learning rate of each slot in the coming step; a slot at 0 rests."""
     engine.optimizer.optimizer.rates = list(rates)
 
 
-def gather_state(engine: Any) -> dict[str, Any]:
+def gather_state(engine: Engine[nn.Module]) -> dict[str, tuple[Tensor, ...]]:
     """Full fp32 weights and Adam moments of the trained parameters, {name: (weight, exp_avg, exp_avg_sq)}, on the host of rank 0.
 
     Every rank must call it; all but rank 0 get nothing.
@@ -154,7 +180,7 @@ def gather_state(engine: Any) -> dict[str, Any]:
     return state
 
 
-def deal_state(engine: Any, state: Mapping[str, Any], steps: Sequence[int]) -> None:
+def deal_state(engine: Engine[nn.Module], state: State, steps: Sequence[int]) -> None:
     """Set weights, moments and each slot's step count; the way back from `gather_state`, for any world size."""
     import torch
 
