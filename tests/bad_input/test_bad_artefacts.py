@@ -25,10 +25,10 @@ def commit(last: str) -> dict[str, Path]:
     keys, store, folders = stage_keys(config), Store(config.run.dir), {}
     for stage in select_stages(config, last):
         with store.create(stage.name, keys[stage.name], {}, {}) as draft:
-            file = draft.folder / (ADAPTER if stage.name == "global" else "report.json")
+            file = draft.local() / (ADAPTER if stage.name == "global" else "report.json")
             file.parent.mkdir(exist_ok=True)
             file.write_text("{}" * 500)
-        folders[stage.name] = draft.folder
+        folders[stage.name] = draft.local()
     return folders
 
 

@@ -112,7 +112,7 @@ def read_keywords(tmp_path, monkeypatch):
         store = Store(str(tmp_path))
         rows = [{"item_id": str(n), "title": f"T{n}", "text": text, "categories": None} for n, text in enumerate(texts)]
         with store.create("ingest", "k", {}, {}) as draft:
-            pq.write_table(pa.Table.from_pylist(rows, schema=ITEMS), draft.folder / "items.parquet")
+            pq.write_table(pa.Table.from_pylist(rows, schema=ITEMS), draft.local() / "items.parquet")
         inputs = {"ingest": store.find("ingest", "k")}
         with store.create("keywords", "k", inputs, {}) as draft:
             keywords.run(Job(config, inputs, draft, store, "k", lambda event: None))

@@ -60,12 +60,12 @@ def ingest(store, tastes):
         "row": np.arange(len(user)),
     }
     with store.create("ingest", "k0", {}, {}) as draft:
-        folder = draft.folder / "interactions/bucket=000"
+        folder = draft.local() / "interactions/bucket=000"
         folder.mkdir(parents=True)
         pq.write_table(pa.table(rows, schema=INTERACTIONS), folder / "part-0.parquet")
         for name, column in (("users", "user_id"), ("items", "item_id")):
-            pq.write_table(pa.table({column: sorted(set(rows[column]))}), draft.folder / f"{name}.parquet")
-        pq.write_table(count(pl.DataFrame(rows).with_columns(bucket=pl.lit(0, pl.Int16))), draft.folder / "counts.parquet")
+            pq.write_table(pa.table({column: sorted(set(rows[column]))}), draft.local() / f"{name}.parquet")
+        pq.write_table(count(pl.DataFrame(rows).with_columns(bucket=pl.lit(0, pl.Int16))), draft.local() / "counts.parquet")
     return found(store, "ingest", "k0")
 
 

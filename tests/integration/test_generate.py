@@ -95,12 +95,12 @@ def ingest(store):
         "row": np.arange(len(user)),
     }
     with store.create("ingest", "k0", {}, {}) as draft:
-        folder = draft.folder / "interactions/bucket=000"
+        folder = draft.local() / "interactions/bucket=000"
         folder.mkdir(parents=True)
         pq.write_table(pa.table(log, schema=INTERACTIONS), folder / "part-0.parquet")
-        pq.write_table(items, draft.folder / "items.parquet")
-        pq.write_table(count(pl.DataFrame(log).with_columns(bucket=pl.lit(0, pl.Int16))), draft.folder / "counts.parquet")
-        pq.write_table(pa.table({"user_id": np.unique(user)}, schema=USERS), draft.folder / "users.parquet")
+        pq.write_table(items, draft.local() / "items.parquet")
+        pq.write_table(count(pl.DataFrame(log).with_columns(bucket=pl.lit(0, pl.Int16))), draft.local() / "counts.parquet")
+        pq.write_table(pa.table({"user_id": np.unique(user)}, schema=USERS), draft.local() / "users.parquet")
     return store.find("ingest", "k0")
 
 
@@ -164,7 +164,7 @@ def test_a_grown_catalogue_asks_about_its_new_items(keyword_artefacts, config, s
     items = pq.read_table(ingest.path("items.parquet"))
     new = {"item_id": "a-new", "title": "New", "text": "A noir heist in the desert.", "categories": None}
     with store.create("ingest", "grown", {}, {}) as draft:
-        pq.write_table(pa.concat_tables([pa.Table.from_pylist([new], schema=ITEMS), items]), draft.folder / "items.parquet")
+        pq.write_table(pa.concat_tables([pa.Table.from_pylist([new], schema=ITEMS), items]), draft.local() / "items.parquet")
     grown = make(keywords, "keywords", config, store, "grown", ingest=store.find("ingest", "grown"), extractor=school)
     assert (grown.figures["num_items"], grown.figures["num_generated"]) == (304, 1)
     tables = [pl.read_parquet(found.path("keywords.parquet")) for found in (small, grown)]
@@ -176,7 +176,7 @@ def test_without_an_annotated_item_the_way_out_is_named(config, store, ingest):
     bare = pq.read_table(ingest.path("items.parquet"))
     bare = bare.set_column(3, ITEMS.field("categories"), pa.nulls(len(bare), ITEMS.field("categories").type))
     with store.create("ingest", "bare", {}, {}) as draft:
-        pq.write_table(bare, draft.folder / "items.parquet")
+        pq.write_table(bare, draft.local() / "items.parquet")
     with pytest.raises(DataError, match="nothing to learn from") as refused:
         make(extractor, "extractor", config, store, "k2", ingest=store.find("ingest", "bare"))
     assert 'keywords.source = "categories"' in refused.value.fix
@@ -246,13 +246,13 @@ def trace_artefacts(keyword_artefacts, config, store, ingest):
     _, found = keyword_artefacts
     with store.create("base", "k1", {}, {}) as draft:
         places = ArtefactPaths({"ingest": ingest.uri, "keywords": found.uri})
-        base.write_lessons(config, draft.folder, Interactions.load(ingest.path()), places)
-        write_json(f"{draft.folder}/base.json", {"path": ""})
+        base.write_lessons(config, draft.local(), Interactions.load(ingest.path()), places)
+        write_json(f"{draft.local()}/base.json", {"path": ""})
     with store.create("cluster", "k1", {}, {}) as draft:
-        (draft.folder / "assignment").mkdir()
+        (draft.local() / "assignment").mkdir()
         users = pq.read_table(ingest.path("users.parquet"))["user_id"].to_pylist()
         rows = [{"user_id": user, "cluster": at % 3 - 1, "gates": np.array([0, 0, 1], np.float16)} for at, user in enumerate(users)]
-        pq.write_table(pa.Table.from_pylist(rows, schema=assignment_columns(2)), draft.folder / "assignment/part-0.parquet")
+        pq.write_table(pa.Table.from_pylist(rows, schema=assignment_columns(2)), draft.local() / "assignment/part-0.parquet")
     inputs = {"ingest": ingest, "keywords": found, "base": store.find("base", "k1")}
     school = make(teacher, "teacher", config, store, **inputs)
     inputs |= {"teacher": school, "cluster": store.find("cluster", "k1")}
@@ -327,9 +327,9 @@ def test_teachers_share_the_questions_by_weight(trace_artefacts, config, store, 
         for t in (mine, theirs)
     ]
     with store.create("teacher", "two", {}, {}) as draft:
-        shutil.copytree(school.path("model"), draft.folder / "model")
-        shutil.copy(school.path("lessons.parquet"), draft.folder / "lessons.parquet")
-        write_json(f"{draft.folder}/teachers.json", {"teachers": entries})
+        shutil.copytree(school.path("model"), draft.local() / "model")
+        shutil.copy(school.path("lessons.parquet"), draft.local() / "lessons.parquet")
+        write_json(f"{draft.local()}/teachers.json", {"teachers": entries})
     inputs = {"ingest": ingest, "keywords": keyword_artefacts[1], "base": store.find("base", "k1"), "cluster": store.find("cluster", "k1")}
     two = make(traces, "traces", config, store, "two", teacher=store.find("teacher", "two"), **inputs)
     told = two.figures["teachers"]

@@ -82,8 +82,8 @@ def put_log(bucket: str) -> None:
 def commit(store: Store, *names: str):
     with store.create("ingest", "k1", {}, {}) as draft:
         for name in names:
-            (draft.folder / name).parent.mkdir(parents=True, exist_ok=True)
-            (draft.folder / name).write_text(f"text of {name}")
+            (draft.local() / name).parent.mkdir(parents=True, exist_ok=True)
+            (draft.local() / name).write_text(f"text of {name}")
     return store.find("ingest", "k1")
 
 

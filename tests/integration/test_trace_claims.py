@@ -100,7 +100,7 @@ def write_traces(store: Store, name: str, rows: list[tuple[int, str]]) -> Artefa
         "hinted": [False] * len(rows),
     }
     with store.create("traces", name, {}, {}) as draft:
-        pq.write_table(pa.table(columns, schema=TRACES), draft.folder / "traces.parquet")
+        pq.write_table(pa.table(columns, schema=TRACES), draft.local() / "traces.parquet")
     found = store.find("traces", name)
     assert found is not None
     return found

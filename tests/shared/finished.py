@@ -51,7 +51,7 @@ def finished_run(root: Path) -> Path:
     for stage, write in {"cluster": _cluster, "base": _base, "global": _global, "experts": _experts, "score": _score}.items():
         with store.create(stage, KEY, {}, {}) as draft:
             draft.figures.update(inputs[stage].figures)
-            write(config, inputs, draft.folder)
+            write(config, inputs, draft.local())
         inputs[stage] = store.find(stage, KEY)
     with store.create("evaluate", KEY, inputs, {}) as draft:
         run_report.run(Job(config, inputs, draft, store, KEY, lambda event: None))

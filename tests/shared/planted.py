@@ -71,7 +71,7 @@ def artefacts(world: pl.DataFrame, root: Path) -> dict[str, Artefact]:
     writers |= {"references": _references}
     for stage, write in writers.items():
         with store.create(stage, "key0", {}, {}) as draft:
-            draft.figures.update(write(world, draft.folder) or {})
+            draft.figures.update(write(world, draft.local()) or {})
         made[stage] = store.find(stage, "key0")
     return made
 

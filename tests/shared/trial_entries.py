@@ -49,7 +49,7 @@ class Trials:
         self._number += 1
         key = f"key{self._number}"
         with self._store.create(stage, key, {}, {}) as draft:
-            write(draft.folder)
+            write(draft.local())
             draft.figures.update(figures)
         found = self._store.find(stage, key)
         assert found is not None

@@ -52,7 +52,7 @@ def prepare(folder: Path) -> Store:
     items = pa.concat_tables([items, pa.Table.from_pylist([HUGE], schema=ITEMS)])
     store = Store(str(folder / "run"))
     with store.create("ingest", "k", {}, {}) as draft:
-        pq.write_table(items, draft.folder / "items.parquet")
+        pq.write_table(items, draft.local() / "items.parquet")
     with store.create("extractor", "k", {}, {}):
         pass
     teach(folder / "model", pl.from_arrow(items).drop_nulls(["text", "categories"]))

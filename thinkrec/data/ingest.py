@@ -88,7 +88,7 @@ def run(job: Job) -> None:
     ready = prepare(tables, data, split, job.config.run.seed)
     leaks = enforce(ready.findings, split.allow_leaks)
     rows = with_bucket(ready.interactions, data.num_buckets)
-    shuffle(rows, data.num_buckets, job.draft.uri)
+    shuffle(rows, data.num_buckets, job.draft.shared())
     outputs = {
         ITEMS_FILE: ready.items,
         USERS_FILE: ready.users,
@@ -98,11 +98,11 @@ def run(job: Job) -> None:
     }
     for name, table in outputs.items():
         if table is not None:
-            write_table(job.draft.folder / name, table)
+            write_table(job.draft.local() / name, table)
     facts = fingerprint.take(ready.interactions, ready.items, ready.quarantine)
     facts |= {"num_buckets": data.num_buckets, "left_out": ready.left_out, "notes": list(tables.notes)}
-    write_audit(job.draft.folder, [asdict(finding) for finding in ready.findings])
-    write_fingerprint(job.draft.folder, facts)
+    write_audit(job.draft.local(), [asdict(finding) for finding in ready.findings])
+    write_fingerprint(job.draft.local(), facts)
     num_leaks = sum(finding.num_rows for finding in ready.findings if finding.severity == "stop")
     job.draft.figures |= fingerprint.headline(facts) | {"num_leaks": num_leaks}
     for text in [*warnings(facts), *ready.doubts, *leaks]:

@@ -45,7 +45,7 @@ def write_inputs(config: Config, store: Store) -> dict[str, str]:
     }
     for stage, write in writers.items():
         with store.create(stage, KEY, {}, {}) as draft:
-            write(draft.folder)
+            write(draft.local())
     return {stage: store.place(stage, KEY) for stage in STAGES} | {"traces-first": store.place("traces", KEY)}
 
 

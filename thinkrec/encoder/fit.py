@@ -36,7 +36,7 @@ from thinkrec.encoder.factors import Factors, predict
 from thinkrec.errors import DataError
 from thinkrec.events import Encoded
 from thinkrec.job import Job
-from thinkrec.store.artefacts import Artefact, writable
+from thinkrec.store.artefacts import Artefact, fetch, writable
 
 NUM_COMPARED = 100  # ids without a vector that are looked for in another form
 
@@ -54,18 +54,18 @@ def run(job: Job) -> None:
     """Fill the draft with vectors, scores and encoder.json."""
     encoder = job.config.encoder
     if encoder.source == "given":
-        take_given(encoder, job.draft.uri)
+        take_given(encoder, job.draft.shared())
     else:
         run_on_workers(
             train_encoder,
-            EncoderTask(job.config, job.inputs["ingest"], job.draft.uri),
+            EncoderTask(job.config, job.inputs["ingest"], job.draft.shared()),
             name=f"encode-{job.key[:12]}",
             root=job.store.root,
             num_workers=1,
             use_gpu=job.config.train.use_gpu,
             faults=job.config.faults,
         )
-    job.draft.figures |= asdict(read_facts(job.draft.uri)) | {"num_vectors_missing": _num_missing(job)}
+    job.draft.figures |= asdict(read_facts(job.draft.shared())) | {"num_vectors_missing": _num_missing(job)}
     job.report(Encoded(job.draft.figures))
 
 
@@ -118,7 +118,7 @@ def learn(log: Log, encoder: EncoderSection, policy: Policy, seed: int, device: 
 
 def _num_missing(job: Job) -> dict[str, int]:
     """How many users and items of the data set have no vector; raises DataError where most of them have one under another form of id."""
-    encoded, ingest = Artefact(job.draft.uri, {"key": job.key}).path(), job.inputs["ingest"].path()
+    encoded, ingest = fetch(job.draft.shared()), job.inputs["ingest"].path()
     everybody: dict[Side, pl.Series] = {"users": read_users(ingest), "items": read_items(ingest, ["item_id"])["item_id"]}
     missing: dict[str, int] = {}
     for side, ids in everybody.items():

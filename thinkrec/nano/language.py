@@ -17,7 +17,7 @@ from thinkrec.distributed.stopping import heed
 from thinkrec.distributed.worker_group import Worker, run_on_workers
 from thinkrec.model.base import CausalLM, load_model
 from thinkrec.model.loss import thinking_loss
-from thinkrec.store.artefacts import Artefact, writable
+from thinkrec.store.artefacts import fetch, writable
 from thinkrec.train import loop
 from thinkrec.train.deepspeed import engine as zero
 from thinkrec.train.order import Order, micro_batches
@@ -75,7 +75,7 @@ class LanguageModel(nn.Module):
 
 def train_language_model(worker: Worker, task: LanguageTask) -> None:
     """The train function of one worker."""
-    config, folder = task.config, Artefact(task.folder, {"key": task.name}).path()
+    config, folder = task.config, fetch(task.folder)
     ids, weights = read_token_rows(folder)
     order = Order(np.arange(len(ids)), 0, task.batch_size, 1, 0.0, config.run.seed)
     rank_rows = task.batch_size // worker.world_size

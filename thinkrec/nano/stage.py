@@ -22,7 +22,6 @@ from thinkrec.prompt.catalogue import ArtefactPaths, PromptData, item_texts, loa
 from thinkrec.prompt.claims import facts_of
 from thinkrec.prompt.model_folder import check_folder
 from thinkrec.prompt.template import ItemText, Template, describe, fixed_phrases
-from thinkrec.store.artefacts import writable
 from thinkrec.store.digests import fingerprint
 
 
@@ -31,19 +30,18 @@ def run(job: Job) -> None:
     settings = job.config.base
     if settings.source == "folder":
         folder = check_folder(settings.path)
-        write_pointer(job.draft.folder, str(folder.absolute()), fingerprint=fingerprint(folder, job.config.run.dir))
+        write_pointer(job.draft.local(), str(folder.absolute()), fingerprint=fingerprint(folder, job.config.run.dir))
         return
-    write_pointer(job.draft.folder)
+    write_pointer(job.draft.local())
     places = ArtefactPaths(job.places())
     data = Interactions.load(places.path("ingest"))
-    with writable(job.draft.uri) as folder:  # workers read it there, also when the store is remote
-        num_rows = write_lessons(job.config, folder, data, places)
+    num_rows = write_lessons(job.config, job.draft.local(), data, places)
     job.report(NanoBaseStarted(num_rows))
     small = settings.nano
     task = LanguageTask(
         config=job.config,
         name=f"base-{job.key}",
-        folder=job.draft.uri,
+        folder=job.draft.shared(),
         root=job.store.root,
         num_epochs=small.num_epochs,
         batch_size=small.batch_size,

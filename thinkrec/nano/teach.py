@@ -11,7 +11,7 @@ from thinkrec.job import Job
 from thinkrec.nano import model as nano
 from thinkrec.nano.language import LanguageTask, fit_language_model
 from thinkrec.prompt.tokenizer import Tokenizer
-from thinkrec.store.artefacts import Artefact, writable
+from thinkrec.store.artefacts import fetch
 
 BATCH_SIZE = 32
 WEIGHT_DECAY = 0.05
@@ -24,14 +24,12 @@ def lesson_row(prompt: list[int], answer: list[int]) -> tuple[list[int], list[fl
 
 def teach(job: Job, model: Any, tokenizer: Tokenizer, rows: Iterable[tuple[list[int], list[float]]], num_epochs: float, lr: float) -> Path:
     """Train `model` on the rows; it ends under `model/` in the draft, whose local folder is returned."""
-    # Not job.draft.folder: of a remote draft that is a copy, and its untrained model would overwrite the trained one at commit.
-    with writable(job.draft.uri) as folder:
-        nano.save(folder / MODEL_FOLDER, model, tokenizer)
-        write_token_rows(folder, rows)
+    nano.save(job.draft.local() / MODEL_FOLDER, model, tokenizer)
+    write_token_rows(job.draft.local(), rows)
     task = LanguageTask(
         config=job.config,
         name=job.key,
-        folder=job.draft.uri,
+        folder=job.draft.shared(),
         root=job.store.root,
         num_epochs=num_epochs,
         batch_size=BATCH_SIZE,
@@ -39,4 +37,4 @@ def teach(job: Job, model: Any, tokenizer: Tokenizer, rows: Iterable[tuple[list[
         weight_decay=WEIGHT_DECAY,
     )
     fit_language_model(task)
-    return Artefact(job.draft.uri, {"key": job.key}).path(MODEL_FOLDER)
+    return fetch(job.draft.shared()) / MODEL_FOLDER

@@ -17,8 +17,7 @@ from thinkrec.data.interactions import Interactions
 from thinkrec.prompt.counted_rates import Counted, Priors
 from thinkrec.prompt.template import ItemText, Prompt, Template
 from thinkrec.prompt.tokenizer import Tokenizer, load_tokenizer
-from thinkrec.store.address import read_json
-from thinkrec.store.artefacts import Artefact
+from thinkrec.store.artefacts import fetch
 
 if TYPE_CHECKING:  # who asks a server for text needs no torch
     from torch import Tensor
@@ -31,8 +30,7 @@ class ArtefactPaths:
     uris: Mapping[str, str]
 
     def path(self, stage: str, name: str = "") -> Path:
-        manifest = read_json(f"{self.uris[stage]}/manifest.json") or {}
-        return Artefact(self.uris[stage], manifest).path(name)
+        return fetch(self.uris[stage]) / name
 
 
 @dataclass

@@ -36,11 +36,11 @@ def run(job: Job) -> None:
     most = (settings.num_clusters or settings.max_clusters) * settings.max_points_per_centroid
     users, sample = sample_vectors(encode.path(), activity, most, seed)
     router, figures = fit_router(sample, settings, seed, read_facts(encode.uri).has_bias, encode.key)
-    router.save(job.draft.folder)
-    write_sample(job.draft.folder, users.to_arrow().cast(pa.string()))
-    stream(router, vectors_file(encode.uri, "users"), job.draft.uri)
-    write_unknown(ingest.path(), encode.path(), router.num_clusters, job.draft.uri)
-    job.draft.figures |= figures | describe(read_assignment(job.draft.uri), activity, router.num_clusters)
+    router.save(job.draft.local())
+    write_sample(job.draft.local(), users.to_arrow().cast(pa.string()))
+    stream(router, vectors_file(encode.uri, "users"), job.draft.shared())
+    write_unknown(ingest.path(), encode.path(), router.num_clusters, job.draft.shared())
+    job.draft.figures |= figures | describe(read_assignment(job.draft.shared()), activity, router.num_clusters)
     for warning in job.draft.figures["warnings"]:
         job.report(Warned(warning))
     job.report(Clustered(job.draft.figures))

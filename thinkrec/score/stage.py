@@ -57,12 +57,12 @@ def run(job: Job) -> None:
     rows = pl.DataFrame(table).sort("row")
     variants = rows["variant"].unique(maintain_order=True).to_list()
     for variant in variants:
-        write_scores(job.draft.folder, variant, rows.filter(pl.col("variant") == variant).to_arrow())
+        write_scores(job.draft.local(), variant, rows.filter(pl.col("variant") == variant).to_arrow())
     serving = Routing(places).variants[-1]
     chosen = _choose(rows.filter(pl.col("variant") == serving), config.evaluate.num_explanations, config.run.seed)
     await_room("the explanations", num_gpus=1 if config.train.use_gpu else 0)
     explained = lone_task(explain_rows, config.train.use_gpu).remote(config, places, chosen.to_dicts())
-    write_explanations(job.draft.folder, *ray.get(explained))
+    write_explanations(job.draft.local(), *ray.get(explained))
     job.draft.figures.update(num_rows=rows.height // len(variants), num_explanations=chosen.height)
 
 

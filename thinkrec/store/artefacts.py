@@ -61,7 +61,7 @@ class Artefact:
     def path(self, name: str = "") -> Path:
         """A local path of the folder or of one file in it; remote folders are copied to the local cache once."""
         # An artefact that was written again is another one.
-        local = local_copy(*open_root(self.uri), digest([self.uri, self.manifest])[:32]) if "://" in self.uri else Path(self.uri)
+        local = _local(self.uri, self.manifest)
         return local / name if name else local
 
     def verify(self) -> None:
@@ -81,11 +81,41 @@ class Artefact:
 
 @dataclass
 class Draft:
-    """An artefact being written: fill `folder`, or let distributed writers fill `uri`; both end in the same place."""
+    """An artefact being written: its files lie in `local()` or at `shared()`, and end in one place."""
 
-    uri: str
-    folder: Path
+    _uri: str
+    _folder: Path
     figures: dict[str, Any] = field(default_factory=dict)
+
+    def local(self) -> Path:
+        """A folder for what this process writes; nobody else sees it before `shared` is called, or the artefact is committed."""
+        return self._folder
+
+    def shared(self) -> str:
+        """The address at which other processes read and write; what lies in `local()` is moved there first, so they may replace it."""
+        if "://" in self._uri:
+            system, base = open_root(self._uri)
+            here = fs.LocalFileSystem()
+            fs.copy_files(str(self._folder), base, source_filesystem=here, destination_filesystem=system)
+            here.delete_dir_contents(str(self._folder))
+        return self._uri
+
+
+def fetch(uri: str) -> Path:
+    """The folder at `uri` as it is now, committed or not: the place itself, or a copy of a remote one, made once for the same files."""
+    return _local(uri, read_json(f"{uri}/{MANIFEST}") if "://" in uri else None)
+
+
+def _local(uri: str, manifest: Mapping[str, Any] | None) -> Path:
+    """A copy is named by the manifest, without one by the names, sizes and times of the files."""
+    if "://" not in uri:
+        return Path(uri)
+    system, base = open_root(uri)
+    state: object = manifest
+    if manifest is None:
+        infos = system.get_file_info(fs.FileSelector(base, recursive=True))
+        state = sorted((info.path, info.size, info.mtime_ns) for info in infos if info.type == fs.FileType.File)
+    return local_copy(system, base, digest([uri, state])[:32])
 
 
 class Store:

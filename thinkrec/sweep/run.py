@@ -99,6 +99,6 @@ def _make_comparison(
         for stage in COMPARED:
             entry.artefacts[stage].verify()
     with store.create(COMPARISON, key, {entry.name: entry.artefacts["evaluate"] for entry in entries}, settings) as draft:
-        write_comparison(draft.folder, entries, settings, failures)
+        write_comparison(draft.local(), entries, settings, failures)
     report(Compared(len(entries), key))
     return committed(store, (COMPARISON, key))

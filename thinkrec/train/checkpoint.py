@@ -64,7 +64,7 @@ class Checkpoints:
 
     def _write(self, step: int, state: TrainState) -> None:
         with Store(self.root).create(STAGE, self._key(step), {}, {"format": FORMAT, "run": self.name, "step": step}) as draft:
-            write_state(draft.folder / STATE_FILE, step, state)
+            write_state(draft.local() / STATE_FILE, step, state)
         for old in self._steps()[: -self.num_kept]:
             Store(self.root).remove(STAGE, self._key(old))
 

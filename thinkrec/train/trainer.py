@@ -154,7 +154,7 @@ def fit_phase(job: Job, function: Callable[[Worker, PhaseTask], None], name: str
         PhaseTask(
             config=job.config,
             places=ArtefactPaths(job.places()),
-            out=job.draft.uri,
+            out=job.draft.shared(),
             root=job.store.root,
             name=f"{name}-{job.key}",
         ),
@@ -164,7 +164,7 @@ def fit_phase(job: Job, function: Callable[[Worker, PhaseTask], None], name: str
         use_gpu=train.use_gpu,
         faults=job.config.faults,
     )
-    job.draft.figures.update(read_json(f"{job.draft.uri}/figures.json") or {})
+    job.draft.figures.update(read_json(f"{job.draft.shared()}/figures.json") or {})
 
 
 def train_phase(

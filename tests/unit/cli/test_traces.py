@@ -33,8 +33,8 @@ def run_file(tmp_path) -> Path:
     }
     rows = [{"row": n, "attempt": 0, "verdict": n % 2, "text": f"because {n}", **columns} for n in range(4)]
     with Store(config.run.dir).create("traces", stage_keys(config)["traces"], {}, {}) as draft:
-        pl.DataFrame(rows).write_parquet(draft.folder / "traces.parquet")
-        pl.DataFrame({"row": range(4), "prompt": "shown"}).write_parquet(draft.folder / "questions.parquet")
+        pl.DataFrame(rows).write_parquet(draft.local() / "traces.parquet")
+        pl.DataFrame({"row": range(4), "prompt": "shown"}).write_parquet(draft.local() / "questions.parquet")
     return file
 
 

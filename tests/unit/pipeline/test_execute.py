@@ -115,7 +115,7 @@ class House:
             assert self.now.acquire(blocking=False), "one stage at a time"
             self.ran.append(name)
             texts = [artefact.path("out.txt").read_text() for artefact in job.inputs.values()]
-            (job.draft.folder / "out.txt").write_text("".join([*texts, name]))
+            (job.draft.local() / "out.txt").write_text("".join([*texts, name]))
             self.now.release()
             if name in self.broken:
                 raise self.broken[name]

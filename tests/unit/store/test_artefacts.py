@@ -14,7 +14,7 @@ from pyarrow import fs
 
 from thinkrec.errors import ArtefactError, ConfigError
 from thinkrec.store.address import check_name, open_root, read_json
-from thinkrec.store.artefacts import MANIFEST, Artefact, Store, digest
+from thinkrec.store.artefacts import MANIFEST, Artefact, Store, digest, fetch
 from thinkrec.store.digests import fingerprint
 
 
@@ -32,8 +32,8 @@ def home(tmp_path_factory, monkeypatch):
 
 def commit(store: Store, stage: str = "ingest", key: str = "k1", text: str = "rows", **inputs: Artefact) -> Artefact:
     with store.create(stage, key, inputs, {"seed": 1}) as draft:
-        (draft.folder / "deep").mkdir()
-        (draft.folder / "deep/data.txt").write_text(text)
+        (draft.local() / "deep").mkdir()
+        (draft.local() / "deep/data.txt").write_text(text)
         draft.figures["num_rows"] = len(text)
     found = store.find(stage, key)
     assert found is not None
@@ -96,7 +96,7 @@ def test_an_error_while_writing_leaves_nothing_to_find_and_the_next_try_sweeps(r
 
     def die_halfway() -> None:
         with store.create("ingest", "k1", {}, {}) as draft:
-            (draft.folder / "leftover.txt").write_text("half")
+            (draft.local() / "leftover.txt").write_text("half")
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
@@ -111,9 +111,9 @@ def test_an_error_while_writing_leaves_nothing_to_find_and_the_next_try_sweeps(r
 def test_the_manifest_comes_last(tmp_path):
     store = Store(str(tmp_path))
     with store.create("ingest", "k1", {}, {}) as draft:
-        (draft.folder / "data.txt").write_text("rows")
+        (draft.local() / "data.txt").write_text("rows")
         assert store.find("ingest", "k1") is None
-        assert not (draft.folder / MANIFEST).exists()
+        assert not (draft.local() / MANIFEST).exists()
     assert sorted(path.name for path in (tmp_path / "ingest/k1").iterdir()) == ["data.txt", MANIFEST]
 
 
@@ -144,13 +144,29 @@ def test_an_artefact_brought_from_elsewhere_is_refused_by_its_own_name(tmp_path,
 def test_distributed_writers_fill_the_same_place(tmp_path):
     store = Store(f"file://{tmp_path}")
     with store.create("ingest", "k1", {}, {}) as draft:
-        (draft.folder / "by_folder.txt").write_text("a")
-        system, base = open_root(f"{draft.uri}/by_address.txt")
+        (draft.local() / "by_folder.txt").write_text("a")
+        system, base = open_root(f"{draft.shared()}/by_address.txt")
         with system.open_output_stream(base) as stream:
             stream.write(b"b")
     found = store.find("ingest", "k1")
     assert set(found.manifest["files"]) == {"by_folder.txt", "by_address.txt"}
     found.verify()
+
+
+def test_what_others_make_of_a_shared_file_stays_and_is_fetched_as_it_is_now(tmp_path, monkeypatch):
+    """What the driver wrote before it shared the draft would else come back over it at commit, or out of the cache."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    store = Store(f"file://{tmp_path}/run")
+    with store.create("teachers", "k1", {}, {}) as draft:
+        (draft.local() / "model.txt").write_text("untrained")
+        assert (fetch(draft.shared()) / "model.txt").read_text() == "untrained"
+        assert not list(draft.local().iterdir())
+        (tmp_path / "run/teachers/k1/model.txt").write_text("trained")
+        assert (fetch(draft.shared()) / "model.txt").read_text() == "trained"
+        (draft.local() / "more.txt").write_text("more")
+    found = store.find("teachers", "k1")
+    assert set(found.manifest["files"]) == {"model.txt", "more.txt"}
+    assert (found.path("model.txt").read_text(), fetch(found.uri)) == ("trained", found.path())
 
 
 @pytest.mark.parametrize("spoil", ["flip", "cut", "remove"])

@@ -49,7 +49,7 @@ class House:
             self.ran.append((name, num_clusters))
             if self.barrier and name == "two":
                 self.barrier.wait(self.patience_s)  # passes only when as many are here at the same time
-            (job.draft.folder / "out.txt").write_text(name)
+            (job.draft.local() / "out.txt").write_text(name)
             if error := self.broken.get((name, num_clusters)):
                 raise error
 

@@ -68,10 +68,10 @@ def run(job: Job) -> None:
         "settings": job.config.model_dump(mode="json"),
         "versions": installed_versions(),
     }
-    _write(job.draft.folder, report)
+    _write(job.draft.local(), report)
     job.draft.figures |= {row["name"]: {metric: row["metrics"][metric]["value"] for metric in COLUMNS} for row in rows}
     job.draft.figures |= {"num_rows": table.height, "num_users": report["num_users"]}
-    job.report(Reported(f"{job.draft.uri}/report.html"))
+    job.report(Reported(f"{job.draft.shared()}/report.html"))
 
 
 def _parts(job: Job, table: pl.DataFrame, names: list[str]) -> dict[str, Any]:

@@ -51,7 +51,7 @@ def run(job: Job) -> None:
         if answer := answers.get(identity):
             readings[identity] = read(answer, text, stop_words, wordnet)
     rows = [_row(item, readings.get(item["item_id"]), settings, stop_words) for item in items.iter_rows(named=True)]
-    write_keywords(job.draft.folder, rows, _refused(answers, readings))
+    write_keywords(job.draft.local(), rows, _refused(answers, readings))
     num_keywords = sum(len(row["keywords"]) for row in rows)
     num_kept = sum(len(reading.kept) for reading in readings.values())
     num_refused = sum(len(reading.refused) for reading in readings.values())

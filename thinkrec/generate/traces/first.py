@@ -18,5 +18,5 @@ def run(job: Job) -> None:
     first = first_rows(job, rows)
     dealt = deal(load_teachers(ArtefactPaths(job.places())), rows, job.config.run.seed)
     _, attempts = gather(job, [(teacher, theirs & first) for teacher, theirs in dealt], first)
-    write_traces(job.draft.folder, [attempt for attempt in attempts if not attempt["reason"]])
+    write_traces(job.draft.local(), [attempt for attempt in attempts if not attempt["reason"]])
     job.draft.figures.update(summary(attempts))

@@ -26,4 +26,4 @@ def run(job: Job) -> None:
         attempts.sort(key=lambda attempt: (attempt["row"], attempt["attempt"]))
         job.draft.figures.update(summary(attempts))
     refused = [attempt for attempt in attempts if attempt["reason"]]
-    write_references(job.draft.folder, [attempt for attempt in attempts if not attempt["reason"]], refused)
+    write_references(job.draft.local(), [attempt for attempt in attempts if not attempt["reason"]], refused)

@@ -57,16 +57,16 @@ def run(job: Job) -> None:
     settings = job.config.traces
     job.draft.figures["used"] = settings.enabled
     if not settings.enabled:
-        write_traces(job.draft.folder, [])
+        write_traces(job.draft.local(), [])
         return
     teachers = load_teachers(ArtefactPaths(job.places()))
     rows = choose_rows(job)
     asked, attempts = gather(job, deal(teachers, rows, job.config.run.seed), first_rows(job, rows))
     accepted = [attempt for attempt in attempts if not attempt["reason"]]
     refused = [attempt for attempt in attempts if attempt["reason"]]
-    write_traces(job.draft.folder, accepted)
-    write_refused_traces(job.draft.folder, refused)
-    write_questions(job.draft.folder, asked)
+    write_traces(job.draft.local(), accepted)
+    write_refused_traces(job.draft.local(), refused)
+    write_questions(job.draft.local(), asked)
     by_name = {teacher.name: [a for a in attempts if a["teacher"] == teacher.name] for teacher in teachers}
     job.draft.figures.update(summary(attempts), teachers={name: summary(theirs) for name, theirs in by_name.items()})
 

@@ -43,8 +43,8 @@ def run(job: Job) -> None:
         return
     taught: list[dict[str, Any]] = []
     found = [_teacher(job, teacher, taught) for teacher in job.config.traces.teachers]
-    write_lessons(job.draft.folder, taught)
-    write_json(f"{job.draft.folder}/{TEACHERS_FILE}", {"teachers": [asdict(teacher) for teacher in found]})
+    write_lessons(job.draft.local(), taught)
+    write_json(f"{job.draft.local()}/{TEACHERS_FILE}", {"teachers": [asdict(teacher) for teacher in found]})
 
 
 @dataclass(frozen=True)

@@ -191,13 +191,13 @@ class Group:
     ) -> None:
         """Write, pass the export gate, commit; then its checkpoints can go."""
         with self.store.create(STAGE, self.task.keys[expert], {}, {"expert": expert}) as draft:
-            base, target = base_folder(self.task.places), draft.folder / ADAPTER_FOLDER
+            base, target = base_folder(self.task.places), draft.local() / ADAPTER_FOLDER
             # Layers below `last_layers` were not trained: the expert keeps the global adapter's there.
             tensors = read_adapter(self.task.places.path("global", ADAPTER_FOLDER)) | peft_tensors(self.trainer.engine.module.bank, weights)
             write_adapter(target, tensors, self.task.config.adapter, base)
             check_export(target, tensors, base, logits)
             assert learner.log is not None
-            shutil.copy(learner.log, draft.folder / LOG_FILE)
+            shutil.copy(learner.log, draft.local() / LOG_FILE)
             rows, traces = learner.instances.positions, learner.instances.traces
             draft.figures.update(
                 expert=expert, group=self.task.number, ended_at=time.time(), num_rows=len(rows), num_traces=len(traces), **figures

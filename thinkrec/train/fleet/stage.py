@@ -175,7 +175,7 @@ def _gather(job: Job, keys: dict[int, str]) -> None:
         assert artefact is not None
         artefact.verify()
         experts[expert] = artefact
-        copy_expert(artefact.path(), job.draft.folder, expert)
+        copy_expert(artefact.path(), job.draft.local(), expert)
     begun = min(artefact.figures["started_at"] for artefact in experts.values())
     timeline = [
         ExpertSpan(
@@ -187,5 +187,5 @@ def _gather(job: Job, keys: dict[int, str]) -> None:
         )
         for expert, artefact in experts.items()
     ]
-    write_timeline(job.draft.folder, timeline)
+    write_timeline(job.draft.local(), timeline)
     job.draft.figures.update(num_experts=len(experts), timeline=[asdict(span) for span in timeline])

@@ -68,10 +68,10 @@ def test_publishing_puts_each_card_beside_its_adapter(inputs: dict[str, Artefact
     store = Store(str(tmp_path / "store"))
     artefacts = dict(inputs)
     with store.create("global", "k", {}, {}) as draft:
-        _adapter(draft.folder / "adapter", "all")
+        _adapter(draft.local() / "adapter", "all")
     with store.create("experts", "k", {}, {}) as draft:
         for expert in ("0", "1", "10"):
-            _adapter(draft.folder / "experts" / expert, expert)
+            _adapter(draft.local() / "experts" / expert, expert)
     artefacts |= {name: store.find(name, "k") for name in ("global", "experts")}
     artefacts["evaluate"] = run_stage(inputs, tmp_path / "judged")
     target = tmp_path / "run"
@@ -89,7 +89,7 @@ def test_publishing_puts_each_card_beside_its_adapter(inputs: dict[str, Artefact
 def test_a_run_without_experts_publishes_the_global_adapter_alone(inputs: dict[str, Artefact], tmp_path):
     store = Store(str(tmp_path / "store"))
     with store.create("global", "k", {}, {}) as draft:
-        _adapter(draft.folder / "adapter", "all")
+        _adapter(draft.local() / "adapter", "all")
         draft.figures.update(inputs["global"].figures)
     with store.create("experts", "k", {}, {}):
         pass

@@ -20,12 +20,12 @@ def inputs(tmp_path) -> dict[str, Artefact]:
     with store.create("ingest", "k", {}, {}):
         pass
     with store.create("traces", "k", {}, {}) as draft:
-        (draft.folder / "quarantine").mkdir()
+        (draft.local() / "quarantine").mkdir()
         for name, tokens in (("traces", [5, 6]), ("quarantine/traces", [7])):
-            pl.DataFrame({"num_tokens": tokens}, schema={"num_tokens": pl.Int32}).write_parquet(draft.folder / f"{name}.parquet")
+            pl.DataFrame({"num_tokens": tokens}, schema={"num_tokens": pl.Int32}).write_parquet(draft.local() / f"{name}.parquet")
     with store.create("experts", "k", {}, {}) as draft:
         for expert, peak in (("0", 300), ("1", 900)):
-            folder = draft.folder / "experts" / expert
+            folder = draft.local() / "experts" / expert
             folder.mkdir(parents=True)
             lines = [{"phase": "p", "step": 0, "loss": 1.0}, {"phase": "p", "step": 1, "loss": 1.0, "peak_bytes": peak}]
             (folder / "log.jsonl").write_text("\n".join(map(json.dumps, lines)))

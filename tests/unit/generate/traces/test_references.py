@@ -37,7 +37,7 @@ def made(tmp_path, monkeypatch):
     def run(tree: dict):
         store = Store(str(tmp_path))
         with store.create("score", "k", {}, {}) as draft:
-            pl.DataFrame({"row": ROWS}).write_parquet(draft.folder / "explanations.parquet")
+            pl.DataFrame({"row": ROWS}).write_parquet(draft.local() / "explanations.parquet")
         inputs = {"score": store.find("score", "k")}
         with store.create("references", "k", inputs, {}) as draft:
             references.run(Job(parse(tree), inputs, draft, store, "k", lambda event: None))

@@ -45,7 +45,7 @@ def test_a_teacher_is_found_where_it_was_made(tmp_path):
     made = [Teacher("a", "", "h1", 1.0, True), Teacher("b", "/models/b", "h2", 2.0, False)]
     store = Store(str(tmp_path))
     with store.create("teacher", "k", {}, {}) as draft:
-        write_json(f"{draft.folder}/teachers.json", {"teachers": [asdict(teacher) for teacher in made]})
+        write_json(f"{draft.local()}/teachers.json", {"teachers": [asdict(teacher) for teacher in made]})
     here, there = load_teachers(ArtefactPaths({"teacher": store.find("teacher", "k").uri}))
     assert here.folder == str(tmp_path / "teacher/k/model")
     assert there == made[1]
