@@ -172,6 +172,15 @@ class Encoded(Event):
 
 
 @dataclass(frozen=True)
+class PriorFitted(Event):
+    """The counted prior is fitted, and every row has its offset."""
+
+    event: ClassVar[str] = "prior fitted"
+    is_flat: ClassVar[bool] = True
+    figures: Mapping[str, Any]  # num_items, num_traits, num_regressions, valid_auc
+
+
+@dataclass(frozen=True)
 class Clustered(Event):
     """Users are assigned to clusters."""
 

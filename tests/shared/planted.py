@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from thinkrec.artefacts.adapters import ExpertSpan, write_timeline
 from thinkrec.artefacts.clusters import assignment_table
 from thinkrec.artefacts.ingest import INTERACTIONS, bucket_of
+from thinkrec.artefacts.prior import OFFSETS, write_offsets
 from thinkrec.artefacts.tables import write_table
 from thinkrec.artefacts.vectors import EncoderFacts, write_facts
 from thinkrec.config.run import parse
@@ -68,7 +69,7 @@ def artefacts(world: pl.DataFrame, root: Path) -> dict[str, Artefact]:
     store, made = Store(str(root)), {}
     writers = {"ingest": _ingest, "encode": _encode, "cluster": _cluster, "keywords": _keywords, "traces": _traces}
     writers |= {"extractor": _log, "base": _log, "teacher": _log, "global": _log, "projector": _log, "experts": _experts, "score": _score}
-    writers |= {"references": _references}
+    writers |= {"references": _references, "prior": _prior}
     for stage, write in writers.items():
         with store.create(stage, "key0", {}, {}) as draft:
             draft.figures.update(write(world, draft.local()) or {})
@@ -114,6 +115,12 @@ def _encode(world: pl.DataFrame, folder: Path) -> None:
     test = world.filter(pl.col("split") == "test").sort("row")
     test.select("row", score=pl.col("p_true") + pl.Series(rng.normal(size=test.height))).write_parquet(folder / "scores.parquet")
     write_facts(folder, EncoderFacts("sasrec", has_bias=True, dim=2, num_users=1, num_items=1, mean=0.1))
+
+
+def _prior(world: pl.DataFrame, folder: Path) -> None:
+    offset = np.random.default_rng(1).normal(size=world.height).astype(np.float32)
+    parts = {name: offset for name in OFFSETS.names if name != "row"}
+    write_offsets(folder, 0, pa.table({"row": world["row"].to_numpy(), **parts}))
 
 
 def _cluster(world: pl.DataFrame, folder: Path) -> dict[str, Any]:

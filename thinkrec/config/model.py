@@ -1,4 +1,4 @@
-"""The tables of the run file that say what is learned: [encoder], [cluster], [base], [prompt] and [adapter]; see run.py."""
+"""The tables of the run file that say what is learned: [encoder], [prior], [cluster], [base], [prompt] and [adapter]; see run.py."""
 
 from __future__ import annotations
 
@@ -78,6 +78,28 @@ class EncoderSection(Section):
         if self.source == "sasrec" and self.dim % self.sasrec.num_heads:
             raise ValueError(f"encoder.dim {self.dim} does not divide by encoder.sasrec.num_heads {self.sasrec.num_heads}")
         return self
+
+
+class PriorSection(Section):
+    """What counting alone knows of a row: the item's rate, the user's level and his tastes, as a posterior before every row."""
+
+    kind: Literal["counted", "none"] = "counted"
+    """counted: fitted on train, a row of the report; none: no prior, as in the paper."""
+    within_user: float = Field(default=0.3, ge=0)
+    """Weight of the within-user pairwise term of its logistic regression, in which every user counts the same."""
+    num_factors: Count = 8
+    """Factors of an item, by who likes what; shrunk to what its keywords and year promise."""
+    max_history: int = Field(default=256, ge=2, multiple_of=2)
+    """Rows of a user that are seen at most; of a longer history always more than half as many."""
+    same_second: Literal["seen", "hidden"] = "seen"
+    """Whether a row sees the labels of its user's earlier rows of the same second, as a page of ratings sent at once has them."""
+    max_rows: Count = 1_000_000
+    """Train rows, of whole users, that factors, variances and weights are fitted on at most; item rates are counted on all."""
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether the run has the stage `prior`."""
+        return self.kind == "counted"
 
 
 class ClusterSection(Section):

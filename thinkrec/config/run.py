@@ -16,7 +16,7 @@ from pydantic import Field, model_validator
 from thinkrec.config.cluster import ClusterResources, PlanSection, WatchSection
 from thinkrec.config.data import DataSection, SplitSection
 from thinkrec.config.generation import EngineSection, KeywordsSection, TracesSection
-from thinkrec.config.model import AdapterSection, BaseSection, ClusterSection, EncoderSection, PromptSection
+from thinkrec.config.model import AdapterSection, BaseSection, ClusterSection, EncoderSection, PriorSection, PromptSection
 from thinkrec.config.section import Count, Section
 from thinkrec.config.toml import put, read, split_override, validate
 from thinkrec.config.training import FaultsSection, TrainSection
@@ -70,6 +70,7 @@ class Config(Section):
     cluster: ClusterSection = ClusterSection()
     engine: EngineSection = EngineSection()
     keywords: KeywordsSection = KeywordsSection()
+    prior: PriorSection = PriorSection()
     traces: TracesSection = TracesSection()
     base: BaseSection = BaseSection()
     prompt: PromptSection = PromptSection()

@@ -98,6 +98,13 @@ STAGES = (
         uses=ASKING,
     ),
     Stage(
+        "prior",
+        "thinkrec.prior.stage",
+        ("ingest", "keywords"),
+        ("prior", "prompt.history_policy", "run.seed"),
+        only_if="prior.is_counted",
+    ),
+    Stage(
         "base",
         "thinkrec.nano.stage",
         ("ingest", "keywords"),
@@ -182,12 +189,12 @@ STAGES = (
         "evaluate",
         "thinkrec.evaluate.run_report.stage",
         (
-            *("ingest", "encode", "cluster", "extractor", "keywords", "base", "teacher", "traces-first", "traces", "global-first"),
-            *(*ADAPTERS, "score", "references"),
+            *("ingest", "encode", "cluster", "extractor", "keywords", "prior", "base", "teacher", "traces-first", "traces"),
+            *("global-first", *ADAPTERS, "score", "references"),
         ),
         ("evaluate", "prompt.history_length", "prompt.history_policy", "prompt.answer", "run.seed"),
         ("evaluate.bert_score_path", "evaluate.bleurt_path"),
-        version=2,
+        version=3,
         uses=("prompt", "train", "engine", "run.dir"),
     ),
 )

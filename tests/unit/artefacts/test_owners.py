@@ -11,7 +11,7 @@ import pytest
 import thinkrec
 
 ROOT = Path(thinkrec.__file__).parent
-OWNERS = ("ingest", "vectors", "clusters", "keywords", "models", "traces", "adapters", "scores")
+OWNERS = ("ingest", "vectors", "clusters", "keywords", "models", "traces", "adapters", "scores", "prior")
 OTHERS = {"data/readers/canonical.py", "data/readers/prepared.py", "cli/evaluate.py"}  # files that the user brings or asks for
 
 

@@ -7,7 +7,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from thinkrec.artefacts import adapters, clusters, ingest, keywords, models, scores, tables, traces, vectors
+from thinkrec.artefacts import adapters, clusters, ingest, keywords, models, prior, scores, tables, traces, vectors
 
 
 def test_a_table_is_compressed_and_its_folders_are_made(tmp_path):
@@ -23,6 +23,13 @@ def test_buckets_are_read_in_their_order(tmp_path):
     assert [file.parent.name for file in ingest.bucket_files(tmp_path)] == ["bucket=000", "bucket=002", "bucket=010"]
     assert [file.parent.name for file in ingest.bucket_files(tmp_path, {10, 0, 5})] == ["bucket=000", "bucket=010"]
     assert sorted(ingest.scan_interactions(tmp_path).select("row", "bucket").collect().rows()) == [(0, 0), (2, 2), (10, 10)]
+
+
+def test_offsets_of_all_buckets_are_one_table(tmp_path):
+    for bucket in (1, 0):
+        columns = {name: np.array([bucket + 0.5]) for name in prior.OFFSETS.names} | {"row": np.array([bucket])}
+        prior.write_offsets(tmp_path, bucket, pa.table(columns))
+    assert prior.scan_offsets(tmp_path).collect()["offset"].sort().to_list() == [0.5, 1.5]
 
 
 def test_vectors_come_in_the_order_asked_for_and_zero_where_there_is_none(tmp_path):

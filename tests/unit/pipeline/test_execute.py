@@ -29,7 +29,8 @@ from thinkrec.pipeline.view import UnlistedSetting
 NAMES = [stage.name for stage in select_stages(Config())]
 LEARNED = {"global", "projector", "experts", "score", "references", "evaluate"}
 FROM_CLUSTER = {"cluster", "traces"} | LEARNED
-AFTER_WORDS = {"base", "teacher", "traces"} | LEARNED
+AFTER_BASE = {"base", "teacher", "traces"} | LEARNED
+AFTER_WORDS = {"prior"} | AFTER_BASE
 EVERYTHING = set(NAMES)
 
 RERUNS = {
@@ -48,9 +49,11 @@ RERUNS = {
     "encoder.dim=4": {"encode"} | FROM_CLUSTER,
     "encoder.source='sasrec'": {"encode"} | FROM_CLUSTER,
     "prompt.history_policy='train_only'": {"encode", "cluster"} | AFTER_WORDS,
-    "prompt.slots='all'": AFTER_WORDS,
-    "prompt.history_length=3": AFTER_WORDS,
-    "prompt.history_dislikes=false": AFTER_WORDS,
+    "prompt.slots='all'": AFTER_BASE,
+    "prompt.history_length=3": AFTER_BASE,
+    "prompt.history_dislikes=false": AFTER_BASE,
+    "prior.within_user=0.1": {"prior", "evaluate"},
+    "prior.kind='none'": {"prior", "evaluate"},
     "prompt.domain='movie'": {"keywords"} | AFTER_WORDS,
     "engine.http.model='another'": {"keywords"} | AFTER_WORDS,
     "engine.vllm.dtype='float32'": {"keywords"} | AFTER_WORDS,
@@ -175,6 +178,11 @@ def test_a_stage_that_is_off_needs_nothing_and_parts_nothing(configured):
         "references",
     ]
     assert all(stage.inputs(configured(*EARLY)) == stage.needs for stage in STAGES)
+
+
+def test_a_run_without_a_prior_has_no_such_stage(configured):
+    without = configured("prior.kind='none'")
+    assert {stage.name for stage in select_stages(configured())} - {stage.name for stage in select_stages(without)} == {"prior"}
 
 
 def test_a_taken_artefact_changes_what_builds_on_it_alone(configured):

@@ -48,7 +48,14 @@ def test_the_day_is_in_the_keys_of_the_stages_that_write_prompts(make_config):
 
     one, other = (stage_keys(make_config({"prompt": {"date": day}})) for day in (DAY, "2025-01-01"))
     changed = {stage for stage in one if one[stage] != other[stage]}
-    assert changed == {stage.name for stage in select_stages(make_config())} - {"ingest", "encode", "cluster", "extractor", "keywords"}
+    assert changed == {stage.name for stage in select_stages(make_config())} - {
+        "ingest",
+        "encode",
+        "cluster",
+        "extractor",
+        "keywords",
+        "prior",
+    }
 
 
 def test_a_day_that_is_none_is_refused(make_config):

@@ -10,6 +10,7 @@ LABELS = {
     "experts": "Nearest expert",
     "global": "Global adapter",
     "direct": "Mixture, not thinking",
+    "prior": "Counted prior (no language model)",
     "item_rate": "Item rate",
     "user_item_rate": "User + item rate",
     "history_rate": "History rate",

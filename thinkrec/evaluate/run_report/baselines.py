@@ -13,11 +13,13 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from thinkrec.artefacts.prior import scan_offsets
 from thinkrec.artefacts.vectors import read_facts, read_scores
 from thinkrec.data.counts import Array, Log, category_affinity, history_counts, item_counts, rate, user_counts
 from thinkrec.errors import DataError
 
 MEANING = {
+    "prior": "item rates, level and tastes of the user and their drift, all counted; no language model",
     "item_rate": "like-rate of the item in train",
     "user_item_rate": "like-rate of the user plus that of the item, two numbers counted in train",
     "history_rate": "likes among the rows in the prompt's history, nothing about the item",
@@ -64,6 +66,11 @@ def encoder_scores(encode: Path) -> pl.DataFrame | None:
     """(row, NAME): the test rows as scored by the run's own encoder, NAME as in MEANING. None for vectors that the user brought."""
     scores = read_scores(encode)
     return None if scores is None else scores.rename({"score": read_facts(encode).source})
+
+
+def prior_scores(prior: Path) -> pl.DataFrame:
+    """(row, prior): the counted prior's log-odds of every row."""
+    return scan_offsets(prior).select("row", prior="offset").collect()
 
 
 def logit(p: Array) -> Array:

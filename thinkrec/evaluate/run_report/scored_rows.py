@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,17 +21,20 @@ from thinkrec.store.artefacts import Artefact
 JUDGED_ROW = ("row", "user_id", "item_id", "label")  # a row is the same where all of these are
 
 
-def judged_rows(ingest: Artefact, score: Artefact, encode: Artefact | None, prompt: PromptSection, variants: list[str]) -> pl.DataFrame:
+def judged_rows(inputs: Mapping[str, Artefact], prompt: PromptSection, variants: list[str]) -> pl.DataFrame:
     """Scored test rows in the order of (user, time, row), the same for every variant.
 
-    Columns: row, user_id, item_id, label, user_seen, item_seen, num_history (earlier rows the prompt may draw on), num_item_rows (rows of
-    the item in train); a score for every baseline and for every variant that is there; for the
-    variants also <name>:p_like and <name>:route; in a planted world p_true. Raises DataError for scores that do not fit the test rows.
+    `inputs`: ingest and score, and encode and prior where the run has them. Columns: row, user_id, item_id, label, user_seen, item_seen,
+    num_history (earlier rows the prompt may draw on), num_item_rows (rows of the item in train); a score for every baseline and for every
+    variant that is there; for the variants also <name>:p_like and <name>:route; in a planted world p_true. Raises DataError for scores that
+    do not fit the test rows.
     """
+    ingest, score = inputs["ingest"], inputs["score"]
     table = baseline_rows(ingest.path(), prompt)
-    encoded = baselines.encoder_scores(encode.path()) if encode else None
-    if encode and encoded is not None:
-        table = beside(table, encoded, encode.uri)
+    for stage, read in (("encode", baselines.encoder_scores), ("prior", baselines.prior_scores)):
+        scores = read(inputs[stage].path()) if stage in inputs else None
+        if scores is not None:
+            table = beside(table, scores.join(table, on="row", how="semi"), inputs[stage].uri)
     truth = ingest.path(TRUTH_FILE)
     if truth.is_file():
         true = read_table(truth, ["row", "p_like"]).rename({"p_like": "p_true"})

@@ -37,7 +37,7 @@ VARIANTS = {
     "global": "one adapter for all users",
     "direct": "the mixture asked for its verdict at once, without the reasoning it was taught to do first",
 }
-RIVALS = ("user_item_rate", "logistic")  # baselines that the best variant is set against
+RIVALS = ("prior", "user_item_rate", "logistic")  # baselines that the best variant is set against
 
 
 def run(job: Job) -> None:
@@ -45,7 +45,7 @@ def run(job: Job) -> None:
 
     Figures: the headline metrics of every scorer.
     """
-    table = judged_rows(job.inputs["ingest"], job.inputs["score"], job.inputs.get("encode"), job.config.prompt, list(VARIANTS))
+    table = judged_rows(job.inputs, job.config.prompt, list(VARIANTS))
     names = [name for name in (*VARIANTS, *baselines.MEANING) if name in table.columns]
     best = names[0]
     measured = measure(table, names, job.config.evaluate.num_bootstrap, job.config.run.seed)

@@ -19,16 +19,20 @@ def test_report_holds_models_baselines_and_honest_figures(inputs, world, judged)
     report, figures = report_of(judged), judged.figures
     test = world.filter(pl.col("split") == "test")
     names = [row["name"] for row in report["metrics"]]
-    assert names == ["fusion", "experts", "global", "item_rate", "user_item_rate", "history_rate", "logistic", "sasrec"]
+    assert names == ["fusion", "experts", "global", "prior", "item_rate", "user_item_rate", "history_rate", "logistic", "sasrec"]
     scores = pl.read_parquet(inputs["score"].path("scores/fusion.parquet")).join(test, on="row")
     assert figures["fusion"]["auc"] == pytest.approx(roc_auc_score(scores["label"], scores["score"]), abs=1e-12)
     encoded = pl.read_parquet(inputs["encode"].path("scores.parquet")).join(test, on="row")
     assert figures["sasrec"]["auc"] == pytest.approx(roc_auc_score(encoded["label"], encoded["score"]), abs=1e-12)
+    counted = pl.read_parquet(inputs["prior"].path("offsets/bucket=000/part-0.parquet")).join(test, on="row")
+    assert figures["prior"]["auc"] == pytest.approx(roc_auc_score(counted["label"], counted["offset"]), abs=1e-12)
     bayes = roc_auc_score(test["label"], test["p_true"])
     assert report["planted"]["bayes_auc"] == pytest.approx(bayes, abs=1e-12)
     assert report["planted"]["recovered_share"]["fusion"] == pytest.approx((figures["fusion"]["auc"] - 0.5) / (bayes - 0.5))
     assert report["explanations"]["consistent_share"] == pytest.approx(4 / 6)
-    assert {(row["name"], row["against"]) for row in report["differences"]} >= {("fusion", "global"), ("fusion", "user_item_rate")}
+    assert {(row["name"], row["against"]) for row in report["differences"]} >= {
+        ("fusion", against) for against in ("global", "prior", "user_item_rate")
+    }
 
 
 def test_cells_and_routes_share_out_the_test_rows(world, judged):
