@@ -64,13 +64,13 @@ def run(job: Job) -> None:
     log = BucketedLog(folder, (read_fingerprint(folder) or {})["num_buckets"], job.config.prompt.history_policy == "rolling")
     sample = log.sample(settings.max_rows)
     prior = fit_prior(lambda: log.ratings(len(content.year)), sample, content, settings, job.config.run.seed)
-    write_prior(job.draft.folder, prior)
+    write_prior(job.draft.local(), prior)
     for bucket in range(log.num_buckets):
         data, rows = log.load(bucket)
         offsets = prior.offsets(rows.histories(), rows.queries(settings.same_second))
-        write_offsets(job.draft.folder, bucket, pa.table({"row": data.row, **vars(offsets)}))
+        write_offsets(job.draft.local(), bucket, pa.table({"row": data.row, **vars(offsets)}))
     fitted = {"num_items": len(content.year), "num_traits": prior.items.width, "num_regressions": len(prior.logistic)}
-    job.draft.figures |= fitted | {"valid_auc": valid_auc(folder, job.draft.folder)}
+    job.draft.figures |= fitted | {"valid_auc": valid_auc(folder, job.draft.local())}
     job.report(PriorFitted(job.draft.figures))
 
 

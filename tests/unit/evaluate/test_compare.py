@@ -10,7 +10,7 @@ from planted import EVIL, report_of
 from trial_entries import SETTINGS, Trials
 
 from thinkrec.errors import DataError
-from thinkrec.evaluate.compare import FILES, compare, write_comparison
+from thinkrec.evaluate.compare import COMPARISON_FILES, compare, write_comparison
 from thinkrec.evaluate.metrics.table import difference_rows, measure, metric_rows
 from thinkrec.evaluate.report.comparison import comparison_page, conclusions
 from thinkrec.evaluate.report.table import text_table
@@ -168,7 +168,7 @@ def test_files_text_and_page_escape_what_comes_from_outside(trial, tmp_path):
     folder = tmp_path / "out"
     folder.mkdir()
     write_comparison(folder, [trial("a"), trial("b", noise=1.0)], SETTINGS, {EVIL: EVIL})
-    assert sorted(path.name for path in folder.iterdir()) == sorted(FILES)
+    assert sorted(path.name for path in folder.iterdir()) == sorted(COMPARISON_FILES)
     document = (folder / "comparison.html").read_text()
     assert "<script" not in document
     assert "Trials &lt;script&gt;" in document
