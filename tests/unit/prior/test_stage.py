@@ -49,13 +49,13 @@ def artefacts(log, root):
             ingest.write_bucket(draft.uri, bucket, mine.to_arrow())
         items = pl.DataFrame({"item_id": [f"i{name:02d}" for name in range(60)]})
         items = items.with_columns(title=pl.lit("A film (1990)"), text=pl.lit(None, pl.String), categories=pl.lit(None, pl.List(pl.String)))
-        items.write_parquet(draft.folder / "items.parquet")
-        log.select(pl.col("user_id").unique().sort()).write_parquet(draft.folder / "users.parquet")
-        pq.write_table(count(rows), draft.folder / "counts.parquet")
-        ingest.write_fingerprint(draft.folder, {"num_buckets": NUM_BUCKETS})
+        items.write_parquet(draft.local() / "items.parquet")
+        log.select(pl.col("user_id").unique().sort()).write_parquet(draft.local() / "users.parquet")
+        pq.write_table(count(rows), draft.local() / "counts.parquet")
+        ingest.write_fingerprint(draft.local(), {"num_buckets": NUM_BUCKETS})
     with store.create("keywords", "key0", {}, {}) as draft:
         words = [["war", "love"][: 1 + name % 2] for name in range(60)]
-        pl.DataFrame({"item_id": items["item_id"], "keywords": words}).write_parquet(draft.folder / "keywords.parquet")
+        pl.DataFrame({"item_id": items["item_id"], "keywords": words}).write_parquet(draft.local() / "keywords.parquet")
     made = {name: store.find(name, "key0") for name in ("ingest", "keywords")}
     return store, made
 
