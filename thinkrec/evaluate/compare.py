@@ -22,16 +22,14 @@ from thinkrec.config.run import Config
 from thinkrec.config.toml import flat
 from thinkrec.errors import DataError
 from thinkrec.evaluate.metrics.intervals import Resampled
-from thinkrec.evaluate.metrics.table import difference_rows, measure, metric_rows, write_metrics
+from thinkrec.evaluate.metrics.table import ENCODERS, HEADLINE_METRICS, difference_rows, measure, metric_rows, write_metrics
 from thinkrec.evaluate.report.comparison import comparison_page
-from thinkrec.evaluate.report.headline import COLUMNS
 from thinkrec.evaluate.run_report.cost import costs
 from thinkrec.evaluate.run_report.scored_rows import JUDGED_ROW
 from thinkrec.store.address import write_json
 from thinkrec.store.artefacts import Artefact, installed_versions
 
 COMPARISON_FILES = ("comparison.html", "comparison.json", "comparison.csv")
-ENCODERS = ("mf", "lightgcn", "sasrec")
 REFERENCES = ("teacher", "planted")  # of the explanations' METEOR, the better one first
 
 
@@ -144,7 +142,7 @@ def _facts(entry: Entry, variant: str, table: pl.DataFrame, used: Mapping[str, i
         "num_traces": num_traces,
         "encoder": next(({"name": name, "auc": areas[name]} for name in ENCODERS if name in areas), None),
         "meteor": _meteor(report),
-        "cost": costs(artefacts, entry.config)["total"] | {"own_wall_s": _wall_s(own)},
+        "cost": costs(artefacts)["total"] | {"own_wall_s": _wall_s(own)},
     }
 
 
@@ -168,7 +166,7 @@ def _over_seeds(
     for base in (base for base, num_seeds in seeds.items() if num_seeds > 1):
         names = [entry.name for entry in entries if entry.base == base]
         row: dict[str, Any] = {"name": base, "num_seeds": len(names)}
-        for metric in COLUMNS:
+        for metric in HEADLINE_METRICS:
             steps = [step["metrics"][metric]["value"] for step in differences if step["name"] in names]
             row[metric] = {"value": _spread([measured[name].value(metric) for name in names]), "difference": _spread(steps)}
         found.append(row)

@@ -21,6 +21,7 @@ from thinkrec.events import NothingToDo, RunStarted, StageAborted, StageCached, 
 from thinkrec.job import Job, Reporter
 from thinkrec.pipeline import lease
 from thinkrec.pipeline.checks import check_run
+from thinkrec.pipeline.gpus import reserved_gpus
 from thinkrec.pipeline.graph import Graph, Node, Place, committed, graph_of, to_do
 from thinkrec.pipeline.keys import stage_keys
 from thinkrec.pipeline.stages import select_stages
@@ -104,6 +105,7 @@ def make_stage(node: Node, store: Store, report: Reporter) -> Artefact:
     say(StageStarted(stage.name, key))
     try:
         with store.create(stage.name, key, inputs, stage.settings(node.config)) as draft:
+            draft.num_gpus = reserved_gpus(stage.name, node.config)
             importlib.import_module(stage.module).run(Job(stage.view(node.config), inputs, draft, store, key, say))
     except ThinkrecError as error:
         say(StageAborted(stage.name, str(error)))

@@ -86,6 +86,7 @@ class Draft:
     _uri: str
     _folder: Path
     figures: dict[str, Any] = field(default_factory=dict)
+    num_gpus: int = 0  # reserved while it is written
 
     def local(self) -> Path:
         """A folder for what this process writes; nobody else sees it before `shared` is called, or the artefact is committed."""
@@ -163,6 +164,7 @@ class Store:
             "files": _inventory(system, base),
             "figures": draft.figures,
             "versions": installed_versions(),
+            "num_gpus": draft.num_gpus,
             "wall_s": round(time.monotonic() - begun, 3),  # of this try; a try that was killed before leaves nothing
             "written_at": datetime.now(UTC).isoformat(timespec="seconds"),
         }

@@ -12,9 +12,7 @@ from typing import Any
 from thinkrec.config.model import EncoderSection
 from thinkrec.config.run import Config
 from thinkrec.config.training import TrainSection
-from thinkrec.evaluate.compare import ENCODERS
-from thinkrec.evaluate.metrics.table import difference_rows, measure, metric_rows, write_metrics
-from thinkrec.evaluate.report.headline import BAR
+from thinkrec.evaluate.metrics.table import ENCODERS, TWO_NUMBER_BASELINE, difference_rows, measure, metric_rows, write_metrics
 from thinkrec.evaluate.run_report.baselines import MEANING, encoder_scores
 from thinkrec.evaluate.run_report.scored_rows import baseline_rows, beside
 from thinkrec.job import Reporter
@@ -70,7 +68,7 @@ def _judged(config: Config, ingest: Artefact, encoded: Sequence[Artefact]) -> di
         "num_users": table["user_id"].n_unique(),
         "like_rate": table["label"].mean(),
         "metrics": [row | {"meaning": MEANING[row["name"]]} for row in metric_rows(measured)],
-        "differences": difference_rows(measured, [(name, BAR) for name in names if name != BAR]),
+        "differences": difference_rows(measured, [(name, TWO_NUMBER_BASELINE) for name in names if name != TWO_NUMBER_BASELINE]),
         "num_bootstrap": config.evaluate.num_bootstrap,
         "seed": config.run.seed,
     }

@@ -3,16 +3,64 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import NotRequired, TypedDict
 
 import polars as pl
 
-from thinkrec.evaluate.metrics.intervals import Resampled, resample
+from thinkrec.evaluate.metrics.intervals import Difference, Estimate, Resampled, resample
 from thinkrec.evaluate.metrics.ranking import Profile, user_statistics, user_table
 
 KS = (1, 5, 10)
+HEADLINE_METRICS = ("auc", "uauc", "ndcg@5", "map@5")  # what tables show; reports hold all
+TWO_NUMBER_BASELINE = "user_item_rate"  # what every claim is measured against
+ENCODERS = ("mf", "lightgcn", "sasrec")  # baselines that are learned
+
+
+class EstimateCell(TypedDict):
+    """An Estimate in a report."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+    num_users: int
+    num_dropped: int
+
+
+class DifferenceCell(TypedDict):
+    """A Difference in a report."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+    p: float | None
+
+
+def estimate_cell(found: Estimate) -> EstimateCell:
+    """An Estimate as a report holds it."""
+    return {"value": found.value, "low": found.low, "high": found.high, "num_users": found.num_users, "num_dropped": found.num_dropped}
+
+
+def difference_cell(found: Difference) -> DifferenceCell:
+    """A Difference as a report holds it."""
+    return {"value": found.value, "low": found.low, "high": found.high, "p": found.p}
+
+
+class MetricRow(TypedDict):
+    """Every metric of a scorer; reports of runs say its kind (model or baseline) and what it means."""
+
+    name: str
+    metrics: dict[str, EstimateCell]
+    kind: NotRequired[str]
+    meaning: NotRequired[str]
+
+
+class DifferenceRow(TypedDict):
+    """Every metric of a scorer minus that of another, paired by user."""
+
+    name: str
+    against: str
+    metrics: dict[str, DifferenceCell]
 
 
 def measure(
@@ -30,28 +78,28 @@ def measure_users(
     return {name: resample(user_statistics(table, ks, profile), table.height, num_bootstrap, seed) for name, table in users.items()}
 
 
-def metric_rows(measured: dict[str, Resampled]) -> list[dict[str, Any]]:
+def metric_rows(measured: dict[str, Resampled]) -> list[MetricRow]:
     """One row a scorer: name and {metric: value, low, high, num_users, num_dropped}."""
     return [
-        {"name": name, "metrics": {metric: asdict(found) for metric, found in resampled.estimates().items()}}
+        {"name": name, "metrics": {metric: estimate_cell(found) for metric, found in resampled.estimates().items()}}
         for name, resampled in measured.items()
     ]
 
 
-def difference_rows(measured: dict[str, Resampled], pairs: Iterable[tuple[str, str]]) -> list[dict[str, Any]]:
+def difference_rows(measured: dict[str, Resampled], pairs: Iterable[tuple[str, str]]) -> list[DifferenceRow]:
     """One row a pair (name, against): {metric: value, low, high, p} of name - against."""
     return [
         {
             "name": name,
             "against": against,
-            "metrics": {metric: asdict(found) for metric, found in measured[name].minus(measured[against]).items()},
+            "metrics": {metric: difference_cell(found) for metric, found in measured[name].minus(measured[against]).items()},
         }
         for name, against in pairs
         if name in measured and against in measured
     ]
 
 
-def write_metrics(rows: Iterable[Mapping[str, Any]], path: Path) -> None:
+def write_metrics(rows: Iterable[MetricRow], path: Path) -> None:
     """Metric rows as CSV: a line a scorer and metric."""
     flat = [{"name": row["name"], "metric": metric} | found for row in rows for metric, found in row["metrics"].items()]
     pl.DataFrame(flat, infer_schema_length=None).write_csv(path)

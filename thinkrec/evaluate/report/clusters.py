@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from html import escape
-from typing import Any
 
 from thinkrec.evaluate.report import svg
 from thinkrec.evaluate.report.format import count, label, percent
 from thinkrec.evaluate.report.html import cards, chips, paragraph, plots, table
 from thinkrec.evaluate.report.quality import estimate
-
-Report = Mapping[str, Any]
+from thinkrec.evaluate.run_report.schema import Portrait, Report
 
 
 def clusters(report: Report) -> str:
@@ -73,7 +70,7 @@ def _distances(report: Report) -> str:
     return paragraph(note, "note") + table(["Cohen's d", *(_name(number) for number in range(len(matrix)))], rows)
 
 
-def _portrait(row: Report) -> str:
+def _portrait(row: Portrait) -> str:
     words = chips([f"{found['keyword']} \u00d7{found['lift']:.1f}" for found in row["keywords"]])
     facts = paragraph(f"{count(row['num_users'])} users, {count(row['num_likes'])} likes in train", "note")
     return f"<h3>{escape(_name(row['cluster']).capitalize())}</h3>{facts}{words or paragraph('No keyword stands out.', 'note')}"

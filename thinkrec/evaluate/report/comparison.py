@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
+from thinkrec.evaluate.metrics.table import HEADLINE_METRICS
 from thinkrec.evaluate.report import svg
 from thinkrec.evaluate.report.format import count, label, meaning, metric_name, number, percent, plain, size, span
-from thinkrec.evaluate.report.headline import COLUMNS, verdict
+from thinkrec.evaluate.report.headline import verdict
 from thinkrec.evaluate.report.html import document, folded, paragraph, plots, table, tiles, tree
 from thinkrec.evaluate.report.quality import difference, estimate
 from thinkrec.text.duration import duration
@@ -60,18 +61,18 @@ def _header(found: Report) -> str:
 
 
 def _trials(found: Report) -> str:
-    drawn = [(metric_name(metric), _intervals(found, metric)) for metric in COLUMNS]
+    drawn = [(metric_name(metric), _intervals(found, metric)) for metric in HEADLINE_METRICS]
     facts = {row["name"]: row for row in found["trials"]}
     rows = []
     for row in found["metrics"]:
         told = f"{escape(row['name'])}<small>{escape(_about(facts[row['name']], found))}</small>"
-        rows.append((row["kind"], [told, *(estimate(row["metrics"][metric]) for metric in COLUMNS)]))
+        rows.append((row["kind"], [told, *(estimate(row["metrics"][metric]) for metric in HEADLINE_METRICS)]))
     note = (
         "Dots and large figures are the metrics on the test rows, bars and small figures their 95 % intervals over resampled users. "
         "The dashed line is the reference."
     )
-    meanings = " ".join(f"<b>{escape(metric_name(metric))}</b>: {escape(meaning(metric))}." for metric in COLUMNS)
-    head = ["Trial", *(metric_name(metric) for metric in COLUMNS)]
+    meanings = " ".join(f"<b>{escape(metric_name(metric))}</b>: {escape(meaning(metric))}." for metric in HEADLINE_METRICS)
+    head = ["Trial", *(metric_name(metric) for metric in HEADLINE_METRICS)]
     return "".join([paragraph(note), plots(*drawn), table(head, rows), f'<p class="note">{meanings}</p>'])
 
 
@@ -93,16 +94,16 @@ def _intervals(found: Report, metric: str) -> str:
 def _differences(found: Report) -> str:
     rows = []
     for row in found["differences"]:
-        cells = [difference(row["metrics"][metric]) for metric in COLUMNS]
+        cells = [difference(row["metrics"][metric]) for metric in HEADLINE_METRICS]
         rows.append(("", [f"{escape(row['name'])} \u2212 {escape(row['against'])}", *cells]))
     for name, why in found["unpaired"].items():
-        rows.append(("", [f"{escape(name)}<small>{escape(why)}: no difference is claimed</small>", *["\u2013"] * len(COLUMNS)]))
+        rows.append(("", [f"{escape(name)}<small>{escape(why)}: no difference is claimed</small>", *["\u2013"] * len(HEADLINE_METRICS)]))
     note = (
         f"The same test rows and the same {count(found['num_bootstrap'])} resamples of their users on both sides. Coloured where the whole "
         "95 % interval lies on one side of zero. The intervals and p know the chance of users, not that of training, and are not "
         "corrected for the number of trials."
     )
-    return "".join([paragraph(note, "note"), table(["", *(metric_name(metric) for metric in COLUMNS)], rows)]) if rows else ""
+    return "".join([paragraph(note, "note"), table(["", *(metric_name(metric) for metric in HEADLINE_METRICS)], rows)]) if rows else ""
 
 
 def _curve(found: Report) -> str:
@@ -116,7 +117,7 @@ def _curve(found: Report) -> str:
     at, seeds = found["changed"][key], {row["name"]: f"seed {row['seed']}" for row in found["trials"]}
     metrics, trials = ([row for row in found[part] if row["name"] not in found["unpaired"]] for part in ("metrics", "trials"))
     drawn = []
-    for metric in COLUMNS:
+    for metric in HEADLINE_METRICS:
         points = [(row["name"], row["metrics"][metric]) for row in metrics]
         drawn.append((metric_name(metric), svg.curves(metric, _series(points, at, seeds), key)))
     spoken = [(row["name"], row["meteor"]) for row in trials if row["meteor"]]
@@ -142,10 +143,10 @@ def _series(points: list[tuple[str, Report]], at: Report, seeds: Mapping[str, st
 def _seeds(found: Report) -> str:
     rows = []
     for row in found["seeds"]:
-        cells = [f"{_spread(row[metric]['value'])}<small>{_spread(row[metric]['difference'], True)}</small>" for metric in COLUMNS]
+        cells = [f"{_spread(row[metric]['value'])}<small>{_spread(row[metric]['difference'], True)}</small>" for metric in HEADLINE_METRICS]
         rows.append(("", [f"{escape(row['name'])}<small>{count(row['num_seeds'])} seeds</small>", *cells]))
     note = "Mean and standard deviation over the seeds; below, of the difference to the reference of the same seed."
-    return paragraph(note, "note") + table(["Trial", *(metric_name(metric) for metric in COLUMNS)], rows) if rows else ""
+    return paragraph(note, "note") + table(["Trial", *(metric_name(metric) for metric in HEADLINE_METRICS)], rows) if rows else ""
 
 
 def _spread(found: Report, signed: bool = False) -> str:

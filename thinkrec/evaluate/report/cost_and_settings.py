@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from html import escape
-from typing import Any
 
 from thinkrec.evaluate.report import svg
 from thinkrec.evaluate.report.format import count, size
 from thinkrec.evaluate.report.html import folded, paragraph, plots, table, tiles, tree
+from thinkrec.evaluate.run_report.schema import Report, StageCost
 from thinkrec.text.duration import duration
-
-Report = Mapping[str, Any]
 
 
 def cost(report: Report) -> str:
@@ -50,7 +47,7 @@ def settings(report: Report) -> str:
     )
 
 
-def _stage(row: Report) -> list[str]:
+def _stage(row: StageCost) -> list[str]:
     measured = [duration(row["wall_s"]), count(row["num_gpus"]), _hours(row["gpu_hours"])]
     return [escape(row["stage"]), *measured, count(row["num_tokens"]), size(row["peak_bytes"]), size(row["num_bytes"])]
 

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from html import escape
-from typing import Any
 
 from thinkrec.evaluate.report import svg
 from thinkrec.evaluate.report.format import count, percent, spoken
 from thinkrec.evaluate.report.html import folded, paragraph, plots, table, tiles, tree
-
-Report = Mapping[str, Any]
+from thinkrec.evaluate.run_report.schema import Leaves, Report
 
 
 def data(report: Report) -> str:
@@ -59,12 +57,12 @@ def training(report: Report) -> str:
     return plots(*drawn) if known else paragraph("No training logs were handed to this report.", "note")
 
 
-def _attempt(row: Report) -> tuple[str, float, str]:
+def _attempt(row: Mapping[str, int]) -> tuple[str, float, str]:
     name = f"retry {row['attempt']}" if row["attempt"] else "first answer"
     return name, float(row["num_traces"]), count(row["num_traces"])
 
 
-def _teachers(told: Mapping[str, Report]) -> str:
+def _teachers(told: Mapping[str, Leaves]) -> str:
     rows = []
     for name, found in told.items():
         refused = ", ".join(f"{count(number)} {escape(reason)}" for reason, number in found["refused"].items())
@@ -75,7 +73,7 @@ def _teachers(told: Mapping[str, Report]) -> str:
     return table(head, rows) if rows else ""
 
 
-def _audit(findings: Sequence[Report]) -> str:
+def _audit(findings: Sequence[Leaves]) -> str:
     rows = []
     for found in findings:
         num_rows = found["num_rows"]
@@ -86,7 +84,7 @@ def _audit(findings: Sequence[Report]) -> str:
     return table(["Looked for", "Found"], rows)
 
 
-def _fingerprint(facts: Report | None) -> str:
+def _fingerprint(facts: Leaves | None) -> str:
     if facts is None:
         return paragraph("No fingerprint was handed to this report.", "note")
     rows = []
@@ -100,5 +98,6 @@ def _fingerprint(facts: Report | None) -> str:
     return drawn + digest + folded("Everything the fingerprint holds", tree(facts))
 
 
-def _curve(points: Sequence[Report], part: str) -> list[tuple[float, float]]:
-    return [(point["step"], point[part]) for point in points if point[part] is not None]
+def _curve(points: Sequence[Mapping[str, float | None]], part: str) -> list[tuple[float, float]]:
+    pairs = [(point["step"], point[part]) for point in points]
+    return [(step, value) for step, value in pairs if step is not None and value is not None]

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from html import escape
-from typing import Any
 
 from thinkrec.evaluate.report.format import count, number, percent
 from thinkrec.evaluate.report.html import cards, chips, folded, paragraph, table, tiles
 from thinkrec.evaluate.report.quality import difference, estimate
-
-Report = Mapping[str, Any]
+from thinkrec.evaluate.run_report.schema import Explanations, Leaves, Report, Response
 
 LABELS = {1: "liked it", 0: "did not like it"}
 DRAWN = {
@@ -43,7 +41,7 @@ def explanations(report: Report) -> str:
     return "".join(parts)
 
 
-def _verdicts(found: Report) -> str:
+def _verdicts(found: Explanations) -> str:
     """The texts as a whole."""
     diversity = found["diversity"]
     facts = [
@@ -62,7 +60,7 @@ def _verdicts(found: Report) -> str:
     return tiles(facts)
 
 
-def _claims(found: Report) -> str:
+def _claims(found: Leaves) -> str:
     """What the texts state, looked up in the prompt of their row and of another."""
     other = found["shuffled"] or {}
     rows = [
@@ -75,11 +73,11 @@ def _claims(found: Report) -> str:
     return "".join(["<h3>Is it true?</h3>", paragraph(note, "note"), table(head, rows)])
 
 
-def _counterfactual(found: Report) -> str:
+def _counterfactual(found: Mapping[str, Response]) -> str:
     """How far the score moves when something in the history changes."""
     rows = []
     for change, told in found.items():
-        if told["num_rows"]:
+        if told["difference"]:
             toward = percent(told["toward_share"]) if "toward_share" in told else "\u2013"
             name = f"{CHANGES[change]}<small>{count(told['num_rows'])} rows</small>"
             rows.append(("", [name, number(told["cited"]), number(told["other"]), difference(told["difference"]), toward]))
@@ -93,7 +91,7 @@ def _counterfactual(found: Report) -> str:
     return "".join(["<h3>Does it tell what moved the score?</h3>", paragraph(note, "note"), table(head, rows)])
 
 
-def _think(found: Report) -> str:
+def _think(found: Leaves) -> str:
     """AUC by where the verdict stands; nothing where there is only one to tell."""
     rows = [("", [name, number(found[kind])]) for kind, name in THOUGHT.items() if found[kind] is not None]
     if found["difference"]:
@@ -101,7 +99,7 @@ def _think(found: Report) -> str:
     return "".join(["<h3>Does thinking help?</h3>", table(["Verdict", "AUC"], rows)]) if len(rows) > 1 else ""
 
 
-def _overlap(kind: str, found: Report) -> str:
+def _overlap(kind: str, found: Leaves) -> str:
     rows = []
     for name, metric in found["metrics"].items():
         told = f"{OVERLAPS[name]}<small>{escape(metric['definition'])}</small>"
@@ -111,7 +109,7 @@ def _overlap(kind: str, found: Report) -> str:
     return "".join([heading, table(["Metric", "overlap", "with those of other rows"], rows), *left_out])
 
 
-def _explanation(row: Report) -> str:
+def _explanation(row: Leaves) -> str:
     truth = LABELS.get(row["label"], "label unknown")
     facts = chips(
         [f"user {row['user_id']}", row["route"], f"says {row['said'] or 'neither'}", f"gives a like {percent(row['p_like'])}", truth]

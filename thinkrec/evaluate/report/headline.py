@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from thinkrec.evaluate.metrics.table import TWO_NUMBER_BASELINE
 from thinkrec.evaluate.report.format import label, number, percent, span
 
-BAR = "user_item_rate"  # the two-number baseline every claim is measured against
 JUDGED = ("auc", "uauc")
-COLUMNS = ("auc", "uauc", "ndcg@5", "map@5")  # what tables show; report.json holds all
 
 
 def verdict(found: Mapping[str, Any]) -> str:
@@ -31,7 +30,7 @@ def metric_of(report: Mapping[str, Any], name: str, metric: str) -> float | None
 
 def title(report: Mapping[str, Any]) -> str:
     """Is the model better than two counted numbers? Yes only where the interval says so."""
-    found = difference(report, report["best"], BAR)
+    found = difference(report, report["best"], TWO_NUMBER_BASELINE)
     if found is None:
         return "Scores of this run"
     better = [metric.upper() for metric in JUDGED if verdict(found[metric]) == "better"]
@@ -48,7 +47,7 @@ def title(report: Mapping[str, Any]) -> str:
 def sentences(report: Mapping[str, Any]) -> list[str]:
     """The claim in figures, the strongest baseline, what the experts add, and the share of the possible in a planted world."""
     best = report["best"]
-    said = [_against(report, best, BAR, "Against the baseline that adds the user's and the item's like-rate")]
+    said = [_against(report, best, TWO_NUMBER_BASELINE, "Against the baseline that adds the user's and the item's like-rate")]
     said.append(_strongest(report))
     if best == "fusion":
         said.append(_against(report, best, "global", "Against one adapter for all users"))
@@ -56,7 +55,7 @@ def sentences(report: Mapping[str, Any]) -> list[str]:
         share = report["planted"]["recovered_share"]
         said.append(
             f"In this planted world the best possible AUC is {number(report['planted']['bayes_auc'])}; of the way there from chance, "
-            f"the model has gone {percent(share.get(best))}, the two-number baseline {percent(share.get(BAR))}."
+            f"the model has gone {percent(share.get(best))}, the two-number baseline {percent(share.get(TWO_NUMBER_BASELINE))}."
         )
     return [sentence for sentence in said if sentence]
 

@@ -10,6 +10,7 @@ from thinkrec.evaluate.report import clusters, cost_and_settings, data_and_train
 from thinkrec.evaluate.report.format import count, label, number, percent
 from thinkrec.evaluate.report.headline import metric_of, sentences, title
 from thinkrec.evaluate.report.html import document, paragraph, tiles
+from thinkrec.evaluate.run_report.schema import Report
 
 SECTIONS = (
     ("Ranking quality", quality.metrics),
@@ -26,12 +27,12 @@ SECTIONS = (
 )
 
 
-def page(report: Mapping[str, Any]) -> str:
+def page(report: Report) -> str:
     """The whole document; `report` is what report.json holds."""
     return document(title(report), _header(report), {heading: write(report) for heading, write in SECTIONS})
 
 
-def _header(report: Mapping[str, Any]) -> str:
+def _header(report: Report) -> str:
     best = report["best"]
     where = f"thinkrec report \u00b7 {report['run']['dir']} \u00b7 {report['run']['key'][:12]}"
     facts = [

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from html import escape
-from typing import Any
 
+from thinkrec.evaluate.metrics.table import HEADLINE_METRICS, TWO_NUMBER_BASELINE, DifferenceCell, EstimateCell, MetricRow
 from thinkrec.evaluate.report import svg
 from thinkrec.evaluate.report.format import count, label, meaning, metric_name, number, span, spoken
-from thinkrec.evaluate.report.headline import BAR, COLUMNS, metric_of, verdict
+from thinkrec.evaluate.report.headline import metric_of, verdict
 from thinkrec.evaluate.report.html import folded, paragraph, plots, table
-
-Report = Mapping[str, Any]
+from thinkrec.evaluate.run_report.schema import CurvePoint, Report
 
 SEEN = {True: "seen", False: "new"}
 CURVE_TITLES = {
@@ -22,7 +20,7 @@ CURVE_TITLES = {
 
 def metrics(report: Report) -> str:
     """Every scorer with its intervals, drawn and as a table."""
-    drawn = [(metric_name(metric), _intervals(report, metric)) for metric in COLUMNS]
+    drawn = [(metric_name(metric), _intervals(report, metric)) for metric in HEADLINE_METRICS]
     return "".join(
         [
             paragraph(
@@ -30,7 +28,7 @@ def metrics(report: Report) -> str:
                 "figures are 95 % intervals over resampled users; the dashed line is the two-number baseline."
             ),
             plots(*drawn),
-            table(["Scorer", *(_used(report, metric) for metric in COLUMNS)], [_scorer(row) for row in report["metrics"]]),
+            table(["Scorer", *(_used(report, metric) for metric in HEADLINE_METRICS)], [_scorer(row) for row in report["metrics"]]),
             _footnote(report),
             folded("Every metric", _everything(report)),
         ]
@@ -41,12 +39,12 @@ def differences(report: Report) -> str:
     """Paired differences of the best variant to the others and to the baselines."""
     rows = []
     for row in report["differences"]:
-        cells = [difference(row["metrics"][metric]) for metric in COLUMNS]
+        cells = [difference(row["metrics"][metric]) for metric in HEADLINE_METRICS]
         rows.append(("", [f"{escape(label(row['name']))} \u2212 {escape(label(row['against']))}", *cells]))
     if not rows:
         return ""
     note = "Both scorers on the same resampled users. Coloured where the whole interval lies on one side of zero."
-    return "".join([paragraph(note, "note"), table(["", *(metric_name(metric) for metric in COLUMNS)], rows)])
+    return "".join([paragraph(note, "note"), table(["", *(metric_name(metric) for metric in HEADLINE_METRICS)], rows)])
 
 
 def cells(report: Report) -> str:
@@ -76,12 +74,12 @@ def calibration(report: Report) -> str:
     return "".join([paragraph(note, "note"), drawn, table(["", *map(spoken, measures)], rows)])
 
 
-def estimate(found: Report) -> str:
+def estimate(found: EstimateCell) -> str:
     """A metric over its interval, as a table cell."""
     return f"{number(found['value'])}<small>{span(found)}</small>"
 
 
-def difference(found: Report) -> str:
+def difference(found: DifferenceCell) -> str:
     """A paired difference over its interval and p, as a table cell."""
     p = "" if found["p"] is None else f"<br>p {found['p']:.3f}"
     return f'<span class="{verdict(found)}">{number(found["value"], signed=True)}</span><small>{span(found, signed=True)}{p}</small>'
@@ -101,7 +99,7 @@ def _curves(report: Report) -> list[tuple[str, str]]:
     return drawn
 
 
-def _ends(point: Report) -> tuple[str, str]:
+def _ends(point: CurvePoint) -> tuple[str, str]:
     first, last = count(point["first"]), count(point["last"])
     return (first, "") if first == last else (first, f"to {last}")
 
@@ -111,7 +109,7 @@ def _intervals(report: Report, metric: str) -> str:
     for row in report["metrics"]:
         found = row["metrics"][metric]
         rows.append(svg.Bar(label(row["name"]), found["value"], found["low"], found["high"], strong=row["kind"] == "model"))
-    return svg.intervals(f"{metric} with 95 % intervals", rows, metric_of(report, BAR, metric))
+    return svg.intervals(f"{metric} with 95 % intervals", rows, metric_of(report, TWO_NUMBER_BASELINE, metric))
 
 
 def _used(report: Report, metric: str) -> str:
@@ -126,7 +124,7 @@ def _defined(metric: str) -> str:
 
 def _footnote(report: Report) -> str:
     """The same definitions for paper and phones, and who was left out."""
-    said = [f"<b>{escape(metric_name(metric))}</b>: {escape(meaning(metric))}." for metric in COLUMNS]
+    said = [f"<b>{escape(metric_name(metric))}</b>: {escape(meaning(metric))}." for metric in HEADLINE_METRICS]
     dropped = (
         "Dropped users have rows of one class only (UAUC) or no like among at least two rows (NDCG, MAP). Ties count as their average."
     )
@@ -143,6 +141,6 @@ def _everything(report: Report) -> str:
     return table(["Metric", "Users", *(escape(label(row["name"])) for row in scorers)], rows)
 
 
-def _scorer(row: Report) -> tuple[str, list[str]]:
+def _scorer(row: MetricRow) -> tuple[str, list[str]]:
     name = f"{escape(label(row['name']))}<small>{escape(row['meaning'])}</small>"
-    return row["kind"], [name, *(estimate(row["metrics"][metric]) for metric in COLUMNS)]
+    return row["kind"], [name, *(estimate(row["metrics"][metric]) for metric in HEADLINE_METRICS)]

@@ -9,8 +9,8 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
+from thinkrec.evaluate.metrics.table import HEADLINE_METRICS, TWO_NUMBER_BASELINE
 from thinkrec.evaluate.report.format import count, label, meaning, metric_name, number, percent, plain, span
-from thinkrec.evaluate.report.headline import BAR, COLUMNS
 
 Report = Mapping[str, Any]
 HUB_NAMES = {"auc": "roc_auc"}  # where the Hub has a name of its own for a metric
@@ -39,8 +39,8 @@ def cards(report: Report) -> dict[str, str]:
 def _global(report: Report) -> str:
     facts, found = report["figures"]["global"], {row["name"]: row["metrics"] for row in report["metrics"]}
     about = f"The adapter for all users; it serves those whom no expert fits. Trained on {_trained(facts)}."
-    rivals = {label(name): found[name]["auc"] for name in (BAR, "logistic") if name in found}
-    metrics = {metric: found["global"][metric] for metric in COLUMNS} if "global" in found else {}
+    rivals = {label(name): found[name]["auc"] for name in (TWO_NUMBER_BASELINE, "logistic") if name in found}
+    metrics = {metric: found["global"][metric] for metric in HEADLINE_METRICS} if "global" in found else {}
     return _card(report, "global", about, f"all {count(report['num_rows'])} test rows", metrics, rivals)
 
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import polars as pl
+
+from thinkrec.evaluate.run_report.schema import Portrait, TellingKeyword
 
 NUM_KEYWORDS = 6
 MIN_Z = 2.0  # below this a keyword is as common elsewhere
 
 
-def portraits(assignment: pl.DataFrame, liked: pl.DataFrame, keywords: pl.DataFrame) -> list[dict[str, Any]]:
-    """One dict a cluster: cluster, num_users, num_likes, keywords = [{keyword, lift, num_likes}].
+def portraits(assignment: pl.DataFrame, liked: pl.DataFrame, keywords: pl.DataFrame) -> list[Portrait]:
+    """One portrait a cluster.
 
     assignment (user_id, cluster; below 0 = none, left out); liked (user_id, item_id) train rows; keywords (item_id, keywords list).
     Keywords stand in order of the z-score of their share in the cluster against that in all likes; lift is the ratio of the two shares.
@@ -22,9 +22,10 @@ def portraits(assignment: pl.DataFrame, liked: pl.DataFrame, keywords: pl.DataFr
     sizes = assignment.group_by("cluster").agg(num_users=pl.len()).join(likes, on="cluster", how="left").fill_null(0).sort("cluster")
     telling = _telling(grouped, sizes, keywords)
     found = []
-    for row in sizes.to_dicts():
-        mine = telling.filter(pl.col("cluster") == row["cluster"]).head(NUM_KEYWORDS)
-        found.append(row | {"keywords": mine.select("keyword", "lift", "num_likes").to_dicts()})
+    for cluster, num_users, num_likes in sizes.select("cluster", "num_users", "num_likes").iter_rows():
+        mine = telling.filter(pl.col("cluster") == cluster).head(NUM_KEYWORDS).select("keyword", "lift", "num_likes")
+        words = [TellingKeyword(keyword=keyword, lift=lift, num_likes=likes) for keyword, lift, likes in mine.iter_rows()]
+        found.append(Portrait(cluster=cluster, num_users=num_users, num_likes=num_likes, keywords=words))
     return found
 
 

@@ -10,41 +10,31 @@ import polars as pl
 from thinkrec.artefacts.adapters import LOG_FILE
 from thinkrec.artefacts.tables import read_table
 from thinkrec.artefacts.traces import REFERENCES_FILE, REFUSED_REFERENCES_FILE, REFUSED_TRACES_FILE, TRACES_FILE
-from thinkrec.config.run import Config
 from thinkrec.evaluate.run_report.inputs import log_lines
+from thinkrec.evaluate.run_report.schema import Cost, StageCost
 from thinkrec.store.artefacts import Artefact
 
 MEASURES = ("wall_s", "gpu_hours", "num_tokens", "num_bytes")
 
 
-def costs(inputs: Mapping[str, Artefact], config: Config) -> dict[str, Any]:
-    """{"stages": rows in the order of the inputs, "total": sums}; None stands where a stage recorded nothing.
+def costs(inputs: Mapping[str, Artefact]) -> Cost:
+    """The stages in the order of the inputs, and their sums; None stands where a stage recorded nothing.
 
     wall_s is that of the try which committed the stage; gpu_hours = wall time x GPUs reserved; num_tokens were generated; peak_bytes is the
     largest that a training log tells; num_bytes lie on disk.
     """
-    stages = [_stage(name, artefact, config) for name, artefact in inputs.items()]
-    return {"stages": stages, "total": {name: _sum([row[name] for row in stages]) for name in MEASURES}}
+    stages = [_stage(name, artefact) for name, artefact in inputs.items()]
+    total = {name: _sum([value for row in stages if (value := dict(row)[name]) is not None]) for name in MEASURES}
+    return {"stages": stages, "total": total}
 
 
-def reserved_gpus(stage: str, config: Config) -> int:
-    """GPUs the stage asks Ray for: one a training worker, one an actor that scores or holds an engine; none without train.use_gpu."""
-    train, num_actors = config.train, config.engine.num_actors
-    if not train.use_gpu:
-        return 0
-    trained = dict.fromkeys(("extractor", "base", "teacher", "global-first", "global", "projector"), train.num_workers)
-    answered = dict.fromkeys(("keywords", "traces-first", "traces", "references"), num_actors * config.engine.num_gpus)
-    others = {"encode": 1, "experts": train.num_groups * train.workers_per_group, "score": num_actors}
-    return (trained | answered | others).get(stage, 0)
-
-
-def _stage(name: str, artefact: Artefact, config: Config) -> dict[str, Any]:
-    wall_s, num_gpus = artefact.manifest.get("wall_s"), reserved_gpus(name, config)
+def _stage(name: str, artefact: Artefact) -> StageCost:
+    wall_s, num_gpus = artefact.manifest.get("wall_s"), artefact.manifest.get("num_gpus")
     return {
         "stage": name,
         "wall_s": wall_s,
         "num_gpus": num_gpus,
-        "gpu_hours": None if wall_s is None else wall_s * num_gpus / 3600,
+        "gpu_hours": None if wall_s is None or num_gpus is None else wall_s * num_gpus / 3600,
         "num_tokens": None if name == "traces-first" else _tokens(artefact),  # "traces" has them, too
         "peak_bytes": _peak(artefact),
         "num_bytes": sum(file["bytes"] for file in artefact.manifest["files"].values()),
@@ -66,6 +56,5 @@ def _peak(artefact: Artefact) -> int | None:
     return max((peak for peak in peaks if isinstance(peak, int)), default=None)
 
 
-def _sum(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return sum(known) if known else None
+def _sum(values: Sequence[Any]) -> float | None:
+    return sum(values) if values else None

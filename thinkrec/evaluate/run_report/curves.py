@@ -3,30 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import polars as pl
 
 from thinkrec.evaluate.metrics.groups import auc_by
+from thinkrec.evaluate.run_report.schema import CurvePoint
 
 CURVE_COLUMNS = {"history": "num_history", "popularity": "num_item_rows"}  # what a curve runs along -> column of judged rows
 NUM_GROUPS = 5
 
 
-def curves(table: pl.DataFrame, names: Sequence[str], num_bootstrap: int, seed: int) -> list[dict[str, Any]]:
-    """One dict a side, group and scorer: by, group, first, last, name, auc, low, high, num_rows, num_users.
+def curves(table: pl.DataFrame, names: Sequence[str], num_bootstrap: int, seed: int) -> list[CurvePoint]:
+    """One point a side, group and scorer.
 
     Groups are fifths of the rows in order of the count; rows with equal counts stay together, so there may be fewer. `first` and `last`
     are the smallest and the largest count in the group.
     """
-    found = []
+    found: list[CurvePoint] = []
     for side, column in CURVE_COLUMNS.items():
         place = (pl.col(column).rank("min") - 1) * NUM_GROUPS // table.height
         ends = {"first": pl.col(column).min().over(place), "last": pl.col(column).max().over(place)}
-        for group in auc_by(table.with_columns(**ends), list(ends), names, num_bootstrap, seed):
-            first, last = group["first"], group["last"]
-            facts = {"by": side, "group": f"{first:,}" if first == last else f"{first:,} to {last:,}", "first": first, "last": last}
-            facts |= {"num_rows": group["num_rows"], "num_users": group["num_users"]}
-            for name, area in group["auc"].items():
-                found.append(facts | {"name": name, "auc": area["value"], "low": area["low"], "high": area["high"]})
+        for (first, last), group in auc_by(table.with_columns(**ends), list(ends), names, num_bootstrap, seed):
+            found += [
+                CurvePoint(
+                    by=side,
+                    group=f"{first:,}" if first == last else f"{first:,} to {last:,}",
+                    first=first,
+                    last=last,
+                    num_rows=group["num_rows"],
+                    num_users=group["num_users"],
+                    name=name,
+                    auc=area["value"],
+                    low=area["low"],
+                    high=area["high"],
+                )
+                for name, area in group["auc"].items()
+            ]
     return found

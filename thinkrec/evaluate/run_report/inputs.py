@@ -18,6 +18,7 @@ from thinkrec.artefacts.scores import COUNTERFACTUALS_FILE, EXPLANATIONS_FILE
 from thinkrec.artefacts.tables import read_table
 from thinkrec.artefacts.traces import REFERENCES_FILE, TRACES_FILE
 from thinkrec.data.audit.artefacts import audit_artefacts
+from thinkrec.evaluate.run_report.schema import TracesFacts
 from thinkrec.store.artefacts import Artefact
 
 MAX_POINTS = 200
@@ -43,7 +44,7 @@ def timeline(inputs: Mapping[str, Artefact]) -> list[dict[str, Any]]:
     return [asdict(span) for span in read_timeline(inputs["experts"].path())] if "experts" in inputs else []
 
 
-def traces(inputs: Mapping[str, Artefact]) -> dict[str, Any] | None:
+def traces(inputs: Mapping[str, Artefact]) -> TracesFacts | None:
     """Of the trace table: how many, by attempt, hinted, cut off at the token limit, mean length; what was asked and why answers fell, and
     the same of each teacher."""
     table = _table(inputs, "traces", TRACES_FILE)
@@ -51,13 +52,18 @@ def traces(inputs: Mapping[str, Artefact]) -> dict[str, Any] | None:
     if table is None or (table.is_empty() and not asked.get("num_asked")):
         return None
     return {
-        **{name: asked.get(name) for name in ("num_asked", "num_attempts", "claim_rate", "num_tokens", "refused", "teachers")},
+        "num_asked": asked.get("num_asked"),
+        "num_attempts": asked.get("num_attempts"),
+        "claim_rate": asked.get("claim_rate"),
+        "num_tokens": asked.get("num_tokens"),
+        "refused": asked.get("refused"),
+        "teachers": asked.get("teachers"),
         "accepted_share": table.height / asked["num_asked"] if asked.get("num_asked") else None,
         "num_traces": table.height,
-        "hinted_share": table["hinted"].mean(),
-        "truncated_share": (table["finish_reason"] == "length").mean(),
-        "mean_tokens": table["num_tokens"].mean(),
-        "like_share": table["verdict"].mean(),
+        "hinted_share": _mean(table["hinted"]),
+        "truncated_share": _mean(table["finish_reason"] == "length"),
+        "mean_tokens": _mean(table["num_tokens"]),
+        "like_share": _mean(table["verdict"]),
         "by_attempt": table["attempt"].value_counts().sort("attempt").rename({"count": "num_traces"}).to_dicts(),
     }
 
@@ -126,6 +132,10 @@ def log_lines(log: Path) -> pl.DataFrame:
     rows = [(*place, *entries[place]) for place in sorted(entries)]
     kinds = {"phase": pl.String, "step": pl.Int64} | dict.fromkeys(CURVES, pl.Float64) | {"peak_bytes": pl.Int64}
     return pl.DataFrame(rows, schema=kinds, orient="row")
+
+
+def _mean(values: pl.Series) -> float | None:
+    return None if values.is_empty() else float(values.cast(pl.Float64).mean())  # type: ignore[arg-type]
 
 
 def _table(inputs: Mapping[str, Artefact], stage: str, name: str) -> pl.DataFrame | None:

@@ -17,7 +17,6 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -26,7 +25,9 @@ import polars as pl
 from thinkrec.config.run import EvaluateSection
 from thinkrec.evaluate.metrics.intervals import Resampled, resample
 from thinkrec.evaluate.metrics.ranking import UserMean
+from thinkrec.evaluate.metrics.table import difference_cell
 from thinkrec.evaluate.metrics.text import text_metrics, tokens
+from thinkrec.evaluate.run_report.schema import Reasoning, Response, Verdicts
 from thinkrec.prompt.claims import LEAK, Claims, Facts, check_claims
 from thinkrec.text.phrases import normal
 
@@ -40,10 +41,10 @@ def reasoning(
     references: Mapping[str, pl.DataFrame],
     settings: EvaluateSection,
     seed: int,
-) -> dict[str, Any]:
+) -> Reasoning:
     """Figures of explained rows.
 
-    `explained` and `rescored` as in schema.EXPLANATIONS and COUNTERFACTUALS, `references` as {kind: (row, reference)}.
+    `explained` and `rescored` as in EXPLANATIONS and COUNTERFACTUALS (artefacts/scores.py), `references` as {kind: (row, reference)}.
     """
     texts, facts = explained["text"].to_list(), [Facts(**json.loads(line)) for line in explained["facts"]]
     vocabulary = frozenset() if keywords is None else frozenset(map(normal, keywords["keywords"].explode().drop_nulls().unique()))
@@ -52,7 +53,7 @@ def reasoning(
     return {
         "num_rows": explained.height,
         **verdicts(explained, claims),
-        "truncated_share": (explained["finish_reason"] == "length").mean(),
+        "truncated_share": float((explained["finish_reason"] == "length").to_numpy().mean()),
         "leak_share": float(np.mean([LEAK.search(text) is not None for text in texts])),
         "mean_words": float(np.mean([len(tokens(text)) for text in texts])),
         "claims": grounding(claims) | {"shuffled": grounding(others) if len(texts) > 1 else None},
@@ -62,7 +63,7 @@ def reasoning(
     }
 
 
-def verdicts(explained: pl.DataFrame, claims: Sequence[Claims]) -> dict[str, float | None]:
+def verdicts(explained: pl.DataFrame, claims: Sequence[Claims]) -> Verdicts:
     """said_share: rows whose text says a verdict; consistent_share: it is the score's; supported_share: of the reasonings that lean to a
     side, those that lean to the score's (None if none leans).
     """
@@ -105,7 +106,7 @@ def diversity(texts: Sequence[str]) -> dict[str, float | None]:
     }
 
 
-def counterfactual(rescored: pl.DataFrame, num_bootstrap: int, seed: int) -> dict[str, dict[str, Any]]:
+def counterfactual(rescored: pl.DataFrame, num_bootstrap: int, seed: int) -> dict[str, Response]:
     """{drop, flip: {num_rows, cited, other, difference}}: mean step of the score in logits, and the paired difference over users.
 
     Only rows count that cite some of their interactions and not all. `toward_share`, of flips alone: how often the score of a cited
@@ -126,7 +127,7 @@ def counterfactual(rescored: pl.DataFrame, num_bootstrap: int, seed: int) -> dic
     return {change: _response(both.filter(change=change), change, num_bootstrap, seed) for change in ("drop", "flip")}
 
 
-def _response(rows: pl.DataFrame, change: str, num_bootstrap: int, seed: int) -> dict[str, Any]:
+def _response(rows: pl.DataFrame, change: str, num_bootstrap: int, seed: int) -> Response:
     if rows.is_empty():
         return {"num_rows": 0, "cited": None, "other": None, "difference": None}
     users = rows.group_by("user_id", maintain_order=True).agg(pl.col("cited", "other").mean())
@@ -134,9 +135,9 @@ def _response(rows: pl.DataFrame, change: str, num_bootstrap: int, seed: int) ->
     cited, other = (
         resample({"step": UserMean(users[name].to_numpy(), ones)}, users.height, num_bootstrap, seed) for name in ("cited", "other")
     )
-    difference = asdict(cited.minus(other)["step"])
-    found = {"num_rows": rows.height, "cited": cited.value("step"), "other": other.value("step"), "difference": difference}
-    return found | ({"toward_share": rows["toward"].mean()} if change == "flip" else {})
+    difference = difference_cell(cited.minus(other)["step"])
+    found: Response = {"num_rows": rows.height, "cited": cited.value("step"), "other": other.value("step"), "difference": difference}
+    return {**found, "toward_share": float(rows["toward"].to_numpy().mean())} if change == "flip" else found
 
 
 def think(measured: Mapping[str, Resampled], served: str, answer: str) -> dict[str, Any]:
@@ -146,7 +147,7 @@ def think(measured: Mapping[str, Resampled], served: str, answer: str) -> dict[s
     areas = {name: found.estimates()["auc"].value for name, found in measured.items()}
     if answer == "first":
         return {"first": areas[served], "after": None, "none": None, "difference": None}
-    difference = asdict(measured[served].minus(measured["direct"])["auc"]) if "direct" in measured else None
+    difference = difference_cell(measured[served].minus(measured["direct"])["auc"]) if "direct" in measured else None
     return {"first": None, "after": areas[served], "none": areas.get("direct"), "difference": difference}
 
 

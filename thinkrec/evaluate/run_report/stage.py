@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -14,8 +13,7 @@ from thinkrec.evaluate.metrics.calibration import calibration
 from thinkrec.evaluate.metrics.groups import auc_by
 from thinkrec.evaluate.metrics.intervals import Resampled
 from thinkrec.evaluate.metrics.ranking import pooled_auc
-from thinkrec.evaluate.metrics.table import difference_rows, measure, metric_rows, write_metrics
-from thinkrec.evaluate.report.headline import COLUMNS
+from thinkrec.evaluate.metrics.table import HEADLINE_METRICS, MetricRow, difference_rows, measure, metric_rows, write_metrics
 from thinkrec.evaluate.report.page import page
 from thinkrec.evaluate.run_report import baselines, reasoning
 from thinkrec.evaluate.run_report import inputs as evidence
@@ -24,6 +22,17 @@ from thinkrec.evaluate.run_report.cluster_profiles import portraits
 from thinkrec.evaluate.run_report.cost import costs
 from thinkrec.evaluate.run_report.curves import curves
 from thinkrec.evaluate.run_report.examples import examples
+from thinkrec.evaluate.run_report.schema import (
+    REPORT_FILE,
+    REPORT_VERSION,
+    Explanations,
+    Planted,
+    Portrait,
+    Report,
+    StageFacts,
+    UserMap,
+    Views,
+)
 from thinkrec.evaluate.run_report.scored_rows import judged_rows
 from thinkrec.evaluate.run_report.usermap import user_map
 from thinkrec.events import Judged, Reported
@@ -50,49 +59,52 @@ def run(job: Job) -> None:
     best = names[0]
     measured = measure(table, names, job.config.evaluate.num_bootstrap, job.config.run.seed)
     job.report(Judged(table.height, tuple(names)))
-    rows = [row | {"kind": _kind(row["name"]), "meaning": _meaning(row["name"])} for row in metric_rows(measured)]
+    rows: list[MetricRow] = [{**row, "kind": _kind(row["name"]), "meaning": _meaning(row["name"])} for row in metric_rows(measured)]
     rivals = [name for name in (*VARIANTS, *RIVALS) if name != best]
-    report: dict[str, Any] = {
+    report: Report = {
+        "report_version": REPORT_VERSION,
         "run": {"dir": job.config.run.dir, "seed": job.config.run.seed, "key": job.key},
         "num_rows": table.height,
         "num_users": table["user_id"].n_unique(),
-        "like_rate": table["label"].mean(),
+        "like_rate": float(table["label"].to_numpy().mean()),
         "best": best,
         "metrics": rows,
         "differences": difference_rows(measured, [(best, rival) for rival in rivals]),
         "planted": _planted(table, rows),
         **_parts(job, table, names),
         **_stages(job.inputs),
-        "cost": costs(job.inputs, job.config),
+        "cost": costs(job.inputs),
         "explanations": _explanations(job, measured, best),
         "settings": job.config.model_dump(mode="json"),
         "versions": installed_versions(),
     }
     _write(job.draft.local(), report)
-    job.draft.figures |= {row["name"]: {metric: row["metrics"][metric]["value"] for metric in COLUMNS} for row in rows}
+    job.draft.figures |= {row["name"]: {metric: row["metrics"][metric]["value"] for metric in HEADLINE_METRICS} for row in rows}
     job.draft.figures |= {"num_rows": table.height, "num_users": report["num_users"]}
     job.report(Reported(f"{job.draft.shared()}/report.html"))
 
 
-def _parts(job: Job, table: pl.DataFrame, names: list[str]) -> dict[str, Any]:
+def _parts(job: Job, table: pl.DataFrame, names: list[str]) -> Views:
     """The test rows seen from several sides: what train has seen, routes, clusters, calibration."""
     seed, num_bootstrap = job.config.run.seed, job.config.evaluate.num_bootstrap
     variants = [name for name in names if name in VARIANTS]
     assigned = evidence.assignment(job.inputs)
     clustered = None if assigned is None else table.join(assigned.select("user_id", "cluster"), on="user_id", validate="m:1")
+    seen = auc_by(table, ["user_seen", "item_seen"], names, num_bootstrap, seed)
+    clusters = [] if clustered is None else auc_by(clustered, ["cluster"], variants, num_bootstrap, seed)
     routes = auc_by(table.rename({f"{variants[0]}:route": "route"}), ["route"], variants, num_bootstrap, seed)
     return {
-        "cells": auc_by(table, ["user_seen", "item_seen"], names, num_bootstrap, seed),
+        "cells": [{"user_seen": user, "item_seen": item, **rows} for (user, item), rows in seen],
         "curves": curves(table, [name for name in (variants[0], *RIVALS) if name in names], num_bootstrap, seed),
-        "routes": [route | {"share": route["num_rows"] / table.height} for route in routes],
-        "clusters": [] if clustered is None else auc_by(clustered, ["cluster"], variants, num_bootstrap, seed),
+        "routes": [{"route": route, **rows, "share": rows["num_rows"] / table.height} for (route,), rows in routes],
+        "clusters": [{"cluster": cluster, **rows} for (cluster,), rows in clusters],
         "portraits": [] if assigned is None else _portraits(job, assigned),
         "map": _map(job.inputs, assigned, seed),
         "calibration": {name: calibration(table.select("label", p_like=f"{name}:p_like")) for name in variants},
     }
 
 
-def _portraits(job: Job, assigned: pl.DataFrame) -> list[dict[str, Any]]:
+def _portraits(job: Job, assigned: pl.DataFrame) -> list[Portrait]:
     words = evidence.keywords(job.inputs)
     if words is None:
         words = pl.DataFrame(schema={"item_id": pl.String, "keywords": pl.List(pl.String)})
@@ -101,11 +113,11 @@ def _portraits(job: Job, assigned: pl.DataFrame) -> list[dict[str, Any]]:
     return portraits(assigned, liked, words)
 
 
-def _map(inputs: Mapping[str, Artefact], assigned: pl.DataFrame | None, seed: int) -> dict[str, Any] | None:
+def _map(inputs: Mapping[str, Artefact], assigned: pl.DataFrame | None, seed: int) -> UserMap | None:
     return None if assigned is None or "encode" not in inputs else user_map(inputs["encode"], inputs["cluster"], assigned, seed)
 
 
-def _stages(inputs: Mapping[str, Artefact]) -> dict[str, Any]:
+def _stages(inputs: Mapping[str, Artefact]) -> StageFacts:
     return {
         "figures": evidence.figures(inputs),
         "fingerprint": evidence.fingerprint(inputs),
@@ -116,17 +128,17 @@ def _stages(inputs: Mapping[str, Artefact]) -> dict[str, Any]:
     }
 
 
-def _explanations(job: Job, measured: dict[str, Resampled], best: str) -> dict[str, Any] | None:
+def _explanations(job: Job, measured: dict[str, Resampled], best: str) -> Explanations | None:
     explained, settings = evidence.explanations(job.inputs), job.config.evaluate
     if explained is None or explained.is_empty():
         return None
     rescored, keywords = evidence.counterfactuals(job.inputs), evidence.keywords(job.inputs)
     found = reasoning.reasoning(explained, rescored, keywords, evidence.references(job.inputs), settings, job.config.run.seed)
     think = reasoning.think(measured, best, job.config.prompt.answer)
-    return found | {"think": think, "rows": examples(explained.drop("facts"))}
+    return {**found, "think": think, "rows": examples(explained.drop("facts"))}
 
 
-def _planted(table: pl.DataFrame, rows: list[dict[str, Any]]) -> dict[str, Any] | None:
+def _planted(table: pl.DataFrame, rows: list[MetricRow]) -> Planted | None:
     """In the planted world the best possible AUC is known: the share of the way from chance to it that each scorer has gone."""
     if "p_true" not in table.columns:
         return None
@@ -146,8 +158,8 @@ def _meaning(name: str) -> str:
     return (VARIANTS | baselines.MEANING)[name]
 
 
-def _write(folder: Path, report: dict[str, Any]) -> None:
-    write_json(str(folder / "report.json"), report)
+def _write(folder: Path, report: Report) -> None:
+    write_json(str(folder / REPORT_FILE), report)
     write_metrics(report["metrics"], folder / "metrics.csv")
     (folder / "report.html").write_text(page(report), encoding="utf-8")
     (folder / "cards").mkdir()

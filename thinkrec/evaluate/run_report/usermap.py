@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import polars as pl
 
 from thinkrec.artefacts.vectors import scan_vectors
+from thinkrec.evaluate.run_report.schema import UserMap
 from thinkrec.routing.router import Router, directions
 from thinkrec.store.artefacts import Artefact
 
 MAX_USERS = 800  # enough to see the shape, few enough for one drawing
 
 
-def user_map(encode: Artefact, cluster: Artefact, assigned: pl.DataFrame, seed: int) -> dict[str, Any] | None:
+def user_map(encode: Artefact, cluster: Artefact, assigned: pl.DataFrame, seed: int) -> UserMap | None:
     """PCA of a sample of user vectors (standardised, unit length): {points: [[x, y, cluster]], centroids: [[x, y]], ...}.
 
     `explained_share` is the share of the variance that the two axes show. None when fewer than three users have a vector.
@@ -31,8 +30,8 @@ def user_map(encode: Artefact, cluster: Artefact, assigned: pl.DataFrame, seed: 
     axes = axes[:2] * np.sign(axes[:2][np.arange(2), np.abs(axes[:2]).argmax(axis=1)])[:, None]  # an axis may point either way: fix one
     places, centres = ((vectors - middle) @ axes.T for vectors in (points, router.centroids.astype(np.float64)))
     return {
-        "points": [[round(x, 3), round(y, 3), int(number)] for (x, y), number in zip(places.tolist(), table["cluster"], strict=True)],
-        "centroids": np.round(centres, 3).tolist(),
+        "points": [(round(x, 3), round(y, 3), int(number)) for (x, y), number in zip(places.tolist(), table["cluster"], strict=True)],
+        "centroids": [(x, y) for x, y in np.round(centres, 3).tolist()],
         "num_users": known.height,
         "num_shown": table.height,
         "explained_share": float((strength[:2] ** 2).sum() / (strength**2).sum()),

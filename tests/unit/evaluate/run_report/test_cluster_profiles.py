@@ -47,4 +47,4 @@ def test_fewer_rows_than_bins():
 def test_auc_by_groups_in_order_of_their_keys():
     frame = pl.DataFrame({"user_id": ["a", "a", "b", "b"], "label": [1, 0, 1, 0], "s": [2.0, 1.0, 1.0, 2.0], "part": ["y", "y", "x", "x"]})
     found = auc_by(frame, ["part"], ["s"], 10, 0)
-    assert [(group["part"], group["auc"]["s"]["value"]) for group in found] == [("x", 0.0), ("y", 1.0)]
+    assert [(part, group["auc"]["s"]["value"]) for (part,), group in found] == [("x", 0.0), ("y", 1.0)]

@@ -7,11 +7,8 @@ import json
 import polars as pl
 import pytest
 
-from thinkrec.config.run import parse
-from thinkrec.evaluate.run_report.cost import costs, reserved_gpus
+from thinkrec.evaluate.run_report.cost import costs
 from thinkrec.store.artefacts import Artefact, Store
-
-GPUS = {"train": {"use_gpu": True, "num_groups": 3, "workers_per_group": 2, "num_workers": 4, "experts": {"batch_size": 64}}}
 
 
 @pytest.fixture
@@ -30,14 +27,14 @@ def inputs(tmp_path) -> dict[str, Artefact]:
             lines = [{"phase": "p", "step": 0, "loss": 1.0}, {"phase": "p", "step": 1, "loss": 1.0, "peak_bytes": peak}]
             (folder / "log.jsonl").write_text("\n".join(map(json.dumps, lines)))
     found = {}
-    for name, wall_s in (("ingest", None), ("traces", 1800.0), ("experts", 3600.0)):
+    for name, wall_s, num_gpus in (("ingest", None, 0), ("traces", 1800.0, 1), ("experts", 3600.0, 6)):
         artefact = store.find(name, "k")
-        found[name] = Artefact(artefact.uri, {**artefact.manifest, "wall_s": wall_s})
+        found[name] = Artefact(artefact.uri, {**artefact.manifest, "wall_s": wall_s, "num_gpus": num_gpus})
     return found
 
 
 def test_time_gpus_tokens_memory_and_disk(inputs):
-    found = costs(inputs, parse(GPUS))
+    found = costs(inputs)
     rows = {row["stage"]: row for row in found["stages"]}
     assert list(rows) == list(inputs)
     assert (rows["traces"]["num_tokens"], rows["traces"]["gpu_hours"]) == (18, 0.5)  # refused answers cost as much as accepted ones
@@ -47,20 +44,20 @@ def test_time_gpus_tokens_memory_and_disk(inputs):
 
 
 def test_what_was_not_recorded_is_not_zero(inputs):
-    row = costs(inputs, parse(GPUS))["stages"][0]
+    row = costs(inputs)["stages"][0]
     assert [row[name] for name in ("wall_s", "gpu_hours", "num_tokens", "peak_bytes")] == [None] * 4
-    assert costs({}, parse(GPUS))["total"] == {"wall_s": None, "gpu_hours": None, "num_tokens": None, "num_bytes": None}
+    assert costs({})["total"] == {"wall_s": None, "gpu_hours": None, "num_tokens": None, "num_bytes": None}
 
 
-def test_without_gpus_nothing_is_reserved():
-    assert [reserved_gpus(stage, parse({})) for stage in ("global", "experts", "score")] == [0, 0, 0]
-    assert [reserved_gpus(stage, parse(GPUS)) for stage in ("ingest", "encode", "global", "experts", "score")] == [0, 1, 4, 6, 1]
-    sharded = parse({**GPUS, "engine": {"kind": "vllm", "num_actors": 2, "vllm": {"tensor_parallel_size": 4}}})
-    assert [reserved_gpus(stage, sharded) for stage in ("keywords", "traces", "score")] == [8, 8, 2]
-
-
-def test_a_committed_artefact_says_how_long_it_took(tmp_path):
+def test_a_committed_artefact_says_how_long_it_took_and_what_it_reserved(tmp_path):
     store = Store(str(tmp_path))
-    with store.create("ingest", "k", {}, {}):
-        pass
-    assert 0 <= store.find("ingest", "k").manifest["wall_s"] < 60
+    with store.create("ingest", "k", {}, {}) as draft:
+        draft.num_gpus = 3
+    manifest = store.find("ingest", "k").manifest
+    assert (0 <= manifest["wall_s"] < 60, manifest["num_gpus"]) == (True, 3)
+
+
+def test_of_an_older_artefact_gpu_hours_are_unknown(inputs):
+    manifest = {name: value for name, value in inputs["experts"].manifest.items() if name != "num_gpus"}
+    row = costs({"experts": Artefact(inputs["experts"].uri, manifest)})["stages"][0]
+    assert (row["num_gpus"], row["gpu_hours"]) == (None, None)

@@ -1,0 +1,207 @@
+"""What report.json holds. Scripts read it: `report_version` rises whenever a leaf is renamed, removed or comes to mean something else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NotRequired, TypedDict
+
+from thinkrec.evaluate.metrics.groups import Group
+from thinkrec.evaluate.metrics.table import DifferenceCell, DifferenceRow, MetricRow
+
+REPORT_VERSION = 1
+REPORT_FILE = "report.json"
+Shares = dict[str, float | None]  # figures by name; None where nothing was there to count
+Leaves = Mapping[str, Any]  # a tree that is shown as it is: settings, figures of stages, the fingerprint
+
+
+class RunFacts(TypedDict):
+    """Which run this is the report of."""
+
+    dir: str
+    seed: int
+    key: str
+
+
+class Planted(TypedDict):
+    """The best possible AUC of a planted world, and the share of the way to it from chance that each scorer has gone."""
+
+    bayes_auc: float
+    recovered_share: Shares
+
+
+class Cell(Group):
+    """Rows by whether train has seen the user and the item."""
+
+    user_seen: bool
+    item_seen: bool
+
+
+class Route(Group):
+    """Rows served by an expert, the global adapter or a mixture."""
+
+    route: str
+    share: float
+
+
+class ClusterRows(Group):
+    """Rows of a cluster's users; -1 has no vector."""
+
+    cluster: int
+
+
+class CurvePoint(TypedDict):
+    """AUC of a scorer on a fifth of the rows, by the length of the history or the popularity of the item."""
+
+    by: str
+    group: str
+    first: int
+    last: int
+    num_rows: int
+    num_users: int
+    name: str
+    auc: float | None
+    low: float | None
+    high: float | None
+
+
+class TellingKeyword(TypedDict):
+    """A keyword that a cluster likes more often than all users do, and how many times as often."""
+
+    keyword: str
+    lift: float
+    num_likes: int
+
+
+class Portrait(TypedDict):
+    """Who is in a cluster."""
+
+    cluster: int
+    num_users: int
+    num_likes: int
+    keywords: list[TellingKeyword]
+
+
+class UserMap(TypedDict):
+    """Users and centroids on the two directions in which users differ most."""
+
+    points: list[tuple[float, float, int]]  # x, y, cluster
+    centroids: list[tuple[float, float]]
+    num_users: int
+    num_shown: int
+    explained_share: float
+
+
+class TracesFacts(TypedDict):
+    """What teachers were asked and what came of it."""
+
+    num_asked: int | None
+    num_attempts: int | None
+    claim_rate: float | None
+    num_tokens: int | None
+    refused: dict[str, int] | None
+    teachers: dict[str, Leaves] | None
+    accepted_share: float | None
+    num_traces: int
+    hinted_share: float | None
+    truncated_share: float | None
+    mean_tokens: float | None
+    like_share: float | None
+    by_attempt: list[dict[str, int]]
+
+
+class StageCost(TypedDict):
+    """What a stage cost when it was last made; None where it recorded nothing."""
+
+    stage: str
+    wall_s: float | None
+    num_gpus: int | None  # reserved
+    gpu_hours: float | None
+    num_tokens: int | None  # generated, refused ones too
+    peak_bytes: int | None
+    num_bytes: int  # on disk
+
+
+class Cost(TypedDict):
+    """Stages in the order of the run, and their sums."""
+
+    stages: list[StageCost]
+    total: Shares
+
+
+class Response(TypedDict):
+    """How far the score moves when an interaction that the explanation cites, or another, is changed."""
+
+    num_rows: int
+    cited: float | None
+    other: float | None
+    difference: DifferenceCell | None
+    toward_share: NotRequired[float | None]  # of flips alone
+
+
+class Verdicts(TypedDict):
+    """What the texts' own verdicts and tastes have to do with the scores."""
+
+    said_share: float
+    consistent_share: float
+    supported_share: float | None
+
+
+class Reasoning(Verdicts):
+    """How good the model's own explanations are; see reasoning.py for what each figure is worth."""
+
+    num_rows: int
+    truncated_share: float
+    leak_share: float
+    mean_words: float
+    claims: Leaves
+    diversity: Shares
+    counterfactual: dict[str, Response]
+    overlap: Mapping[str, Leaves | None]
+
+
+class Explanations(Reasoning):
+    """The same, what thinking adds to the score, and some explanations to read."""
+
+    think: Leaves
+    rows: Sequence[Leaves]
+
+
+class Views(TypedDict):
+    """The test rows seen from several sides."""
+
+    cells: list[Cell]
+    curves: list[CurvePoint]
+    routes: list[Route]
+    clusters: list[ClusterRows]
+    portraits: list[Portrait]
+    map: UserMap | None
+    calibration: Mapping[str, Leaves]
+
+
+class StageFacts(TypedDict):
+    """What the stages left behind."""
+
+    figures: Mapping[str, Leaves]
+    fingerprint: Leaves | None
+    audit: Sequence[Leaves]
+    training: Mapping[str, Sequence[Mapping[str, float | None]]]
+    timeline: Sequence[Leaves]
+    traces: TracesFacts | None
+
+
+class Report(Views, StageFacts):
+    """The whole tree."""
+
+    report_version: int
+    run: RunFacts
+    num_rows: int
+    num_users: int
+    like_rate: float
+    best: str
+    metrics: list[MetricRow]
+    differences: list[DifferenceRow]
+    planted: Planted | None
+    cost: Cost
+    explanations: Explanations | None
+    settings: Leaves
+    versions: dict[str, str]
