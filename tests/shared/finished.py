@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -98,9 +99,9 @@ def _write_adapter(config: Config, inputs: dict[str, Artefact], folder: Path, se
 
 
 def _score(config: Config, inputs: dict[str, Artefact], folder: Path) -> None:
-    places = dict(_places(inputs).uris)
-    scored = pl.DataFrame(BucketScorer(config.model_dump(), places)({"bucket": range(config.data.num_buckets)})).sort("row")
+    places = _places(inputs)
+    scored = pl.DataFrame(BucketScorer(config, places)({"bucket": np.arange(config.data.num_buckets)})).sort("row")
     for (variant,), rows in scored.partition_by("variant", as_dict=True).items():
         write_scores(folder, variant, rows.to_arrow())
     chosen = scored.filter(pl.col("variant") == "fusion").head(config.evaluate.num_explanations).drop("variant")
-    write_explanations(folder, *explain_rows(config.model_dump(), places, chosen.to_dicts()))
+    write_explanations(folder, *explain_rows(config, places, chosen.to_dicts()))
