@@ -172,7 +172,7 @@ def _pairs(users: Ids, items: Ids) -> tuple[list[str], list[str]]:
     owners, targets = ([side] if isinstance(side, str) else list(side) for side in (users, items))
     strange = next((value for value in (*owners, *targets) if not isinstance(value, str)), None)
     if strange is not None:
-        raise DataError(f"{strange!r} is no id: ids are strings", "users, items", "write it as in the interactions: str(...)")
+        raise DataError(f"{strange!r} is not an id: ids are strings", "users, items", "write it as in the interactions: str(...)")
     num_pairs = len(targets) if isinstance(users, str) else len(owners)
     owners = owners * num_pairs if isinstance(users, str) else owners
     targets = targets * num_pairs if isinstance(items, str) else targets

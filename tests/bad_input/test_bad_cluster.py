@@ -16,7 +16,7 @@ FORMS = {
     "a dashboard": ("http://127.0.0.1:8265", "address of a dashboard"),
     "a port missing": ("127.0.0.1", "no port"),
     "a client's address": ("ray://127.0.0.1:10001", "Ray Client"),
-    "no address": ("127.0.0.1:gcs", "no address of a Ray cluster"),
+    "no address": ("127.0.0.1:gcs", "not the address of a Ray cluster"),
 }
 STRANGERS = {
     "an open cluster": until("ingest", "ray.address=10.1.2.3:6379"),

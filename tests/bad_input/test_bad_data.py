@@ -117,7 +117,7 @@ CASES = {
     "a folder that is no Delta table": Case(nothing, DELTA, "cannot be read as a Delta table"),
     "a window that holds nothing": Case(nothing, until("ingest", "data.since=2090-01-01"), "no row is left"),
     "an evil pickle": Case(an_evil_pickle, IMPORT, r"asks for posix\.system"),
-    "an artefact that is none": Case(nothing, ("data", "export-recbole", "given", "run/out"), "this is no ingest artefact"),
+    "an artefact that is none": Case(nothing, ("data", "export-recbole", "given", "run/out"), "this is not an ingest artefact"),
 }
 
 

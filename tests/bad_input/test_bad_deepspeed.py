@@ -27,7 +27,7 @@ CASES = {
     "not UTF-8": Case(content("given/ds.json", b'{"\xff": 1}'), WORDS, "this is not JSON"),
     "an empty file": Case(text("given/ds.json", ""), WORDS, "this is not JSON"),
     "a list": Case(text("given/ds.json", "[]"), WORDS, "this is a list"),
-    "a key twice": Case(text("given/ds.json", '{"bf16": {"enabled": true, "enabled": false}}'), WORDS, "a key stands twice: enabled"),
+    "a key twice": Case(text("given/ds.json", '{"bf16": {"enabled": true, "enabled": false}}'), WORDS, "a key occurs twice: enabled"),
     "nested without end": Case(text("given/ds.json", '{"a":' * 9000 + "1" + "}" * 9000), WORDS, "this is not JSON"),
     "unknown key": holds(zero_optimisation={})._replace(says="did you mean 'zero_optimization'"),
     "unknown key inside": zero(overlap_com=True)._replace(says=r"did you mean 'zero_optimization\.overlap_comm'"),

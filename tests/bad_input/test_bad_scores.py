@@ -91,7 +91,7 @@ CASES = {
     "a missing id as pandas writes it": Case(cell("scores", "user_id", "nan"), JUDGE, "column 'user_id' holds 'nan'"),
     "a web page": Case(content("given/scores.csv", b"<!DOCTYPE html><html>"), CSV, "this is a web page"),
     "JSON cut short": Case(content("given/scores.jsonl", JSON + b'{"user_id": "b", "sco'), JSONL, "cannot be read.*row 2"),
-    "JSON of no objects": Case(content("given/scores.jsonl", b"[1]\n"), JSONL, "the first line is no JSON object"),
+    "JSON of no objects": Case(content("given/scores.jsonl", b"[1]\n"), JSONL, "the first line is not a JSON object"),
     "JSON ids of two kinds": Case(
         content("given/scores.jsonl", JSON + b'{"user_id": 1, "score": 1, "label": 1}'), JSONL, "changed from.*row 2"
     ),

@@ -36,7 +36,7 @@ CASES = {
     "ids that are no text": Case(column("user_vectors", id=b"\xff"), ENCODE, "column 'id' is .*binary"),
     "no rows": Case(table("user_vectors", lambda t: t.head(0)), ENCODE, "at least one row"),
     "an empty id": Case(cell("user_vectors", "id", None), ENCODE, "no empty cell"),
-    "an id twice": Case(table("user_vectors", lambda t: pl.concat([t, t.tail(1)])), ENCODE, "id 'u5' stands more than once"),
+    "an id twice": Case(table("user_vectors", lambda t: pl.concat([t, t.tail(1)])), ENCODE, "id 'u5' occurs more than once"),
     "NaN": Case(cell("user_vectors", "vector", [0.0, NAN, 0.0, 0.0], row=4), ENCODE, "id 'u4' holds NaN"),
     "infinity": Case(cell("item_vectors", "vector", [0.0, float("inf"), 0.0, 0.0]), ENCODE, "id 'i3' holds NaN or infinity"),
     "numbers too large for 32 bits": Case(cell("user_vectors", "vector", [1e300, 0.0, 0.0, 0.0]), ENCODE, "id 'u3' holds NaN or infinity"),

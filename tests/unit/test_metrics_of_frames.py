@@ -95,7 +95,7 @@ SLIPS = {
     "no row": (lambda frame: frame.clear(), {}, r"the columns have \[0, 0, 0\] rows"),
     "unlike columns": (lambda frame: {"who": ["a"], "liked": [1, 0], "ours": [0.1, 0.2]}, {}, r"the columns have \[1, 2, 2\] rows"),
     "a path": (lambda frame: "scores.parquet", {}, "cannot be read from this str"),
-    "no probabilities": (lambda frame: frame, {"score": "theirs", "score_is": "probability"}, "are no probabilities"),
+    "no probabilities": (lambda frame: frame, {"score": "theirs", "score_is": "probability"}, "are not probabilities"),
 }
 
 

@@ -95,7 +95,7 @@ def test_a_run_may_be_moved_and_a_trial_of_a_sweep_is_one(finished, tmp_path):
         ("nobody", "i001", None, DataError, "1 users are not in the data of this run: 'nobody'"),
         ("u003", ["i001", "x", "y", "x"], None, DataError, "2 items are not in the data of this run: 'x', 'y'"),
         (3, "i001", None, DataError, "not a list of ids"),
-        ([3], "i001", None, DataError, "3 is no id: ids are strings"),
+        ([3], "i001", None, DataError, "3 is not an id: ids are strings"),
         (["u003", "u004"], ["i001"], None, DataError, "2 users for 1 items"),
         ("u003", "i001", "mixture", ConfigError, "no variant 'mixture'"),
     ],

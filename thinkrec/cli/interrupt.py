@@ -53,7 +53,7 @@ def _stop(stop_s: float) -> None:
     late = threading.Timer(stop_s, _leave, (too_late, Interrupted.exit_code))
     late.daemon = True
     late.start()
-    _say(f"told to end (SIGTERM): what trains saves a checkpoint, for at most {stop_s:g} s (faults.stop_s)")
+    _say(f"stopping (SIGTERM): what trains saves a checkpoint, for at most {stop_s:g} s (faults.stop_s)")
     if not order():
         _leave(f"nothing trains now; what is committed stays\n{resume_line()}", Interrupted.exit_code)
 

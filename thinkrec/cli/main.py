@@ -20,19 +20,13 @@ from thinkrec.cli.traces import app as traces_app
 from thinkrec.config.run import Config
 from thinkrec.errors import ThinkrecError
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
+HELP = """Train, judge and explain an LLM recommender (ThinkRec, arXiv 2505.15091).
+
+Begin with `thinkrec init DATA`, which writes a run file; then `thinkrec run FILE`."""
+app = typer.Typer(no_args_is_help=True, add_completion=False, help=HELP, pretty_exceptions_enable=False)
 app.add_typer(config_app, name="config")
 app.add_typer(data_app, name="data")
 app.add_typer(traces_app, name="traces")
-app.command()(init)
-app.command()(evaluate)
-app.command()(cluster.plan)
-app.command()(cluster.preflight)
-app.command()(cluster.submit)
-app.command()(cluster.k8s)
-app.command()(sweep)
-app.command()(baselines)
-app.command()(cluster.status)
 
 
 @app.command()
@@ -90,6 +84,18 @@ def _print_stages(settings: Config, until: str | None) -> None:
     for stage in select_stages(settings, until):
         state = "committed" if store.find(stage.name, keys[stage.name]) else "to do"
         typer.echo(f"{stage.name:<12} {keys[stage.name]}  {state}")
+
+
+# After `run`, which --help is to list first.
+app.command()(init)
+app.command()(evaluate)
+app.command()(cluster.plan)
+app.command()(cluster.preflight)
+app.command()(cluster.submit)
+app.command()(cluster.k8s)
+app.command()(sweep)
+app.command()(baselines)
+app.command()(cluster.status)
 
 
 def main(arguments: list[str] | None = None) -> None:

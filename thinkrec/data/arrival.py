@@ -33,7 +33,7 @@ def doubts(rows: pl.DataFrame, items: pl.DataFrame, settings: DataSection) -> li
 def _of_labels(rows: pl.DataFrame) -> list[str]:
     rates = dict(rows.group_by("split").agg(pl.col("label").mean()).iter_rows())
     train = rates[SPLITS[0]]
-    found = [f"all {name} rows have the same label: AUC cannot be told there" for name in SPLITS[1:] if rates.get(name) in (0.0, 1.0)]
+    found = [f"all {name} rows have the same label: AUC is undefined there" for name in SPLITS[1:] if rates.get(name) in (0.0, 1.0)]
     if min(train, 1 - train) < LEAST_LIKE_RATE:
         found.append(f"the like rate of train is {train:.4f}: check data.like_threshold, data.label_rule, or what 0 and 1 mean in label")
     return found

@@ -37,7 +37,7 @@ def export_recbole(ingest: Path, folder: Path, name: str) -> dict[str, int]:
     """
     buckets = bucket_files(ingest)
     if not buckets or not (ingest / ITEMS_FILE).is_file():
-        raise MissingFileError("this is no ingest artefact", str(ingest), "name RUN_DIR/ingest/KEY")
+        raise MissingFileError("this is not an ingest artefact", str(ingest), "name RUN_DIR/ingest/KEY")
     _refuse_full(folder)
     folder = folder / check_name(name)
     folder.mkdir(parents=True)

@@ -172,7 +172,7 @@ def dashboard(address: str, insecure: bool) -> Check:
     """Whoever may send jobs owns the cluster, so its dashboard must ask for a token (CVE-2023-48022)."""
     host = urlsplit(address).hostname or ""
     if urlsplit(address).scheme not in ("http", "https"):
-        return Check("dashboard", "fail", f"{address!r} is no http address", "fix ray.dashboard")
+        return Check("dashboard", "fail", f"{address!r} is not an http address", "fix ray.dashboard")
     try:
         with urlopen(Request(f"{address.rstrip('/')}/api/jobs/"), timeout=10) as answer:  # no token goes with it
             status = answer.status
@@ -195,7 +195,7 @@ def collective(config: Config, root: str) -> Check:
     train = config.train
     num_workers = max(train.num_workers, train.num_groups * train.workers_per_group)
     if num_workers < 2:
-        return Check("all-reduce", "skipped", "one worker has nobody to talk to")
+        return Check("all-reduce", "skipped", "there is one worker only")
     out = f"{root}/preflight-{uuid.uuid4().hex}.json"
     num_bytes = BUFFER_BYTES if train.use_gpu else CPU_BUFFER_BYTES
     task = probe.ReduceTask(out, num_bytes, NUM_REPEATS)

@@ -97,7 +97,7 @@ def await_answer(address: str, timeout_s: float) -> None:
 
 def _parts(address: str) -> tuple[str, str, int | None]:
     """Scheme ("" for none), host and port of an address; raises ConfigError for what has no such parts."""
-    wrong = "this is no address of a Ray cluster"
+    wrong = "this is not the address of a Ray cluster"
     if "@" in address:  # not repeated: it may hold a password
         raise ConfigError(f"{wrong}: it holds a user's name", "ray.address", FIX)
     try:

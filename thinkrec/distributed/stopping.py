@@ -56,7 +56,7 @@ class Notice:
     def error(self) -> Exception:
         """What a worker that has saved ends with; on every rank the same, whoever of them heard of it."""
         if is_ordered():
-            return Interrupted("the run was told to end (SIGTERM)", "training", "run the same command again to resume")
+            return Interrupted("the run was stopped (SIGTERM)", "training", "run the same command again to resume")
         return NodeLeaving("a node of this group is about to go away")
 
 

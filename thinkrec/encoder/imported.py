@@ -26,7 +26,7 @@ def read(path: str, key: str) -> pa.Table:
         raise DataError("a table of vectors needs at least one row and no empty cell", f"{path} ({key})", "drop rows without id or vector")
     doubled = pc.filter(pc.value_counts(ids).field(0), pc.greater(pc.value_counts(ids).field(1), 1))
     if len(doubled):
-        raise DataError(f"id {doubled[0].as_py()!r} stands more than once, {len(doubled)} ids do", f"{path}: id", "keep one row an id")
+        raise DataError(f"id {doubled[0].as_py()!r} occurs more than once, {len(doubled)} ids do", f"{path}: id", "keep one row an id")
     dim = _width(table, path)
     vectors = table["vector"].cast(pa.list_(pa.float32(), dim)).combine_chunks()
     values = vectors.flatten().to_numpy(zero_copy_only=False).reshape(-1, dim)

@@ -127,7 +127,7 @@ def _marks(file: Path) -> dict[str, tuple[float, ...]]:
     try:
         rows = list(csv.DictReader(io.StringIO(file.read_text(encoding="utf-8-sig"))))
     except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"this is no CSV: {error}", str(file), "save the sheet as CSV, UTF-8") from None
+        raise DataError(f"this is not CSV: {error}", str(file), "save the sheet as CSV, UTF-8") from None
     if not rows or set(MARKED_COLUMNS) - set(rows[0]):
         raise DataError(f"a sheet has the columns {', '.join(MARKED_COLUMNS)}", str(file), "keep the header as it was")
     found: dict[str, tuple[float, ...]] = {}
@@ -137,7 +137,7 @@ def _marks(file: Path) -> dict[str, tuple[float, ...]]:
         if not trace and np.isnan(marks).all():
             continue  # an empty line of a spreadsheet
         if not trace or trace in found:
-            what = f"trace {trace!r} stands in more than one row" if trace else "a row has marks and no trace"
+            what = f"trace {trace!r} occurs in more than one row" if trace else "a row has marks and no trace"
             raise DataError(what, where, "keep the column trace as it was, and one row of each trace")
         found[trace] = marks
     return found
@@ -147,5 +147,5 @@ def _mark(text: str | None, where: str) -> float:
     if not (text or "").strip():
         return float("nan")
     if str(text).strip() not in map(str, RATING_SCALE):
-        raise DataError(f"{text!r} is no mark", where, "marks are 1 to 5, or nothing")
+        raise DataError(f"{text!r} is not a mark", where, "marks are 1 to 5, or nothing")
     return float(str(text))

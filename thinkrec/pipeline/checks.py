@@ -41,7 +41,7 @@ def _check_models(config: Config) -> None:
         check_installed()
     is_served = config.engine.kind == "http"
     if config.keywords.source == "engine" and is_served and not config.engine.http.model:
-        raise ConfigError("nobody says which of the server's models reads keywords", "engine.http.model", "name it, or set keywords.source")
+        raise ConfigError("no model of the server is named for reading keywords", "engine.http.model", "name it, or set keywords.source")
     for teacher in config.traces.teachers if config.traces.enabled else ():
         if not is_served and not teacher.path:
             raise ConfigError(f"the teacher {teacher.name!r} has no folder", "traces.teachers", 'give its path, or engine.kind = "http"')

@@ -73,7 +73,7 @@ def sizes(config: Config, found: Mapping[str, Artefact], num_rows: int = 0, num_
         num_rows, users, items = world.num_users * world.interactions_per_user, world.num_users, world.num_items
         source = "the settings of the planted world"
     else:
-        raise ConfigError("nothing tells how much data there is", "plan", "add --num-rows and --num-users, or run --until ingest first")
+        raise ConfigError("the amount of data is unknown", "plan", "add --num-rows and --num-users, or run --until ingest first")
     num_train = round(num_rows * split.valid_quantile)
     return Sizes(num_train, round(num_rows * (1 - split.test_quantile)), users, items, rows_per_cluster(found, num_train, config), source)
 

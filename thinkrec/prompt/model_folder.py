@@ -67,7 +67,7 @@ def read_headers(folder: Path) -> dict[str, Header]:
                 tensors = {name: opened.get_slice(name) for name in opened.keys()}  # noqa: SIM118
                 headers = {name: Header(file, tuple(tensor.get_shape()), str(tensor.get_dtype())) for name, tensor in tensors.items()}
         except (SafetensorError, OSError) as error:
-            raise ModelError(f"this is no whole safetensors file: {error}", str(file), "download or convert it again") from None
+            raise ModelError(f"truncated or not a safetensors file: {error}", str(file), "download or convert it again") from None
         if twice := sorted(found.keys() & headers.keys()):
             raise ModelError(f"{listed(twice)} stand in this file and in another one", str(file), "download the folder again")
         found |= headers

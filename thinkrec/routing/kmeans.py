@@ -41,7 +41,7 @@ def standardise(vectors: NDArray[Any], has_bias: bool) -> tuple[NDArray[np.float
     if has_bias:
         scale[-1] = np.inf
     if np.isinf(scale).all():
-        raise DataError(f"the vectors of all {len(vectors)} train users are equal", "encode: users.parquet", "nothing tells users apart")
+        raise DataError(f"the vectors of all {len(vectors)} train users are equal", "encode: users.parquet", "give users different vectors")
     return mean.astype(np.float32), scale.astype(np.float32)
 
 

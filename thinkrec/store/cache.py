@@ -49,7 +49,7 @@ def _sweep(cache: Path) -> None:
         bound = float(told) * 2**30
     except ValueError:
         raise EnvironmentFault(
-            f"{CACHE_GIB}={told} is no number", "environment", "give the GiB that copies of artefacts may take"
+            f"{CACHE_GIB}={told} is not a number", "environment", "give the GiB that copies of artefacts may take"
         ) from None
     ages = {folder: info.st_mtime for folder in cache.iterdir() if (info := _stat(folder))}
     sizes = {folder: _num_bytes(folder) for folder in ages}

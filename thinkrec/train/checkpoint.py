@@ -82,7 +82,7 @@ class Checkpoints:
     def _find(self, step: int) -> Artefact:
         artefact = Store(self.root).find(STAGE, self._key(step))
         if artefact is None:
-            raise ArtefactError("a checkpoint went away while it was taken up", self._key(step), "run the same command again")
+            raise ArtefactError("a checkpoint disappeared while it was being loaded", self._key(step), "run the same command again")
         return artefact
 
     def _key(self, step: int) -> str:

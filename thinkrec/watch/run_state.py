@@ -79,7 +79,7 @@ class RunState:
         try:
             stream = file.open(encoding="utf-8", errors="replace")
         except (FileNotFoundError, NotADirectoryError):
-            what, fix = "this is no run folder: it has no events", "name the run.dir of a run that was started"
+            what, fix = "this is not a run folder: it has no events", "name the run.dir of a run that was started"
             raise MissingFileError(what, str(file), fix) from None
         with stream:
             for line in stream:

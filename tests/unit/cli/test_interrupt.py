@@ -103,7 +103,7 @@ def test_what_trains_has_its_time_to_save_and_no_more(monkeypatch, left, capsys)
         assert left.there.wait(60)
     assert left.code == 4
     assert "within 0.2 s (faults.stop_s)" in left.text
-    assert "told to end (SIGTERM)" in capsys.readouterr().err
+    assert "stopping (SIGTERM)" in capsys.readouterr().err
 
 
 def test_the_command_that_resumes_is_the_one_that_was_typed(monkeypatch):

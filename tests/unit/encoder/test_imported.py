@@ -43,7 +43,7 @@ def test_any_list_of_floats_becomes_the_schema(read, kind):
         ({"id": IDS, "vector": [[1.0, 2.0], [3.0], [5.0, 6.0]]}, "id 'b' has 1 numbers, that of 'a' 2"),
         ({"id": IDS, "vector": [[1.0, 2.0], [3.0, 4.0], [5.0, float("nan")]]}, "id 'c' holds NaN"),
         ({"id": IDS, "vector": [[1.0, 2.0], [float("-inf"), 4.0], [5.0, 6.0]]}, "id 'b' holds NaN or infinity"),
-        ({"id": ["a", "b", "b"], "vector": ROWS}, "id 'b' stands more than once"),
+        ({"id": ["a", "b", "b"], "vector": ROWS}, "id 'b' occurs more than once"),
         ({"id": IDS, "vector": [[1.0, 2.0]] * 3}, "all 3 vectors are equal"),
         ({"id": ["a", None, "c"], "vector": ROWS}, "no empty cell"),
         ({"id": IDS, "vector": [[1.0, 2.0], None, [5.0, 6.0]]}, "no empty cell"),

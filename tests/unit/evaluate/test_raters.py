@@ -103,7 +103,7 @@ def test_raters_who_contradict_each_other_do_not_agree(tmp_path):
     assert raters.agreement(same)["relevance"]["alpha"] == 1.0
 
 
-@pytest.mark.parametrize(("mark", "why"), [("6", "'6' is no mark"), ("good", "is no mark"), ("2.5", "is no mark")])
+@pytest.mark.parametrize(("mark", "why"), [("6", "'6' is not a mark"), ("good", "is not a mark"), ("2.5", "is not a mark")])
 def test_what_is_no_mark_is_named_with_its_row(tmp_path, mark, why):
     files = [sheet(tmp_path, "a.csv", ["1", mark, "3"]), sheet(tmp_path, "b.csv", ["1", "2", "3"])]
     with pytest.raises(DataError, match=why) as refused:
@@ -125,11 +125,11 @@ def test_sheets_that_cannot_be_compared_are_refused(tmp_path):
     with pytest.raises(DataError, match="has the columns"):
         raters.agreement([one, tmp_path / "c.csv"])
     (tmp_path / "d.csv").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(DataError, match="no CSV"):
+    with pytest.raises(DataError, match="not CSV"):
         raters.agreement([one, tmp_path / "d.csv"])
 
 
-@pytest.mark.parametrize(("line", "why"), [("1-0,2,2,5", "'1-0' stands in more than one row"), (",2,2,5", "marks and no trace")])
+@pytest.mark.parametrize(("line", "why"), [("1-0,2,2,5", "'1-0' occurs in more than one row"), (",2,2,5", "marks and no trace")])
 def test_a_trace_is_marked_once_a_sheet(tmp_path, line, why):
     files = [sheet(tmp_path, "a.csv", ["1", "2"]), sheet(tmp_path, "b.csv", ["1", "2"])]
     files[0].write_text(files[0].read_text() + ",,,\n" + line + "\n")

@@ -193,7 +193,7 @@ def test_sizes_say_where_they_come_from():
     assert "planted world" in plan_of().sizes.source
     assert plan_of(num_rows=1000, num_users=50).sizes.source == "the command line"
     unread = ("data.source=canonical", f"data.path={ROOT}/ds_configs", "split.mode=given")
-    with pytest.raises(ConfigError, match="nothing tells"):
+    with pytest.raises(ConfigError, match="amount of data is unknown"):
         plan_of(*unread)
     assert "tokens_per_item" in plan_of(*unread, num_rows=1000, num_users=50).lengths.source
 

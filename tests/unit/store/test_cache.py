@@ -97,5 +97,5 @@ def test_what_another_process_is_copying_is_left_to_it(remote, kept, monkeypatch
 
 def test_a_bound_that_is_no_number_is_told(remote, monkeypatch):
     monkeypatch.setenv(CACHE_GIB, "much")
-    with pytest.raises(EnvironmentFault, match="THINKREC_CACHE_GIB=much is no number"):
+    with pytest.raises(EnvironmentFault, match="THINKREC_CACHE_GIB=much is not a number"):
         local_copy(SYSTEM, remote, "a")

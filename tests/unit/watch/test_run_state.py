@@ -147,7 +147,7 @@ def test_only_the_last_try_counts(tmp_path):
 
 
 def test_a_folder_that_is_no_run_is_named(tmp_path):
-    with pytest.raises(MissingFileError, match="no run folder") as caught:
+    with pytest.raises(MissingFileError, match="not a run folder") as caught:
         RunState.of_file(tmp_path)
     assert caught.value.exit_code == 2
 

@@ -57,7 +57,7 @@ def _more(found: Recognised, data: DataSection, seen: Survey) -> Iterator[Settin
         reason = f"{seen.repeated_share:.1%} of the rows are not the first of their user and item; the audit stops at such leaks"
         yield Setting("data.repeats", "first", reason)
     if seen.unknown_share > data.max_bad_share:
-        reason = f"{seen.unknown_share:.1%} of the rows are about items that nobody describes, and are left out"
+        reason = f"{seen.unknown_share:.1%} of the rows are about items without a description, and are left out"
         yield Setting("data.max_bad_share", min(1.0, round(2 * seen.unknown_share, 2)), reason)
     if not seen.is_whole or seen.rows.height > LARGE_ROWS:
         yield Setting("data.num_buckets", MANY_BUCKETS, "parts of the log, by user; one is in memory at a time")

@@ -51,7 +51,7 @@ def uauc_variants(users: pl.DataFrame) -> list[dict[str, Any]]:
         ("gauc_rows_zero", area, everyone, rows, "LibRecommender roc_gauc", "weighted by rows, one-class users count 0"),
         ("uauc_strict", area, strict, 1, "Recommenders group_auc", "plain mean, no number if any user has one class"),
         ("uauc_varied", area, varied, 1, "TorchRec gauc", "plain mean, users whose scores are all equal dropped too"),
-        ("uauc_catalogue", area, nobody, 1, "Elliot GAUC", "negatives are all unrated items: not to be had from scored rows"),
+        ("uauc_catalogue", area, nobody, 1, "Elliot GAUC", "negatives are all unrated items: cannot be computed from scored rows"),
         ("uauc_half", np.where(mixed, area, 0.5), everyone, 1, "", "plain mean, one-class users count one half"),
     ]
     found = []

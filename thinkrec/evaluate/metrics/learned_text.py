@@ -98,7 +98,7 @@ def _check_layer(layer: int, num_layers: int, folder: str) -> None:
 
 def _check_output(model: Any, folder: str) -> None:
     if model.config.num_labels != 1:
-        raise ModelError(f"a classifier of {model.config.num_labels} labels is no BLEURT", folder, "name a folder with one output")
+        raise ModelError(f"a classifier of {model.config.num_labels} labels is not a BLEURT model", folder, "name a folder with one output")
 
 
 def _load(folder: str, kind: Any, key: str, headless: bool = False) -> tuple[Tokenizer, Any]:

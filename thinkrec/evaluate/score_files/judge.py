@@ -159,7 +159,7 @@ def _link(counts: pl.DataFrame, score_is: ScoreIs, path: str) -> Link | None:
     values = score_values(counts)
     inside = bool(((values >= 0) & (values <= 1)).all())
     if score_is == "probability" and not inside:
-        what = f"scores from {values[0]:g} to {values[-1]:g} are no probabilities"
+        what = f"scores from {values[0]:g} to {values[-1]:g} are not probabilities"
         raise DataError(what, path, "use --score-is logit for log-odds, or rank to leave out log loss and calibration")
     if score_is == "auto":
         return "probability" if inside else None

@@ -115,7 +115,7 @@ def _header(path: str) -> tuple[list[str], list[tuple[int, tuple[int, ...] | Non
     """The names of the columns, and the parts: (rows before it, row groups)."""
     suffix = suffix_of(path)
     if suffix not in SUFFIXES:
-        raise DataError(f"{suffix or 'a name without an ending'} is no known kind of file", path, f"use {', '.join(SUFFIXES)}")
+        raise DataError(f"{suffix or 'a name without an ending'} is not a known kind of file", path, f"use {', '.join(SUFFIXES)}")
     try:
         if suffix == ".parquet":
             system, base = open_root(path)
@@ -137,7 +137,7 @@ def header_names(path: str, first_line: bytes) -> list[str]:
         return header(next(text_cells(path, text.rstrip("\r\n")), []), path, SEPARATORS[suffix_of(path)])
     record = json.loads(text)
     if not isinstance(record, dict):
-        raise ValueError("the first line is no JSON object")
+        raise ValueError("the first line is not a JSON object")
     return list(record)
 
 

@@ -82,7 +82,7 @@ class HttpEngine:
         if last.is_row and self._is_well():
             return GenResult(request.id, "", finish_reason="error", error=said)
         raise StageFailed(
-            f"the server answers nobody: {said}",
+            f"the server answers no request: {said}",
             self._settings.url,
             "see to the server, or lower engine.http.requests_per_s or engine.http.num_parallel; then run the same command again",
         )
@@ -103,9 +103,9 @@ class HttpEngine:
             text = choice["message"]["content"] if chat else choice["text"]
             finish, num_tokens = choice["finish_reason"], int((answer.get("usage") or {}).get("completion_tokens") or 0)
         except (ValueError, LookupError, TypeError, AttributeError) as error:
-            raise Passing(f"the server's answer is none: {type(error).__name__}: {error}", is_row=True) from None
+            raise Passing(f"the server's answer cannot be read: {type(error).__name__}: {error}", is_row=True) from None
         if not isinstance(text, str) or finish not in ("stop", "length"):
-            raise Refused(f"the server ended the answer with {str(finish)[:MAX_SAID]!r}")
+            raise Refused(f"the server stopped the answer with {str(finish)[:MAX_SAID]!r}")
         return GenResult(request.id, text, finish_reason=finish, num_tokens=num_tokens)
 
     def _failure(self, response: Any) -> Exception:

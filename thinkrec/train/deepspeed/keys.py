@@ -120,7 +120,7 @@ def unique(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]
-        raise ValueError(f"a key stands twice: {next(name for name in names if names.count(name) > 1)}")
+        raise ValueError(f"a key occurs twice: {next(name for name in names if names.count(name) > 1)}")
     return found
 
 

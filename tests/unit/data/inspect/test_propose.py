@@ -167,7 +167,7 @@ def test_repeats_and_unknown_items_are_told_and_dealt_with(tmp_path):
     made = look(tmp_path)
     assert made.config.data.repeats == "first"
     assert made.config.data.max_bad_share > 0.09
-    assert "items that nobody describes" in made.text
+    assert "items without a description" in made.text
 
 
 def test_two_readings_are_both_told(tmp_path):

@@ -175,5 +175,5 @@ def test_the_command_counts_and_never_writes_over_anything(artefact, tmp_path, c
         export_recbole(artefact, tmp_path / "out", "tiny")
     with pytest.raises(ConfigError, match="cannot name a file"):
         export_recbole(artefact, tmp_path / "new", "../tiny")
-    with pytest.raises(MissingFileError, match="no ingest artefact"):
+    with pytest.raises(MissingFileError, match="not an ingest artefact"):
         export_recbole(tmp_path, tmp_path / "new", "tiny")

@@ -193,5 +193,5 @@ def test_how_a_score_is_read(scores, write):
     assert metric(report_of(odds, score_is="logit"), "log_loss")["value"] == pytest.approx(known, abs=1e-12)
     assert report_of(odds)["calibration"]["scores"] is None
     assert "log_loss" not in report_of(files, score_is="rank")["metrics"][0]["metrics"]
-    with pytest.raises(DataError, match="no probabilities"):
+    with pytest.raises(DataError, match="not probabilities"):
         report_of(odds, score_is="probability")

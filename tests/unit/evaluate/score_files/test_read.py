@@ -193,7 +193,7 @@ def test_files_that_are_not_tables(tmp_path, name):
 
 def test_files_of_no_known_kind_or_that_are_not_there(tmp_path):
     (tmp_path / "scores.xlsx").touch()
-    with pytest.raises(DataError, match=r"\.xlsx is no known kind"):
+    with pytest.raises(DataError, match=r"\.xlsx is not a known kind"):
         read(str(tmp_path / "scores.xlsx"), NEEDED, {})
     for path in (tmp_path / "none.parquet", tmp_path):
         with pytest.raises(MissingFileError, match="no such file"):

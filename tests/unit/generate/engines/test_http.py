@@ -64,7 +64,7 @@ def test_what_passes_is_tried_again(ask, wrong):
 
 
 @pytest.mark.parametrize(
-    ("wrong", "why"), [((500, b"oops"), "500: oops"), ((200, b"<html>"), "answer is none"), ((200, {"choices": [{}]}), "KeyError")]
+    ("wrong", "why"), [((500, b"oops"), "500: oops"), ((200, b"<html>"), "answer cannot be read"), ((200, {"choices": [{}]}), "KeyError")]
 )
 def test_a_row_that_a_well_server_cannot_answer_costs_that_row(ask, wrong, why):
     (bad, *good), seen = ask(only_first(wrong))
@@ -87,7 +87,7 @@ def test_what_will_never_pass_is_asked_once(ask, wrong, why):
 
 
 def test_an_ailing_server_fails_the_stage(ask):
-    with pytest.raises(StageFailed, match="answers nobody: the server says 500"):
+    with pytest.raises(StageFailed, match="answers no request: the server says 500"):
         ask(only_first((500, b"oops")), is_well=False)
     with pytest.raises(StageFailed, match="429") as refused:  # well or not: being told to wait is no row's fault
         ask(only_first((429, b"later")))
