@@ -123,7 +123,5 @@ class FaultsSection(Section):
     @model_validator(mode="after")
     def _waiting_is_no_hang(self) -> Self:
         if 0 < self.hang_s <= self.storage_wait_s:
-            raise ValueError(
-                f"hang_s {self.hang_s} must be above storage_wait_s {self.storage_wait_s}: that wait is not a hang"
-            )
+            raise ValueError(f"hang_s {self.hang_s} must be above storage_wait_s {self.storage_wait_s}: that wait is not a hang")
         return self

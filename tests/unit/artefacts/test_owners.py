@@ -12,7 +12,12 @@ import thinkrec
 
 ROOT = Path(thinkrec.__file__).parent
 OWNERS = ("ingest", "vectors", "clusters", "keywords", "models", "traces", "adapters", "scores", "prior")
-OTHERS = {"data/readers/canonical.py", "data/readers/prepared.py", "cli/evaluate.py"}  # files that the user brings or asks for
+OTHERS = {
+    "data/readers/canonical.py",
+    "data/readers/prepared.py",
+    "data/inspect/recognise.py",
+    "cli/evaluate.py",
+}  # files that the user brings or asks for
 
 
 def owned_names() -> set[str]:
