@@ -46,7 +46,7 @@ def artefacts(log, root):
         rows = with_bucket(log, NUM_BUCKETS)
         for bucket in range(NUM_BUCKETS):
             mine = rows.filter(pl.col("bucket") == bucket).select(ingest.INTERACTIONS.names).sort("user_id", "ts", "row")
-            ingest.write_bucket(draft.uri, bucket, mine.to_arrow())
+            ingest.write_bucket(draft.shared(), bucket, mine.to_arrow())
         items = pl.DataFrame({"item_id": [f"i{name:02d}" for name in range(60)]})
         items = items.with_columns(title=pl.lit("A film (1990)"), text=pl.lit(None, pl.String), categories=pl.lit(None, pl.List(pl.String)))
         items.write_parquet(draft.local() / "items.parquet")

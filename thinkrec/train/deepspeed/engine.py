@@ -20,12 +20,13 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
+    from thinkrec.train.checkpoint import TrainState
+
 # ds_configs/ inside an installed package, and beside the package in a checkout.
 SHIPPED = tuple(parent / "ds_configs" for parent in Path(__file__).resolve().parents[2:4])
 
 M = TypeVar("M", bound="nn.Module")
 M_co = TypeVar("M_co", bound="nn.Module", covariant=True)
-State = Mapping[str, tuple["Tensor", ...]]  # weight and Adam's two moments by parameter name, on the host
 MAX_BUCKET = 500_000_000  # numbers; DeepSpeed's own default
 
 
@@ -180,7 +181,7 @@ def gather_state(engine: Engine[nn.Module]) -> dict[str, tuple[Tensor, ...]]:
     return state
 
 
-def deal_state(engine: Engine[nn.Module], state: State, steps: Sequence[int]) -> None:
+def deal_state(engine: Engine[nn.Module], state: TrainState, steps: Sequence[int]) -> None:
     """Set weights, moments and each slot's step count; the way back from `gather_state`, for any world size."""
     import torch
 
