@@ -43,7 +43,7 @@ def places(artefacts: dict[str, Artefact]) -> ArtefactPaths:
     return ArtefactPaths({name: artefact.uri for name, artefact in artefacts.items()})
 
 
-def test_every_artefact_is_whole(artefacts):
+def test_every_artefact_is_whole(artefacts, config):
     assert list(artefacts) == [stage.name for stage in select_stages(config)]
     for artefact in artefacts.values():
         artefact.verify()
