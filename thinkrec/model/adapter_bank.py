@@ -68,7 +68,7 @@ class BankLinear(nn.Module):
             return y + self._one_each(x, gates).to(y.dtype)
         num_adapters, rank, _ = self.lora_A.shape
         low = F.linear(x, self.lora_A.flatten(0, 1)).view(*x.shape[:-1], num_adapters, rank)
-        weights = (gates.to(low.dtype) * self.scale).view(-1, *[1] * (x.dim() - 2), num_adapters, 1)
+        weights = (gates.to(low.dtype) * self.scale).view(*gates.shape[:-1], *[1] * (x.dim() - gates.dim()), num_adapters, 1)
         if self.gates.fusion == "exact":
             low = low * weights
         else:
@@ -104,11 +104,12 @@ class AdapterBank:
     def gated(self, rows: Tensor | None, fusion: Fusion = "exact") -> Iterator[None]:
         """Within the block, row i of a batch goes through the base and the mixture `rows[i]`; outside of any block, through the base alone.
 
-        `rows` is (R, E) float, a mixture for each row, or (R,) int64, the one adapter of each row: one-hot gates without their zeros. None
-        is the base alone. Raises ModelError for a mixture of another number of adapters; a batch of another size raises it in its layers.
+        `rows` is (R, E) float, a mixture for each row, (R, T, E), one for each token of a row, or (R,) int64, the one adapter of each row:
+        one-hot gates without their zeros. None is the base alone. Raises ModelError for a mixture of another number of adapters; a batch of
+        another size raises it in its layers.
         """
-        if rows is not None and rows.dim() == 2 and rows.shape[1] != self.num_adapters:
-            what = f"gates of {rows.shape[1]} adapters for a bank of {self.num_adapters}"
+        if rows is not None and rows.dim() > 1 and rows.shape[-1] != self.num_adapters:
+            what = f"gates of {rows.shape[-1]} adapters for a bank of {self.num_adapters}"
             raise ModelError(what, "adapter bank", "give one column of gates for each adapter")
         before = self._gates.rows, self._gates.fusion
         self._gates.rows, self._gates.fusion = rows, fusion

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from thinkrec.errors import ModelError
 from thinkrec.model import loss as losses
+from thinkrec.model import prefix_tree
 from thinkrec.model.adapter_bank import AdapterBank, Fusion
 from thinkrec.model.base import CausalLM
 from thinkrec.model.batch import Batch
@@ -56,6 +57,7 @@ class Recommender(nn.Module):
         if not isinstance(llm.lm_head, Vocabulary):
             assert isinstance(llm.lm_head, nn.Linear)  # model/check.py refuses other heads
             llm.lm_head = Vocabulary(llm.lm_head)
+        prefix_tree.install(llm)
         self.bank = bank
         self.projector = projector
         self.score_kind = score
@@ -67,35 +69,45 @@ class Recommender(nn.Module):
         return self.verdict_ids.device
 
     def embed(self, batch: Batch) -> Tensor:
-        """Input embeddings (R, T, hidden) with projected vectors in the soft slots."""
+        """Input embeddings (B, T, hidden) with projected vectors in the soft slots."""
         if self.projector is None:
             embedded: Tensor = self.llm.get_input_embeddings()(batch.input_ids)
             return embedded
-        if len(batch.slot_rows) != len(batch.slot_vectors):
-            raise ModelError(f"{len(batch.slot_rows)} soft slots for {len(batch.slot_vectors)} vectors", "batch", "one vector a slot (D23)")
+        if len(batch.slot_at) != len(batch.slot_vectors):
+            raise ModelError(f"{len(batch.slot_at)} soft slots for {len(batch.slot_vectors)} vectors", "batch", "one vector a slot (D23)")
         # The slot token may lie outside the base's own table: its row is overwritten, so any valid id stands in for it.
-        embedded = self.llm.get_input_embeddings()(batch.input_ids.index_put((batch.slot_rows, batch.slot_at), batch.slot_rows * 0))
-        return embedded.index_put((batch.slot_rows, batch.slot_at), self.projector(batch.slot_vectors).to(embedded.dtype))
+        ids = batch.input_ids.flatten().index_fill(0, batch.slot_at, 0)
+        embedded = self.llm.get_input_embeddings()(ids)
+        filled = embedded.index_put((batch.slot_at,), self.projector(batch.slot_vectors).to(embedded.dtype))
+        return filled.view(*batch.input_ids.shape, -1)
 
     def hidden(self, batch: Batch, fusion: Fusion = "exact") -> Tensor:
-        """Last hidden states (R, T, hidden). Rows are padded on the right, so causal attention needs no mask."""
-        with self.bank.gated(batch.gates, fusion):
+        """Last hidden states (B, T, hidden)."""
+        with self.bank.gated(self._gates(batch), fusion):
             return self._pass(batch)
 
     def logits(self, batch: Batch, adapted: bool = True) -> Tensor:
-        """Logits of the whole vocabulary at every place, (R, T, vocabulary), by the rows' adapters or by the base alone."""
-        with self.bank.gated(batch.gates if adapted else None):
+        """Logits of the whole vocabulary at every place, (B, T, vocabulary), by the rows' adapters or by the base alone."""
+        with self.bank.gated(self._gates(batch) if adapted else None):
             result: Tensor = self.llm.lm_head(self._pass(batch))
         return result
 
+    def _gates(self, batch: Batch) -> Tensor | None:
+        """Of each line of the batch, or where a line holds many rows of each of its tokens."""
+        if batch.tree is None or batch.gates is None:
+            return batch.gates
+        mixtures = batch.gates if batch.gates.dim() == 2 else F.one_hot(batch.gates, self.bank.num_adapters).float()
+        return mixtures[batch.tree.row][None]
+
     def _pass(self, batch: Batch) -> Tensor:
-        result: Tensor = self.llm.model(inputs_embeds=self.embed(batch), use_cache=False).last_hidden_state
+        """Lines of one row are padded on the right, so causal attention needs no mask."""
+        attention = {} if batch.tree is None else prefix_tree.tree_arguments(batch.tree)
+        result: Tensor = self.llm.model(inputs_embeds=self.embed(batch), use_cache=False, **attention).last_hidden_state
         return result
 
     def scores(self, hidden: Tensor, batch: Batch) -> Tensor:
         """The ranking score of each row, (R,) float32."""
-        rows = torch.arange(len(hidden), device=hidden.device)
-        logits = cap(self.llm.lm_head(hidden[rows, batch.verdict_at], self.verdict_ids), self.llm.config)
+        logits = cap(self.llm.lm_head(hidden.flatten(0, 1)[batch.verdict_at], self.verdict_ids), self.llm.config)
         score: Tensor = logits[:, 1] if self.score_kind == "yes" else logits[:, 1] - logits[:, 0]
         return score
 
@@ -109,7 +121,7 @@ class Recommender(nn.Module):
         rec = losses.recommendation_loss(score, batch.label)
         per_row, parts = batch.w_rec * rec, {"rec": rec}
         if len(batch.answer_ids):
-            logits = cap(self.llm.lm_head(hidden[batch.answer_rows, batch.answer_at]).float(), self.llm.config)
+            logits = cap(self.llm.lm_head(hidden.flatten(0, 1)[batch.answer_at]).float(), self.llm.config)
             token_losses = F.cross_entropy(logits, batch.answer_ids, reduction="none")
             parts["think"] = losses.thinking_loss(token_losses, batch.answer_rows, len(score))
             per_row = per_row + batch.w_think * parts["think"]

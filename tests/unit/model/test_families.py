@@ -13,6 +13,7 @@ from thinkrec.model import adapter_bank
 from thinkrec.model.base import _restore_frequencies, load_model
 from thinkrec.model.batch import Batch, Instance, collate
 from thinkrec.model.check import BaseFolder
+from thinkrec.model.prefix_batch import share_prefixes
 from thinkrec.model.recommender import Recommender
 from thinkrec.prompt.template import Prompt, verdict_ids
 from thinkrec.prompt.tokenizer import load_tokenizer
@@ -78,6 +79,22 @@ def test_the_bound_of_gemma_2_counts(tmp_path):
     with torch.no_grad():
         hidden = llm.model(input_ids=torch.tensor([[5, 6, 7]])).last_hidden_state
         assert not torch.allclose(llm.lm_head(hidden), llm(input_ids=torch.tensor([[5, 6, 7]])).logits, atol=0.1)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@torch.no_grad()
+def test_shared_prefixes_change_no_score(family, tmp_path):
+    """Sliding windows count the places of a row, not those of the line."""
+    kind, targets, settings = FAMILIES[family]
+    llm = load_model(make_folder(tmp_path, kind, **settings), "float32")
+    recommender = Recommender(llm, adapter_bank.install(llm, targets, 1, 4, 8.0), (7, 9)).eval()
+    next(iter(recommender.bank.layers.values())).lora_B.fill_(0.1)
+    rows = [Instance(Prompt([5, 6, 7, 8, 9, 10], target), [5], 0, 0, 1.0, 1.0, 0.0) for target in ([11, 12], [13], [14, 15, 16])]
+    rows.append(Instance(Prompt([8, 6], [11]), [5], 0, 0, 1.0, 1.0, 0.0))
+    alone = [collate([row], torch.ones(1, 1), None, None, pad_id=0, text_loss=False) for row in rows]
+    expected = torch.cat([recommender.scores(recommender.hidden(batch), batch) for batch in alone])
+    batch = share_prefixes(rows, torch.ones(4, 1), None, None, text_loss=False)
+    assert torch.allclose(recommender.scores(recommender.hidden(batch), batch), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["llama", "gemma3_text"])

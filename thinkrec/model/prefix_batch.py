@@ -1,0 +1,114 @@
+"""Batches without padding, in which rows of one user share what they begin with (see prefix_tree.py)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from os.path import commonprefix
+
+import torch
+from torch import Tensor
+
+from thinkrec.model.batch import Batch, Instance, index_batch
+from thinkrec.model.prefix_tree import PrefixTree
+
+
+@dataclass(frozen=True)
+class _Sequence:
+    """Rows by number that have their first `num_shared` tokens in common; a row alone shares none."""
+
+    rows: list[int]
+    num_shared: int
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Tokens begin to end of a row, and the part that holds the prefix of its sequence."""
+
+    row: int
+    begin: int
+    end: int
+    prefix: int
+
+
+def share_prefixes(
+    rows: Sequence[Instance],
+    gates: Tensor,
+    vectors: Tensor | None,
+    user_vectors: Tensor | None,
+    text_loss: bool = True,
+    weight: Tensor | None = None,
+) -> Batch:
+    """All rows in one line of tokens, in any order; arguments and what a model makes of it are those of `collate`.
+
+    Rows of one user with the same history and the same gates are one sequence. Its prefix is all that their tokens and soft slots have in
+    common, but for the last token of each row.
+    """
+    parts: list[_Part] = []
+    starts, branching = [], []
+    for sequence in _sequences(rows, gates):
+        root = len(parts)
+        starts.append(root)
+        branching.append(sequence.num_shared > 0)
+        if sequence.num_shared:
+            parts.append(_Part(sequence.rows[0], 0, sequence.num_shared, root))
+        parts += [_Part(at, sequence.num_shared, rows[at].num_tokens, root) for at in sequence.rows]
+    lengths = torch.tensor([part.end - part.begin for part in parts])
+    offsets = [0, *lengths.cumsum(0).tolist()]
+    ids = [rows[part.row].ids[part.begin : part.end] for part in parts]
+    tree = PrefixTree(
+        part=torch.arange(len(parts)).repeat_interleave(lengths),
+        prefix=torch.tensor([part.prefix for part in parts]).repeat_interleave(lengths),
+        position=torch.cat([torch.arange(part.begin, part.end) for part in parts]),
+        row=torch.tensor([part.row for part in parts]).repeat_interleave(lengths),
+        starts=tuple(offsets[root] for root in starts),
+        branching=tuple(branching),
+    )
+    places = {
+        part.row: [*range(offsets[part.prefix], offsets[part.prefix] + part.begin), *range(offset, offset + part.end - part.begin)]
+        for part, offset in zip(parts, offsets, strict=False)  # of a row's parts the last holds its end
+    }
+    line = torch.tensor([[token for some in ids for token in some]])
+    return index_batch(rows, line, [places[at] for at in range(len(rows))], gates, vectors, user_vectors, text_loss, weight, tree)
+
+
+def token_batches(rows: Sequence[Instance], gates: Tensor, max_tokens: int) -> Iterator[list[int]]:
+    """Numbers of the rows that go through the model together: at most `max_tokens` tokens, those of one sequence side by side.
+
+    A sequence that does not fit is cut between rows, and its prefix is computed again; a row that does not fit goes alone.
+    """
+    chosen: list[int] = []
+    room = max_tokens
+    for sequence in _sequences(rows, gates):
+        prefix = sequence.num_shared
+        for at in sequence.rows:
+            own = rows[at].num_tokens - sequence.num_shared
+            if chosen and prefix + own > room:
+                yield chosen
+                chosen, room, prefix = [], max_tokens, sequence.num_shared
+            chosen.append(at)
+            room -= prefix + own
+            prefix = 0
+    if chosen:
+        yield chosen
+
+
+def _sequences(rows: Sequence[Instance], gates: Tensor) -> list[_Sequence]:
+    groups: dict[tuple[object, ...], list[int]] = {}
+    seen = [_seen(row) for row in rows]
+    for at, (row, mixture) in enumerate(zip(rows, gates.tolist(), strict=True)):
+        key = (row.user, tuple(seen[at][: len(row.prompt.prefix)]), tuple(mixture) if isinstance(mixture, list) else mixture)
+        groups.setdefault(key, []).append(at)
+    return [_Sequence(members, _num_shared([seen[at] for at in members])) for members in groups.values()]
+
+
+def _num_shared(seen: list[list[int]]) -> int:
+    return min(len(commonprefix(seen)), *(len(one) - 1 for one in seen)) if len(seen) > 1 else 0
+
+
+def _seen(row: Instance) -> list[int]:
+    """What the model reads, a soft slot by the owner of its vector: two items may have one title."""
+    seen = row.ids
+    for place, owner in row.prompt.slots:
+        seen[place] = -2 - owner
+    return seen

@@ -1,0 +1,115 @@
+"""Attention over prefix trees: one row of tokens holds many sequences [prefix | branch 1 | branch 2 | ...].
+
+A branch sees the prefix and itself, and its positions continue the prefix: so its outputs are those of [prefix | branch] alone, and what
+many prompts share is computed once. Sequences do not see each other, and nothing is padded.
+
+`install` gives a model an attention function that serves both its forms: with a tree among the keyword arguments of the model's forward
+pass it is attention over the tree (FlexAttention on CUDA, elsewhere SDPA, a sequence at a time); without one it is SDPA as before.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor
+
+NAME = "prefix_tree"  # among the attention functions of transformers
+
+
+@dataclass(frozen=True)
+class PrefixTree:
+    """Which token of a row of T sees which; tensors are (T,) int64.
+
+    part: equal numbers are one prefix or one branch. prefix: the part that is the prefix of the token's sequence. position: the place in
+    [prefix | branch]. row: the row of the batch that the token belongs to, the first of those that share it. starts: where each sequence
+    begins. branching: whether it has branches; one that has none is plain causal.
+    """
+
+    part: Tensor
+    prefix: Tensor
+    position: Tensor
+    row: Tensor
+    starts: tuple[int, ...]
+    branching: tuple[bool, ...]
+    _masks: dict[tuple[int, int | None], Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def to(self, device: torch.device | str) -> PrefixTree:
+        part, prefix, position, row = (tensor.to(device) for tensor in (self.part, self.prefix, self.position, self.row))
+        return PrefixTree(part, prefix, position, row, self.starts, self.branching)
+
+    def sees(self, query: Tensor, key: Tensor, window: int | None = None) -> Tensor:
+        """Whether the token at `query` sees that at `key`, indices of any shapes; `window`, in positions, is that of a sliding layer."""
+        part = self.part[key]
+        own = (part == self.part[query]) | (part == self.prefix[query])
+        near = self.position[query] - self.position[key] < (window or len(self.part))
+        return (key <= query) & own & near
+
+    def mask(self, begin: int, end: int, window: int | None) -> Tensor | None:
+        """Of the sequence at [begin, end), n tokens: (1, 1, n, n) bool; None where it is the plain causal one."""
+        if not self.branching[self.starts.index(begin)] and (window is None or window >= end - begin):
+            return None
+        if (begin, window) not in self._masks:
+            at = torch.arange(begin, end, device=self.part.device)
+            self._masks[begin, window] = self.sees(at[:, None], at, window)[None, None]
+        mask: Tensor = self._masks[begin, window]
+        return mask
+
+    def block_mask(self, window: int | None) -> Any:
+        """The same for the whole row, as FlexAttention wants it."""
+        from torch.nn.attention.flex_attention import create_block_mask
+
+        if (-1, window) not in self._masks:
+            size = len(self.part)
+            self._masks[-1, window] = create_block_mask(
+                lambda _batch, _head, query, key: self.sees(query, key, window), None, None, size, size, device=self.part.device
+            )
+        return self._masks[-1, window]
+
+
+def install(llm: Any) -> None:
+    """Let `llm` take a tree: `llm.model(inputs_embeds, **tree_arguments(tree))`."""
+    from transformers import AttentionInterface, AttentionMaskInterface
+    from transformers.masking_utils import sdpa_mask
+
+    AttentionInterface.register(NAME, attend)
+    AttentionMaskInterface.register(NAME, sdpa_mask)
+    llm.set_attn_implementation(NAME)
+
+
+def tree_arguments(tree: PrefixTree) -> dict[str, Any]:
+    """Keyword arguments of the model's forward pass.
+
+    A mask of four dimensions goes through a model of transformers as it is. This one fits no attention: a model that would lose the tree
+    on the way fails instead of seeing what it should not.
+    """
+    nothing = torch.zeros(1, 1, 0, 0, dtype=torch.bool, device=tree.part.device)
+    return {"position_ids": tree.position[None], "attention_mask": nothing, "tree": tree}
+
+
+def attend(
+    module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, tree: PrefixTree | None = None, **settings: Any
+) -> tuple[Tensor, None]:
+    """The attention function: (B, heads, T, d) queries, keys and values to (B, T, heads, d); with a tree B = 1."""
+    from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+    if tree is None:
+        return sdpa_attention_forward(module, query, key, value, attention_mask, **settings)
+    window = settings.get("sliding_window")
+    if query.is_cuda:
+        return _flex(module, query, key, value, tree.block_mask(window), settings["scaling"]), None
+    found = [
+        sdpa_attention_forward(module, *(x[:, :, begin:end] for x in (query, key, value)), tree.mask(begin, end, window), **settings)[0]
+        for begin, end in pairwise((*tree.starts, query.shape[2]))
+    ]
+    return torch.cat(found, 1), None
+
+
+def _flex(module: Any, query: Tensor, key: Tensor, value: Tensor, mask: Any, scaling: float) -> Tensor:
+    """Of the model's settings the scaling alone, as in SDPA: generation goes through that, and both must say the same."""
+    from transformers.integrations.flex_attention import flex_attention_forward
+
+    output, _ = flex_attention_forward(module, query, key, value, mask, scaling=scaling)
+    return output
