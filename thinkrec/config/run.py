@@ -56,8 +56,8 @@ class EvaluateSection(Section):
     """Test rows that are scored at most; 0 = every one."""
     license: str = ""
     """License on the adapters' model cards, in the Hub's spelling (apache-2.0); empty leaves it out."""
-    batch_size: Count = 256
-    """Rows scored at once; lower it when memory is short."""
+    batch_tokens: Count = 16384
+    """Tokens of prompts that are scored or explained at once; lower it when memory is short."""
 
 
 class Config(Section):

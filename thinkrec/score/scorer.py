@@ -7,7 +7,7 @@ move it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,11 +16,14 @@ from numpy.typing import NDArray
 from transformers import GenerationConfig
 
 from thinkrec.config.run import Config
-from thinkrec.model.batch import Batch, Instance, collate
+from thinkrec.model.batch import Instance, collate
+from thinkrec.model.prefix_batch import share_prefixes, token_batches
 from thinkrec.model.recommender import Recommender
 from thinkrec.prompt.catalogue import PromptData
+from thinkrec.prompt.counted_rates import Counted
 from thinkrec.prompt.template import Prompt, Template
 
+History = Sequence[tuple[int, int]]  # (item, label), oldest first
 MIN_TOKENS = 4  # of reasoning: a model that mostly saw bare verdicts would say no more
 
 
@@ -47,17 +50,44 @@ class Scorer:
     def scores(
         self, prompts: Sequence[Prompt], users: Sequence[int], gates: NDArray[np.float32], think: bool = True
     ) -> NDArray[np.float32]:
-        """The score of each prompt, (n,); `think=False` asks for the verdict at once also where the model was taught to think first."""
-        scores = np.empty(len(prompts), np.float32)
+        """The score of each prompt, (n,); `think=False` asks for the verdict at once also where the model was taught to think first.
+
+        Prompts of one user with the same history and gates are computed on one copy of that history.
+        """
         think = think and self.config.prompt.answer == "after"
-        for chosen in self._batches(prompts):
-            asked, owners = [prompts[at] for at in chosen], [users[at] for at in chosen]
-            speeches = self._speak(asked, owners, gates[chosen]) if think else [NOTHING] * len(asked)
-            batch = self._batch(asked, owners, gates[chosen], speeches)
+        said = self.speak(prompts, users, gates) if think else [NOTHING] * len(prompts)
+        rows, tables = self._rows(prompts, users, said), self.tables
+        scores = np.empty(len(prompts), np.float32)
+        for chosen in token_batches(rows, gates, self.config.evaluate.batch_tokens):
+            asked, mixtures = [rows[at] for at in chosen], torch.from_numpy(gates[chosen])
+            batch = share_prefixes(asked, mixtures, tables.item_vectors, tables.user_vectors, text_loss=False).to(self.recommender.device)
             with torch.inference_mode():
                 hidden = self.recommender.hidden(batch, self.config.evaluate.fusion)
                 scores[chosen] = self.recommender.scores(hidden, batch).cpu().numpy()
         return scores
+
+    def candidate_scores(
+        self,
+        users: Sequence[int],
+        histories: Sequence[History],
+        candidates: Sequence[Sequence[int]],
+        gates: NDArray[np.float32],
+        counted: Sequence[Sequence[Counted | None]] | None = None,
+    ) -> list[NDArray[np.float32]]:
+        """Scores of each user's candidate items after a history, an array a user; `gates` (users, K + 1).
+
+        `counted` says for each candidate which counted rates its prompt tells, see Template.write; None tells none.
+        """
+        write = self.tables.template.write
+        told = counted or [[None] * len(items) for items in candidates]
+        prompts = [
+            write(history, item, rates)
+            for history, items, own in zip(histories, candidates, told, strict=True)
+            for item, rates in zip(items, own, strict=True)
+        ]
+        sizes = [len(items) for items in candidates]
+        found = self.scores(prompts, np.repeat(users, sizes).tolist(), np.repeat(gates, sizes, axis=0))
+        return np.split(found, np.cumsum(sizes)[:-1])
 
     def speak(self, prompts: Sequence[Prompt], users: Sequence[int], gates: NDArray[np.float32]) -> list[Answer]:
         """What the model says to each prompt, greedily and with nothing put into its mouth but a least length.
@@ -77,7 +107,10 @@ class Scorer:
     def _speak(self, prompts: Sequence[Prompt], users: Sequence[int], gates: NDArray[np.float32]) -> list[Answer]:
         template, first = self.tables.template, self.config.prompt.answer == "first"
         stops = [template.tokenizer.eos_token_id, *(() if first else template.verdict_ids)]
-        batch = self._batch(prompts, users, gates, [NOTHING] * len(prompts))
+        tables, rows = self.tables, self._rows(prompts, users, [NOTHING] * len(prompts))
+        pad_id = template.tokenizer.pad_token_id
+        batch = collate(rows, torch.from_numpy(gates), tables.item_vectors, tables.user_vectors, pad_id, text_loss=False)
+        batch = batch.to(self.recommender.device)
         # generate() fills every setting left open from the model's own generation config: give it one that is empty (D32).
         self.recommender.llm.generation_config = GenerationConfig()
         with torch.inference_mode(), self.recommender.bank.gated(batch.gates, self.config.evaluate.fusion):
@@ -88,28 +121,28 @@ class Scorer:
                 max_new_tokens=self.config.prompt.max_answer_tokens,
                 min_new_tokens=MIN_TOKENS + first,
                 do_sample=False,
-                pad_token_id=template.tokenizer.pad_token_id,
+                pad_token_id=pad_id,
                 eos_token_id=stops,
             )
         return [_parse(ids, stops, template, first) for ids in output.tolist()]
 
-    def _batch(self, prompts: Sequence[Prompt], users: Sequence[int], gates: NDArray[np.float32], said: Sequence[Answer]) -> Batch:
-        """Prompts with what was said after them, on the device of the model; the verdict is read at the end."""
-        tables = self.tables
-        pad_id = tables.template.tokenizer.pad_token_id
-        rows = [
-            Instance(
-                prompt, [*speech.reasoning, pad_id], len(speech.reasoning), int(user), 0.0, 0.0, 0.0
-            )  # collate drops the last answer token
+    def _rows(self, prompts: Sequence[Prompt], users: Sequence[int], said: Sequence[Answer]) -> list[Instance]:
+        """Prompts with what was said after them; the verdict is read at the end."""
+        end = self.tables.template.tokenizer.pad_token_id  # the last token of an answer is predicted and never read
+        return [
+            Instance(prompt, [*speech.reasoning, end], len(speech.reasoning), int(user), 0.0, 0.0, 0.0)
             for prompt, user, speech in zip(prompts, users, said, strict=True)
         ]
-        batch = collate(rows, torch.from_numpy(gates), tables.item_vectors, tables.user_vectors, pad_id, text_loss=False)
-        return batch.to(self.recommender.device)
 
-    def _batches(self, prompts: Sequence[Prompt]) -> list[NDArray[np.int64]]:
-        """Numbers of the prompts that go through the model together: those of like length, so that little is padded."""
-        size, order = self.config.evaluate.batch_size, np.argsort([len(prompt.ids) for prompt in prompts], kind="stable")
-        return [order[begin : begin + size] for begin in range(0, len(prompts), size)]
+    def _batches(self, prompts: Sequence[Prompt]) -> Iterator[NDArray[np.int64]]:
+        """Numbers of the prompts that are answered together: those of like length, so that little is padded."""
+        lengths = np.array([len(prompt.ids) for prompt in prompts], np.int64)
+        order, begin = np.argsort(lengths, kind="stable"), 0
+        while begin < len(order):
+            num_places = lengths[order[begin:]] * np.arange(1, len(order) - begin + 1)
+            size = max(1, int(np.searchsorted(num_places, self.config.evaluate.batch_tokens, side="right")))
+            yield order[begin : begin + size]
+            begin += size
 
 
 def _left_padded(embedded: torch.Tensor, lengths: list[int]) -> tuple[torch.Tensor, torch.Tensor]:

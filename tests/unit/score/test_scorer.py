@@ -34,7 +34,7 @@ def make(tokenizer):
 
     def build(answer: str = "first") -> Scorer:
         prompt = {"priors": False, "answer": answer, "max_answer_tokens": MAX_TOKENS}
-        config = run_file.parse({"prompt": prompt, "evaluate": {"batch_size": 3}})
+        config = run_file.parse({"prompt": prompt, "evaluate": {"batch_tokens": 80}})
         num_rows = 7
         data = Interactions(
             user=np.zeros(num_rows, np.int32),
