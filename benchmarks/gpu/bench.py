@@ -52,7 +52,7 @@ class Bench:
             "base": {"dtype": "bfloat16"},
             "adapter": {"rank": 8, "target_modules": ["q_proj", "v_proj"], "dropout": 0.05},
             "prompt": {"priors": False, "slots": "none", "max_answer_tokens": self.sizes.num_new_tokens},
-            "evaluate": {"batch_size": 16},
+            "evaluate": {"batch_tokens": 16384},
             "train": {"ds_config": ds_config, "micro_batch_size": micro_batch_size},
         }
         return run_file.parse(tree)

@@ -174,8 +174,8 @@ STAGES = (
         "thinkrec.score.stage",
         ("ingest", "encode", "cluster", "keywords", "base", *ADAPTERS),
         (*PROMPTED, "adapter", "train.loss.score", "evaluate.fusion", "evaluate.max_rows", "evaluate.num_explanations"),
-        version=3,
-        uses=("data.num_buckets", "engine.num_actors", "evaluate.batch_size", *RESOURCES),
+        version=4,
+        uses=("data.num_buckets", "engine.num_actors", "evaluate.batch_tokens", *RESOURCES),
     ),
     Stage(
         "references",

@@ -131,11 +131,9 @@ def padded(quantiles: Sequence[float], num_rows: int, micro_batch_size: int, run
 
 def _score(config: Config, size: Sizes, length: Lengths) -> Work:
     rows = min(size.num_test, config.evaluate.max_rows or size.num_test)
-    batch = max(1, min(config.evaluate.batch_size, rows))
-    together = min(max(batch, rows // config.data.num_buckets), MOST_SORTED * batch)  # the scorer sorts the rows of a bucket by length
-    places = padded(length.quantiles, together, batch)
+    batch = max(1, min(int(config.evaluate.batch_tokens / length.prompt), rows))  # tokens are counted, and no row is padded
     num_batches = NUM_VARIANTS * -(-rows // batch)
-    return Work("score", config.engine.num_actors, num_batches, batch, batch, length.prompt, places, length.longest)
+    return Work("score", config.engine.num_actors, num_batches, batch, batch, length.prompt, length.prompt, length.prompt)
 
 
 def num_steps(config: Config, phase: PhaseSection, num_rows: int, num_users: float, num_traces: int) -> int:
