@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from thinkrec.model.batch import Batch, Instance, index_batch
-from thinkrec.model.prefix_tree import PrefixTree
+from thinkrec.model.prefix_tree import PrefixTree, Span
 
 
 @dataclass(frozen=True)
@@ -45,11 +45,8 @@ def share_prefixes(
     common, but for the last token of each row.
     """
     parts: list[_Part] = []
-    starts, branching = [], []
     for sequence in _sequences(rows, gates):
         root = len(parts)
-        starts.append(root)
-        branching.append(sequence.num_shared > 0)
         if sequence.num_shared:
             parts.append(_Part(sequence.rows[0], 0, sequence.num_shared, root))
         parts += [_Part(at, sequence.num_shared, rows[at].num_tokens, root) for at in sequence.rows]
@@ -61,8 +58,7 @@ def share_prefixes(
         prefix=torch.tensor([part.prefix for part in parts]).repeat_interleave(lengths),
         position=torch.cat([torch.arange(part.begin, part.end) for part in parts]),
         row=torch.tensor([part.row for part in parts]).repeat_interleave(lengths),
-        starts=tuple(offsets[root] for root in starts),
-        branching=tuple(branching),
+        spans=tuple(_spans(parts, offsets)),
     )
     places = {
         part.row: [*range(offsets[part.prefix], offsets[part.prefix] + part.begin), *range(offset, offset + part.end - part.begin)]
@@ -70,6 +66,21 @@ def share_prefixes(
     }
     line = torch.tensor([[token for some in ids for token in some]])
     return index_batch(rows, line, [places[at] for at in range(len(rows))], gates, vectors, user_vectors, text_loss, weight, tree)
+
+
+def _spans(parts: Sequence[_Part], offsets: Sequence[int]) -> Iterator[Span]:
+    """Branches side by side to about the length of their prefix: longer spans compute much that no token sees, shorter ones copy more."""
+    begin = 0
+    for at, part in enumerate(parts):
+        size, prefix = offsets[at + 1] - begin, (offsets[part.prefix], offsets[part.prefix + 1])
+        is_last = at + 1 == len(parts) or parts[at + 1].prefix != part.prefix
+        if at == part.prefix:
+            yield Span(begin, offsets[at + 1])
+        elif is_last or size + offsets[at + 2] - offsets[at + 1] > prefix[1] - prefix[0]:
+            yield Span(begin, offsets[at + 1], *prefix)
+        else:
+            continue
+        begin = offsets[at + 1]
 
 
 def token_batches(rows: Sequence[Instance], gates: Tensor, max_tokens: int) -> Iterator[list[int]]:

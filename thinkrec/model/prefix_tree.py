@@ -4,14 +4,13 @@ A branch sees the prefix and itself, and its positions continue the prefix: so i
 many prompts share is computed once. Sequences do not see each other, and nothing is padded.
 
 `install` gives a model an attention function that serves both its forms: with a tree among the keyword arguments of the model's forward
-pass it is attention over the tree (FlexAttention on CUDA, elsewhere SDPA, a sequence at a time); without one it is SDPA as before.
+pass it is attention over the tree (FlexAttention on CUDA, elsewhere SDPA, a span at a time); without one it is SDPA as before.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,26 +18,33 @@ from torch import Tensor
 NAME = "prefix_tree"  # among the attention functions of transformers
 
 
+class Span(NamedTuple):
+    """Tokens [begin, end) that are whole branches, or one prefix, or a sequence without branches; before them they see their prefix."""
+
+    begin: int
+    end: int
+    prefix_begin: int = 0
+    prefix_end: int = 0
+
+
 @dataclass(frozen=True)
 class PrefixTree:
     """Which token of a row of T sees which; tensors are (T,) int64.
 
     part: equal numbers are one prefix or one branch. prefix: the part that is the prefix of the token's sequence. position: the place in
-    [prefix | branch]. row: the row of the batch that the token belongs to, the first of those that share it. starts: where each sequence
-    begins. branching: whether it has branches; one that has none is plain causal.
+    [prefix | branch]. row: the row of the batch that the token belongs to, the first of those that share it. spans: the T tokens in order.
     """
 
     part: Tensor
     prefix: Tensor
     position: Tensor
     row: Tensor
-    starts: tuple[int, ...]
-    branching: tuple[bool, ...]
-    _masks: dict[tuple[int, int | None], Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+    spans: tuple[Span, ...]
+    _masks: dict[tuple[Span | None, int | None], Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def to(self, device: torch.device | str) -> PrefixTree:
         part, prefix, position, row = (tensor.to(device) for tensor in (self.part, self.prefix, self.position, self.row))
-        return PrefixTree(part, prefix, position, row, self.starts, self.branching)
+        return PrefixTree(part, prefix, position, row, self.spans)
 
     def sees(self, query: Tensor, key: Tensor, window: int | None = None) -> Tensor:
         """Whether the token at `query` sees that at `key`, indices of any shapes; `window`, in positions, is that of a sliding layer."""
@@ -47,26 +53,28 @@ class PrefixTree:
         near = self.position[query] - self.position[key] < (window or len(self.part))
         return (key <= query) & own & near
 
-    def mask(self, begin: int, end: int, window: int | None) -> Tensor | None:
-        """Of the sequence at [begin, end), n tokens: (1, 1, n, n) bool; None where it is the plain causal one."""
-        if not self.branching[self.starts.index(begin)] and (window is None or window >= end - begin):
+    def mask(self, span: Span, window: int | None) -> Tensor | None:
+        """(1, 1, queries, keys) bool of a span, its prefix among the keys; None where it is the plain causal one."""
+        length = span.end - span.begin
+        if span.prefix_end == span.prefix_begin and length <= (window or length):
             return None
-        if (begin, window) not in self._masks:
-            at = torch.arange(begin, end, device=self.part.device)
-            self._masks[begin, window] = self.sees(at[:, None], at, window)[None, None]
-        mask: Tensor = self._masks[begin, window]
+        if (span, window) not in self._masks:
+            queries = torch.arange(span.begin, span.end, device=self.part.device)
+            keys = torch.cat([torch.arange(span.prefix_begin, span.prefix_end, device=self.part.device), queries])
+            self._masks[span, window] = self.sees(queries[:, None], keys, window)[None, None]
+        mask: Tensor = self._masks[span, window]
         return mask
 
     def block_mask(self, window: int | None) -> Any:
         """The same for the whole row, as FlexAttention wants it."""
         from torch.nn.attention.flex_attention import create_block_mask
 
-        if (-1, window) not in self._masks:
+        if (None, window) not in self._masks:
             size = len(self.part)
-            self._masks[-1, window] = create_block_mask(
+            self._masks[None, window] = create_block_mask(
                 lambda _batch, _head, query, key: self.sees(query, key, window), None, None, size, size, device=self.part.device
             )
-        return self._masks[-1, window]
+        return self._masks[None, window]
 
 
 def install(llm: Any) -> None:
@@ -100,10 +108,14 @@ def attend(
     window = settings.get("sliding_window")
     if query.is_cuda:
         return _flex(module, query, key, value, tree.block_mask(window), settings["scaling"]), None
-    found = [
-        sdpa_attention_forward(module, *(x[:, :, begin:end] for x in (query, key, value)), tree.mask(begin, end, window), **settings)[0]
-        for begin, end in pairwise((*tree.starts, query.shape[2]))
-    ]
+    found = []
+    for span in tree.spans:
+        own, keys, values = (x[:, :, span.begin : span.end] for x in (query, key, value))
+        if span.prefix_end > span.prefix_begin:
+            keys, values = (
+                torch.cat([x[:, :, span.prefix_begin : span.prefix_end], some], 2) for x, some in ((key, keys), (value, values))
+            )
+        found.append(sdpa_attention_forward(module, own, keys, values, tree.mask(span, window), **settings)[0])
     return torch.cat(found, 1), None
 
 

@@ -12,6 +12,7 @@ from thinkrec.model import prefix_tree
 from thinkrec.model.adapter_bank import install
 from thinkrec.model.batch import Batch, Instance, collate
 from thinkrec.model.prefix_batch import share_prefixes, token_batches
+from thinkrec.model.prefix_tree import Span
 from thinkrec.model.projector import Projector
 from thinkrec.model.recommender import Recommender
 from thinkrec.prompt.template import Prompt
@@ -82,7 +83,7 @@ def test_a_shared_prefix_stands_once_and_its_branches_continue_it():
     assert batch.tree is not None
     assert batch.tree.position.tolist() == [*range(8), 8, 9, 10, 8, 9, 8, 9, 10, 11]
     assert batch.tree.part.tolist() == [0] * 8 + [1] * 3 + [2] * 2 + [3] * 4
-    assert batch.tree.starts == (0,)
+    assert batch.tree.spans == (Span(0, 8), Span(8, 13, 0, 8), Span(13, 17, 0, 8))  # branches side by side to the length of the prefix
     assert batch.slot_at.tolist() == [1, 4, 7]
 
 
@@ -108,13 +109,12 @@ def test_the_order_of_rows_changes_nothing(recommender):
     assert torch.allclose(moved, scores(recommender, shared(rows))[order], atol=1e-5)
 
 
-@pytest.mark.parametrize("leak", [{"part": 0}, {"position": None}], ids=["branches see branches", "positions count on"])
+@pytest.mark.parametrize("leak", ["branches see branches", "positions count on"])
 def test_a_leak_is_seen(recommender, leak):
-    """The controls: a tree of one part, and positions through the whole line."""
+    """The controls: plain causal attention over the whole line, and positions through it."""
     expected, batch = scores(recommender, padded(rows_of())), shared(rows_of())
-    changed = {name: torch.zeros_like(batch.tree.part) if name == "part" else torch.arange(batch.num_tokens) for name in leak}
-    if "part" in leak:
-        changed["prefix"] = changed["part"]
+    line = torch.arange(batch.num_tokens)
+    changed = {"spans": (Span(0, len(line)),)} if leak == "branches see branches" else {"position": line}
     batch.tree = replace(batch.tree, **changed)
     off = (scores(recommender, batch) - expected).abs()
     assert off[[2, 4, 5]].min() > 1e-4  # the later branches of the sequence
@@ -174,12 +174,12 @@ def test_the_mask_of_every_kernel_is_the_trees(recommender, window):
     whole = tree.sees(at[:, None], at, window)
     block = tree.block_mask(window).mask_mod(0, 0, at[:, None], at)
     assert torch.equal(block, whole)
-    for begin, end in zip(tree.starts, [*tree.starts[1:], len(at)], strict=True):
-        mask = tree.mask(begin, end, window)
-        own = torch.ones(end - begin, end - begin, dtype=torch.bool).tril() if mask is None else mask[0, 0]
-        assert torch.equal(own, whole[begin:end, begin:end])
-        assert not whole[begin:end, :begin].any()
-        assert not whole[begin:end, end:].any()
+    assert [place for span in tree.spans for place in range(span.begin, span.end)] == at.tolist()
+    for span in tree.spans:
+        mask, seen = tree.mask(span, window), torch.zeros(span.end - span.begin, len(at), dtype=torch.bool)
+        own = torch.ones(span.end - span.begin, span.end - span.begin, dtype=torch.bool).tril() if mask is None else mask[0, 0]
+        seen[:, [*range(span.prefix_begin, span.prefix_end), *range(span.begin, span.end)]] = own
+        assert torch.equal(seen, whole[span.begin : span.end])
 
 
 def test_a_model_that_loses_the_tree_fails(recommender):
