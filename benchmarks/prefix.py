@@ -50,7 +50,12 @@ def recommender() -> Recommender:
     """A random Llama of four layers with adapters that matter."""
     torch.manual_seed(0)
     settings = LlamaConfig(
-        vocab_size=VOCAB, hidden_size=HIDDEN, intermediate_size=704, num_hidden_layers=4, num_attention_heads=8, max_position_embeddings=2048
+        vocab_size=VOCAB,
+        hidden_size=HIDDEN,
+        intermediate_size=704,
+        num_hidden_layers=4,
+        num_attention_heads=8,
+        max_position_embeddings=2048,
     )
     llm = LlamaForCausalLM(settings)
     bank = install(llm, ["q_proj", "v_proj"], NUM_ADAPTERS, rank=8, alpha=16.0)

@@ -38,8 +38,8 @@ class Batch:
     tree: PrefixTree | None = None
 
     def to(self, device: torch.device | str) -> Batch:
-        moved = {one.name: getattr(self, one.name) for one in fields(self)}
-        return Batch(**{name: value if value is None else value.to(device) for name, value in moved.items()})
+        moved = {one.name: getattr(self, one.name).to(device) for one in fields(self) if one.name != "tree"}
+        return Batch(**moved, tree=self.tree.to(device) if self.tree else None)
 
     @property
     def num_tokens(self) -> int:

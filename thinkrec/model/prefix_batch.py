@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from os.path import commonprefix
 
 import torch
 from torch import Tensor
@@ -114,7 +113,11 @@ def _sequences(rows: Sequence[Instance], gates: Tensor) -> list[_Sequence]:
 
 
 def _num_shared(seen: list[list[int]]) -> int:
-    return min(len(commonprefix(seen)), *(len(one) - 1 for one in seen)) if len(seen) > 1 else 0
+    """How many tokens rows begin with alike, but for their last ones; a row alone shares none."""
+    if len(seen) == 1:
+        return 0
+    first, last, limit = min(seen), max(seen), min(map(len, seen)) - 1  # all others lie between these two
+    return next((at for at in range(limit) if first[at] != last[at]), limit)
 
 
 def _seen(row: Instance) -> list[int]:

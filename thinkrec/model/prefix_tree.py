@@ -104,7 +104,8 @@ def attend(
     from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
     if tree is None:
-        return sdpa_attention_forward(module, query, key, value, attention_mask, **settings)
+        output: Tensor = sdpa_attention_forward(module, query, key, value, attention_mask, **settings)[0]
+        return output, None
     window = settings.get("sliding_window")
     if query.is_cuda:
         return _flex(module, query, key, value, tree.block_mask(window), settings["scaling"]), None
@@ -123,5 +124,5 @@ def _flex(module: Any, query: Tensor, key: Tensor, value: Tensor, mask: Any, sca
     """Of the model's settings the scaling alone, as in SDPA: generation goes through that, and both must say the same."""
     from transformers.integrations.flex_attention import flex_attention_forward
 
-    output, _ = flex_attention_forward(module, query, key, value, mask, scaling=scaling)
+    output: Tensor = flex_attention_forward(module, query, key, value, mask, scaling=scaling)[0]
     return output

@@ -69,8 +69,6 @@ def _responses(speaker: Scorer, position: int, history: History, named: Sequence
 
     def score(histories: Sequence[History]) -> NDArray[np.float32]:
         num, own = len(histories), np.tile(gates, (len(histories), 1))
-        return np.concatenate(
-            speaker.candidate_scores([user] * num, histories, [[target]] * num, own, [[tables.counted(position)]] * num)
-        )
+        return np.concatenate(speaker.candidate_scores([user] * num, histories, [[target]] * num, own, [[tables.counted(position)]] * num))
 
     return responses(history, named, score)

@@ -56,11 +56,11 @@ class Scorer:
         """
         think = think and self.config.prompt.answer == "after"
         said = self.speak(prompts, users, gates) if think else [NOTHING] * len(prompts)
-        rows, tables = self._rows(prompts, users, said), self.tables
+        rows, mixtures, tables = self._rows(prompts, users, said), torch.from_numpy(gates), self.tables
         scores = np.empty(len(prompts), np.float32)
-        for chosen in token_batches(rows, gates, self.config.evaluate.batch_tokens):
-            asked, mixtures = [rows[at] for at in chosen], torch.from_numpy(gates[chosen])
-            batch = share_prefixes(asked, mixtures, tables.item_vectors, tables.user_vectors, text_loss=False).to(self.recommender.device)
+        for chosen in token_batches(rows, mixtures, self.config.evaluate.batch_tokens):
+            asked, own = [rows[at] for at in chosen], mixtures[chosen]
+            batch = share_prefixes(asked, own, tables.item_vectors, tables.user_vectors, text_loss=False).to(self.recommender.device)
             with torch.inference_mode():
                 hidden = self.recommender.hidden(batch, self.config.evaluate.fusion)
                 scores[chosen] = self.recommender.scores(hidden, batch).cpu().numpy()

@@ -1,6 +1,8 @@
 """Stage "score": every test row through the global adapter, hard routing and the fusion, streamed bucket by bucket.
 
 One bank holds all experts and the global adapter; gates belong to rows, so one batch mixes users with different mixtures (D2, D3).
+Rows go through the model as all prompts do, those with one history and mixture on one copy of it; but under the rolling policy each test
+row of a user has a history of its own, and little is shared here.
 Where the model thinks before its verdict, `direct` is the fusion asked for the verdict at once: what is lost is what thinking adds (D11).
 """
 

@@ -23,7 +23,7 @@ OWNERS = [(1, -1), (4, 0)]
 
 
 def row(history: list[int], target: list[int], user: int, liked: int, thought: list[int], first: bool = True, item: int = 2) -> Instance:
-    """A prompt whose soft slots stand for the user, the first item of the history and the target; `thought` follows the verdict or precedes it."""
+    """Soft slots stand for the user, an item of the history and the target, `item`; `thought` follows the verdict or precedes it."""
     verdict = [YES if liked else NO]
     answer = [*verdict, *thought, 2] if first else [*thought, *verdict, 2]
     slots = [*OWNERS, (len(history) + 1, item)] if SLOT_ID in history else []

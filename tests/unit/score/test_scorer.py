@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -135,6 +137,38 @@ def test_a_row_with_the_same_gates_in_two_variants_is_scored_once(make, monkeypa
     for name, scores in expected.items():
         np.testing.assert_allclose(found[name], scores, atol=1e-4)
     assert {name: len(scores) for name, scores in score_once(speaker, [], [], {"a": gates[:0], "b": gates[:0]}).items()} == {"a": 0, "b": 0}
+
+
+@pytest.mark.parametrize("answer", ["first", "after"])
+def test_candidates_are_scored_on_one_copy_of_the_history(make, answer, monkeypatch):
+    speaker = make(answer)
+    write, candidates = speaker.tables.template.write, [[0, 1, 2, 3], [], [3, 1]]
+    histories = [[(0, 1), (1, 0), (2, 1)], [(1, 1)], [(3, 0)]]
+    gates = np.array([[0.3, 0.7], [1, 0], [0.5, 0.5]], np.float32)
+    alone = [
+        [speaker.scores([write(history, item)], [0], own[None])[0] for item in items]
+        for history, items, own in zip(histories, candidates, gates, strict=True)
+    ]
+    num_tokens, hidden = [], Recommender.hidden
+    monkeypatch.setattr(
+        Recommender, "hidden", lambda self, batch, fusion: num_tokens.append(batch.num_tokens) or hidden(self, batch, fusion)
+    )
+    found = speaker.candidate_scores([0, 0, 0], histories, candidates, gates)
+    assert [len(scores) for scores in found] == [4, 0, 2]
+    for scores, expected in zip(found, alone, strict=True):
+        assert scores == pytest.approx(expected, abs=1e-4)
+    prompts = [write(history, item) for history, items in zip(histories, candidates, strict=True) for item in items]
+    if answer == "first":
+        assert sum(num_tokens) < sum(len(prompt.ids) for prompt in prompts) - 3 * len(prompts[0].prefix)
+
+
+@pytest.mark.parametrize("max_tokens", [1, 60, 10**6])
+def test_answers_do_not_depend_on_the_batches(make, max_tokens):
+    speaker = make("after")
+    evaluate = speaker.config.evaluate.model_copy(update={"batch_tokens": max_tokens})
+    other = replace(speaker, config=speaker.config.model_copy(update={"evaluate": evaluate}))
+    assert other.speak(*ask(speaker)) == speaker.speak(*ask(speaker))
+    assert other.scores(*ask(speaker)) == pytest.approx(speaker.scores(*ask(speaker)), abs=1e-4)
 
 
 @pytest.mark.parametrize(("word", "verdict"), [(" Yes", 1), (" No", 0), (" because", None)])
