@@ -45,10 +45,11 @@ def share_prefixes(
     """
     parts: list[_Part] = []
     for sequence in _sequences(rows, gates):
-        root = len(parts)
-        if sequence.num_shared:
-            parts.append(_Part(sequence.rows[0], 0, sequence.num_shared, root))
-        parts += [_Part(at, sequence.num_shared, rows[at].num_tokens, root) for at in sequence.rows]
+        root, shared = len(parts), sequence.num_shared
+        if shared:
+            parts.append(_Part(sequence.rows[0], 0, shared, root))
+        for at in sequence.rows:
+            parts.append(_Part(at, shared, rows[at].num_tokens, root if shared else len(parts)))
     lengths = torch.tensor([part.end - part.begin for part in parts])
     offsets = [0, *lengths.cumsum(0).tolist()]
     ids = [rows[part.row].ids[part.begin : part.end] for part in parts]

@@ -19,7 +19,6 @@ if TYPE_CHECKING:  # reading a run file needs no polars
 
 PLAIN_ANSWER = 2  # the verdict and the end token
 NUM_DRAWN = 64  # steps that padding is measured on
-MOST_SORTED = 8  # batches of sorted rows; more change little
 NUM_VARIANTS = 3  # scores are made for the global adapter, hard routing and the fusion
 
 

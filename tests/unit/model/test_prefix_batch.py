@@ -94,6 +94,13 @@ def test_only_rows_of_one_user_history_and_mixture_share():
     assert shared(rows, torch.rand(7, 2)).num_tokens == num_alone
 
 
+def test_rows_with_nothing_in_common_do_not_see_each_other(recommender):
+    rows = [Instance(Prompt([], target), [YES, 2], 0, 0, 1.0, 1.0, 0.0) for target in ([11, 12], [13, 14, 15], [11], [12])]
+    gates = GATES[:1].expand(4, 2)
+    assert shared(rows, gates).num_tokens == sum(one.num_tokens for one in rows)
+    assert torch.allclose(scores(recommender, shared(rows, gates)), scores(recommender, padded(rows, gates)), atol=1e-5)
+
+
 @pytest.mark.parametrize("first", [True, False])
 @pytest.mark.parametrize("fusion", ["exact", "peft_linear"])
 def test_scores_are_those_of_one_row_a_line(recommender, first, fusion):
