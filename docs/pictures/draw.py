@@ -15,7 +15,8 @@ from rich.console import Console
 from thinkrec.evaluate.report import svg
 from thinkrec.evaluate.report.format import label
 from thinkrec.evaluate.report.style import PLOTS, SERIES
-from thinkrec.events import ExpertStep, FleetDone, read_event
+from thinkrec.events import ExpertStep, FleetDone
+from thinkrec.journal import read_event
 from thinkrec.watch.run_state import RunState
 from thinkrec.watch.table import fleet_table
 

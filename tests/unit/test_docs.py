@@ -22,7 +22,8 @@ from thinkrec.config import run as run_file
 from thinkrec.config.run import Config
 from thinkrec.config.section import Section
 from thinkrec.distributed.failures import TABLE
-from thinkrec.events import ExpertStep, FleetDone, FleetStarted, Journal
+from thinkrec.events import ExpertStep, FleetDone, FleetStarted
+from thinkrec.journal import Journal
 from thinkrec.sweep import trials
 
 ROOT = Path(__file__).parents[2]

@@ -11,23 +11,14 @@ from pathlib import Path
 import pytest
 
 from thinkrec import events
-from thinkrec.events import (
-    KINDS,
-    Encoded,
-    Event,
-    ExpertDone,
-    FleetStarted,
-    GroupStarted,
-    Journal,
-    StageDone,
-    WorkerPlace,
-    read_event,
-)
+from thinkrec.events import KINDS, Encoded, Event, ExpertDone, FleetStarted, GroupStarted, StageDone, WorkerPlace
+from thinkrec.journal import Journal, read_event
 
 LIBRARY = Path(events.__file__).parent
 WRITER = """
 import sys
-from thinkrec.events import ExpertDone, Journal
+from thinkrec.events import ExpertDone
+from thinkrec.journal import Journal
 for number in range(200):
     Journal(sys.argv[1])(ExpertDone(int(sys.argv[2]), number, 1, trial="x" * 300))
 """

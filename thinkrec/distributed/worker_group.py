@@ -24,7 +24,8 @@ from thinkrec.distributed.placement import free_nodes, lacking, needs, nodes, re
 from thinkrec.distributed.stopping import leaving_nodes, training
 from thinkrec.distributed.watchdog import Watchdog
 from thinkrec.errors import ThinkrecError
-from thinkrec.events import GroupFailed, Journal
+from thinkrec.events import GroupFailed
+from thinkrec.journal import Journal
 
 if TYPE_CHECKING:
     from ray.train import RunConfig, ScalingConfig

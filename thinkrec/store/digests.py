@@ -10,7 +10,7 @@ from typing import Any
 
 from pyarrow import fs
 
-from thinkrec.events import EVENTS
+from thinkrec.journal import EVENTS
 from thinkrec.store.address import look, open_root
 from thinkrec.store.artefacts import digest
 

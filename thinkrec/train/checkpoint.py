@@ -15,7 +15,8 @@ from pyarrow import fs
 
 from thinkrec.distributed.failures import patiently
 from thinkrec.errors import ArtefactError
-from thinkrec.events import CheckpointRefused, Journal
+from thinkrec.events import CheckpointRefused
+from thinkrec.journal import Journal
 from thinkrec.store.address import open_root
 from thinkrec.store.artefacts import Artefact, Store
 

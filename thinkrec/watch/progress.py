@@ -19,13 +19,11 @@ from rich.markup import escape
 
 from thinkrec.errors import ConfigError
 from thinkrec.events import (
-    EVENTS,
     Event,
     ExpertDone,
     ExpertStep,
     FleetDone,
     FleetStarted,
-    Journal,
     NothingToDo,
     PackDone,
     PackStarted,
@@ -34,6 +32,7 @@ from thinkrec.events import (
     StageDone,
     StageStarted,
 )
+from thinkrec.journal import EVENTS, Journal
 from thinkrec.watch.run_state import RunState
 from thinkrec.watch.table import fleet_table
 

@@ -13,7 +13,6 @@ from typing import Any, Literal
 
 from thinkrec.errors import MissingFileError
 from thinkrec.events import (
-    EVENTS,
     Event,
     ExpertDone,
     ExpertsCommitted,
@@ -30,8 +29,8 @@ from thinkrec.events import (
     StageCached,
     StageDone,
     StageStarted,
-    read_event,
 )
+from thinkrec.journal import EVENTS, read_event
 
 ExpertState = Literal["queued", "running", "done", "failed"]
 

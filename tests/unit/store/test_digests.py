@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from thinkrec.events import EVENTS
+from thinkrec.journal import EVENTS
 from thinkrec.store import digests
 from thinkrec.store.digests import file_digest, fingerprint, list_files
 

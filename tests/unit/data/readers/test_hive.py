@@ -6,7 +6,7 @@ import pytest
 
 from thinkrec.data.readers.parquet_columns import parquet
 from thinkrec.errors import DataError, MissingFileError
-from thinkrec.events import EVENTS
+from thinkrec.journal import EVENTS
 
 
 @pytest.fixture
