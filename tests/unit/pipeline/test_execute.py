@@ -53,7 +53,6 @@ RERUNS = {
     "prompt.history_length=3": AFTER_BASE,
     "prompt.history_dislikes=false": AFTER_BASE,
     "prior.within_user=0.1": {"prior", "evaluate"},
-    "prior.kind='none'": {"prior", "evaluate"},
     "prompt.domain='movie'": {"keywords"} | AFTER_WORDS,
     "engine.http.model='another'": {"keywords"} | AFTER_WORDS,
     "engine.vllm.dtype='float32'": {"keywords"} | AFTER_WORDS,
@@ -195,7 +194,7 @@ def test_a_changed_template_changes_what_is_made_from_prompts_and_nothing_else(c
     before = stage_keys(configured())
     monkeypatch.setattr("thinkrec.prompt.template.TEMPLATE_VERSION", 2)
     after = stage_keys(configured())
-    assert {name for name in NAMES if before[name] != after[name]} == AFTER_WORDS
+    assert {name for name in NAMES if before[name] != after[name]} == AFTER_BASE
 
 
 def test_early_traces_change_no_key_of_a_run_without_them(configured):
