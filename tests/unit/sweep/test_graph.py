@@ -83,7 +83,7 @@ def test_the_plan_says_what_each_trial_makes_shares_and_has(load):
     assert "committed ingest" in lines
     assert "to do cluster experts score evaluate" in lines
     assert "from a encode extractor keywords prior base teacher traces global projector references" in lines
-    assert lines[-1] == "28 stages asked for, 18 of them different, 1 committed, 17 to do"
+    assert lines[-1] == "30 stages asked for, 19 of them different, 1 committed, 18 to do"
 
 
 def test_a_lender_of_a_model_lends_what_it_began_with(load):
