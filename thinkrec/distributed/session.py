@@ -81,7 +81,7 @@ def worker_environment(config: Config) -> dict[str, str]:
         "PYTHONWARNINGS": "ignore::FutureWarning",
         "HF_HUB_OFFLINE": "1",
         "TOKENIZERS_PARALLELISM": "false",
-        # Read by Ray Train's controllers; see launch.py.
+        # Read by Ray Train's controllers; see worker_group.py.
         "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": str(config.ray.resource_timeout_s),
         "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # a process a group; workers look themselves, see stopping.py
     }

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thinkrec.prior.features import describe_in_parts
-from thinkrec.prior.histories import Histories, Queries
 from thinkrec.prior.items import Items
 from thinkrec.prior.logistic import Logistic
 from thinkrec.prior.posterior import Variances
+from thinkrec.prior.windows import Histories, Queries
 
 Floats = NDArray[np.floating]
 

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from thinkrec.prior.histories import SESSION_S, Histories, Queries, distinct
 from thinkrec.prior.items import TASTES, Items, logit
 from thinkrec.prior.posterior import DAY_S, States, Variances, user_states
+from thinkrec.prior.windows import SESSION_S, Histories, Queries, distinct
 
 Floats = NDArray[np.floating]
 Ints = NDArray[np.integer]

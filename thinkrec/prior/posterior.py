@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from thinkrec.prior.histories import Histories, Windows, cut
 from thinkrec.prior.items import Items
+from thinkrec.prior.windows import Histories, Windows, cut
 
 Floats = NDArray[np.floating]
 Ints = NDArray[np.integer]

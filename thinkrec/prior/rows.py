@@ -9,8 +9,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from thinkrec.prior.histories import Histories, Queries
 from thinkrec.prior.quality import Ratings
+from thinkrec.prior.windows import Histories, Queries
 
 Ints = NDArray[np.integer]
 SameSecond = Literal["seen", "hidden"]

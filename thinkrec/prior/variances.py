@@ -7,9 +7,9 @@ from dataclasses import astuple
 import numpy as np
 from numpy.typing import NDArray
 
-from thinkrec.prior.histories import Histories, Windows
 from thinkrec.prior.items import Items
 from thinkrec.prior.posterior import MAX_NUMBERS, Batch, Variances, collect, covariance, prequential, scales
+from thinkrec.prior.windows import Histories, Windows
 
 Floats = NDArray[np.floating]
 Ints = NDArray[np.integer]

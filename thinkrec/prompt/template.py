@@ -48,7 +48,7 @@ class Prompt:
 class Template:
     """Writes prompts and answers with one tokenizer; items are named by their index in `items`.
 
-    With `priors`, a prompt for a user of some bucket also tells the counted rates (see priors.py).
+    With `priors`, a prompt for a user of some bucket also tells the counted rates (see counted_rates.py).
     """
 
     def __init__(self, tokenizer: Tokenizer, items: Sequence[ItemText], settings: PromptSection, priors: Priors | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Which mixture serves which user, and the recommender that holds every adapter: slots 0 .. E-1 the experts, slot E the global one.
+"""Which mixture serves which user: the gates that the stage cluster stored. Slots 0 .. E-1 are the experts, slot E the global one.
 
 There is an expert for each of K clusters, but one cluster is the run without experts: K = 1 has E = 0.
 """

@@ -1,7 +1,7 @@
 """Adapter-native checkpoints: trained weights, Adam moments and the step, whole and independent of the number of workers.
 
 Data order and dropout are functions of (seed, step), so these three are all there is to resume: a resumed run equals the straight run. A
-checkpoint is an artefact (store.py): its tensors are safetensors, and its manifest, written last, holds the step and the run it is of.
+checkpoint is an artefact: its tensors are safetensors, and its manifest, written last, holds the step and the run it is of.
 """
 
 from __future__ import annotations

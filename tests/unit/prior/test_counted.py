@@ -12,10 +12,10 @@ from sklearn.metrics import roc_auc_score
 from thinkrec.prior.content import read_content
 from thinkrec.prior.features import NAMES, describe
 from thinkrec.prior.fit import fit_prior
-from thinkrec.prior.histories import Histories, Queries
 from thinkrec.prior.items import Items
 from thinkrec.prior.logistic import fit_logistic
 from thinkrec.prior.stored import read_prior, write_prior
+from thinkrec.prior.windows import Histories, Queries
 
 
 def fit(rows, content):

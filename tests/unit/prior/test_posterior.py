@@ -9,9 +9,9 @@ import pytest
 from scipy.stats import multivariate_normal
 
 from thinkrec.prior.features import CONTRASTS, LEVELS, NAMES, describe
-from thinkrec.prior.histories import Queries, Windows
 from thinkrec.prior.posterior import Variances, collect, user_states
 from thinkrec.prior.variances import fit_variances, from_logs, negative_log_likelihood, to_logs
+from thinkrec.prior.windows import Queries, Windows
 
 VARIANCES = Variances(0.02, 0.01, 0.03, 0.01, 0.2, 6.0, 0.5, (0.05, 0.02, 0.03, 0.3, 0.02, 0.01))
 

@@ -1,6 +1,6 @@
 """The leak audit of the log: ways in which a model could see answers it will be judged on, looked for in the final table.
 
-What later stages were fitted on is audited in audit_artefacts.py.
+What later stages were fitted on is audited in artefacts.py.
 """
 
 from __future__ import annotations

@@ -104,7 +104,7 @@ def _is_number(given: pa.DataType) -> bool:
     return bool(pa.types.is_integer(given) or pa.types.is_floating(given) or pa.types.is_decimal(given) or pa.types.is_null(given))
 
 
-LOOSE = (Kind.NUMBER, Kind.LABEL, Kind.TIME)  # of several types, read further by typed.py
+LOOSE = (Kind.NUMBER, Kind.LABEL, Kind.TIME)  # of several types, read further by cast.py
 _ACCEPTS: Mapping[Kind, Callable[[Any], bool]] = {
     Kind.ID: lambda given: is_text(given) or pa.types.is_integer(given),
     Kind.TEXT: lambda given: is_text(given) or pa.types.is_null(given),

@@ -1,4 +1,4 @@
-"""The joined rows seen whole and by slices: each pass of `external.judge` over one piece of them.
+"""The joined rows seen whole and by slices: each pass of `judge.judge` over one piece of them.
 
 A joined table has user_id, label and one column a scorer; with a train file also `cell`, `history_length` and `item_popularity`, the name
 of the group a row is in. Results are long tables: slicing, group and name say what a row of them belongs to.

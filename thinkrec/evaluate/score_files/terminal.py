@@ -15,7 +15,7 @@ PLAIN_WIDTH = 200  # of a pipe or a file
 
 
 def show(report: Mapping[str, Any]) -> None:
-    """Print every section of a report of `external.judge`; sections that the files gave nothing for are left out."""
+    """Print every section of a report of `judge.judge`; sections that the files gave nothing for are left out."""
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = PLAIN_WIDTH
