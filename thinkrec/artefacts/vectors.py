@@ -64,7 +64,7 @@ def read_vectors(folder: Path, side: Side, ids: list[str]) -> NDArray[np.float32
     table = pq.read_table(vectors_file(folder, side))
     place_of = {identity: place for place, identity in enumerate(table["id"].to_pylist())}
     values = np.stack(table["vector"].to_numpy()).astype(np.float32)
-    places = np.array([place_of.get(identity, -1) for identity in ids])
+    places = np.array([place_of.get(identity, -1) for identity in ids], dtype=np.int64)
     return np.where(places[:, None] >= 0, values[places], 0).astype(np.float32)
 
 
