@@ -15,7 +15,8 @@ from thinkrec.deploy import preflight
 RANK = """
 import sys
 import torch.distributed as dist
-from thinkrec.deploy.probe import all_reduce
+from thinkrec.deploy.probe import ReduceTask, all_reduce
+from thinkrec.distributed.worker_group import Worker
 
 dist.init_process_group("gloo")
 real = dist.all_reduce
@@ -25,7 +26,7 @@ def broken(tensor, *arguments):
         tensor[7] += 1
 if sys.argv[2] == "broken":
     dist.all_reduce = broken
-all_reduce({"out": sys.argv[1], "num_bytes": 4096, "num_repeats": 2})
+all_reduce(Worker(dist.get_rank(), world_size=2), ReduceTask(sys.argv[1], num_bytes=4096, num_repeats=2))
 dist.destroy_process_group()
 """
 

@@ -34,7 +34,7 @@ THROUGH_RAY = r"""
 import re, sys
 from pathlib import Path
 import thinkrec.data.ingest
-from thinkrec import config
+from thinkrec.config.run import parse
 from thinkrec.config.data import DataSection
 from thinkrec.distributed.session import ray_session
 
@@ -51,7 +51,7 @@ def peak_bytes(path, kept=None):
     return peak
 
 few, many = sys.argv[1:]
-with ray_session(config.parse({"ray": {"num_cpus": 4}})):
+with ray_session(parse({"ray": {"num_cpus": 4}})):
     idle = own_bytes()
     peak_bytes(few)  # what the first read of all brings stays
     print(peak_bytes(few), peak_bytes(many), peak_bytes(many, []))

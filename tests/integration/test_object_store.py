@@ -27,13 +27,13 @@ CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AW
 NUM_ROWS = 120
 LAKE = """
 import sys
-from thinkrec import config
+from thinkrec.config.run import parse
 from thinkrec.config.data import DataSection
 from thinkrec.data.readers import user_columns
 from thinkrec.data.readers.source import collect
 from thinkrec.distributed.session import ray_session
 
-with ray_session(config.parse({"ray": {"num_cpus": 4}})):
+with ray_session(parse({"ray": {"num_cpus": 4}})):
     for source, path in zip(("parquet", "delta", "iceberg"), sys.argv[1:]):
         tables = collect(user_columns.read_table(DataSection(source=source, path=path, items_path=path, columns={"title": "user_id"})))
         print(source, tables.interactions.num_rows, tables.items.num_rows)

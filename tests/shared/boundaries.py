@@ -28,9 +28,9 @@ class Boundaries:
             self.pass_one()
             fsync(handle)
 
-        def struck_save_file(tensors: Any, path: Path) -> None:
+        def struck_save_file(tensors: Any, path: Path, metadata: dict[str, str] | None = None) -> None:
             self.pass_one()
-            save_file(tensors, path)
+            save_file(tensors, path, metadata)
             self.pass_one(lambda: os.truncate(path, path.stat().st_size // 2))
 
         os.fsync, safetensors.torch.save_file = struck_fsync, struck_save_file
