@@ -55,7 +55,7 @@ CASES = {
     "an adapter rank that vLLM has no kernels for": Case(nothing, until("ingest", "engine.vllm.max_lora_rank=12"), r"vllm\.max_lora_rank"),
     "a nano teacher behind a server": Case(nothing, until("ingest", *HTTP), "taught here"),
     "no model that reads keywords": Case(
-        nothing, until("ingest", *HTTP[:2], SERVED, "keywords.source=engine"), "which of the server's models reads keywords"
+        nothing, until("ingest", *HTTP[:2], SERVED, "keywords.source=engine"), "no model of the server is named for reading keywords"
     ),
     "a key in place of its variable": Case(nothing, until("ingest", "engine.http.key_variable=sk-123"), r"engine\.http\.key_variable"),
     "an empty catalogue": Case(table("items", lambda t: t.head(0)), until("ingest"), "item"),

@@ -37,7 +37,7 @@ def test_a_server_has_models_and_grows_none(make_config):
     check_run(make_config({"engine": engine, "traces": served}))
     with pytest.raises(ConfigError, match="no folder"):
         check_run(make_config({"traces": served}))
-    with pytest.raises(ConfigError, match="reads keywords"):
+    with pytest.raises(ConfigError, match="reading keywords"):
         check_run(make_config({"engine": {"kind": "http", "http": {"url": "http://127.0.0.1:1/v1"}}, "traces": served}))
 
 
