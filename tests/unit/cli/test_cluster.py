@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from thinkrec.cli.main import main
 from thinkrec.config import run as run_file
 from thinkrec.distributed.session import ray_session
 from thinkrec.errors import EnvironmentFault
@@ -17,20 +16,12 @@ ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
-def command(capsys, tmp_path, monkeypatch):
-    """command(word, ...) -> (exit code, stdout, stderr), in a folder with a run file."""
-    monkeypatch.chdir(tmp_path)
+def command(command, tmp_path, monkeypatch):
+    """The command in a folder with a run file."""
     for name in ("RAY_AUTH_MODE", "RAY_ADDRESS"):
         monkeypatch.delenv(name, raising=False)
     (tmp_path / "run.toml").write_text('[run]\ndir = "s3://bucket/runs/mine"\n[ray]\ndashboard = "http://10.0.0.5:8265"\n')
-
-    def run(*words: str) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as caught:
-            main(list(words))
-        out = capsys.readouterr()
-        return int(caught.value.code or 0), out.out, out.err
-
-    return run
+    return command
 
 
 @pytest.mark.parametrize("json_flag", [(), ("--json",)])

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from thinkrec.cli.main import main
 from thinkrec.config import run as run_file
 from thinkrec.config.reference import page
 from thinkrec.config.toml import flat
@@ -23,19 +22,11 @@ SWEEP = 'title = "T"\nrecipe = "run.toml"\ndir = "runs/s"\nreference = "a"\n[tri
 
 
 @pytest.fixture
-def command(capsys, tmp_path, monkeypatch):
-    """command(word, ...) -> (exit code, stdout, stderr), in a folder with a run file that leaves things open and a sweep of it."""
-    monkeypatch.chdir(tmp_path)
+def command(command, tmp_path):
+    """The command in a folder with a run file that leaves things open and a sweep of it."""
     (tmp_path / "run.toml").write_text(OPEN)
     (tmp_path / "sweep.toml").write_text(SWEEP)
-
-    def run(*words: str) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as caught:
-            main(list(words))
-        out = capsys.readouterr()
-        return int(caught.value.code or 0), out.out, out.err
-
-    return run
+    return command
 
 
 def test_run_sweep_show_and_plan_fill_in_what_is_open_alike(command, tmp_path):

@@ -8,13 +8,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from thinkrec.cli.main import main
-
 
 @pytest.fixture
-def command(capsys, tmp_path, monkeypatch):
-    """command(word, ...) -> (exit code, stdout, stderr), beside scores.inter, other.parquet and train.parquet."""
-    monkeypatch.chdir(tmp_path)
+def command(command):
+    """`thinkrec evaluate` beside scores.inter, other.parquet and train.parquet."""
     rng = np.random.default_rng(0)
     ids = {"user_id": np.repeat(np.arange(12), 8).astype(str), "item_id": np.tile(np.arange(8), 12).astype(str)}
     table = pl.DataFrame(ids | {"score": rng.random(96), "label": rng.integers(0, 2, 96)})
@@ -23,13 +20,7 @@ def command(capsys, tmp_path, monkeypatch):
     table.with_columns(guess=1 - pl.col("score")).drop("score").write_parquet("other.parquet")
     table.head(30).select("user_id", "item_id").write_parquet("train.parquet")
 
-    def run(*words: str) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as caught:
-            main(["evaluate", *words, "--num-bootstrap", "5"])
-        out = capsys.readouterr()
-        return int(caught.value.code or 0), out.out, out.err
-
-    return run
+    return lambda *words: command("evaluate", *words, "--num-bootstrap", "5")
 
 
 def test_people_get_every_section_as_a_table(command):

@@ -7,23 +7,13 @@ from pathlib import Path
 import pytest
 from small_sources import movielens1m
 
-from thinkrec.cli.main import main
-
 
 @pytest.fixture
-def command(capsys, tmp_path, monkeypatch):
-    """command(word, ...) -> (exit code, stdout, stderr), in a folder with MovieLens in small."""
-    monkeypatch.chdir(tmp_path)
+def command(command, tmp_path):
+    """The command in a folder with MovieLens in small."""
     (tmp_path / "data").mkdir()
     movielens1m(tmp_path / "data")
-
-    def run(*words: str) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as caught:
-            main(list(words))
-        out = capsys.readouterr()
-        return int(caught.value.code or 0), out.out, out.err
-
-    return run
+    return command
 
 
 def test_a_run_file_is_written_and_taken_by_run_show_and_plan(command, tmp_path: Path):

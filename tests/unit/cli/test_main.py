@@ -24,20 +24,6 @@ ENTRIES = sorted((ROOT / "ray_jobs").glob("*.py"))
 UNTIL = {"train_global": "global", "train_projector": "projector", "train_experts": "experts", "pipeline": "evaluate"}
 
 
-@pytest.fixture
-def command(capsys, tmp_path, monkeypatch):
-    """command(word, ...) -> (exit code, stdout, stderr), in an empty folder."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*words: str) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as caught:
-            main(list(words))
-        out = capsys.readouterr()
-        return int(caught.value.code or 0), out.out, out.err
-
-    return run
-
-
 def test_config_show_prints_every_key_and_reads_back(command):
     code, out, _ = command("config", "show", RECIPE, "--set", "run.seed=7", "--set", "data.world.num_items=50")
     assert code == 0
