@@ -56,7 +56,7 @@ class EvaluateSection(Section):
     """Test rows that are scored at most; 0 = every one."""
     license: str = ""
     """License on the adapters' model cards, in the Hub's spelling (apache-2.0); empty leaves it out."""
-    batch_tokens: Count = 16384
+    batch_tokens: Count = 4096
     """Tokens of prompts that are scored or explained at once; lower it when memory is short."""
 
 
