@@ -18,8 +18,8 @@ class Batch:
 
     input_ids (B, T) int64. verdict_at (R,): the place whose output is the verdict; places count through all lines. answer_rows, answer_at,
     answer_ids (N,): the answer tokens, their rows and the places that predict them. slot_at (S,), slot_vectors (S, d): the soft slots.
-    gates: of each row, see adapter_bank. user (R,): equal numbers are one user. label, w_rec, w_think (R,) float32; weight (R,) float32:
-    the loss is the sum of weight times the row's loss.
+    gates: of each row, see adapter_bank. user (R,): equal numbers are one user. label, w_rec, w_think (R,) float32; offset (R,) float32:
+    log-odds that the model's score is added to in the loss; weight (R,) float32: the loss is the sum of weight times the row's loss.
     """
 
     input_ids: Tensor
@@ -34,6 +34,7 @@ class Batch:
     label: Tensor
     w_rec: Tensor
     w_think: Tensor
+    offset: Tensor
     weight: Tensor
     tree: PrefixTree | None = None
 
@@ -58,6 +59,7 @@ class Instance:
     label: float
     w_rec: float
     w_think: float
+    offset: float = 0.0  # log-odds of the counted prior; 0 without one
 
     @property
     def ids(self) -> list[int]:
@@ -122,6 +124,7 @@ def index_batch(
         label=torch.tensor([row.label for row in rows], dtype=torch.float32),
         w_rec=torch.tensor([row.w_rec for row in rows], dtype=torch.float32),
         w_think=torch.tensor([row.w_think for row in rows], dtype=torch.float32),
+        offset=torch.tensor([row.offset for row in rows], dtype=torch.float32),
         weight=torch.full((len(rows),), 1 / len(rows)) if weight is None else weight,
         tree=tree,
     )

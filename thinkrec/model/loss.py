@@ -1,11 +1,12 @@
 """The losses of ThinkRec (docs/method.md 7), per row, with kind and weights as columns so that any rows can share a batch (D22).
 
-    L_rec   = BCE(score, label)                      score = z_yes (the paper) or z_yes - z_no
+    L_rec   = BCE(offset + score, label)             score = z_yes (the paper) or z_yes - z_no
     L_think = mean token cross-entropy over the answer text
     L       = w_rec L_rec + w_think L_think  [+ rank * L_rank]
 
-L_rank is a within-user pairwise logistic term over the rows of one user that stand together in a batch; it lifts UAUC and is 0 in the
-paper's profile.
+The offset is what the counted prior says of the row, 0 without one: the model learns what counting misses. L_rank is a within-user pairwise
+logistic term, on offset + score, over the rows of one user that stand together in a batch; it lifts UAUC and is 0 in the paper's profile.
+`row_losses` sums them up.
 """
 
 from __future__ import annotations
@@ -13,6 +14,26 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from thinkrec.model.batch import Batch
+
+
+def row_losses(
+    score: Tensor, batch: Batch, token_losses: Tensor | None, rank: float, rows_per_user: int
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The loss of each row, (R,), and its terms before they are weighted, (R,) each, by their names in the log.
+
+    score (R,): the model's. token_losses (N,): cross-entropy of the batch's answer tokens, None for a batch without any.
+    """
+    total = batch.offset + score
+    terms = {"rec": recommendation_loss(total, batch.label)}
+    per_row = batch.w_rec * terms["rec"]
+    if token_losses is not None:
+        terms["think"] = thinking_loss(token_losses, batch.answer_rows, len(score))
+        per_row = per_row + batch.w_think * terms["think"]
+    if rank > 0:
+        per_row = per_row + rank * ranking_loss(total, batch.label, batch.user, rows_per_user)
+    return per_row, terms
 
 
 def recommendation_loss(score: Tensor, label: Tensor) -> Tensor:

@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from thinkrec.errors import ModelError
-from thinkrec.model import loss as losses
 from thinkrec.model import prefix_tree
 from thinkrec.model.adapter_bank import AdapterBank, Fusion
 from thinkrec.model.base import CausalLM
 from thinkrec.model.batch import Batch
+from thinkrec.model.loss import row_losses
 from thinkrec.model.projector import Projector
 
 
@@ -118,15 +118,11 @@ class Recommender(nn.Module):
         """
         hidden = self.hidden(batch)
         score = self.scores(hidden, batch)
-        rec = losses.recommendation_loss(score, batch.label)
-        per_row, parts = batch.w_rec * rec, {"rec": rec}
+        token_losses = None
         if len(batch.answer_ids):
             logits = cap(self.llm.lm_head(hidden.flatten(0, 1)[batch.answer_at]).float(), self.llm.config)
             token_losses = F.cross_entropy(logits, batch.answer_ids, reduction="none")
-            parts["think"] = losses.thinking_loss(token_losses, batch.answer_rows, len(score))
-            per_row = per_row + batch.w_think * parts["think"]
-        if rank > 0:
-            per_row = per_row + rank * losses.ranking_loss(score, batch.label, batch.user, rows_per_user)
+        per_row, parts = row_losses(score, batch, token_losses, rank, rows_per_user)
         slots = batch.gates if batch.gates.dim() == 1 else torch.zeros_like(batch.user)
         empty = score.new_zeros(self.bank.num_adapters if batch.gates.dim() == 1 else 1)
         sums = {name: empty.index_add(0, slots, batch.weight * part.detach()) for name, part in {"loss": per_row, **parts}.items()}

@@ -65,7 +65,7 @@ FLEET = ("train.num_groups", "train.workers_per_group", "train.max_pack", "watch
 PROMPTED = ("prompt", "base.dtype", "run.seed")
 LEARNING = (*PROMPTED, "adapter", "traces.enabled", "train.ds_config", "train.trace_share", "train.loss")
 SAMPLED = ("ingest", "keywords", "cluster", "base", "teacher")
-TEXTS = ("ingest", "encode", "keywords", "traces", "base")
+TEXTS = ("ingest", "encode", "keywords", "prior", "traces", "base")
 ADAPTERS = ("global", "projector", "experts")
 DS_FILE, NANO_DS_FILE = ("train.ds_config",), ("base.nano.ds_config",)
 
@@ -143,9 +143,10 @@ STAGES = (
     Stage(
         "global-first",
         "thinkrec.train.global_first",
-        ("ingest", "encode", "keywords", "traces-first", "base"),
+        ("ingest", "encode", "keywords", "prior", "traces-first", "base"),
         (*LEARNING, "train.global_adapter"),
         DS_FILE,
+        version=2,
         only_if="traces.starts_early",
         beside="traces",
         uses=RESOURCES,
@@ -156,17 +157,17 @@ STAGES = (
         (*TEXTS, "global-first"),
         (*LEARNING, "train.global_adapter"),
         DS_FILE,
-        version=2,
+        version=3,
         uses=RESOURCES,
     ),
-    Stage("projector", "thinkrec.train.projector", (*TEXTS, "global"), (*LEARNING, "train.projector"), DS_FILE, version=2, uses=RESOURCES),
+    Stage("projector", "thinkrec.train.projector", (*TEXTS, "global"), (*LEARNING, "train.projector"), DS_FILE, version=3, uses=RESOURCES),
     Stage(
         "experts",
         "thinkrec.train.fleet.stage",
         (*TEXTS, "cluster", "global", "projector"),
         (*LEARNING, "train.experts"),
         DS_FILE,
-        version=2,
+        version=3,
         uses=(*RESOURCES, *FLEET),
     ),
     Stage(

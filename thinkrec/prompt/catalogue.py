@@ -32,6 +32,10 @@ class ArtefactPaths:
     def path(self, stage: str, name: str = "") -> Path:
         return fetch(self.uris[stage]) / name
 
+    def find(self, stage: str) -> Path | None:
+        """The folder of a stage that not every run has."""
+        return self.path(stage) if stage in self.uris else None
+
 
 @dataclass
 class PromptData:

@@ -20,8 +20,8 @@ from thinkrec.train.trainer import PhaseTask, fit_phase, train_phase, weights_of
 
 
 def run(job: Job) -> None:
-    """Train the global adapter through Ray Train and DeepSpeed; inputs ingest, encode, keywords, traces, base, and global-first if the run
-    has it: training then goes on from there, with all traces.
+    """Train the global adapter through Ray Train and DeepSpeed; inputs ingest, encode, keywords, traces, base, prior if the run has it, and
+    global-first if the run has it: training then goes on from there, with all traces.
     """
     for text in enforce(audit_artefacts(job.inputs), job.config.split.allow_leaks):
         job.report(Warned(text))
@@ -43,5 +43,5 @@ def train_global(worker: Worker, task: PhaseTask) -> None:
         write_adapter(target / ADAPTER_FOLDER, tensors, config.adapter, base)
         check_export(target / ADAPTER_FOLDER, tensors, base, logits)
 
-    after = places.path("global-first") if "global-first" in places.uris else None
+    after = places.find("global-first")
     train_phase(worker, task, tables, recommender, recommender.bank.parameters(), config.train.global_adapter, export, after=after)

@@ -26,10 +26,18 @@ class Trace:
 
 
 class Instances:
-    """Rows of one training set by number: train positions first, then traces."""
+    """Rows of one training set by number: train positions first, then traces. `offsets`: of every row of the tables; None for 0."""
 
-    def __init__(self, config: Config, tables: PromptData, positions: Indices, traces: Sequence[Trace]) -> None:
+    def __init__(
+        self,
+        config: Config,
+        tables: PromptData,
+        positions: Indices,
+        traces: Sequence[Trace],
+        offsets: NDArray[np.float32] | None = None,
+    ) -> None:
         self.config, self.tables, self.positions, self.traces = config, tables, positions, traces
+        self.offsets = np.zeros(len(tables.interactions), np.float32) if offsets is None else offsets
         loss = config.train.loss
         self.text_loss = bool(loss.plain_think or (traces and loss.trace_think))
 
@@ -53,6 +61,7 @@ class Instances:
             label=float(data.label[position]),
             w_rec=loss.trace_rec if trace else loss.plain_rec,
             w_think=loss.trace_think if trace else loss.plain_think,
+            offset=float(self.offsets[position]),
         )
 
 

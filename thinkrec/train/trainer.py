@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from thinkrec.artefacts.adapters import LOG_FILE
+from thinkrec.artefacts.prior import read_offsets
 from thinkrec.config.run import Config
 from thinkrec.config.training import PhaseSection
 from thinkrec.distributed.stopping import heed
@@ -187,7 +188,8 @@ def train_phase(
     config = task.config
     trainer = AdapterTrainer(worker, config, recommender, parameters, phase.weight_decay)
     traces = load_traces(config, task.places, tables, "traces-first" if first_epoch else "traces")
-    instances = Instances(config, tables, train_positions(tables), traces)
+    offsets = read_offsets(task.places.find("prior"), tables.interactions.row)
+    instances = Instances(config, tables, train_positions(tables), traces, offsets)
     checkpoints = checkpoints_of(config, task.root, task.name)
     with writable(task.out) as target:
         log, begun = target / LOG_FILE, None

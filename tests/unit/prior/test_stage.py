@@ -9,8 +9,9 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from thinkrec.artefacts import ingest
-from thinkrec.artefacts.prior import OFFSETS, scan_offsets
+from thinkrec.artefacts.prior import OFFSETS, read_offsets, scan_offsets
 from thinkrec.data.ingest import count, with_bucket
+from thinkrec.errors import ArtefactError
 from thinkrec.job import Job
 from thinkrec.prior import stage
 from thinkrec.prior.stored import read_prior
@@ -97,6 +98,16 @@ def test_a_stored_prior_says_the_same_of_one_bucket(log, made, tmp_path):
     stored = pl.read_parquet(made.path("offsets/bucket=001/part-0.parquet"))
     np.testing.assert_array_equal(stored["row"], data.row)
     np.testing.assert_array_equal(stored["offset"], again.offset)
+
+
+def test_offsets_are_read_for_rows_in_any_order_and_a_row_without_one_is_refused(log, made):
+    stored = pl.read_parquet(made.path("offsets/bucket=001/part-0.parquet"))
+    rows = stored["row"].to_numpy()[[5, 2, 9]]
+    for buckets in (None, [1]):
+        assert read_offsets(made.path(), rows, buckets).tolist() == stored["offset"].to_numpy()[[5, 2, 9]].tolist()
+    assert read_offsets(None, rows).tolist() == [0.0] * 3
+    with pytest.raises(ArtefactError, match="1 of 2 rows have no offset"):
+        read_offsets(made.path(), np.array([rows[0], -1]))
 
 
 def test_a_later_label_moves_no_offset(log, made, tmp_path, make_config):

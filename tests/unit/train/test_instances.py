@@ -77,6 +77,15 @@ def test_kind_and_weights_are_columns_of_the_row(make):
     assert batch.weight.tolist() == pytest.approx([1 / 3] * 3)
 
 
+def test_every_row_carries_its_offset_a_trace_that_of_its_row(make):
+    instances, tables = make(traces=[Trace(4, "because of noir")])
+    offsets = np.linspace(-1, 1, 6, dtype=np.float32)
+    whole = Instances(instances.config, tables, instances.positions, instances.traces, offsets)
+    numbers = np.array([0, 4, 3])
+    assert batch_of(whole, numbers).offset.tolist() == offsets[[0, 4, 4]].tolist()
+    assert batch_of(instances, numbers).offset.tolist() == [0.0] * 3
+
+
 @pytest.mark.parametrize("kind", ["first", "after"])
 def test_the_verdict_is_read_one_place_before_it_is_said(make, kind):
     instances, tables = make({"prompt": {"answer": kind, "priors": False}}, [Trace(1, "because of noir")])

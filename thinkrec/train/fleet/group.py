@@ -19,10 +19,12 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 import polars as pl
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from thinkrec.artefacts.adapters import ADAPTER_FOLDER, LOG_FILE, PROJECTOR_FILE
 from thinkrec.artefacts.clusters import NO_CLUSTER, read_assignment
+from thinkrec.artefacts.prior import read_offsets
 from thinkrec.config.run import Config
 from thinkrec.distributed.failures import patiently
 from thinkrec.distributed.worker_group import Worker
@@ -85,7 +87,7 @@ def train_group(worker: Worker, task: FleetTask) -> None:
 
 @dataclass
 class Group:
-    """What a worker keeps from pack to pack; `cluster` names the cluster of each user, -1 for none."""
+    """What a worker keeps from pack to pack; `cluster` names the cluster of each user, -1 for none; `offsets` are those of all rows."""
 
     worker: Worker
     task: GroupTask
@@ -95,6 +97,7 @@ class Group:
     cluster: Indices
     positions: Indices
     traces: list[Trace]
+    offsets: NDArray[np.float32]
     report: Reporter
 
     @classmethod
@@ -122,6 +125,7 @@ class Group:
             cluster=clusters_of(places, tables.interactions.user_ids),
             positions=train_positions(tables),
             traces=load_traces(config, places, tables),
+            offsets=read_offsets(places.find("prior"), tables.interactions.row),
             report=report,
         )
 
@@ -180,7 +184,7 @@ class Group:
         user = self.tables.interactions.user
         rows = self.positions[self.cluster[user[self.positions]] == expert]
         traces = [trace for trace in self.traces if self.cluster[user[trace.position]] == expert]
-        instances = Instances(self.task.config, self.tables, rows, traces)
+        instances = Instances(self.task.config, self.tables, rows, traces, self.offsets)
         checkpoints = checkpoints_of(self.task.config, self.store.root, f"expert-{self.task.keys[expert]}")
         return AdapterLearner(
             instances, self.task.config.train.experts, checkpoints, folder / f"{expert}.jsonl" if self.worker.leads else None
