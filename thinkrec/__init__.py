@@ -13,7 +13,7 @@ What may be imported; everything else may move between versions. Each name is lo
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from thinkrec import adapters, errors, fleet, metrics
@@ -33,7 +33,7 @@ MODULES = {
 }
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"thinkrec has no {name!r}; it offers {', '.join(__all__)}")
     return getattr(importlib.import_module(MODULES[name]), name) if name in MODULES else importlib.import_module(f"thinkrec.{name}")

@@ -35,7 +35,7 @@ class Evaluation:
 
     metrics: Mapping[str, Estimate]
     differences: Mapping[str, Difference]
-    report: Mapping[str, Any] = field(repr=False)
+    report: Mapping[str, object] = field(repr=False)
 
     def __getitem__(self, metric: str) -> Estimate:
         return self.metrics[metric]
@@ -46,7 +46,7 @@ class Evaluation:
 
 
 def evaluate(
-    frame: Any,
+    frame: object,
     *,
     user: str = "user_id",
     label: str = "label",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -138,7 +138,7 @@ class DataSection(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _defaults_of_source(cls, given: Any) -> Any:
+    def _defaults_of_source(cls, given: object) -> object:
         if not isinstance(given, dict) or not isinstance(given.get("source"), str):
             return given
         source = given["source"]

@@ -40,7 +40,7 @@ class Key:
     name: str  # dotted
     description: str
     allowed: str
-    default: Any = None  # of a list's tables: none
+    default: object = None  # of a list's tables: none
     is_needed: bool = False
 
 
@@ -169,14 +169,14 @@ def _text(doc: str | None) -> str:
     return " ".join(inspect.cleandoc(doc or "").split())
 
 
-def _lookup(config: Config, name: str) -> Any:
-    value: Any = config
+def _lookup(config: Config, name: str) -> object:
+    value: object = config
     for part in name.split("."):
         value = getattr(value, part)
     return value
 
 
-def _is_section(kind: Any) -> bool:
+def _is_section(kind: object) -> bool:
     return isinstance(kind, type) and issubclass(kind, Section)
 
 
@@ -184,7 +184,7 @@ def _cell(text: str) -> str:
     return text.replace("|", "\\|")
 
 
-def toml_value(value: Any) -> str:
+def toml_value(value: object) -> str:
     """A value as TOML writes it, on one line."""
     if isinstance(value, Section):
         value = value.model_dump()

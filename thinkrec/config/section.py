@@ -5,7 +5,7 @@ The text under a field is its description: `thinkrec config explain`, commented 
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -22,7 +22,7 @@ class Section(BaseModel):
 
     @field_validator("*")
     @classmethod
-    def _no_nul(cls, value: Any) -> Any:
+    def _no_nul(cls, value: object) -> object:
         if isinstance(value, str) and "\0" in value:
             raise ValueError("holds NUL, which no path or name may")
         return value

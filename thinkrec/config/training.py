@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -90,7 +90,7 @@ class TrainSection(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _gpus_take_what_fits(cls, tree: Any) -> Any:
+    def _gpus_take_what_fits(cls, tree: object) -> object:
         return {"ds_config": AUTO} | tree if isinstance(tree, dict) and tree.get("use_gpu") is True else tree
 
 

@@ -34,10 +34,10 @@ def render(config: Config, run_file: str, overrides: Sequence[str] = (), kind: K
 class _Dumper(yaml.SafeDumper):
     """No anchors, and texts of several lines as they stand: the files are read by people."""
 
-    def ignore_aliases(self, data: Any) -> bool:
+    def ignore_aliases(self, data: object) -> bool:
         return True
 
-    def represent_scalar(self, tag: str, value: Any, style: str | None = None) -> yaml.ScalarNode:
+    def represent_scalar(self, tag: str, value: object, style: str | None = None) -> yaml.ScalarNode:
         return super().represent_scalar(tag, value, "|" if "\n" in str(value) else style)
 
 
@@ -55,7 +55,7 @@ def num_nodes(config: Config) -> int:
     return max(groups, -(-train.num_workers // each))
 
 
-def _job(config: Config, overrides: Sequence[str]) -> dict[str, Any]:
+def _job(config: Config, overrides: Sequence[str]) -> dict[str, object]:
     words = ["python", "-m", "thinkrec", "run", f"{RUN_FOLDER}/{RUN_FILE}"]
     words += [word for override in overrides for word in ("--set", override)]
     spec = {
@@ -71,7 +71,7 @@ def _job(config: Config, overrides: Sequence[str]) -> dict[str, Any]:
     return {"apiVersion": "ray.io/v1", "kind": "RayJob", "metadata": _metadata(config, queued=True), "spec": spec}
 
 
-def _cluster(config: Config) -> dict[str, Any]:
+def _cluster(config: Config) -> dict[str, object]:
     spec = {
         **_cluster_spec(config, num_nodes(config), grows=True),
         "enableInTreeAutoscaling": True,
@@ -80,7 +80,7 @@ def _cluster(config: Config) -> dict[str, Any]:
     return {"apiVersion": "ray.io/v1", "kind": "RayCluster", "metadata": _metadata(config), "spec": spec}
 
 
-def _metadata(config: Config, suffix: str = "", queued: bool = False) -> dict[str, Any]:
+def _metadata(config: Config, suffix: str = "", queued: bool = False) -> dict[str, object]:
     k8s = config.ray.k8s
     labels = {"app.kubernetes.io/name": "thinkrec"}
     if queued and k8s.scheduler == "kueue":
@@ -90,7 +90,7 @@ def _metadata(config: Config, suffix: str = "", queued: bool = False) -> dict[st
     return {"name": f"{k8s.name}{suffix}", "labels": labels}
 
 
-def _cluster_spec(config: Config, nodes: int, grows: bool) -> dict[str, Any]:
+def _cluster_spec(config: Config, nodes: int, grows: bool) -> dict[str, object]:
     k8s = config.ray.k8s
     resources = {"cpu": str(k8s.cpus_per_node), "memory": f"{k8s.memory_per_node_gib}Gi"}
     if config.train.use_gpu:

@@ -29,7 +29,7 @@ class Submission:
 
     address: str
     entrypoint: str
-    runtime_env: dict[str, Any]
+    runtime_env: dict[str, object]
     run_dir: str
 
     def line(self) -> str:

@@ -7,7 +7,6 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from thinkrec.config.run import Config
 from thinkrec.distributed.address import await_answer, cluster_address
@@ -52,7 +51,7 @@ def ray_session(config: Config) -> Iterator[None]:
         ray.shutdown()
 
 
-def _connect(what: str, where: str, config: Config, **arguments: Any) -> None:
+def _connect(what: str, where: str, config: Config, **arguments: object) -> None:
     """`ray.init`, whose errors say `what`; SIGTERM stays with whoever has it."""
     import ray
 

@@ -13,7 +13,6 @@ import io
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -95,7 +94,7 @@ def _card(row: dict[str, str]) -> str:
     return f'<fieldset name="{name}">{shown}{paragraph(row["text"])}{paragraph("Verdict: " + row["verdict"], "note")}{marks}</fieldset>'
 
 
-def agreement(files: Sequence[Path]) -> dict[str, dict[str, Any]]:
+def agreement(files: Sequence[Path]) -> dict[str, dict[str, object]]:
     """For each question Krippendorff's alpha (ordinal; 1 = all agree, 0 = as by chance, None where every mark is the same), the number of
     traces that two raters or more have marked, and the mean mark. Each file is one rater. Raises DataError, MissingFileError."""
     import krippendorff

@@ -41,7 +41,7 @@ class Stage:
         """The run file as the stage sees it: a key that its row does not name raises UnlistedSetting."""
         return cast(Config, View(config, (*self.reads, *self.uses)))
 
-    def settings(self, config: Config) -> dict[str, Any]:
+    def settings(self, config: Config) -> dict[str, object]:
         """What decides the result, for the key: the settings read, and the version of the prompts where any are written."""
         tree = config.model_dump(mode="json")
         version = {"template": template.TEMPLATE_VERSION} if "prompt" in self.reads and template.TEMPLATE_VERSION > 1 else {}

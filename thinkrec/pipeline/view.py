@@ -6,7 +6,6 @@ A setting read but not named would decide a result and change no key: the stale 
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any
 
 from pydantic import BaseModel
 
@@ -24,7 +23,7 @@ class View:
     def __init__(self, section: BaseModel, keys: Collection[str], path: str = "") -> None:
         self._section, self._keys, self._path = section, tuple(keys), path
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> object:
         if name.startswith("__"):
             raise AttributeError(name)
         value = getattr(self._section, name)
@@ -35,5 +34,5 @@ class View:
             raise UnlistedSetting(f"{self._path}{name}: name it among `reads` of the stage, or among `uses` if it decides no result")
         return value if "" in below else View(value, below, f"{self._path}{name}.")
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         return View, (self._section, self._keys, self._path)

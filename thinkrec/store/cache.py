@@ -12,7 +12,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 from pyarrow import fs
 
@@ -23,7 +22,7 @@ DEFAULT_GIB = 200.0
 IN_USE_S = 3600.0  # a copy that was asked for since may be about to be read
 
 
-def local_copy(system: Any, base: str, name: str) -> Path:
+def local_copy(system: object, base: str, name: str) -> Path:
     """The folder `base` of a remote file system as a local folder, which the cache keeps under this name.
 
     It moves into place whole, so a copy that was killed halfway is never taken for one. Raises EnvironmentFault for a bound that is none.

@@ -9,7 +9,6 @@ import shutil
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from typing import Any
 
 from thinkrec.errors import StageFailed, ThinkrecError
 from thinkrec.evaluate.compare import COMPARISON_FILES, Entry, write_comparison
@@ -93,7 +92,7 @@ def _compare(
 
 
 def _make_comparison(
-    entries: Sequence[Entry], settings: Mapping[str, Any], failures: Mapping[str, str], store: Store, key: str, report: Reporter
+    entries: Sequence[Entry], settings: Mapping[str, object], failures: Mapping[str, str], store: Store, key: str, report: Reporter
 ) -> Artefact:
     for entry in entries:
         for stage in COMPARED:

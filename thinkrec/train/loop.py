@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +25,7 @@ from thinkrec.train.deepspeed import engine as zero
 STOP = "stop"
 # feed(steps) -> this rank's micro batches, each the arguments of engine(...), which returns (loss, {name: one value a slot}); losses and
 # values add up to the step's. None: that slot rests. A pure function, so a resumed run sees the same rows.
-Feed = Callable[[Sequence[int | None]], Iterable[tuple[Any, ...]]]
+Feed = Callable[[Sequence[int | None]], Iterable[tuple[object, ...]]]
 
 
 @dataclass(frozen=True)
@@ -156,7 +155,7 @@ def _slot(state: TrainState, slot: int, num_slots: int) -> TrainState:
 
 
 def _step(
-    engine: zero.Engine[nn.Module], batches: Iterable[tuple[Any, ...]], names: Sequence[str], notice: Notice | None
+    engine: zero.Engine[nn.Module], batches: Iterable[tuple[object, ...]], names: Sequence[str], notice: Notice | None
 ) -> dict[str, list[float]]:
     """One optimizer step over these micro batches; the figures summed over them, one value a slot. STOP is among them: above 0 on every
     rank if any has been given notice, so that agreeing on it costs nothing more.

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from thinkrec.errors import MissingFileError
 from thinkrec.events import (
@@ -134,7 +134,7 @@ class RunState:
         """Experts in each state."""
         return Counter(expert.state for expert in self.experts.values())
 
-    def as_dict(self, at: float) -> dict[str, Any]:
+    def as_dict(self, at: float) -> dict[str, object]:
         """Everything, for JSON."""
         experts = {number: asdict(expert) | {"eta_s": expert.eta_s} for number, expert in sorted(self.experts.items())}
         fleet = {"num_groups": self.num_groups, "idle_share": self.idle_share(at), "eta_s": self.eta_s(), **self.counts()}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import polars as pl
 
@@ -28,7 +28,7 @@ class Finding:
     meaning: str
     fix: str
     num_rows: int
-    examples: Sequence[Mapping[str, Any]]  # the first of them
+    examples: Sequence[Mapping[str, object]]  # the first of them
 
     def __str__(self) -> str:
         return f"{self.check}: {self.num_rows} rows. {self.meaning} Example: {self.examples[0]}. Fix: {self.fix}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from thinkrec.config import run as run_file
 from thinkrec.config.data import OWN_TABLES, DataSection
@@ -35,7 +34,7 @@ class Proposal:
     findings: Sequence[str]
 
 
-def propose(path: str, given: Mapping[str, Any], run_dir: str) -> Proposal:
+def propose(path: str, given: Mapping[str, object], run_dir: str) -> Proposal:
     """Look at the data at `path`; `given`: keys of the run file that the user sets himself. Raises UserError for what no run could read."""
     found = recognise(look_at(path), given)
     start = [Setting("run.dir", run_dir), *found.settings]
@@ -109,12 +108,12 @@ def _keywords(seen: Survey) -> Setting:
     return Setting("keywords.source", "none", "few items have categories or a text")
 
 
-def _without(settings: Sequence[Setting], given: Mapping[str, Any]) -> list[Setting]:
+def _without(settings: Sequence[Setting], given: Mapping[str, object]) -> list[Setting]:
     return [one for one in settings if one.key not in given]
 
 
 def _parsed(settings: Sequence[Setting], path: str) -> Config:
-    tree: dict[str, Any] = {}
+    tree: dict[str, object] = {}
     for one in settings:
         if not one.is_choice:
             put(tree, one.key, one.value, path)

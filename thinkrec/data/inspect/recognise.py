@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from thinkrec.data.inspect.columns import ITEMS, LOG, Columns, guess
 from thinkrec.data.inspect.place import Place, Table, tables
@@ -27,7 +26,7 @@ class Setting:
     """A key for the run file and why it is set so; `is_choice`: written as a comment, for another reading of the data."""
 
     key: str
-    value: Any
+    value: object
     reason: str = ""
     is_choice: bool = False
 
@@ -41,11 +40,11 @@ class Recognised:
     domain: str = "item"
     columns: Mapping[str, str] = field(default_factory=dict)  # our name -> the table's
 
-    def value(self, key: str) -> Any:
+    def value(self, key: str) -> object:
         return next((one.value for one in self.settings if one.key == key and not one.is_choice), None)
 
 
-def recognise(place: Place, given: Mapping[str, Any]) -> Recognised:
+def recognise(place: Place, given: Mapping[str, object]) -> Recognised:
     """The source at this place. `given`: keys of the run file that the user sets himself, columns above all.
 
     Raises DataError or ConfigError that says what was found instead and what was looked for.
@@ -85,7 +84,7 @@ def _has_columns(place: Place, name: str, columns: Mapping[str, str]) -> bool:
     return set(columns.values()) <= set(next(delimited(place.files[name])).rows.column_names)
 
 
-def _recbole(place: Place, given: Mapping[str, Any]) -> Recognised | None:
+def _recbole(place: Place, given: Mapping[str, object]) -> Recognised | None:
     log = sorted(name for name in place.files if name.endswith(".inter"))
     items = [name for name in place.files if name.endswith(".item")]
     if not log or not items:
@@ -136,7 +135,7 @@ def _amazon(place: Place, seen: Sequence[Table]) -> Recognised | None:
     return None
 
 
-def _tables(place: Place, seen: Sequence[Table], given: Mapping[str, Any]) -> Recognised:
+def _tables(place: Place, seen: Sequence[Table], given: Mapping[str, object]) -> Recognised:
     """A log and items among the user's own tables."""
     named = _given_columns(given)
     guesses = [(table, guess(table.columns, named)) for table in seen if table.columns]
@@ -214,7 +213,7 @@ def _refuse(place: Place, seen: Sequence[Table], guesses: Sequence[tuple[Table, 
     raise DataError(f"no log of users and items is recognised here; {there}. Looked for: {KNOWN}", place.path, fix)
 
 
-def _given_columns(given: Mapping[str, Any]) -> dict[str, str]:
+def _given_columns(given: Mapping[str, object]) -> dict[str, str]:
     return {key.removeprefix("data.columns."): str(value) for key, value in given.items() if key.startswith("data.columns.")}
 
 

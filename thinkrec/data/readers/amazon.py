@@ -40,7 +40,7 @@ def read_2023(settings: DataSection) -> Source:
     return _read(settings, REVIEW_2023, {"item_id": "parent_asin", "text": ("description", "features"), "categories": "categories"})
 
 
-def _read(settings: DataSection, review: Mapping[str, str], meta: Mapping[str, Any]) -> Source:
+def _read(settings: DataSection, review: Mapping[str, str], meta: Mapping[str, object]) -> Source:
     reviews, items = single(settings.path), single(settings.items_path)
     rows, notes = interactions(_reviews(reviews, review), reviews.name, "auto", STARS)
     return Source(settings.path, rows, first_of_each(_items(items, meta), items.name), notes=notes)
@@ -64,19 +64,19 @@ def _items(file: File, names: Mapping[str, Any]) -> Iterator[Batch]:
         yield Batch(pa.table(columns), bad)
 
 
-def _title(value: Any) -> str | None:
+def _title(value: object) -> str | None:
     title = _text(value)
     return None if title and any(mark in title for mark in SCRIPT) else title
 
 
-def _text(value: Any) -> str | None:
+def _text(value: object) -> str | None:
     """A text, or a list's texts in a row, HTML entities resolved and white space single; None where there is none."""
     if isinstance(value, list):
         value = " ".join(part for part in value if isinstance(part, str))
     return " ".join(html.unescape(value).split()) or None if isinstance(value, str) else None
 
 
-def _words(value: Any) -> list[str] | None:
+def _words(value: object) -> list[str] | None:
     """Category names; None where there are none. A record may hold one text in place of a list."""
     names = [text for part in (value if isinstance(value, list) else [value]) if (text := _text(part))]
     return names or None

@@ -76,7 +76,7 @@ def _opener(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Callable[[], i
 def _extractor(file: File, name: str) -> Callable[[], io.BufferedReader]:
     def open_member() -> io.BufferedReader:
         archive = tarfile.open(fileobj=file.open(), mode="r|")  # noqa: SIM115  # the caller closes what is opened here
-        found: Iterator[Any] = (archive.extractfile(member) for member in archive if member.name == name and member.isfile())
+        found: Iterator[object] = (archive.extractfile(member) for member in archive if member.name == name and member.isfile())
         return unpacked(next(found))
 
     return open_member

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Any
 
 import pyarrow as pa
 
@@ -14,7 +13,7 @@ from thinkrec.data.readers.packing import File
 from thinkrec.data.readers.source import Batch, refused
 from thinkrec.data.readers.text import stretches
 
-Record = dict[str, Any]
+Record = dict[str, object]
 
 
 def json_records(file: File) -> Iterator[tuple[list[tuple[int, Record]], pa.Table]]:
@@ -75,7 +74,7 @@ def _why(line: bytes) -> str:
     return "not a JSON object"
 
 
-def _column(values: Sequence[Any], ours: str) -> pa.Array:
+def _column(values: Sequence[object], ours: str) -> pa.Array:
     if ours == "categories" and any(isinstance(value, list) for value in values):
         lists = [value if isinstance(value, list) else [value] for value in values]
         words = [[text for part in value if (text := _scalar(part))] or None for value in lists]
@@ -87,7 +86,7 @@ def _column(values: Sequence[Any], ours: str) -> pa.Array:
     return strings([_scalar(value) for value in values])
 
 
-def _scalar(value: Any) -> str | None:
+def _scalar(value: object) -> str | None:
     if isinstance(value, str):
         return value
     return str(value) if isinstance(value, int | float) and not isinstance(value, bool) and value == value else None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import json
-from typing import Any
 
 import polars as pl
 
@@ -24,7 +23,7 @@ def _words(cell: str | None, separator: str | None) -> list[str] | None:
     return [word for part in parts if isinstance(part, str) and (word := part.strip())] or None
 
 
-def _literal(text: str) -> Any:
+def _literal(text: str) -> object:
     """A list as JSON or Python writes it; None for any other text. Nothing is looked up or called."""
     if not (text.startswith("[") and text.endswith("]")):
         return None

@@ -9,7 +9,6 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
-from typing import Any
 
 import pyarrow as pa
 
@@ -46,17 +45,17 @@ def _businesses(file: File) -> Iterator[Batch]:
         yield Batch(pa.table(columns), bad)
 
 
-def _string(value: Any) -> str | None:
+def _string(value: object) -> str | None:
     return value.strip() or None if isinstance(value, str) else None
 
 
-def _description(record: dict[str, Any]) -> str | None:
+def _description(record: dict[str, object]) -> str | None:
     """City, state code, and the names of the attributes that are true."""
     place = ", ".join(filter(None, (_string(record.get("city")), _string(record.get("state")))))
     return ". ".join(filter(None, (place, ", ".join(true_attributes(record.get("attributes")))))) or None
 
 
-def true_attributes(attributes: Any) -> list[str]:
+def true_attributes(attributes: object) -> list[str]:
     """Names, as words, of the attributes that are "True"; those of nested dictionaries, written as Python literals, too."""
     if not isinstance(attributes, dict):
         return []
@@ -69,12 +68,12 @@ def true_attributes(attributes: Any) -> list[str]:
     return names
 
 
-def _literal(text: str) -> Any:
+def _literal(text: str) -> object:
     try:
         return ast.literal_eval(text)  # literals alone: no name is looked up and nothing is called
     except (ValueError, SyntaxError, MemoryError, RecursionError):
         return None
 
 
-def _categories(value: Any) -> list[str] | None:
+def _categories(value: object) -> list[str] | None:
     return [name for part in value.split(",") if (name := part.strip())] or None if isinstance(value, str) else None

@@ -14,7 +14,6 @@ import re
 from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.metadata import version
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -30,7 +29,7 @@ ROUGE = ("rouge1", "rouge2", "rougeL")
 Texts = Sequence[str]
 
 
-def text_metrics(users: Texts, candidates: Texts, references: Texts, settings: EvaluateSection, seed: int) -> dict[str, Any]:
+def text_metrics(users: Texts, candidates: Texts, references: Texts, settings: EvaluateSection, seed: int) -> dict[str, object]:
     """{num_pairs, metrics: {name: {value, low, high, shuffled, definition}}, left_out: {name: why}} of aligned texts, one pair or more.
 
     Intervals resample users; BLEU is one number of the whole corpus and has none, and one pair alone cannot be shuffled. Raises ModelError
@@ -95,7 +94,7 @@ def _scored(candidates: Texts, references: Texts, settings: EvaluateSection) -> 
     return found
 
 
-def _mean(users: Texts, values: Array, num_bootstrap: int, seed: int) -> dict[str, Any]:
+def _mean(users: Texts, values: Array, num_bootstrap: int, seed: int) -> dict[str, object]:
     """Mean over rows with its interval over users."""
     sums = pl.DataFrame({"user": users, "value": values}).group_by("user", maintain_order=True).agg(pl.col("value").mean(), pl.len())
     statistic = UserMean(sums["value"].to_numpy(), sums["len"].cast(pl.Float64).to_numpy())

@@ -83,7 +83,7 @@ def size(num_bytes: float | None) -> str:
     return f"{num_bytes:.1f} TiB"
 
 
-def plain(value: Any) -> str:
+def plain(value: object) -> str:
     """Any leaf of report.json."""
     if isinstance(value, bool) or value is None:
         return {True: "yes", False: "no", None: "none"}[value]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from html import escape
-from typing import Any
 
 from thinkrec.evaluate.report.format import plain
 from thinkrec.evaluate.report.style import STYLE
@@ -63,7 +62,7 @@ def tiles(facts: Sequence[tuple[str, str]]) -> str:
     return '<div class="tiles">' + "".join(f"<div><small>{escape(name)}</small>{escape(value)}</div>" for name, value in facts) + "</div>"
 
 
-def tree(value: Mapping[str, Any]) -> str:
+def tree(value: Mapping[str, object]) -> str:
     """Any JSON object as a two-column table, nested keys joined by dots."""
     body = "".join(f"<tr><td>{escape(name)}</td><td>{escape(text)}</td></tr>" for name, text in _flat(value))
     return f'<table class="facts">{body}</table>'
@@ -84,7 +83,7 @@ def folded(summary: str, *parts: str) -> str:
     return f"<details><summary>{escape(summary)}</summary>{''.join(parts)}</details>"
 
 
-def _flat(value: Any, name: str = "") -> list[tuple[str, str]]:
+def _flat(value: object, name: str = "") -> list[tuple[str, str]]:
     if isinstance(value, Mapping):
         return [pair for key, below in value.items() for pair in _flat(below, f"{name}.{key}" if name else str(key))]
     if isinstance(value, list):

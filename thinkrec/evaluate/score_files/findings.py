@@ -6,7 +6,7 @@ Findings are counts with a few examples, so they add up over shards, and the ver
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import polars as pl
 
@@ -33,7 +33,7 @@ ROW_KEYS = ("user_id", "item_id", "row")
 NUM_KEPT, NUM_SHOWN = 100, 3
 KEY = pl.Struct({name: FILE_COLUMNS[name] for name in ROW_KEYS})
 SCHEMA = pl.Schema([("kind", pl.String()), ("source", pl.String()), ("num_rows", pl.Int64()), ("examples", pl.List(KEY))])
-Findings = Mapping[tuple[str, str], tuple[int, list[dict[str, Any]]]]  # (kind, source) -> rows, and the keys of the first of them
+Findings = Mapping[tuple[str, str], tuple[int, list[dict[str, object]]]]  # (kind, source) -> rows, and the keys of the first of them
 
 
 def finding(kind: Kind, source: str, rows: pl.DataFrame) -> pl.DataFrame:
@@ -59,11 +59,11 @@ def merge(parts: Iterable[pl.DataFrame]) -> Findings:
     return found
 
 
-def _line(kind: Kind, source: str, num_rows: int, examples: list[dict[str, Any]]) -> pl.DataFrame:
+def _line(kind: Kind, source: str, num_rows: int, examples: list[dict[str, object]]) -> pl.DataFrame:
     return pl.DataFrame({"kind": [kind], "source": [source], "num_rows": [num_rows], "examples": [examples]}, schema=SCHEMA)
 
 
-def _first(keys: pl.DataFrame) -> list[dict[str, Any]]:
+def _first(keys: pl.DataFrame) -> list[dict[str, object]]:
     return keys.unique().sort(ROW_KEYS, nulls_last=True).head(NUM_KEPT).to_dicts()
 
 
@@ -131,7 +131,7 @@ def _alike(column: str, pair: tuple[str, str], path: str, other: str) -> str:
     return f"the ids differ in form: {column} {pair[0]!r} in {path} is {pair[1]!r} in {other}; write them alike."
 
 
-def _ids(examples: Sequence[Mapping[str, Any]], column: str) -> pl.Series:
+def _ids(examples: Sequence[Mapping[str, object]], column: str) -> pl.Series:
     return pl.Series([example[column] for example in examples], dtype=pl.String)
 
 

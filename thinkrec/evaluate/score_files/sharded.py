@@ -60,14 +60,14 @@ class OnRay:
         found = merge(_results(_of_blocks(joined, _findings, {})))
         return cls(joined, settle(found, parts, files.given()))
 
-    def map(self, function: Callable[..., pl.DataFrame], *arguments: Any) -> Iterator[pl.DataFrame]:
+    def map(self, function: Callable[..., pl.DataFrame], *arguments: object) -> Iterator[pl.DataFrame]:
         """`function(block, *arguments)` of every block, as they come."""
         import ray
 
         yield from _results(_of_blocks(self.rows, _apply, {"function": function, "arguments": ray.put(arguments)}))
 
 
-def _of_blocks(rows: ray.data.Dataset, function: Callable[..., pa.Table], settings: dict[str, Any]) -> ray.data.Dataset:
+def _of_blocks(rows: ray.data.Dataset, function: Callable[..., pa.Table], settings: dict[str, object]) -> ray.data.Dataset:
     return rows.map_batches(function, batch_size=None, fn_kwargs=settings, batch_format="pyarrow")
 
 

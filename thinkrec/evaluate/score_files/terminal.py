@@ -55,7 +55,7 @@ def _differences(row: Mapping[str, Any]) -> Table:
     return _table(f"{row['name']} - {row['against']}, paired by user", ["metric", "difference", "p"], rows)
 
 
-def _variants(variants: Mapping[str, Sequence[Mapping[str, Any]]], names: Sequence[str]) -> Table:
+def _variants(variants: Mapping[str, Sequence[Mapping[str, object]]], names: Sequence[str]) -> Table:
     rows = []
     for readings in zip(*(variants[name] for name in names), strict=True):
         first = readings[0]
