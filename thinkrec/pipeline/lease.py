@@ -25,7 +25,7 @@ from pyarrow import fs
 from thinkrec.errors import ArtefactError, EnvironmentFault
 from thinkrec.events import LeaseTakenOver
 from thinkrec.job import Reporter
-from thinkrec.store.address import open_root, read_json, write_json
+from thinkrec.store.address import list_folder, open_root, read_json, write_json
 
 FOLDER = "lease"
 BEATS = 10  # in the life of a lease
@@ -178,8 +178,7 @@ def _create(root: str, generation: int, record: Record) -> None:
 
 
 def _generations(root: str) -> list[int]:
-    system, base = open_root(f"{root}/{FOLDER}")
-    names = [info.base_name.removesuffix(".json") for info in system.get_file_info(fs.FileSelector(base, allow_not_found=True))]
+    names = [info.base_name.removesuffix(".json") for info in list_folder(f"{root}/{FOLDER}")]
     return [int(name) for name in names if name.isdigit()]
 
 

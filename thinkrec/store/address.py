@@ -26,6 +26,16 @@ def look(uri: str) -> tuple[Any, str, Any]:
         raise EnvironmentFault(f"this address does not answer: {error}", uri, "check the address, its region and the credentials") from None
 
 
+def list_folder(uri: str) -> list[fs.FileInfo]:
+    """What lies in a folder right now; nothing where there is no folder."""
+    system, base = open_root(uri)
+    try:
+        # Arrow looks for the folder after it could not list it: one that another process makes in between is an error to it.
+        return list(system.get_file_info(fs.FileSelector(base, allow_not_found=True)))
+    except FileNotFoundError:
+        return []
+
+
 def open_root(uri: str) -> tuple[Any, str]:
     """The pyarrow file system of an address and the path inside it."""
     if "://" not in uri:

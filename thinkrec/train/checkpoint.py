@@ -17,7 +17,7 @@ from thinkrec.distributed.failures import patiently
 from thinkrec.errors import ArtefactError
 from thinkrec.events import CheckpointRefused
 from thinkrec.journal import Journal
-from thinkrec.store.address import open_root
+from thinkrec.store.address import list_folder
 from thinkrec.store.artefacts import Artefact, Store
 
 if TYPE_CHECKING:
@@ -90,9 +90,7 @@ class Checkpoints:
         return f"{self.name}.{step:08d}"
 
     def _steps(self) -> list[int]:
-        system, base = open_root(f"{self.root}/{STAGE}")
-        found = system.get_file_info(fs.FileSelector(base, allow_not_found=True))
-        names = [info.base_name.rpartition(".") for info in found if info.type == fs.FileType.Directory]
+        names = [info.base_name.rpartition(".") for info in list_folder(f"{self.root}/{STAGE}") if info.type == fs.FileType.Directory]
         return sorted(int(step) for name, _, step in names if name == self.name and step.isdigit())
 
 

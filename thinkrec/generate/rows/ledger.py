@@ -28,7 +28,7 @@ import pyarrow.parquet as pq
 from pyarrow import fs
 
 from thinkrec.errors import ArtefactError, StageFailed
-from thinkrec.store.address import open_root, read_json, write_bytes, write_json
+from thinkrec.store.address import list_folder, open_root, read_json, write_bytes, write_json
 from thinkrec.store.artefacts import digest
 
 KEY = pa.field("key", pa.string(), nullable=False)
@@ -123,8 +123,7 @@ class Ledger:
 
     def shards(self) -> list[str]:
         """The names of all committed shards."""
-        system, path = open_root(f"{self.uri}/answers")
-        found = system.get_file_info(fs.FileSelector(path, allow_not_found=True))
+        found = list_folder(f"{self.uri}/answers")
         return sorted(info.base_name.removesuffix(".json") for info in found if info.base_name.endswith(".json"))
 
     def answers(self, parts: Iterable[Part]) -> Iterator[pa.Table]:
