@@ -22,7 +22,7 @@ export OMP_NUM_THREADS ?= 1
 # Else Ray's workers wait for whatever else is tested meanwhile, some to the end of their time limits.
 export RAY_worker_niceness ?= 0
 
-.PHONY: run test test-units test-engines test-long test-claims test-endurance test-vllm demonstration checks bench gpu-check gpu-wheels clean
+.PHONY: run test test-units test-engines test-long test-claims test-faults test-lines test-vllm demonstration checks bench gpu-check gpu-wheels clean
 
 run: $(READY)  ## the main job on the embedded planted world
 	$(BIN)/thinkrec run $(RECIPE)
@@ -35,13 +35,16 @@ test-units: $(READY)
 test-engines: $(READY)
 	$(BIN)/python -m pytest -p no:cacheprovider tests/integration tests/faults
 
-test-long: test-endurance test-claims  ## what takes minutes of training each
+test-long: test-faults test-lines test-claims  ## what takes minutes of training each
 
 test-claims: $(READY)  ## what experts, fusion, keywords and traces are worth in planted worlds
 	$(BIN)/python -m pytest -p no:cacheprovider -m long $(CLAIMS)
 
-test-endurance: $(READY)  ## faults, kills, groups of workers, whole lines
-	$(BIN)/python -m pytest -p no:cacheprovider -m long $(CLAIMS:%=--ignore=%)
+test-faults: $(READY)  ## kills, struck ranks and nodes, in the midst of training
+	$(BIN)/python -m pytest -p no:cacheprovider -m long tests/faults
+
+test-lines: $(READY)  ## whole lines, groups of workers, sweeps, submitted jobs
+	$(BIN)/python -m pytest -p no:cacheprovider -m long --ignore=tests/faults $(CLAIMS:%=--ignore=%)
 
 demonstration: $(READY)  ## ten minutes: twelve experts on two simulated nodes, two of whose workers are killed
 	$(BIN)/python -m pytest -m demonstration
