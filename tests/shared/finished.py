@@ -14,6 +14,7 @@ from planted import artefacts, planted_world
 from thinkrec.artefacts.adapters import ExpertSpan, write_timeline
 from thinkrec.artefacts.clusters import ASSIGNMENT_FOLDER, write_sample
 from thinkrec.artefacts.models import write_pointer
+from thinkrec.artefacts.prior import write_offsets
 from thinkrec.artefacts.scores import write_explanations, write_scores
 from thinkrec.artefacts.tables import write_table
 from thinkrec.artefacts.vectors import vectors_file
@@ -26,6 +27,9 @@ from thinkrec.model.adapter_bank import install
 from thinkrec.model.base import load_model
 from thinkrec.model.peft_files import peft_tensors, write_adapter
 from thinkrec.nano.stage import write_lessons
+from thinkrec.prior.fit import fit_prior
+from thinkrec.prior.stage import BucketedLog, content_of
+from thinkrec.prior.stored import write_prior
 from thinkrec.prompt.catalogue import ArtefactPaths
 from thinkrec.routing.assign import fit_router, route_batch, write_unknown
 from thinkrec.score.explain import explain_rows
@@ -49,7 +53,14 @@ def finished_run(root: Path) -> Path:
     inputs, store = artefacts(planted_world(), root), Store(str(root))
     inputs["ingest"].path("truth.parquet").unlink()  # it and references are texts to compare with, which costs seconds
     del inputs["references"]
-    for stage, write in {"cluster": _cluster, "base": _base, "global": _global, "experts": _experts, "score": _score}.items():
+    for stage, write in {
+        "prior": _prior,
+        "cluster": _cluster,
+        "base": _base,
+        "global": _global,
+        "experts": _experts,
+        "score": _score,
+    }.items():
         with store.create(stage, KEY, {}, {}) as draft:
             draft.figures.update(inputs[stage].figures)
             write(config, inputs, draft.local())
@@ -62,6 +73,17 @@ def finished_run(root: Path) -> Path:
 
 def _places(inputs: dict[str, Artefact]) -> ArtefactPaths:
     return ArtefactPaths({stage: artefact.uri for stage, artefact in inputs.items()})
+
+
+def _prior(config: Config, inputs: dict[str, Artefact], folder: Path) -> None:
+    settings, ingest = config.prior, inputs["ingest"].path()
+    content, log = content_of(ingest, inputs["keywords"].path(), 0), BucketedLog(ingest, config.data.num_buckets, is_rolling=True)
+    prior = fit_prior(lambda: log.ratings(len(content.year)), log.sample(settings.max_rows), content, settings, 0)
+    write_prior(folder, prior)
+    for bucket in range(log.num_buckets):
+        data, rows = log.load(bucket)
+        offsets = prior.offsets(rows.histories(), rows.queries(settings.same_second))
+        write_offsets(folder, bucket, pa.table({"row": data.row, **vars(offsets)}))
 
 
 def _cluster(config: Config, inputs: dict[str, Artefact], folder: Path) -> None:

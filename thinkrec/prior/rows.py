@@ -9,7 +9,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from thinkrec.prior.quality import Ratings
+from thinkrec.artefacts.ingest import TRAIN
+from thinkrec.data.interactions import Interactions
+from thinkrec.prior.quality import Ratings, folds_of
 from thinkrec.prior.windows import Histories, Queries
 
 Ints = NDArray[np.integer]
@@ -27,6 +29,14 @@ class Rows:
     is_train: NDArray[np.bool_]
     is_visible: NDArray[np.bool_]  # whether a history may show it
     fold: Ints
+
+    @classmethod
+    def of(cls, data: Interactions, is_rolling: bool) -> Rows:
+        """The rows of a log; `is_rolling`: histories show rows outside train, too."""
+        is_train = data.split == TRAIN
+        is_visible = np.ones(len(data), bool) if is_rolling else is_train
+        user, item, label = (column.astype(np.int64) for column in (data.user, data.item, data.label))
+        return cls(user, item, label, data.ts, is_train, is_visible, folds_of(data.user_ids))
 
     @classmethod
     def concatenate(cls, parts: Sequence[Rows]) -> Rows:

@@ -15,7 +15,7 @@ import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from thinkrec.artefacts.ingest import SPLITS, TRAIN, VALID, read_counts, read_fingerprint, read_items, scan_interactions
+from thinkrec.artefacts.ingest import SPLITS, VALID, read_counts, read_fingerprint, read_items, scan_interactions
 from thinkrec.artefacts.keywords import read_keywords
 from thinkrec.artefacts.prior import scan_offsets, write_offsets
 from thinkrec.data.interactions import Interactions
@@ -23,7 +23,7 @@ from thinkrec.events import PriorFitted
 from thinkrec.job import Job
 from thinkrec.prior.content import Content, read_content
 from thinkrec.prior.fit import fit_prior
-from thinkrec.prior.quality import Ratings, folds_of
+from thinkrec.prior.quality import Ratings
 from thinkrec.prior.rows import Rows
 from thinkrec.prior.stored import write_prior
 
@@ -38,10 +38,7 @@ class BucketedLog:
 
     def load(self, bucket: int) -> tuple[Interactions, Rows]:
         data = Interactions.load(self.folder, buckets=[bucket])
-        is_train = data.split == TRAIN
-        is_visible = np.ones(len(data), bool) if self.is_rolling else is_train
-        user, item, label = (column.astype(np.int64) for column in (data.user, data.item, data.label))
-        return data, Rows(user, item, label, data.ts, is_train, is_visible, folds_of(data.user_ids))
+        return data, Rows.of(data, self.is_rolling)
 
     def ratings(self, num_items: int) -> Iterator[Ratings]:
         """The train rows, bucket by bucket."""

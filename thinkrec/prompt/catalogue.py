@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -92,11 +93,18 @@ class Catalogue:
 
     def tables_of(self, interactions: Interactions) -> PromptData:
         """The tables of these interactions."""
-        template = Template(self.tokenizer, self.items, self.prompt, load_priors(self.config, self.places, interactions, self.items))
+        template = self._template
+        if priors := load_priors(self.config, self.places, interactions, self.items):
+            template = Template(self.tokenizer, self.items, self.prompt, priors)
         if self.item_vectors is None:
             return PromptData(interactions, template, None, None)
         user_vectors = _vectors(self.places.path("encode"), "users", interactions.user_ids)
         return PromptData(interactions, template, self.item_vectors, user_vectors)
+
+    @cached_property
+    def _template(self) -> Template:
+        """The one of all users where prompts tell no counted rates: it keeps the items' tokens."""
+        return Template(self.tokenizer, self.items, self.prompt)
 
 
 def load_tables(config: Config, places: ArtefactPaths, users: Collection[str] | None = None, slots: bool = True) -> PromptData:

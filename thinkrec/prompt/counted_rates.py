@@ -55,7 +55,8 @@ class Priors:
         buckets = np.array([bucket_of(user, num_buckets) for user in data.user_ids], dtype=np.int64)
         rates = _rate(other_likes, other_rows, mean)
         train = data.split == TRAIN
-        log = Log(data.user, data.item, data.label, train, np.ones(len(data), bool) if rolling else train, _pairs(keywords))
+        visible = data.row >= 0 if rolling else train  # what is only asked about has no number
+        log = Log(data.user, data.item, data.label, train, visible, _pairs(keywords))
         own = _rate(*history_counts(log), mean[buckets[data.user]])
         taste = np.clip(own + category_affinity(log, own), 0, 1)
         return cls(_twentieths(rates), other_rows.astype(np.int64), buckets, _twentieths(own), _twentieths(taste))

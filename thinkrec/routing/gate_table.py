@@ -24,7 +24,7 @@ class Routing:
     def __init__(self, places: ArtefactPaths) -> None:
         assignment = read_assignment(places.path("cluster"))
         self._at = {user: at for at, user in enumerate(assignment["user_id"])}
-        self._cluster = assignment["cluster"].to_numpy()
+        self._assigned = self._cluster = assignment["cluster"].to_numpy()
         self._gates = assignment["gates"].to_numpy()
         if self._gates.shape[1] == 2:
             self._cluster, self._gates = np.full_like(self._cluster, NO_CLUSTER), np.ones_like(self._gates[:, :1])
@@ -42,3 +42,8 @@ class Routing:
         cluster = np.where(rows >= 0, self._cluster[rows], -1) if variant == "experts" else np.full(len(rows), -1)
         result[np.arange(len(rows)), cluster] = 1  # -1 is the last slot, the global adapter
         return result
+
+    def clusters(self, users: Sequence[str]) -> NDArray[np.int16]:
+        """(n,) clusters; NO_CLUSTER for a user without a vector, or one that the artefact does not know."""
+        rows = np.array([self._at.get(user, -1) for user in users], dtype=np.int64)
+        return np.where(rows >= 0, self._assigned[rows], NO_CLUSTER).astype(np.int16)

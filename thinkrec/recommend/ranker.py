@@ -1,0 +1,139 @@
+"""How much each user likes each of his candidates, by the prior and the fused model: the one scorer of lists and of answers over HTTP.
+
+All candidates of a user are asked after the same history, on one copy of it, and as of his last row. A user without a vector, without a
+history, or unknown to the run is served, too: by the global adapter, and by what the prior knows of the items.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from thinkrec.artefacts.clusters import NO_CLUSTER
+from thinkrec.config.run import Config
+from thinkrec.data.interactions import Interactions
+from thinkrec.model.recommender import Recommender
+from thinkrec.prior.counted import CountedPrior
+from thinkrec.prior.rows import Rows
+from thinkrec.prior.stored import read_prior
+from thinkrec.prior.windows import Queries
+from thinkrec.prompt.catalogue import ArtefactPaths, Catalogue, PromptData
+from thinkrec.prompt.counted_rates import Counted
+from thinkrec.recommend.histories import asking
+from thinkrec.routing.gate_table import Routing
+from thinkrec.routing.router import routes
+from thinkrec.score.scorer import Scorer
+from thinkrec.score.serving import serving_model
+
+Ints = NDArray[np.integer]
+Floats = NDArray[np.float32]
+MAX_PROMPTS = 2**14  # written at a time
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """Scores of candidates, an array a user in the order of his candidates, and what served each user.
+
+    score: log-odds of a like, prior + model. prior: its part, 0 without a prior. route: expert | global | mixture.
+    """
+
+    score: list[Floats]
+    prior: list[Floats]
+    route: list[str]
+
+
+@dataclass(frozen=True)
+class Questions:
+    """Users with candidates and how they are asked about: the interactions with a row a candidate behind each history."""
+
+    tables: PromptData
+    begin: Ints  # of each user's candidates in the interactions
+    candidates: Sequence[Ints]
+    gates: Floats
+
+    def history(self, user: int) -> list[tuple[int, int]]:
+        """(item, label) pairs that the prompts of this user show."""
+        return self.tables.history(int(self.begin[user]))
+
+    def counted(self, user: int) -> list[Counted | None]:
+        """What is counted for each of his candidates."""
+        return [self.tables.counted(int(self.begin[user]) + place) for place in range(len(self.candidates[user]))]
+
+
+class Ranker:
+    """The model and the prior of a run or a package, loaded once; `places` names its artefacts as a run does."""
+
+    def __init__(self, config: Config, places: ArtefactPaths) -> None:
+        self.config, self.places = config, places
+        self.routing, self.catalogue = Routing(places), Catalogue.load(config, places)
+        self.prior: CountedPrior | None = read_prior(places.path("prior")) if "prior" in places.uris else None
+
+    @cached_property
+    def items(self) -> Interactions:
+        """The catalogue as a log without rows: `item_ids` in their order, for recommend/histories.py."""
+        return Interactions.load(self.places.path("ingest"), users=())
+
+    @cached_property
+    def recommender(self) -> Recommender:
+        """All adapters in one bank, on the GPU where there is one."""
+        return serving_model(self.config, self.places, self.catalogue.tables_of(self.items), self.routing.num_experts)
+
+    def rank(self, log: Interactions, candidates: Sequence[Ints]) -> Ranked:
+        """Score the candidates (item indices) of each user of `log`, which holds every user's whole history."""
+        questions, model = self.questions(log, candidates), [np.empty(0, np.float32)] * len(candidates)
+        for users in _parts([len(items) for items in candidates]):
+            for user, found in zip(users, self._model_scores(questions, users), strict=True):
+                model[user] = found
+        prior = self.prior_offsets(log, candidates)
+        return Ranked([joined(*pair) for pair in zip(prior, model, strict=True)], prior, routes(questions.gates).tolist())
+
+    def questions(self, log: Interactions, candidates: Sequence[Ints]) -> Questions:
+        """What the model is asked about these candidates; gates by the variant that serves."""
+        rows, begin = asking(log, candidates)
+        return Questions(self.catalogue.tables_of(rows), begin, candidates, self.routing.gates(self.routing.variants[-1], log.user_ids))
+
+    def scorer(self, questions: Questions) -> Scorer:
+        """The model over the tables of these questions."""
+        return Scorer(self.config, self.recommender, questions.tables)
+
+    def prior_offsets(self, log: Interactions, candidates: Sequence[Ints]) -> list[Floats]:
+        """The prior's log-odds of each user's candidates as of his last row; zeros without a prior."""
+        if self.prior is None:
+            return [np.zeros(len(items), np.float32) for items in candidates]
+        sizes = np.array([len(items) for items in candidates], np.int64)
+        histories = Rows.of(log, self.config.prompt.history_policy == "rolling").histories()
+        has_rows = np.diff(log.offsets) > 0
+        last = np.where(has_rows, np.append(log.ts, 0)[log.offsets[1:] - 1], 0) / 1000
+        owner, seen = np.repeat(np.arange(len(sizes)), sizes), np.diff(histories.offsets)
+        items = np.concatenate([np.empty(0, np.int64), *candidates])
+        found = self.prior.offsets(histories, Queries(owner, seen[owner], items, last[owner])).offset
+        return [found[end - size : end].astype(np.float32) for size, end in zip(sizes, np.cumsum(sizes), strict=True)]
+
+    def without_vector(self, log: Interactions) -> NDArray[np.bool_]:
+        """Of each user whether the encoder has no vector for him, so that the global adapter serves him."""
+        return np.asarray(self.routing.clusters(log.user_ids) == NO_CLUSTER)
+
+    def _model_scores(self, questions: Questions, users: Sequence[int]) -> list[Floats]:
+        return self.scorer(questions).candidate_scores(
+            users,
+            [questions.history(user) for user in users],
+            [questions.candidates[user].tolist() for user in users],
+            questions.gates[users],
+            [questions.counted(user) for user in users],
+        )
+
+
+def _parts(sizes: Sequence[int]) -> list[list[int]]:
+    """Users who have candidates, parted so that each part has about MAX_PROMPTS of them: a function of these users alone."""
+    asked = [user for user, size in enumerate(sizes) if size]
+    part = np.cumsum([sizes[user] for user in asked]) // MAX_PROMPTS
+    return [own.tolist() for own in np.split(np.array(asked, np.int64), np.flatnonzero(np.diff(part)) + 1) if len(own)]
+
+
+def joined(prior: Floats, model: Floats) -> Floats:
+    """The score: what counting knows plus what the model adds, both log-odds (n,)."""
+    return prior + model
