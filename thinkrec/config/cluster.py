@@ -9,6 +9,7 @@ from pydantic import Field
 from thinkrec.config.section import Count, Positive, Section, Share, VariableName
 
 DnsName = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")]
+PodResource = Annotated[str, Field(pattern=r"^[a-z0-9][\w./-]*=[1-9]\d*$")]
 Budget = Annotated[int, Field(ge=0, lt=2**31)]
 ShapeName = Literal["", "llama3_8b", "llama3_70b", "llama3_2_1b", "llama3_2_3b", "qwen2_5_7b", "qwen3_8b"]
 
@@ -26,6 +27,10 @@ class KubernetesSection(Section):
     """CPUs of one worker pod."""
     memory_per_node_gib: Count = 512
     """Memory of one worker pod, GiB."""
+    head_memory_gib: int = Field(default=0, ge=0)
+    """Memory of the head pod, GiB; 0 = 32 for the driver and Ray, and one for every four groups of workers, whose controllers run there."""
+    node_resources: tuple[PodResource, ...] = ()
+    """More of what one worker pod asks for, such as "rdma/hca=1": without its InfiniBand devices a group over nodes talks by TCP."""
     storage_claim: DnsName = "thinkrec"
     """A ReadWriteMany volume claim that all pods mount; it holds the run folder, data and models."""
     mount_path: str = Field(default="/mnt/thinkrec", pattern=r"^/[\w./-]+$")

@@ -18,7 +18,8 @@ from thinkrec.errors import ConfigError
 
 Kind = Literal["RayJob", "RayCluster"]
 RUN_FOLDER, RUN_FILE = "/etc/thinkrec", "run.toml"
-HEAD_RESOURCES = {"cpu": "8", "memory": "32Gi"}
+HEAD_CPUS, HEAD_GIB = 8, 32
+GROUPS_PER_GIB = 4  # the controller of a group of workers runs beside the driver, in a process of about 250 MB
 PORTS = {"gcs-server": 6379, "dashboard": 8265, "client": 10001}
 NUM_RETRIES = 3  # each makes a new cluster; the run goes on from its artefacts
 KEEP_S = 600  # how long a finished cluster stays, for its logs
@@ -93,6 +94,8 @@ def _metadata(config: Config, suffix: str = "", queued: bool = False) -> dict[st
 def _cluster_spec(config: Config, nodes: int, grows: bool) -> dict[str, object]:
     k8s = config.ray.k8s
     resources = {"cpu": str(k8s.cpus_per_node), "memory": f"{k8s.memory_per_node_gib}Gi"}
+    resources |= dict(named.split("=") for named in k8s.node_resources)
+    head_gib = k8s.head_memory_gib or HEAD_GIB + -(-config.train.num_groups // GROUPS_PER_GIB)
     if config.train.use_gpu:
         resources["nvidia.com/gpu"] = str(k8s.gpus_per_node)
     return {
@@ -101,7 +104,7 @@ def _cluster_spec(config: Config, nodes: int, grows: bool) -> dict[str, object]:
         "headGroupSpec": {
             # No CPUs to give away: training stays off the head, so that losing a worker never loses the driver.
             "rayStartParams": {"num-cpus": "0", "num-gpus": "0", "dashboard-host": "0.0.0.0"},
-            "template": _pod(config, "ray-head", HEAD_RESOURCES, has_run_file=not grows),
+            "template": _pod(config, "ray-head", {"cpu": str(HEAD_CPUS), "memory": f"{head_gib}Gi"}, has_run_file=not grows),
         },
         "workerGroupSpecs": [
             {

@@ -104,6 +104,16 @@ def test_a_group_wider_than_a_node_is_refused():
         num_nodes(run_file.load(RUN_FILE, ["ray.k8s.gpus_per_node=2"]))
 
 
+def test_the_head_holds_a_controller_a_group_and_pods_ask_for_what_is_named():
+    job = documents("train.num_groups=128", 'ray.k8s.node_resources=["rdma/hca=1"]')[1]
+    check(job)
+    cluster = job["spec"]["rayClusterSpec"]
+    head, workers = (group["template"]["spec"]["containers"][0] for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"]))
+    assert head["resources"]["limits"]["memory"] == "64Gi"
+    assert "rdma/hca" not in head["resources"]["limits"]
+    assert workers["resources"]["limits"]["rdma/hca"] == workers["resources"]["requests"]["rdma/hca"] == "1"
+
+
 def test_a_cpu_run_asks_for_no_gpu_and_overrides_travel():
     job = documents("train.use_gpu=false", "prompt.domain=board game")[1]
     assert "nvidia.com/gpu" not in json.dumps(job)
