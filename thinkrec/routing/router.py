@@ -11,6 +11,7 @@ everybody (w = 1 stays below 1.1, and 0 >= 0): one cluster is the run without ex
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,12 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
 from thinkrec.errors import ConfigError, DataError, MissingFileError
+from thinkrec.routing.nearest import nearest_centroid
 from thinkrec.store.address import read_json, write_json
 
 Floats = NDArray[np.float32]
+BLOCK_NUMBERS = 2**17  # of the rows looked at together, which stay in a core's cache
+CLOSE = 1e-5  # to a threshold of the rule: here float64 decides
 
 
 @dataclass(frozen=True)
@@ -39,17 +43,17 @@ class RouterSettings:
             raise ConfigError(f"a temperature of {self.temperature} makes no weights", "RouterSettings.temperature", "give one above 0")
 
 
-def directions(vectors: NDArray[Any], mean: NDArray[Any], scale: NDArray[Any]) -> NDArray[np.float64]:
-    """Unit rows (n, d) of z(e). An infinite scale leaves a dimension out; a user exactly at the mean stays a row of zeros."""
-    z = (vectors.astype(np.float64) - mean) / scale
+def directions(vectors: NDArray[Any], mean: NDArray[Any], scale: NDArray[Any]) -> NDArray[Any]:
+    """Unit rows (n, d) of z(e), float32 of float32. An infinite scale leaves a dimension out; a user at the mean stays a row of zeros."""
+    z = (vectors - mean) / scale
     length = np.linalg.norm(z, axis=1, keepdims=True)
-    unit: NDArray[np.float64] = np.divide(z, length, out=np.zeros_like(z), where=length > 0)
+    unit: NDArray[Any] = np.divide(z, length, out=np.zeros_like(z), where=length > 0)
     return unit
 
 
 @dataclass(frozen=True, eq=False)
 class Router:
-    """Centroids with the rule above; NumPy only, so a scorer or a server needs nothing else."""
+    """Centroids with the rule above; gates take NumPy only, so a scorer or a server needs nothing else."""
 
     centroids: Floats  # (K, d), unit rows of the space of `directions`
     mean: Floats  # (d,)
@@ -68,28 +72,35 @@ class Router:
 
     def weights(self, vectors: NDArray[Any]) -> Floats:
         """(n, d) user vectors -> (n, K) softmax weights, before the rule. Raises DataError for a wrong shape or NaN."""
-        return np.exp(self._log_weights(vectors, None)).astype(np.float32)
+        vectors = self._checked(vectors)
+        found = np.empty((len(vectors), self.num_clusters), np.float32)
+        for rows in self._blocks(len(vectors)):
+            found[rows] = self._softmax(vectors[rows], np.float32)[0].T
+        return found
 
     def gates(self, vectors: NDArray[Any], known: NDArray[np.bool_] | None = None) -> Floats:
         """(n, d) user vectors -> (n, K + 1) gates; rows where `known` is False hold no vector and get the global adapter."""
-        log_weights = self._log_weights(vectors, known)
-        weights = np.exp(log_weights)
-        entropy = -(weights * log_weights).sum(axis=1)
-        rule = self.settings
-        alone = weights.max(axis=1) > rule.expert_threshold + rule.expert_slope / self.num_clusters
-        general = ~alone & (entropy >= rule.entropy_share * np.log(self.num_clusters))
-        gates = np.hstack([weights, np.zeros((len(weights), 1))])
-        one_hot = np.eye(self.num_clusters + 1)
-        gates[alone] = one_hot[weights[alone].argmax(axis=1)]
-        gates[general] = one_hot[-1]
+        vectors = self._checked(vectors)
+        gates = np.empty((len(vectors), self.num_clusters + 1), np.float32)
         if known is not None:
-            gates[~known] = one_hot[-1]
-        return gates.astype(np.float32)
+            gates[~known] = np.eye(self.num_clusters + 1)[-1]
+            gates[known] = self.gates(vectors[known])
+            return gates
+        for rows in self._blocks(len(vectors)):
+            found, unsure = self._rule(*self._softmax(vectors[rows], np.float32))
+            gates[rows] = found.T
+            if unsure.any():
+                gates[rows][unsure] = self._rule(*self._softmax(vectors[rows][unsure], np.float64))[0].T
+        return gates
 
     def hard(self, vectors: NDArray[Any], known: NDArray[np.bool_] | None = None) -> NDArray[np.int16]:
         """(n, d) user vectors -> (n,) nearest centroid, the cluster a user trains; -1 where `known` is False."""
-        nearest = self._log_weights(vectors, known).argmax(axis=1)
-        return np.where(True if known is None else known, nearest, -1).astype(np.int16)
+        vectors = self._checked(vectors)
+        if known is None:
+            return nearest_centroid(vectors, self.centroids, self.mean, self.scale)
+        nearest = np.full(len(vectors), -1, np.int16)
+        nearest[known] = self.hard(vectors[known])
+        return nearest
 
     def save(self, folder: str | Path) -> None:
         """Write router.safetensors (centroids, mean, scale) and router.json (the rule's numbers)."""
@@ -107,20 +118,53 @@ class Router:
         settings = RouterSettings(**{field.name: rule[field.name] for field in fields(RouterSettings)})
         return cls(**load_file(tensors), settings=settings, vectors_key=rule["vectors_key"])
 
-    def _log_weights(self, vectors: NDArray[Any], known: NDArray[np.bool_] | None) -> NDArray[np.float64]:
+    def _checked(self, vectors: NDArray[Any]) -> NDArray[Any]:
         vectors = np.asarray(vectors)  # data frames are welcome
         if vectors.ndim != 2 or vectors.shape[1] != len(self.mean):
             what = f"vectors of shape {vectors.shape}, this router takes (n, {len(self.mean)})"
             key = f"encode artefact {self.vectors_key}" if self.vectors_key else "the kind it was fitted on"
             raise DataError(what, "router", f"use the vectors of {key}, one row a user")
-        if known is not None:
-            vectors = np.where(known[:, None], vectors, 0)
-        if not np.isfinite(vectors).all():
+        return vectors
+
+    def _blocks(self, num_rows: int) -> Iterator[slice]:
+        size = max(BLOCK_NUMBERS // (len(self.mean) + self.num_clusters), 1)
+        return (slice(begin, begin + size) for begin in range(0, num_rows, size))
+
+    def _softmax(self, vectors: NDArray[Any], precision: type[np.floating]) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Weights (K, n) and their entropy (n,): users lie along the rows, so that every step below runs through memory in order."""
+        z = np.subtract(vectors.astype(np.promote_types(vectors.dtype, precision), copy=False), self.mean).astype(precision, copy=False)
+        z *= 1 / self.scale.astype(precision)
+        length = np.sqrt(np.einsum("nd,nd->n", z, z))
+        if not np.isfinite(length).all():
             raise DataError("a user vector holds NaN or infinity", "router", "mark users without a vector as not known")
-        logits = directions(vectors, self.mean, self.scale) @ self.centroids.astype(np.float64).T / self.settings.temperature
-        logits -= logits.max(axis=1, keepdims=True)
-        log_weights: NDArray[np.float64] = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
-        return log_weights
+        length[length == 0] = 1  # a user at the mean: all cosines are 0
+        logits = self.centroids.astype(precision, copy=False) @ z.T
+        logits /= length
+        logits -= logits.max(axis=0)
+        logits /= self.settings.temperature
+        weights = np.exp(logits)
+        total = weights.sum(axis=0)
+        entropy = np.log(total) - np.einsum("kn,kn->n", weights, logits) / total
+        weights /= total
+        return weights, entropy
+
+    def _rule(self, weights: NDArray[Any], entropy: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """Gates (K + 1, n), and whose route (n,) hangs on more digits than float32 has."""
+        rule = self.settings
+        threshold = rule.expert_threshold + rule.expert_slope / self.num_clusters
+        limit = rule.entropy_share * np.log(self.num_clusters)
+        top = weights.max(axis=0)
+        alone = top > threshold
+        general = ~alone & (entropy >= limit)
+        unsure = (np.abs(top - threshold) < CLOSE) | (~alone & (np.abs(entropy - limit) < CLOSE))
+        nearest = weights == top
+        if np.count_nonzero(nearest) > len(top):  # of equals the first
+            nearest = np.arange(self.num_clusters)[:, None] == nearest.argmax(axis=0)
+        gates = np.empty((self.num_clusters + 1, len(top)), weights.dtype)
+        np.multiply(weights, ~(alone | general), out=gates[:-1])
+        gates[:-1] += nearest & alone
+        gates[-1] = general
+        return gates, unsure
 
 
 def routes(gates: NDArray[Any]) -> NDArray[np.str_]:

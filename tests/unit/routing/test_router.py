@@ -103,6 +103,48 @@ def test_hard_is_the_top_weight():
     assert router.hard(vectors).dtype == np.int16
 
 
+def planted(num_clusters: int, off_origin: float) -> tuple[Router, np.ndarray]:
+    """A router over centroids of no order, and 3,000 users around them: one expert, mixtures and the global adapter all occur."""
+    rng = np.random.default_rng(5)
+    centroids = rng.normal(size=(num_clusters, 16))
+    centroids /= np.linalg.norm(centroids, axis=1, keepdims=True)
+    mean, scale = (off_origin * rng.normal(size=16)).astype(np.float32), rng.uniform(0.5, 2, 16).astype(np.float32)
+    near = centroids[rng.integers(num_clusters, size=3000)] * rng.uniform(0, 3, (3000, 1)) + 0.3 * rng.normal(size=(3000, 16))
+    router = make_router(num_clusters, centroids=centroids.astype(np.float32), mean=mean, scale=scale)
+    return router, (near * scale + mean).astype(np.float32)
+
+
+@pytest.mark.parametrize("num_clusters", [2, 8, 300])
+@pytest.mark.parametrize("off_origin", [1, 1000])
+def test_float32_in_blocks_says_what_the_formulas_say_in_float64(num_clusters, off_origin):
+    router, vectors = planted(num_clusters, off_origin)
+    cosines = directions(vectors.astype(np.float64), router.mean, router.scale) @ router.centroids.T.astype(np.float64)
+    weights = np.exp(cosines / TEMPERATURE) / np.exp(cosines / TEMPERATURE).sum(axis=1, keepdims=True)
+    entropy, one_hot = -(weights * np.log(weights)).sum(axis=1), np.eye(num_clusters + 1)
+    alone = weights.max(axis=1) > RULE.expert_threshold + RULE.expert_slope / num_clusters
+    general = ~alone & (entropy >= RULE.entropy_share * np.log(num_clusters))
+    expected = np.hstack([weights, np.zeros((3000, 1))])
+    expected[alone], expected[general] = one_hot[weights[alone].argmax(axis=1)], one_hot[-1]
+    assert min(alone.sum(), (~alone).sum()) > 10
+    np.testing.assert_allclose(router.gates(vectors), expected, atol=1e-6)
+    np.testing.assert_array_equal(router.hard(vectors), cosines.argmax(axis=1))
+
+
+def test_float64_decides_where_float32_cannot():
+    """Two users an eighth of float32's last digit from the threshold, one on either side of it."""
+    router = make_router(2)
+    step = 0.1 * np.log(0.8 / 0.2)  # the difference of cosines at the threshold of .8
+    angle = np.arccos(step / np.sqrt(2)) - np.pi / 4 + np.array([[-1e-8], [1e-8]])
+    vectors = np.hstack([np.cos(angle), np.sin(angle)])
+    assert routes(router.gates(vectors)).tolist() == ["expert", "mixture"]
+
+
+def test_of_equal_centroids_the_first_serves():
+    router = make_router(2, RouterSettings(expert_threshold=0, expert_slope=0))
+    assert router.gates(np.array([[1.0, 1.0]])).tolist() == [[1, 0, 0]]
+    assert router.hard(np.array([[1.0, 1.0]])).tolist() == [0]
+
+
 def test_saved_and_loaded_are_equal(tmp_path):
     mean, scale = np.array([0.1, 0.2, 0.3], np.float32), np.array([1, 2, np.inf], np.float32)
     router = make_router(3, RouterSettings(temperature=0.07), mean=mean, scale=scale)
@@ -137,6 +179,9 @@ def test_refusals(tmp_path):
         router.gates(np.zeros((4, 3)))
     with pytest.raises(DataError, match="NaN"):
         router.gates(np.array([[np.nan, 1.0]]))
+    for value in (np.nan, np.inf, -np.inf):
+        with pytest.raises(DataError, match="NaN"):
+            router.hard(np.array([[1.0, 1.0], [value, 1.0]]))
     with pytest.raises(DataError, match="do not fit together"):
         make_router(2, scale=np.ones(3, np.float32))
     with pytest.raises(MissingFileError, match="no router here"):
