@@ -13,14 +13,18 @@ import polars as pl
 from numpy.typing import NDArray
 
 from thinkrec.artefacts.models import base_model
+from thinkrec.artefacts.scores import read_model_weight
 from thinkrec.config.run import Config, parse
 from thinkrec.data.interactions import Interactions
 from thinkrec.errors import ArtefactError, ConfigError, DataError, MissingFileError
 from thinkrec.evaluate.report.table import text_table
 from thinkrec.evaluate.run_report.publish import adapter_folders
+from thinkrec.prior.counted import CountedPrior
+from thinkrec.prior.rows import Rows
+from thinkrec.prior.stored import read_prior
 from thinkrec.prompt.catalogue import ArtefactPaths, Catalogue
 from thinkrec.routing.gate_table import Routing, Variant
-from thinkrec.routing.router import Router
+from thinkrec.routing.router import Router, routes
 from thinkrec.store.address import read_json
 from thinkrec.store.artefacts import Artefact, Store
 
@@ -94,7 +98,7 @@ class Run:
         return adapter_folders(self.artefacts)
 
     def score(self, users: Ids, items: Ids, variant: Variant | None = None) -> NDArray[np.float32]:
-        """How much each user likes each item, (n,): log-odds of a like with train.loss.score = "yes_no".
+        """How much each user likes each item, (n,): log-odds of a like, prior + g * model, or in a run without a prior the model's score.
 
         users, items: ids, n of each, or one for all. What stands in the log is scored as it stood then, by what the user did before: a test
         row has the very score of the run's score files. Any other pair is scored as of now, by all that the user did.
@@ -102,7 +106,7 @@ class Run:
         not know, ConfigError for a variant that it does not have.
         """
         scorer, prompts, gates = self._ask(users, items, variant)
-        return scorer.scores(prompts, range(len(prompts)), gates)
+        return self._columns(scorer, prompts, gates)["score"]
 
     def explain(self, users: Ids, items: Ids, variant: Variant | None = None) -> pl.DataFrame:
         """What the model says to each pair by itself: user_id, item_id, title, score, p_like, route, verdict, said, text, prompt, ...
@@ -110,15 +114,13 @@ class Run:
         The columns are those of explanations.parquet, the arguments those of `score`.
         """
         from thinkrec.score.explain import explanation
-        from thinkrec.score.stage import score_columns
 
         scorer, prompts, gates = self._ask(users, items, variant)
         owners, data = range(len(prompts)), scorer.tables.interactions
         answers = scorer.speak(prompts, owners, gates)
-        columns = score_columns(scorer.scores(prompts, owners, gates), gates)
         positions = _positions(data)
-        columns |= {"user_id": data.user_ids, "item_id": [data.item_ids[item] for item in data.item[positions]]}
-        rows = pl.DataFrame(columns).select("user_id", "item_id", "score", "p_like", "route").to_dicts()
+        named = {"user_id": data.user_ids, "item_id": [data.item_ids[item] for item in data.item[positions]]}
+        rows = pl.DataFrame(named | self._columns(scorer, prompts, gates) | {"route": routes(gates)}).to_dicts()
         return pl.DataFrame(
             [explanation(scorer, row, at, answer) for row, at, answer in zip(rows, positions.tolist(), answers, strict=True)]
         )
@@ -136,6 +138,25 @@ class Run:
         tables = self._catalogue.tables_of(asked)
         prompts = [tables.prompt(at) for at in _positions(asked).tolist()]
         return Scorer(self.settings, self._recommender, tables), prompts, self._routing.gates(variant or variants[-1], owners)
+
+    def _columns(self, scorer: Scorer, prompts: list[Prompt], gates: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+        """score, prior, model and p_like of what `_ask` returned."""
+        from thinkrec.score.total import score_columns
+
+        model = scorer.scores(prompts, range(len(prompts)), gates)
+        return score_columns(self._offsets(scorer.tables.interactions), model, read_model_weight(self.artefacts["score"].path()))
+
+    def _offsets(self, asked: Interactions) -> NDArray[np.float32]:
+        """The prior's log-odds of each row asked about; 0 in a run without a prior."""
+        if self._prior is None:
+            return np.zeros(len(asked.user_ids), np.float32)
+        rows = Rows.of(asked, self.settings.prompt.history_policy == "rolling")
+        queries = rows.queries(self.settings.prior.same_second).take(_positions(asked))
+        return np.asarray(self._prior.offsets(rows.histories(), queries).offset, np.float32)
+
+    @cached_property
+    def _prior(self) -> CountedPrior | None:
+        return read_prior(self.artefacts["prior"].path()) if "prior" in self.artefacts else None
 
     @cached_property
     def _places(self) -> ArtefactPaths:

@@ -15,7 +15,7 @@ from thinkrec.artefacts.adapters import ExpertSpan, write_timeline
 from thinkrec.artefacts.clusters import ASSIGNMENT_FOLDER, write_sample
 from thinkrec.artefacts.models import write_pointer
 from thinkrec.artefacts.prior import write_offsets
-from thinkrec.artefacts.scores import write_explanations, write_scores
+from thinkrec.artefacts.scores import write_explanations, write_model_weight, write_scores
 from thinkrec.artefacts.tables import write_table
 from thinkrec.artefacts.vectors import vectors_file
 from thinkrec.config.run import Config, parse
@@ -33,7 +33,7 @@ from thinkrec.prior.stored import write_prior
 from thinkrec.prompt.catalogue import ArtefactPaths
 from thinkrec.routing.assign import fit_router, route_batch, write_unknown
 from thinkrec.score.explain import explain_rows
-from thinkrec.score.stage import BucketScorer
+from thinkrec.score.stage import BucketScorer, add_prior
 from thinkrec.store.artefacts import Artefact, Store
 
 KEY, NUM_EXPERTS = "key0", 2
@@ -122,7 +122,8 @@ def _write_adapter(config: Config, inputs: dict[str, Artefact], folder: Path, se
 
 def _score(config: Config, inputs: dict[str, Artefact], folder: Path) -> None:
     places = _places(inputs)
-    scored = pl.DataFrame(BucketScorer(config, places)({"bucket": np.arange(config.data.num_buckets)})).sort("row")
+    scored, weight = add_prior(pl.DataFrame(BucketScorer(config, places)({"bucket": np.arange(config.data.num_buckets)})).sort("row"))
+    write_model_weight(folder, weight)
     for (variant,), rows in scored.partition_by("variant", as_dict=True).items():
         write_scores(folder, variant, rows.to_arrow())
     chosen = scored.filter(pl.col("variant") == "fusion").head(config.evaluate.num_explanations).drop("variant")

@@ -30,7 +30,8 @@ def test_scores_are_those_of_the_file(run, variant):
     found = run.score(rows["user_id"], rows["item_id"], variant)
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, rows["score"], atol=1e-5)  # float32 sums differ by what shares a batch
-    assert np.abs(found - others["score"].to_numpy()).max() > 1e-2  # the control
+    assert np.abs(found - others["score"].to_numpy()).max() > 1e-2  # the controls
+    assert np.abs(found - rows["model"].to_numpy()).max() > 1e-2
 
 
 def test_the_mixture_serves_and_one_user_may_stand_for_all(run):
@@ -42,19 +43,21 @@ def test_the_mixture_serves_and_one_user_may_stand_for_all(run):
 
 
 def test_a_pair_that_is_not_in_the_log_is_asked_after_all_that_the_user_did(finished, tmp_path):
-    """Against a log to which the row was added: the same history, and the counts do not know it."""
+    """Against a log to which the row was added: the same history, and the counts do not know it; the prior asks as of the last row."""
     shutil.copytree(finished, tmp_path / "run")
     run = thinkrec.open_run(tmp_path / "run")
     log = pl.read_parquet(run.artefacts["ingest"].path("interactions") / "*/*.parquet", hive_partitioning=False)
     asked = log.filter(pl.col("user_id") == "u003").sort("ts")[-1]
-    expected = run.score("u003", asked["item_id"])
+    expected = run.explain("u003", asked["item_id"])
     for file in run.artefacts["ingest"].path("interactions").glob("*/*.parquet"):
         rows = pl.read_parquet(file, hive_partitioning=False)
         rows.filter((pl.col("user_id") != "u003") | (pl.col("row") != asked["row"][0])).write_parquet(file)
     without = thinkrec.open_run(tmp_path / "run")
-    np.testing.assert_allclose(without.score("u003", asked["item_id"]), expected, atol=1e-5)
+    found = without.explain("u003", asked["item_id"])
+    np.testing.assert_allclose(found["model"], expected["model"], atol=1e-5)
+    np.testing.assert_allclose(found["prior"], expected["prior"], atol=0.1)  # a second earlier
     earlier = log.filter(pl.col("user_id") == "u003").sort("ts")[-9]["item_id"]
-    assert np.abs(without.score("u003", [asked["item_id"][0], earlier[0]]) - expected).max() > 1e-3
+    assert np.abs(without.explain("u003", earlier)["model"] - expected["model"]).max() > 1e-3
 
 
 def test_explanations_are_those_of_the_file(run):

@@ -1,7 +1,8 @@
-"""The artefact `score`: scores/<variant>.parquet (SCORES), and of a sample of its rows EXPLANATIONS and COUNTERFACTUALS."""
+"""The artefact `score`: scores/<variant>.parquet (SCORES), model_weight.json; of a sample of its rows EXPLANATIONS and COUNTERFACTUALS."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,19 +10,23 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from thinkrec.artefacts.tables import read_table, write_rows, write_table
+from thinkrec.store.address import write_json
 
 if TYPE_CHECKING:
     import polars as pl
 
 Rows = Iterable[Mapping[str, object]]
 SCORES_FOLDER, EXPLANATIONS_FILE, COUNTERFACTUALS_FILE = "scores", "explanations.parquet", "counterfactuals.parquet"
+MODEL_WEIGHT_FILE = "model_weight.json"
 SCORES = pa.schema(  # one row a scored interaction
     [
         pa.field("row", pa.int64(), nullable=False),  # of INTERACTIONS
         pa.field("user_id", pa.string(), nullable=False),
         pa.field("item_id", pa.string(), nullable=False),
         pa.field("label", pa.int8()),
-        pa.field("score", pa.float32(), nullable=False),
+        pa.field("score", pa.float32(), nullable=False),  # prior + g * model, see score/total.py
+        pa.field("prior", pa.float32(), nullable=False),  # log-odds by counting alone; 0 in a run without a prior
+        pa.field("model", pa.float32(), nullable=False),  # what the language model says by itself
         pa.field("p_like", pa.float32(), nullable=False),
         pa.field("route", pa.string(), nullable=False),  # expert | global | mixture
     ]
@@ -38,7 +43,7 @@ EXPLANATIONS = pa.schema(
         pa.field("facts", pa.string(), nullable=False),  # what the prompt shows: claims.Facts as JSON
     ]
 )
-COUNTERFACTUALS = pa.schema(  # one row an interaction of an explained row's history and change
+COUNTERFACTUALS = pa.schema(  # one row an interaction of an explained row's history and change; scores are the model's, without the prior
     [
         pa.field("row", pa.int64(), nullable=False),
         pa.field("user_id", pa.string(), nullable=False),
@@ -66,6 +71,16 @@ def scores_file(folder: Path, variant: str) -> Path:
 def scored_variants(folder: Path) -> list[str]:
     """The variants that were scored."""
     return sorted(file.stem for file in (folder / SCORES_FOLDER).glob("*.parquet"))
+
+
+def write_model_weight(folder: Path, weight: float) -> None:
+    """Write g, the weight of the language model in every score of the run."""
+    write_json(f"{folder}/{MODEL_WEIGHT_FILE}", {"weight": weight})
+
+
+def read_model_weight(folder: Path) -> float:
+    """What `write_model_weight` wrote; 1 in a run without a prior."""
+    return float(json.loads((folder / MODEL_WEIGHT_FILE).read_text(encoding="utf-8"))["weight"])
 
 
 def write_explanations(folder: Path, explanations: Rows, counterfactuals: Rows) -> None:

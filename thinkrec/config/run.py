@@ -54,6 +54,8 @@ class EvaluateSection(Section):
     """Local folder of a sequence regressor trained as BLEURT; empty leaves it out."""
     max_rows: int = Field(default=0, ge=0)
     """Test rows that are scored at most; 0 = every one."""
+    max_valid_rows: Count = 2000
+    """Valid rows that are scored at most, where the run has a prior: they tell what the model's score weighs beside it."""
     license: str = ""
     """License on the adapters' model cards, in the Hub's spelling (apache-2.0); empty leaves it out."""
     batch_tokens: Count = 4096

@@ -13,7 +13,6 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 import polars as pl
-import pyarrow.compute as pc
 
 from thinkrec.artefacts.adapters import LOG_FILE, copy_expert
 from thinkrec.config.run import Config, parse
@@ -93,7 +92,7 @@ def try_phases(worker: Worker, task: TrialTask) -> None:
     import torch
 
     from thinkrec.score.explain import explain_rows
-    from thinkrec.score.stage import BucketScorer
+    from thinkrec.score.stage import BucketScorer, add_prior
     from thinkrec.train.fleet.group import STAGE
 
     config, places = task.config, task.places
@@ -107,8 +106,8 @@ def try_phases(worker: Worker, task: TrialTask) -> None:
                 assert found is not None
                 logs[f"expert {expert}"] = found.path(LOG_FILE)
                 copy_expert(found.path(), folder, expert)
-        scored = BucketScorer(config, places)({"bucket": np.array([0])})
-        rows = scored.filter(pc.equal(scored["variant"], "fusion")).to_pylist()
+        scored, _ = add_prior(pl.DataFrame(BucketScorer(config, places)({"bucket": np.array([0])})))
+        rows = scored.filter(pl.col("variant") == "fusion").to_dicts()
         explained, _ = explain_rows(config, places, rows[:1])
         losses = {name: pl.read_ndjson(log)["loss"].to_list() for name, log in logs.items()}
         write_json(task.found, asdict(Tried(losses, [row["score"] for row in rows], explained[0]["text"])))

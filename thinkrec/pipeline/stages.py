@@ -67,6 +67,7 @@ LEARNING = (*PROMPTED, "adapter", "traces.enabled", "train.ds_config", "train.tr
 SAMPLED = ("ingest", "keywords", "cluster", "base", "teacher")
 TEXTS = ("ingest", "encode", "keywords", "prior", "traces", "base")
 ADAPTERS = ("global", "projector", "experts")
+SCORING = ("fusion", "max_rows", "max_valid_rows", "num_explanations")
 DS_FILE, NANO_DS_FILE = ("train.ds_config",), ("base.nano.ds_config",)
 
 STAGES = (
@@ -173,9 +174,9 @@ STAGES = (
     Stage(
         "score",
         "thinkrec.score.stage",
-        ("ingest", "encode", "cluster", "keywords", "base", *ADAPTERS),
-        (*PROMPTED, "adapter", "train.loss.score", "evaluate.fusion", "evaluate.max_rows", "evaluate.num_explanations"),
-        version=4,
+        ("ingest", "encode", "cluster", "keywords", "prior", "base", *ADAPTERS),
+        (*PROMPTED, "adapter", "train.loss.score", *(f"evaluate.{key}" for key in SCORING)),
+        version=5,
         uses=("data.num_buckets", "engine.num_actors", "evaluate.batch_tokens", *RESOURCES),
     ),
     Stage(

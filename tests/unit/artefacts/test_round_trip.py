@@ -89,7 +89,10 @@ def test_experts_keep_adapter_and_log_and_the_logs_stand_in_order_of_number(tmp_
 
 
 def test_scores_are_found_by_variant(tmp_path):
-    row = {"row": 1, "user_id": "u", "item_id": "i", "label": 1, "score": 0.5, "p_like": 0.6, "route": "expert"}
+    row = {"row": 1, "user_id": "u", "item_id": "i", "label": 1, "route": "expert"}
+    row |= {"score": 0.5, "prior": 0.3, "model": 0.4, "p_like": 0.6}
     scores.write_scores(tmp_path, "fusion", pl.DataFrame([row]).to_arrow())
     assert scores.scored_variants(tmp_path) == ["fusion"]
     assert pq.read_schema(scores.scores_file(tmp_path, "fusion")).equals(scores.SCORES)
+    scores.write_model_weight(tmp_path, 0.25)
+    assert scores.read_model_weight(tmp_path) == 0.25

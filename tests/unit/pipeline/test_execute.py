@@ -36,6 +36,7 @@ EVERYTHING = set(NAMES)
 RERUNS = {
     "evaluate.num_bootstrap=50": {"evaluate"},
     "evaluate.max_rows=9": {"score", "references", "evaluate"},
+    "evaluate.max_valid_rows=9": {"score", "references", "evaluate"},
     "evaluate.fusion='peft_linear'": {"score", "references", "evaluate"},
     "train.experts.lr=1e-5": {"experts", "score", "references", "evaluate"},
     "train.projector.batch_size=32": LEARNED - {"global"},
