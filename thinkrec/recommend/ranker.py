@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thinkrec.artefacts.clusters import NO_CLUSTER
+from thinkrec.artefacts.scores import read_model_weight
 from thinkrec.config.run import Config
 from thinkrec.data.interactions import Interactions
 from thinkrec.model.recommender import Recommender
@@ -28,6 +29,7 @@ from thinkrec.routing.gate_table import Routing
 from thinkrec.routing.router import routes
 from thinkrec.score.scorer import Scorer
 from thinkrec.score.serving import serving_model
+from thinkrec.score.total import total_score
 
 Ints = NDArray[np.integer]
 Floats = NDArray[np.float32]
@@ -38,7 +40,7 @@ MAX_PROMPTS = 2**14  # written at a time
 class Ranked:
     """Scores of candidates, an array a user in the order of his candidates, and what served each user.
 
-    score: log-odds of a like, prior + model. prior: its part, 0 without a prior. route: expert | global | mixture.
+    score: log-odds of a like, see score/total.py. prior: its part, 0 without a prior. route: expert | global | mixture.
     """
 
     score: list[Floats]
@@ -71,6 +73,7 @@ class Ranker:
         self.config, self.places = config, places
         self.routing, self.catalogue = Routing(places), Catalogue.load(config, places)
         self.prior: CountedPrior | None = read_prior(places.path("prior")) if "prior" in places.uris else None
+        self.model_weight = read_model_weight(places.path("score"))
 
     @cached_property
     def items(self) -> Interactions:
@@ -89,7 +92,8 @@ class Ranker:
             for user, found in zip(users, self._model_scores(questions, users), strict=True):
                 model[user] = found
         prior = self.prior_offsets(log, candidates)
-        return Ranked([joined(*pair) for pair in zip(prior, model, strict=True)], prior, routes(questions.gates).tolist())
+        scores = [total_score(*parts, self.model_weight) for parts in zip(prior, model, strict=True)]
+        return Ranked(scores, prior, routes(questions.gates).tolist())
 
     def questions(self, log: Interactions, candidates: Sequence[Ints]) -> Questions:
         """What the model is asked about these candidates; gates by the variant that serves."""
@@ -132,8 +136,3 @@ def _parts(sizes: Sequence[int]) -> list[list[int]]:
     asked = [user for user, size in enumerate(sizes) if size]
     part = np.cumsum([sizes[user] for user in asked]) // MAX_PROMPTS
     return [own.tolist() for own in np.split(np.array(asked, np.int64), np.flatnonzero(np.diff(part)) + 1) if len(own)]
-
-
-def joined(prior: Floats, model: Floats) -> Floats:
-    """The score: what counting knows plus what the model adds, both log-odds (n,)."""
-    return prior + model

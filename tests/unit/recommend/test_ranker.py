@@ -59,7 +59,7 @@ def test_a_test_row_asked_after_the_rows_before_it_has_the_score_of_the_file(run
         item, number = int(own.item[-1]), int(own.row[-1])
         found = ranker.rank(without(log, user, [item]), [np.array([item])])
         prior = float(found.prior[0][0])
-        model = files.filter(pl.col("row") == number)["score"][0]
+        model = files.filter(pl.col("row") == number)["model"][0]
         assert float(found.score[0][0]) - prior == pytest.approx(model, abs=1e-4)
         assert prior == pytest.approx(offsets.filter(pl.col("row") == number)["offset"][0], abs=0.5)  # asked a second earlier
         assert abs(prior) > 1e-3
