@@ -50,6 +50,10 @@ class ModelError(UserError, ValueError):
     """A base model, tokenizer or adapter folder cannot be used."""
 
 
+class PackageError(UserError, ValueError):
+    """A serving package cannot be opened: it is not whole, not of this version, or does not score as it should."""
+
+
 class EnvironmentFault(ThinkrecError, RuntimeError):
     """The cluster, the disk or an installed version cannot carry the run."""
 

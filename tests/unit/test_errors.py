@@ -15,6 +15,7 @@ BUILT_INS = {
     errors.DataError: (ValueError, 2),
     errors.LeakError: (ValueError, 2),
     errors.ModelError: (ValueError, 2),
+    errors.PackageError: (ValueError, 2),
     errors.EnvironmentFault: (RuntimeError, 3),
     errors.ArtefactError: (RuntimeError, 4),
     errors.StageFailed: (RuntimeError, 4),
