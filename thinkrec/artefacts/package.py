@@ -20,6 +20,7 @@ from thinkrec.artefacts.ingest import COUNTS_FILE, FINGERPRINT_FILE, ITEMS_FILE,
 from thinkrec.artefacts.keywords import KEYWORDS_FILE
 from thinkrec.artefacts.models import MODEL_FOLDER
 from thinkrec.artefacts.prior import FITTED_FILE, NUMBERS_FILE
+from thinkrec.artefacts.scores import MODEL_WEIGHT_FILE
 from thinkrec.artefacts.vectors import FACTS_FILE
 from thinkrec.errors import PackageError
 from thinkrec.store.address import write_json
@@ -35,6 +36,7 @@ PARTS: Mapping[str, tuple[str, ...]] = {  # stage -> files of its artefact that 
     "global": (f"{ADAPTER_FOLDER}/adapter_*",),
     "projector": (PROJECTOR_FILE,),
     "experts": (f"{EXPERTS_FOLDER}/*/adapter_*",),
+    "score": (MODEL_WEIGHT_FILE,),
 }
 # Tables, tensors and JSON; of a base also what its tokenizer is written in. Nothing that is code or a pickle.
 SUFFIXES = (".parquet", ".safetensors", ".json")

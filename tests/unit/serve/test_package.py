@@ -60,6 +60,7 @@ def test_it_holds_tables_tensors_and_json_and_no_more_than_serving_reads(package
     names = {str(file.relative_to(packaged)) for file in packaged.rglob("*") if file.is_file()}
     assert {Path(name).suffix for name in names} == {".json", ".parquet", ".safetensors"}
     assert {"base/model/model.safetensors", "global/adapter/adapter_model.safetensors", ADAPTER, "cluster/router.json"} <= names
+    assert "score/model_weight.json" in names
     assert not [name for name in names if "scores" in name or "quarantine" in name or "log" in name or "truth" in name]
 
 
