@@ -14,6 +14,7 @@ from rich.console import Console
 
 from thinkrec.evaluate.report import svg
 from thinkrec.evaluate.report.format import label
+from thinkrec.evaluate.report.headline import metric_of, reference
 from thinkrec.evaluate.report.style import PLOTS, SERIES
 from thinkrec.events import ExpertStep, FleetDone
 from thinkrec.journal import read_event
@@ -42,8 +43,7 @@ def scores(report: dict[str, Any]) -> str:
     """AUC of every scorer, as the report draws it."""
     rows = [(row, row["metrics"]["auc"]) for row in report["metrics"]]
     bars = [svg.Bar(label(row["name"]), auc["value"], auc["low"], auc["high"], strong=row["kind"] == "model") for row, auc in rows]
-    (reference,) = [auc["value"] for row, auc in rows if row["name"] == "user_item_rate"]
-    return svg.intervals("AUC with 95 % intervals", bars, reference)
+    return svg.intervals("AUC with 95 % intervals", bars, metric_of(report, reference(report), "auc"))
 
 
 def framed(drawing: str) -> str:

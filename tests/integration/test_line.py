@@ -12,6 +12,8 @@ import pytest
 import torch
 from tiny import as_on_gpus
 
+from thinkrec.artefacts.prior import scan_offsets
+from thinkrec.artefacts.scores import read_model_weight
 from thinkrec.config import run as run_file
 from thinkrec.config.run import Config
 from thinkrec.evaluate.report.table import text_table
@@ -78,6 +80,10 @@ def test_scores_cover_every_test_row_once_and_explanations_stop_or_say_so(artefa
         scores = pl.read_parquet(artefacts["score"].path(f"scores/{variant}.parquet"))
         assert sorted(scores["row"]) == sorted(interactions["row"])
         assert scores["score"].is_finite().all()
+        weight = read_model_weight(artefacts["score"].path())
+        np.testing.assert_allclose(scores["score"], scores["prior"] + weight * scores["model"], atol=1e-5)
+        offsets = scan_offsets(artefacts["prior"].path()).collect()
+        assert scores.join(offsets, on="row").select((pl.col("prior") == pl.col("offset")).all()).item()
     explained = pl.read_parquet(artefacts["score"].path("explanations.parquet"))
     assert explained.height == config.evaluate.num_explanations
     assert set(explained["finish_reason"]) <= {"stop", "length"}
@@ -101,8 +107,11 @@ def test_teachers_were_asked_about_the_explained_rows_and_nobody_learned_from_it
 def test_the_report_names_models_and_baselines(artefacts):
     report: dict[str, Any] = json.loads(artefacts["evaluate"].path("report.json").read_text())
     table = text_table(report)
-    for name in ("Global adapter", "Nearest expert", "Expert mixture", "User + item rate", "MF encoder", "Logistic"):
-        assert name in table
+    first = ("Prior + language model", "Counted prior (no language model)", "Language model alone", "Prior + nearest expert")
+    places = [table.index(f"\n{name} ") for name in (*first, "Prior + global adapter", "Item rate", "User + item rate", "Logistic", "MF")]
+    assert places == sorted(places)
+    assert report["prior"] == {name: artefacts["score"].figures[name] for name in ("model_weight", "num_valid_rows")}
+    assert report["prior"]["num_valid_rows"] > 0
     page = artefacts["evaluate"].path("report.html").read_text()
     assert "<svg" in page
     assert 'src="http' not in page

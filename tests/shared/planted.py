@@ -10,11 +10,13 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from thinkrec.artefacts.adapters import ExpertSpan, write_timeline
 from thinkrec.artefacts.clusters import assignment_table
 from thinkrec.artefacts.ingest import INTERACTIONS, bucket_of
 from thinkrec.artefacts.prior import OFFSETS, write_offsets
+from thinkrec.artefacts.scores import write_model_weight
 from thinkrec.artefacts.tables import write_table
 from thinkrec.artefacts.vectors import EncoderFacts, write_facts
 from thinkrec.config.run import parse
@@ -27,6 +29,7 @@ from thinkrec.store.artefacts import Artefact, Store
 EVIL = "<script>alert(1)</script>"
 NUM_USERS, NUM_ITEMS, PER_USER = 40, 30, 30
 EXPERTS = ("0", "1", "10")
+MODEL_WEIGHT = 0.5
 
 
 def planted_world() -> pl.DataFrame:
@@ -118,9 +121,12 @@ def _encode(world: pl.DataFrame, folder: Path) -> None:
 
 
 def _prior(world: pl.DataFrame, folder: Path) -> None:
-    offset = np.random.default_rng(1).normal(size=world.height).astype(np.float32)
-    parts = {name: offset for name in OFFSETS.names if name != "row"}
+    parts = {name: _offsets(world) for name in OFFSETS.names if name != "row"}
     write_offsets(folder, 0, pa.table({"row": world["row"].to_numpy(), **parts}))
+
+
+def _offsets(world: pl.DataFrame) -> NDArray[np.float32]:
+    return np.random.default_rng(1).normal(size=world.height).astype(np.float32)
 
 
 def _cluster(world: pl.DataFrame, folder: Path) -> dict[str, Any]:
@@ -183,9 +189,12 @@ def _score(world: pl.DataFrame, folder: Path) -> None:
     rng = np.random.default_rng(9)
     test = world.filter(pl.col("split") == "test")
     (folder / "scores").mkdir()
+    prior = _offsets(world)[(world["split"] == "test").to_numpy()]
+    write_model_weight(folder, MODEL_WEIGHT)
     for name, noise in (("global", 2.0), ("experts", 1.0), ("fusion", 0.5)):
         score = np.log(test["p_true"] / (1 - test["p_true"])).to_numpy() + noise * rng.normal(size=test.height)
-        columns = {"score": score.astype(np.float32), "p_like": (1 / (1 + np.exp(-score))).astype(np.float32)}
+        columns = {"score": score.astype(np.float32), "prior": prior, "model": ((score - prior) / MODEL_WEIGHT).astype(np.float32)}
+        columns |= {"p_like": (1 / (1 + np.exp(-score))).astype(np.float32)}
         route = pl.Series("route", rng.choice(["expert", "mixture", "global"], test.height))
         test.select("row", "user_id", "item_id", "label").with_columns(**{k: pl.Series(k, v) for k, v in columns.items()}).with_columns(
             route

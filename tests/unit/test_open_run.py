@@ -73,7 +73,7 @@ def test_settings_report_router_and_adapters(run, finished):
     assert run.settings.adapter.rank == 2
     assert run.settings.run.dir == str(finished)
     assert run.report["num_rows"] == table(run, "scores/fusion").height
-    assert "Expert mixture" in str(run)
+    assert "Prior + language model" in str(run)
     assert len(repr(run)) < 200
     assert run.router.num_clusters == 2
     assert list(run.adapters) == ["global", "expert-0", "expert-1"]

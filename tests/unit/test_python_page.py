@@ -18,7 +18,7 @@ def test_every_block_runs(finished, tmp_path, monkeypatch, capsys):
     for block in blocks:
         exec(compile(block, str(PAGE), "exec"), names)
     said = capsys.readouterr().out
-    assert "Expert mixture" in said
+    assert "Prior + language model" in said
     assert "column 'label' holds 3; 420 such rows" in said
     assert names["plan"].makespan >= names["plan"].lower_bound
     assert names["best"].height == 5

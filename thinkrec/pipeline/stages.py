@@ -196,7 +196,7 @@ STAGES = (
         ),
         ("evaluate", "prompt.history_length", "prompt.history_policy", "prompt.answer", "run.seed"),
         ("evaluate.bert_score_path", "evaluate.bleurt_path"),
-        version=3,
+        version=4,
         uses=("prompt", "train", "engine", "run.dir"),
     ),
 )

@@ -40,7 +40,7 @@ def test_it_equals_measuring_the_scores_directly(trial):
 
 def test_it_agrees_with_the_report_of_the_run_itself(trial, judged):
     [row] = compare([trial("a")], SETTINGS, {})["metrics"]
-    own = next(row for row in report_of(judged)["metrics"] if row["name"] == "fusion")
+    own = next(row for row in report_of(judged)["metrics"] if row["name"] == "prior+fusion")
     for metric in ("auc", "uauc", "ndcg@5", "map@5"):
         assert row["metrics"][metric]["value"] == own["metrics"][metric]["value"]
 

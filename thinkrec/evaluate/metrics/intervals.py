@@ -6,7 +6,7 @@ and the number of users: score columns over the same users are resampled alike, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -97,6 +97,16 @@ def _p_value(differences: Array) -> float | None:
         return None
     tail = min(np.count_nonzero(defined <= 0), np.count_nonzero(defined >= 0))
     return float(min(1.0, 2 * (1 + tail) / (1 + len(defined))))
+
+
+def holm(p_values: Sequence[float | None]) -> list[float | None]:
+    """The p of each of several comparisons, corrected for their number (Holm 1979); None, where nothing was tested, counts for none."""
+    tested = sorted((p, at) for at, p in enumerate(p_values) if p is not None)
+    corrected, largest = list[float | None]([None] * len(p_values)), 0.0
+    for rank, (p, at) in enumerate(tested):
+        largest = max(largest, min(1.0, (len(tested) - rank) * p))
+        corrected[at] = largest
+    return corrected
 
 
 def _number(value: float) -> float | None:

@@ -8,13 +8,20 @@ from typing import NotRequired, TypedDict
 
 import polars as pl
 
-from thinkrec.evaluate.metrics.intervals import Difference, Estimate, Resampled, resample
+from thinkrec.evaluate.metrics.intervals import Difference, Estimate, Resampled, holm, resample
 from thinkrec.evaluate.metrics.ranking import Profile, user_statistics, user_table
 
 KS = (1, 5, 10)
 HEADLINE_METRICS = ("auc", "uauc", "ndcg@5", "map@5")  # what tables show; reports hold all
 TWO_NUMBER_BASELINE = "user_item_rate"  # what every claim is measured against
 ENCODERS = ("mf", "lightgcn", "sasrec")  # baselines that are learned
+PRIOR = "prior"  # counting alone
+MODEL = "model"  # in a run with a prior: what the language model says by itself, of the variant that serves
+
+
+def with_prior(variant: str) -> str:
+    """The name of the sum of the prior and a variant, as the user gets it."""
+    return f"{PRIOR}+{variant}"
 
 
 class EstimateCell(TypedDict):
@@ -34,6 +41,7 @@ class DifferenceCell(TypedDict):
     low: float | None
     high: float | None
     p: float | None
+    p_holm: float | None  # corrected for the comparisons in the same metric that stand beside it
 
 
 def estimate_cell(found: Estimate) -> EstimateCell:
@@ -42,8 +50,8 @@ def estimate_cell(found: Estimate) -> EstimateCell:
 
 
 def difference_cell(found: Difference) -> DifferenceCell:
-    """A Difference as a report holds it."""
-    return {"value": found.value, "low": found.low, "high": found.high, "p": found.p}
+    """A Difference as a report holds it, of a comparison that stands alone."""
+    return {"value": found.value, "low": found.low, "high": found.high, "p": found.p, "p_holm": found.p}
 
 
 class MetricRow(TypedDict):
@@ -87,8 +95,8 @@ def metric_rows(measured: dict[str, Resampled]) -> list[MetricRow]:
 
 
 def difference_rows(measured: dict[str, Resampled], pairs: Iterable[tuple[str, str]]) -> list[DifferenceRow]:
-    """One row a pair (name, against): {metric: value, low, high, p} of name - against."""
-    return [
+    """One row a pair (name, against): {metric: value, low, high, p, p_holm} of name - against."""
+    rows: list[DifferenceRow] = [
         {
             "name": name,
             "against": against,
@@ -97,6 +105,11 @@ def difference_rows(measured: dict[str, Resampled], pairs: Iterable[tuple[str, s
         for name, against in pairs
         if name in measured and against in measured
     ]
+    for metric in {metric: None for row in rows for metric in row["metrics"]}:
+        cells = [row["metrics"][metric] for row in rows if metric in row["metrics"]]
+        for cell, p_holm in zip(cells, holm([cell["p"] for cell in cells]), strict=True):
+            cell["p_holm"] = p_holm
+    return rows
 
 
 def write_metrics(rows: Iterable[MetricRow], path: Path) -> None:

@@ -10,7 +10,7 @@ from html import escape
 from thinkrec.evaluate.report.style import COLOURS
 
 WIDTH = 360
-MAX_LABEL = 20
+MAX_LABEL = 22
 
 
 @dataclass(frozen=True)

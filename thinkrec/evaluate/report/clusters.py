@@ -37,13 +37,12 @@ def clusters(report: Report) -> str:
 
 def _areas(report: Report) -> str:
     """AUC on each route and in each cluster."""
-    models = [row["name"] for row in report["metrics"] if row["kind"] == "model"]
     groups = [(f"route: {row['route']}", row) for row in report["routes"]] + [(_name(row["cluster"]), row) for row in report["clusters"]]
-    rows = []
+    scorers, rows = list(report["routes"][0]["auc"]), []
     for name, group in groups:
-        areas = [estimate(group["auc"][model]) for model in models]
+        areas = [estimate(group["auc"][scorer]) for scorer in scorers]
         rows.append(("", [f"{escape(name)}<small>{count(group['num_rows'])} test rows</small>", *areas]))
-    return table(["AUC", *(escape(label(model)) for model in models)], rows)
+    return table(["AUC", *(escape(label(scorer)) for scorer in scorers)], rows)
 
 
 def _map(report: Report) -> str:

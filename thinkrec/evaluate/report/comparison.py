@@ -100,8 +100,8 @@ def _differences(found: Report) -> str:
         rows.append(("", [f"{escape(name)}<small>{escape(why)}: no difference is claimed</small>", *["\u2013"] * len(HEADLINE_METRICS)]))
     note = (
         f"The same test rows and the same {count(found['num_bootstrap'])} resamples of their users on both sides. Coloured where the whole "
-        "95 % interval lies on one side of zero. The intervals and p know the chance of users, not that of training, and are not "
-        "corrected for the number of trials."
+        "95 % interval lies on one side of zero. The intervals and p know the chance of users, not that of training; Holm's p is corrected "
+        "for the number of trials."
     )
     return "".join([paragraph(note, "note"), table(["", *(metric_name(metric) for metric in HEADLINE_METRICS)], rows)]) if rows else ""
 

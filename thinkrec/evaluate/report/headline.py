@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from thinkrec.evaluate.metrics.table import TWO_NUMBER_BASELINE
-from thinkrec.evaluate.report.format import label, number, percent, span
+from thinkrec.evaluate.metrics.table import PRIOR, TWO_NUMBER_BASELINE, with_prior
+from thinkrec.evaluate.report.format import count, label, number, percent, span
 
 JUDGED = ("auc", "uauc")
 
@@ -28,13 +28,22 @@ def metric_of(report: Mapping[str, Any], name: str, metric: str) -> float | None
     return next((row["metrics"][metric]["value"] for row in report["metrics"] if row["name"] == name), None)
 
 
+def reference(report: Mapping[str, Any]) -> str:
+    """What the scores are first held against: the counted prior, or in a run without one the two-number baseline."""
+    return PRIOR if report.get("prior") else TWO_NUMBER_BASELINE
+
+
 def title(report: Mapping[str, Any]) -> str:
-    """Is the model better than two counted numbers? Yes only where the interval says so."""
-    found = difference(report, report["best"], TWO_NUMBER_BASELINE)
+    """What does the language model add to its prior; without one, is it better than two counted numbers? Only what intervals say."""
+    found = difference(report, report["best"], reference(report))
     if found is None:
         return "Scores of this run"
     better = [metric.upper() for metric in JUDGED if verdict(found[metric]) == "better"]
     worse = [metric.upper() for metric in JUDGED if verdict(found[metric]) == "worse"]
+    if report.get("prior"):
+        said = [f"adds to the counted prior on {' and '.join(better)}"] * bool(better)
+        said += [f"takes away {'from it' if better else 'from the counted prior'} on {' and '.join(worse)}"] * bool(worse)
+        return f"The language model {' and '.join(said) or 'adds nothing to the counted prior that can be told from chance'}"
     if len(better) == len(JUDGED):
         return "Better than the two-number baseline"
     if better:
@@ -47,17 +56,30 @@ def title(report: Mapping[str, Any]) -> str:
 def sentences(report: Mapping[str, Any]) -> list[str]:
     """The claim in figures, the strongest baseline, what the experts add, and the share of the possible in a planted world."""
     best = report["best"]
-    said = [_against(report, best, TWO_NUMBER_BASELINE, "Against the baseline that adds the user's and the item's like-rate")]
+    said = [_against(report, best, PRIOR, "What the language model adds to counting alone"), _weight(report)] if report.get("prior") else []
+    said.append(_against(report, best, TWO_NUMBER_BASELINE, "Against the baseline that adds the user's and the item's like-rate"))
     said.append(_strongest(report))
-    if best == "fusion":
-        said.append(_against(report, best, "global", "Against one adapter for all users"))
+    for mixture, single in (("fusion", "global"), (with_prior("fusion"), with_prior("global"))):
+        if best == mixture:
+            said.append(_against(report, best, single, "Against one adapter for all users"))
     if report.get("planted"):
         share = report["planted"]["recovered_share"]
         said.append(
             f"In this planted world the best possible AUC is {number(report['planted']['bayes_auc'])}; of the way there from chance, "
             f"the model has gone {percent(share.get(best))}, the two-number baseline {percent(share.get(TWO_NUMBER_BASELINE))}."
         )
+        if (beyond := report["planted"].get("share_beyond_prior")) is not None:
+            said.append(f"Of the way from the counted prior to the best possible AUC the language model has gone {percent(beyond)}.")
     return [sentence for sentence in said if sentence]
+
+
+def _weight(report: Mapping[str, Any]) -> str:
+    """What the model's score weighs beside the prior."""
+    weight, num_rows = report["prior"]["model_weight"], report["prior"]["num_valid_rows"]
+    if not num_rows:
+        return "There were no valid rows to say what the model's score weighs beside the prior: 1, as in training."
+    fitted = f"The model's score weighs {number(weight)} beside the prior, by log loss on {count(num_rows)} valid rows"
+    return f"{fitted}: these are the prior's scores, and the language model has no part in them." if weight == 0 else f"{fitted}."
 
 
 def _against(report: Mapping[str, Any], name: str, against: str, opening: str) -> str:
@@ -78,6 +100,7 @@ def _strongest(report: Mapping[str, Any]) -> str:
     model = areas[report["best"]]
     if not counted or model is None:
         return ""
+    counted.pop(PRIOR if report.get("prior") and len(counted) > 1 else "", None)  # said before
     name = max(counted, key=lambda key: counted[key])
     place = "not below" if counted[name] >= model else "below"
     return f"The strongest baseline on AUC is {label(name)} with {number(counted[name])}, {place} the model's {number(model)}."

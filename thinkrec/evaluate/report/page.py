@@ -40,6 +40,7 @@ def _header(report: Report) -> str:
         ("test users", count(report["num_users"])),
         ("like-rate", percent(report["like_rate"])),
         (f"AUC, {label(best)}", number(metric_of(report, best, "auc"))),
+        *([("weight of the language model", number(report["prior"]["model_weight"]))] if report["prior"] else []),
         ("leak audit", _audited(report["audit"])),
     ]
     said = "".join(paragraph(sentence, "" if n else "lead") for n, sentence in enumerate(sentences(report)))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from html import escape
 
-from thinkrec.evaluate.metrics.table import HEADLINE_METRICS, TWO_NUMBER_BASELINE, DifferenceCell, EstimateCell, MetricRow
+from thinkrec.evaluate.metrics.table import HEADLINE_METRICS, DifferenceCell, EstimateCell, MetricRow
 from thinkrec.evaluate.report import svg
 from thinkrec.evaluate.report.format import count, label, meaning, metric_name, number, span, spoken
-from thinkrec.evaluate.report.headline import metric_of, verdict
+from thinkrec.evaluate.report.headline import metric_of, reference, verdict
 from thinkrec.evaluate.report.html import folded, paragraph, plots, table
 from thinkrec.evaluate.run_report.schema import CurvePoint, Report
 
@@ -25,7 +25,7 @@ def metrics(report: Report) -> str:
         [
             paragraph(
                 "All scorers are judged on the same test rows, and the baselines see the same history labels as the model. Bars and small "
-                "figures are 95 % intervals over resampled users; the dashed line is the two-number baseline."
+                f"figures are 95 % intervals over resampled users; the dashed line is {label(reference(report))}."
             ),
             plots(*drawn),
             table(["Scorer", *(_used(report, metric) for metric in HEADLINE_METRICS)], [_scorer(row) for row in report["metrics"]]),
@@ -43,7 +43,10 @@ def differences(report: Report) -> str:
         rows.append(("", [f"{escape(label(row['name']))} \u2212 {escape(label(row['against']))}", *cells]))
     if not rows:
         return ""
-    note = "Both scorers on the same resampled users. Coloured where the whole interval lies on one side of zero."
+    note = (
+        "Both scorers on the same resampled users. Coloured where the whole interval lies on one side of zero; intervals and p know "
+        "nothing of how many comparisons stand here, Holm's p is corrected for it."
+    )
     return "".join([paragraph(note, "note"), table(["", *(metric_name(metric) for metric in HEADLINE_METRICS)], rows)])
 
 
@@ -82,6 +85,8 @@ def estimate(found: EstimateCell) -> str:
 def difference(found: DifferenceCell) -> str:
     """A paired difference over its interval and p, as a table cell."""
     p = "" if found["p"] is None else f"<br>p {found['p']:.3f}"
+    if found["p_holm"] is not None and found["p_holm"] != found["p"]:
+        p += f", Holm {found['p_holm']:.3f}"
     return f'<span class="{verdict(found)}">{number(found["value"], signed=True)}</span><small>{span(found, signed=True)}{p}</small>'
 
 
@@ -109,7 +114,7 @@ def _intervals(report: Report, metric: str) -> str:
     for row in report["metrics"]:
         found = row["metrics"][metric]
         rows.append(svg.Bar(label(row["name"]), found["value"], found["low"], found["high"], strong=row["kind"] == "model"))
-    return svg.intervals(f"{metric} with 95 % intervals", rows, metric_of(report, TWO_NUMBER_BASELINE, metric))
+    return svg.intervals(f"{metric} with 95 % intervals", rows, metric_of(report, reference(report), metric))
 
 
 def _used(report: Report, metric: str) -> str:

@@ -39,16 +39,16 @@ def intervals(title: str, rows: Sequence[Bar], reference: float | None = None) -
     known = [edge for row in rows for edge in (row.value, row.low, row.high) if edge is not None]
     if not known:
         return ""
-    axis = Axis.around(known, 118, WIDTH - 44)
+    axis = Axis.around(known, 130, WIDTH - 44)
     height = 24 * len(rows) + 26
     parts = [axis.grid(6, height - 22, height - 8)]
     if reference is not None:
         parts.append(f'<line class="reference" x1="{axis(reference):.1f}" x2="{axis(reference):.1f}" y1="4" y2="{height - 22}"/>')
     for n, row in enumerate(rows):
         y, tone = 18 + 24 * n, "strong" if row.strong else "plain"
-        parts.append(text(110, y + 4, row.label, f"end {tone}"))
+        parts.append(text(122, y + 4, row.label, f"end {tone}"))
         if row.value is None:
-            parts.append(text(126, y + 4, "not defined", "plain"))
+            parts.append(text(138, y + 4, "not defined", "plain"))
             continue
         if row.low is not None and row.high is not None:
             parts.append(f'<line class="range {tone}" x1="{axis(row.low):.1f}" x2="{axis(row.high):.1f}" y1="{y}" y2="{y}"/>')

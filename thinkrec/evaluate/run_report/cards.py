@@ -9,7 +9,7 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
-from thinkrec.evaluate.metrics.table import HEADLINE_METRICS, TWO_NUMBER_BASELINE
+from thinkrec.evaluate.metrics.table import HEADLINE_METRICS, PRIOR, TWO_NUMBER_BASELINE, with_prior
 from thinkrec.evaluate.report.format import count, label, meaning, metric_name, number, percent, plain, span
 
 Report = Mapping[str, Any]
@@ -39,8 +39,9 @@ def cards(report: Report) -> dict[str, str]:
 def _global(report: Report) -> str:
     facts, found = report["figures"]["global"], {row["name"]: row["metrics"] for row in report["metrics"]}
     about = f"The adapter for all users; it serves those whom no expert fits. Trained on {_trained(facts)}."
-    rivals = {label(name): found[name]["auc"] for name in (TWO_NUMBER_BASELINE, "logistic") if name in found}
-    metrics = {metric: found["global"][metric] for metric in HEADLINE_METRICS} if "global" in found else {}
+    rivals = {label(name): found[name]["auc"] for name in (PRIOR, TWO_NUMBER_BASELINE, "logistic") if name in found}
+    own = found.get(_judged(report, "global"))
+    metrics = {metric: own[metric] for metric in HEADLINE_METRICS} if own else {}
     return _card(report, "global", about, f"all {count(report['num_rows'])} test rows", metrics, rivals)
 
 
@@ -54,8 +55,17 @@ def _expert(report: Report, facts: Report) -> str:
         liked = f", who like more often than others: {words}" if words else ""
         about += f" The cluster has {count(portrait['num_users'])} users{liked}."
     rows = f"the {count(judged['num_rows'])} test rows of this cluster's users"
-    own, general = judged["auc"].get("experts"), judged["auc"].get("global")
-    return _card(report, f"expert-{cluster}", about, rows, {"auc": own} if own else {}, {label("global"): general} if general else {})
+    names = (_judged(report, "global"), *([PRIOR] if report["prior"] else []))
+    own, rivals = (
+        judged["auc"].get(_judged(report, "experts")),
+        {label(name): judged["auc"][name] for name in names if name in judged["auc"]},
+    )
+    return _card(report, f"expert-{cluster}", about, rows, {"auc": own} if own else {}, rivals)
+
+
+def _judged(report: Report, variant: str) -> str:
+    """The scores by which a variant was judged: with the prior where there is one."""
+    return with_prior(variant) if report["prior"] else variant
 
 
 def _card(report: Report, name: str, about: str, rows: str, metrics: Mapping[str, Report], rivals: Mapping[str, Report]) -> str:
@@ -69,6 +79,7 @@ def _card(report: Report, name: str, about: str, rows: str, metrics: Mapping[str
         about,
         "## How good it is",
         _table(rows, metrics, rivals) if metrics else "No figure: none of its users is in the test rows.",
+        *([_beside(report["prior"])] if report["prior"] else []),
         f"## Data\n\n{_data(report)}",
         f"## Use\n\n{CARD_USE.format(base=base, name=name)}",
         f"## Settings\n\n{_settings(settings)}",
@@ -111,6 +122,13 @@ def _table(rows: str, metrics: Mapping[str, Report], rivals: Mapping[str, Report
     lines += [f"| AUC of: {name} | {_estimate(found)} | on the same rows |" for name, found in rivals.items()]
     head = f"On {rows}, with 95 % intervals over resampled users.\n\n| metric | value | interval | users | meaning |\n|---|---|---|---|---|"
     return "\n".join([head, *lines])
+
+
+def _beside(prior: Report) -> str:
+    return (
+        "These are figures of prior + g * model: the adapter was trained on what a counted prior misses, and its score (Yes minus No) is "
+        f"added to the prior's log-odds with the weight g = {number(prior['model_weight'])}."
+    )
 
 
 def _estimate(found: Report) -> str:

@@ -140,15 +140,16 @@ def _response(rows: pl.DataFrame, change: str, num_bootstrap: int, seed: int) ->
     return {**found, "toward_share": float(rows["toward"].to_numpy().mean())} if change == "flip" else found
 
 
-def think(measured: Mapping[str, Resampled], served: str, answer: str) -> dict[str, Any]:
-    """AUC of the `served` variant by where its verdict stands: `first`, `after` the reasoning, or with `none` where it was taught to reason
-    first; `difference` = after - none, paired on the same test rows. The orders of answer are trained apart, so one run has one of them.
+def think(measured: Mapping[str, Resampled], served: str, direct: str | None, answer: str) -> dict[str, Any]:
+    """AUC of the `served` scores by where their verdict stands: `first`, `after` the reasoning, or with `none` where the model was taught
+    to reason first, from the `direct` ones; `difference` = after - none, paired on the same test rows. The orders of answer are trained
+    apart, so one run has one of them.
     """
     areas = {name: found.estimates()["auc"].value for name, found in measured.items()}
     if answer == "first":
         return {"first": areas[served], "after": None, "none": None, "difference": None}
-    difference = difference_cell(measured[served].minus(measured["direct"])["auc"]) if "direct" in measured else None
-    return {"first": None, "after": areas[served], "none": areas.get("direct"), "difference": difference}
+    difference = difference_cell(measured[served].minus(measured[direct])["auc"]) if direct else None
+    return {"first": None, "after": areas[served], "none": areas[direct] if direct else None, "difference": difference}
 
 
 def overlap(explained: pl.DataFrame, references: pl.DataFrame, settings: EvaluateSection, seed: int) -> dict[str, Any] | None:

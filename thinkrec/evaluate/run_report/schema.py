@@ -8,7 +8,7 @@ from typing import Any, NotRequired, TypedDict
 from thinkrec.evaluate.metrics.groups import Group
 from thinkrec.evaluate.metrics.table import DifferenceCell, DifferenceRow, MetricRow
 
-REPORT_VERSION = 1
+REPORT_VERSION = 2
 REPORT_FILE = "report.json"
 Shares = dict[str, float | None]  # figures by name; None where nothing was there to count
 Leaves = Mapping[str, Any]  # a tree that is shown as it is: settings, figures of stages, the fingerprint
@@ -22,11 +22,21 @@ class RunFacts(TypedDict):
     key: str
 
 
+class PriorFacts(TypedDict):
+    """What the language model's score weighs beside the prior, and how many valid rows say so."""
+
+    model_weight: float
+    num_valid_rows: int
+
+
 class Planted(TypedDict):
-    """The best possible AUC of a planted world, and the share of the way to it from chance that each scorer has gone."""
+    """The best possible AUC of a planted world, the share of the way to it from chance that each scorer has gone, and of the way from the
+    prior that the best scores have.
+    """
 
     bayes_auc: float
     recovered_share: Shares
+    share_beyond_prior: float | None
 
 
 class Cell(Group):
@@ -200,6 +210,7 @@ class Report(Views, StageFacts):
     best: str
     metrics: list[MetricRow]
     differences: list[DifferenceRow]
+    prior: PriorFacts | None
     planted: Planted | None
     cost: Cost
     explanations: Explanations | None

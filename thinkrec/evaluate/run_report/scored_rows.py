@@ -15,6 +15,7 @@ from thinkrec.config.model import PromptSection
 from thinkrec.data.counts import Ints, Log, history_counts, item_counts
 from thinkrec.data.interactions import Interactions
 from thinkrec.errors import DataError
+from thinkrec.evaluate.metrics.table import MODEL, with_prior
 from thinkrec.evaluate.run_report import baselines
 from thinkrec.store.artefacts import Artefact
 
@@ -26,8 +27,8 @@ def judged_rows(inputs: Mapping[str, Artefact], prompt: PromptSection, variants:
 
     `inputs`: ingest and score, and encode and prior where the run has them. Columns: row, user_id, item_id, label, user_seen, item_seen,
     num_history (earlier rows the prompt may draw on), num_item_rows (rows of the item in train); a score for every baseline and for every
-    variant that is there; for the variants also <name>:p_like and <name>:route; in a planted world p_true. Raises DataError for scores that
-    do not fit the test rows.
+    variant that is there, under its name with the prior where there is one; for the variants also <name>:p_like and <name>:route; with a
+    prior MODEL, the first variant without it; in a planted world p_true. Raises DataError for scores that do not fit the test rows.
     """
     ingest, score = inputs["ingest"], inputs["score"]
     table = baseline_rows(ingest.path(), prompt)
@@ -44,7 +45,10 @@ def judged_rows(inputs: Mapping[str, Artefact], prompt: PromptSection, variants:
     if not found:
         raise DataError("the score artefact holds no scores", score.uri, "run the score stage again")
     for n, (name, file) in enumerate(found.items()):
-        table = _with_variant(table, name, file, every_row=n > 0)
+        if "prior" not in inputs:
+            table = _with_variant(table, name, file, every_row=n > 0)
+        else:
+            table = _with_variant(table, with_prior(name), file, n > 0, {} if n else {"model": MODEL})
     return table
 
 
@@ -89,10 +93,12 @@ def beside(table: pl.DataFrame, scores: pl.DataFrame, where: str, keys: Sequence
     return joined
 
 
-def _with_variant(table: pl.DataFrame, name: str, file: Path, every_row: bool) -> pl.DataFrame:
-    """Add a variant. Its rows must have the users, items and labels of the test rows of these numbers."""
+def _with_variant(table: pl.DataFrame, name: str, file: Path, every_row: bool, more: Mapping[str, str] | None = None) -> pl.DataFrame:
+    """Add a variant, and `more` columns of its file under new names. Its rows must have the users, items and labels of the test rows of
+    these numbers.
+    """
     scores = read_table(file)
     if not (scores["score"].is_finite().all() and scores["p_like"].is_finite().all()):
         raise DataError("a score is not a finite number", str(file), "look at the log of the training stages")
-    names = {"score": name, "p_like": f"{name}:p_like", "route": f"{name}:route"}
+    names = {"score": name, "p_like": f"{name}:p_like", "route": f"{name}:route"} | dict(more or {})
     return beside(table, scores.select(*JUDGED_ROW, *names).rename(names), str(file), JUDGED_ROW, every_row)

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
 from thinkrec.artefacts.ingest import scan_interactions
+from thinkrec.artefacts.scores import read_model_weight
 from thinkrec.evaluate.metrics.calibration import calibration
 from thinkrec.evaluate.metrics.groups import auc_by
 from thinkrec.evaluate.metrics.intervals import Resampled
 from thinkrec.evaluate.metrics.ranking import pooled_auc
-from thinkrec.evaluate.metrics.table import HEADLINE_METRICS, MetricRow, difference_rows, measure, metric_rows, write_metrics
+from thinkrec.evaluate.metrics.table import (
+    ENCODERS,
+    HEADLINE_METRICS,
+    MODEL,
+    PRIOR,
+    MetricRow,
+    difference_rows,
+    measure,
+    metric_rows,
+    with_prior,
+    write_metrics,
+)
 from thinkrec.evaluate.report.page import page
 from thinkrec.evaluate.run_report import baselines, reasoning
 from thinkrec.evaluate.run_report import inputs as evidence
@@ -28,6 +40,7 @@ from thinkrec.evaluate.run_report.schema import (
     Explanations,
     Planted,
     Portrait,
+    PriorFacts,
     Report,
     StageFacts,
     UserMap,
@@ -40,13 +53,18 @@ from thinkrec.job import Job
 from thinkrec.store.address import write_json
 from thinkrec.store.artefacts import Artefact, installed_versions
 
+DIRECT = "direct"
 VARIANTS = {
     "fusion": "each user's own mixture of experts",
     "experts": "each user's nearest expert alone",
     "global": "one adapter for all users",
-    "direct": "the mixture asked for its verdict at once, without the reasoning it was taught to do first",
+    DIRECT: "the mixture asked for its verdict at once, without the reasoning it was taught to do first",
 }
-RIVALS = ("prior", "user_item_rate", "logistic")  # baselines that the best variant is set against
+ADDED = {MODEL: "what the language model says by itself; it was trained on what the prior misses"} | {
+    with_prior(name): f"the counted prior, and what the language model adds to it: {said}" for name, said in VARIANTS.items()
+}
+RIVALS = (PRIOR, "item_rate", "user_item_rate", "logistic", *ENCODERS)  # baselines that the best scores are set against
+DRAWN = (PRIOR, "user_item_rate", "logistic")  # beside them over history and popularity
 
 
 def run(job: Job) -> None:
@@ -55,12 +73,12 @@ def run(job: Job) -> None:
     Figures: the headline metrics of every scorer.
     """
     table = judged_rows(job.inputs, job.config.prompt, list(VARIANTS))
-    names = [name for name in (*VARIANTS, *baselines.MEANING) if name in table.columns]
+    names = _ordered(table.columns)
     best = names[0]
     measured = measure(table, names, job.config.evaluate.num_bootstrap, job.config.run.seed)
     job.report(Judged(table.height, tuple(names)))
     rows: list[MetricRow] = [{**row, "kind": _kind(row["name"]), "meaning": _meaning(row["name"])} for row in metric_rows(measured)]
-    rivals = [name for name in (*VARIANTS, *RIVALS) if name != best]
+    rivals = [name for name in names[1:] if _kind(name) == "model" or name in RIVALS]
     report: Report = {
         "report_version": REPORT_VERSION,
         "run": {"dir": job.config.run.dir, "seed": job.config.run.seed, "key": job.key},
@@ -70,11 +88,12 @@ def run(job: Job) -> None:
         "best": best,
         "metrics": rows,
         "differences": difference_rows(measured, [(best, rival) for rival in rivals]),
-        "planted": _planted(table, rows),
+        "prior": _prior(job.inputs),
+        "planted": _planted(table, rows, best),
         **_parts(job, table, names),
         **_stages(job.inputs),
         "cost": costs(job.inputs),
-        "explanations": _explanations(job, measured, best),
+        "explanations": _explanations(job, measured, names),
         "settings": job.config.model_dump(mode="json"),
         "versions": installed_versions(),
     }
@@ -84,23 +103,37 @@ def run(job: Job) -> None:
     job.report(Reported(f"{job.draft.shared()}/report.html"))
 
 
+def _ordered(columns: Collection[str]) -> list[str]:
+    """The scorers in the order of the report: what is served, and with a prior what it is made of; then other variants and baselines."""
+    served, *others = [name for name in (*map(with_prior, VARIANTS), *VARIANTS) if name in columns]
+    names = [served, PRIOR, MODEL, *others, *baselines.MEANING] if MODEL in columns else [served, *others, *baselines.MEANING]
+    return list(dict.fromkeys(name for name in names if name in columns))
+
+
+def _prior(inputs: Mapping[str, Artefact]) -> PriorFacts | None:
+    if "prior" not in inputs:
+        return None
+    return {"model_weight": read_model_weight(inputs["score"].path()), "num_valid_rows": inputs["score"].figures.get("num_valid_rows", 0)}
+
+
 def _parts(job: Job, table: pl.DataFrame, names: list[str]) -> Views:
     """The test rows seen from several sides: what train has seen, routes, clusters, calibration."""
     seed, num_bootstrap = job.config.run.seed, job.config.evaluate.num_bootstrap
-    variants = [name for name in names if name in VARIANTS]
+    variants = [name for name in names if _kind(name) == "model"]
     assigned = evidence.assignment(job.inputs)
     clustered = None if assigned is None else table.join(assigned.select("user_id", "cluster"), on="user_id", validate="m:1")
     seen = auc_by(table, ["user_seen", "item_seen"], names, num_bootstrap, seed)
-    clusters = [] if clustered is None else auc_by(clustered, ["cluster"], variants, num_bootstrap, seed)
-    routes = auc_by(table.rename({f"{variants[0]}:route": "route"}), ["route"], variants, num_bootstrap, seed)
+    parted = [name for name in names if name in variants or name == PRIOR]
+    clusters = [] if clustered is None else auc_by(clustered, ["cluster"], parted, num_bootstrap, seed)
+    routes = auc_by(table.rename({f"{variants[0]}:route": "route"}), ["route"], parted, num_bootstrap, seed)
     return {
         "cells": [{"user_seen": user, "item_seen": item, **rows} for (user, item), rows in seen],
-        "curves": curves(table, [name for name in (variants[0], *RIVALS) if name in names], num_bootstrap, seed),
+        "curves": curves(table, [name for name in (variants[0], *DRAWN) if name in names], num_bootstrap, seed),
         "routes": [{"route": route, **rows, "share": rows["num_rows"] / table.height} for (route,), rows in routes],
         "clusters": [{"cluster": cluster, **rows} for (cluster,), rows in clusters],
         "portraits": [] if assigned is None else _portraits(job, assigned),
         "map": _map(job.inputs, assigned, seed),
-        "calibration": {name: calibration(table.select("label", p_like=f"{name}:p_like")) for name in variants},
+        "calibration": {name: calibration(table.select("label", p_like=f"{name}:p_like")) for name in variants if name != MODEL},
     }
 
 
@@ -128,17 +161,18 @@ def _stages(inputs: Mapping[str, Artefact]) -> StageFacts:
     }
 
 
-def _explanations(job: Job, measured: dict[str, Resampled], best: str) -> Explanations | None:
+def _explanations(job: Job, measured: dict[str, Resampled], names: Sequence[str]) -> Explanations | None:
     explained, settings = evidence.explanations(job.inputs), job.config.evaluate
     if explained is None or explained.is_empty():
         return None
     rescored, keywords = evidence.counterfactuals(job.inputs), evidence.keywords(job.inputs)
     found = reasoning.reasoning(explained, rescored, keywords, evidence.references(job.inputs), settings, job.config.run.seed)
-    think = reasoning.think(measured, best, job.config.prompt.answer)
+    direct = next((name for name in names if name in (DIRECT, with_prior(DIRECT))), None)
+    think = reasoning.think(measured, names[0], direct, job.config.prompt.answer)
     return {**found, "think": think, "rows": examples(explained.drop("facts"))}
 
 
-def _planted(table: pl.DataFrame, rows: list[MetricRow]) -> Planted | None:
+def _planted(table: pl.DataFrame, rows: list[MetricRow], best: str) -> Planted | None:
     """In the planted world the best possible AUC is known: the share of the way from chance to it that each scorer has gone."""
     if "p_true" not in table.columns:
         return None
@@ -147,15 +181,17 @@ def _planted(table: pl.DataFrame, rows: list[MetricRow]) -> Planted | None:
         return None
     areas = {row["name"]: row["metrics"]["auc"]["value"] for row in rows}
     shares = {name: None if area is None else (area - 0.5) / (bayes - 0.5) for name, area in areas.items()}
-    return {"bayes_auc": bayes, "recovered_share": shares}
+    prior, served = areas.get(PRIOR), areas[best]
+    beyond = None if prior is None or served is None or prior >= bayes else (served - prior) / (bayes - prior)
+    return {"bayes_auc": bayes, "recovered_share": shares, "share_beyond_prior": beyond}
 
 
 def _kind(name: str) -> str:
-    return "model" if name in VARIANTS else "baseline"
+    return "model" if name in VARIANTS or name in ADDED else "baseline"
 
 
 def _meaning(name: str) -> str:
-    return (VARIANTS | baselines.MEANING)[name]
+    return (VARIANTS | ADDED | baselines.MEANING)[name]
 
 
 def _write(folder: Path, report: Report) -> None:

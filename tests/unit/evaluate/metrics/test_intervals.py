@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from thinkrec.evaluate.metrics.intervals import resample
+from thinkrec.evaluate.metrics.intervals import holm, resample
 from thinkrec.evaluate.metrics.ranking import UserMean, statistics
 
 
@@ -78,3 +78,11 @@ def test_an_undefined_metric_is_none():
     found = resample(dropped, 9, 20, seed=0)
     assert found.estimates()["mean"].value is None
     assert found.minus(found)["mean"].p is None
+
+
+def test_p_of_several_comparisons_is_corrected_step_by_step():
+    """Holm's own rule: the smallest p times their number, the next times one less, never falling; what was not tested counts for none."""
+    assert holm([0.04, None, 0.01, 0.03]) == pytest.approx([0.06, None, 0.03, 0.06])
+    assert holm([0.02]) == [0.02]
+    assert holm([0.6, 0.7]) == [1.0, 1.0]
+    assert holm([]) == []

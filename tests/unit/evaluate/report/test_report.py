@@ -105,6 +105,33 @@ def test_headline_claims_only_what_the_interval_says(auc, uauc, said):
     assert title(report(auc, uauc)) == said
 
 
+def with_a_prior(auc: tuple[float, float], uauc: tuple[float, float], weight: float = 0.4, num_valid_rows: int = 2000) -> dict:
+    """The same of a run with a prior, to which the differences are."""
+    found = report(auc, uauc)
+    found["differences"][0]["against"] = "prior"
+    return found | {"prior": {"model_weight": weight, "num_valid_rows": num_valid_rows}}
+
+
+@pytest.mark.parametrize(
+    ("auc", "uauc", "said"),
+    [
+        (UP, UP, "The language model adds to the counted prior on AUC and UAUC"),
+        (UP, DOWN, "The language model adds to the counted prior on AUC and takes away from it on UAUC"),
+        (EVEN, EVEN, "The language model adds nothing to the counted prior that can be told from chance"),
+        (EVEN, DOWN, "The language model takes away from the counted prior on UAUC"),
+    ],
+)
+def test_with_a_prior_the_headline_is_what_the_model_adds_to_it(auc, uauc, said):
+    assert title(with_a_prior(auc, uauc)) == said
+    assert sentences(with_a_prior(auc, uauc))[0].startswith("What the language model adds to counting alone: AUC")
+
+
+def test_the_weight_of_the_model_is_said_also_when_it_is_nothing():
+    assert "The model's score weighs 0.400 beside the prior, by log loss on 2,000 valid rows." in sentences(with_a_prior(UP, UP))
+    assert any("the language model has no part in them" in said for said in sentences(with_a_prior(EVEN, EVEN, weight=0.0)))
+    assert any("There were no valid rows" in said for said in sentences(with_a_prior(UP, UP, 1.0, 0)))
+
+
 def test_a_stronger_baseline_is_named():
     assert any("Logistic with 0.800, not below the model's 0.700" in sentence for sentence in sentences(report(UP, UP, baseline=0.8)))
     assert any("below the model's 0.700" in sentence for sentence in sentences(report(UP, UP, baseline=0.6)))

@@ -31,12 +31,14 @@ def test_the_front_matter_is_yaml_that_says_what_the_adapter_is(judged: Artefact
 def test_metrics_of_a_card_are_those_of_the_report(judged: Artefact):
     report = report_of(judged)
     found = cards(report)
-    everybody = next(row["metrics"] for row in report["metrics"] if row["name"] == "global")
+    everybody = next(row["metrics"] for row in report["metrics"] if row["name"] == "prior+global")
     expected = {"roc_auc": "auc", "uauc": "uauc", "ndcg@5": "ndcg@5", "map@5": "map@5"}
     assert metrics_of(found["global"]) == {name: everybody[metric]["value"] for name, metric in expected.items()}
-    areas = {row["cluster"]: row["auc"]["experts"]["value"] for row in report["clusters"]}
+    areas = {row["cluster"]: row["auc"]["prior+experts"]["value"] for row in report["clusters"]}
     assert metrics_of(found["expert-1"]) == {"roc_auc": areas[1]}
     assert areas[0] != areas[1]
+    assert "with the weight g = 0.500" in found["expert-1"]
+    assert "| AUC of: Counted prior (no language model) |" in found["expert-1"]
 
 
 def test_an_expert_without_test_rows_claims_nothing(judged: Artefact):

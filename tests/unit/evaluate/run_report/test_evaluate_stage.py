@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 import polars as pl
 import pytest
-from planted import EVIL, NUM_USERS, artefacts, report_of, run_stage
+from planted import EVIL, MODEL_WEIGHT, NUM_USERS, artefacts, report_of, run_stage
 from sklearn.metrics import roc_auc_score
 
 from thinkrec.config.model import PromptSection
@@ -19,19 +19,25 @@ def test_report_holds_models_baselines_and_honest_figures(inputs, world, judged)
     report, figures = report_of(judged), judged.figures
     test = world.filter(pl.col("split") == "test")
     names = [row["name"] for row in report["metrics"]]
-    assert names == ["fusion", "experts", "global", "prior", "item_rate", "user_item_rate", "history_rate", "logistic", "sasrec"]
+    served = ["prior+fusion", "prior", "model", "prior+experts", "prior+global"]
+    assert names == [*served, "item_rate", "user_item_rate", "history_rate", "logistic", "sasrec"]
+    assert [row["against"] for row in report["differences"]][:2] == ["prior", "model"]
     scores = pl.read_parquet(inputs["score"].path("scores/fusion.parquet")).join(test, on="row")
-    assert figures["fusion"]["auc"] == pytest.approx(roc_auc_score(scores["label"], scores["score"]), abs=1e-12)
+    for name, column in (("prior+fusion", "score"), ("prior", "prior"), ("model", "model")):
+        assert figures[name]["auc"] == pytest.approx(roc_auc_score(scores["label"], scores[column]), abs=1e-12)
+    assert report["prior"] == {"model_weight": MODEL_WEIGHT, "num_valid_rows": 0}
     encoded = pl.read_parquet(inputs["encode"].path("scores.parquet")).join(test, on="row")
     assert figures["sasrec"]["auc"] == pytest.approx(roc_auc_score(encoded["label"], encoded["score"]), abs=1e-12)
     counted = pl.read_parquet(inputs["prior"].path("offsets/bucket=000/part-0.parquet")).join(test, on="row")
     assert figures["prior"]["auc"] == pytest.approx(roc_auc_score(counted["label"], counted["offset"]), abs=1e-12)
     bayes = roc_auc_score(test["label"], test["p_true"])
     assert report["planted"]["bayes_auc"] == pytest.approx(bayes, abs=1e-12)
-    assert report["planted"]["recovered_share"]["fusion"] == pytest.approx((figures["fusion"]["auc"] - 0.5) / (bayes - 0.5))
+    area, counted_area = figures["prior+fusion"]["auc"], figures["prior"]["auc"]
+    assert report["planted"]["recovered_share"]["prior+fusion"] == pytest.approx((area - 0.5) / (bayes - 0.5))
+    assert report["planted"]["share_beyond_prior"] == pytest.approx((area - counted_area) / (bayes - counted_area))
     assert report["explanations"]["consistent_share"] == pytest.approx(4 / 6)
     assert {(row["name"], row["against"]) for row in report["differences"]} >= {
-        ("fusion", against) for against in ("global", "prior", "user_item_rate")
+        ("prior+fusion", against) for against in ("prior+global", "prior", "user_item_rate", "sasrec")
     }
 
 
@@ -41,7 +47,7 @@ def test_cells_and_routes_share_out_the_test_rows(world, judged):
     for part in ("cells", "routes", "clusters"):
         assert sum(group["num_rows"] for group in report[part]) == num_rows
     assert [(cell["user_seen"], cell["num_users"]) for cell in report["cells"]] == [(False, 1), (True, NUM_USERS - 1)]
-    one_user = report["cells"][0]["auc"]["fusion"]
+    one_user = report["cells"][0]["auc"]["prior+fusion"]
     assert one_user["value"] is not None
     assert one_user["low"] is None  # nothing can be resampled
 
@@ -83,6 +89,7 @@ def test_same_inputs_same_report(inputs, judged, tmp_path):
 def test_everything_but_ingest_and_scores_is_optional(inputs, tmp_path):
     judged = run_stage({name: inputs[name] for name in ("ingest", "score")}, tmp_path)
     assert [row["name"] for row in report_of(judged)["metrics"]][-1] == "logistic"  # no encoder, no row of its own
+    assert report_of(judged)["best"] == "fusion"  # no prior: no sum
     page = judged.path("report.html").read_text()
     for missing in ("training logs were", "traces were", "cluster assignment was"):
         assert f"No {missing} handed to this report." in page

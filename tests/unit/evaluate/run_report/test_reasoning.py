@@ -127,10 +127,10 @@ def test_think_is_the_paired_difference_of_after_and_none():
     scores = {"fusion": label + noise, "direct": label + 3 * noise}
     table = pl.DataFrame({"user_id": [f"u{n % 40}" for n in range(400)], "label": label, **scores})
     measured = measure(table, ["fusion", "direct"], 100, 0)
-    found = reasoning.think(measured, "fusion", "after")
+    found = reasoning.think(measured, "fusion", "direct", "after")
     assert found["difference"]["value"] == pytest.approx(found["after"] - found["none"])
     assert found["difference"]["low"] > 0
-    assert reasoning.think(measured, "fusion", "first") == {"first": found["after"], "after": None, "none": None, "difference": None}
+    assert reasoning.think(measured, "fusion", None, "first") == {"first": found["after"], "after": None, "none": None, "difference": None}
 
 
 def test_references_are_matched_by_row_and_their_absence_is_said(explained):

@@ -42,7 +42,7 @@ def misfits(value: Any, kind: Any, where: str = "report") -> list[str]:
 def test_the_report_of_a_run_is_what_the_schema_says(judged):
     report = report_of(judged)
     assert misfits(report, Report) == []
-    assert report["report_version"] == REPORT_VERSION == 1
+    assert report["report_version"] == REPORT_VERSION == 2
 
 
 @pytest.mark.parametrize(
