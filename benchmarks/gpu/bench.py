@@ -46,14 +46,14 @@ class Bench:
             torch.set_default_dtype(before)
         return llm.requires_grad_(False)
 
-    def config(self, ds_config: str = "zero1", micro_batch_size: int = 8) -> Config:
+    def config(self, ds_config: str = "zero1", micro_batch_tokens: int = 4096) -> Config:
         """Adapters as in the recipes for an 8B base."""
         tree = {
             "base": {"dtype": "bfloat16"},
             "adapter": {"rank": 8, "target_modules": ["q_proj", "v_proj"], "dropout": 0.05},
             "prompt": {"priors": False, "slots": "none", "max_answer_tokens": self.sizes.num_new_tokens},
             "evaluate": {"batch_tokens": 16384},
-            "train": {"ds_config": ds_config, "micro_batch_size": micro_batch_size},
+            "train": {"ds_config": ds_config, "micro_batch_tokens": micro_batch_tokens},
         }
         return run_file.parse(tree)
 

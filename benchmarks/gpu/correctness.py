@@ -79,7 +79,7 @@ def _config(ds_config: str, dtype: str) -> Config:
         "encoder": {"dim": VECTOR_DIM - 1},
         "prompt": {"slots": "all", "priors": False, "history_length": 6, "max_tokens": 256, "max_answer_tokens": 12},
         "adapter": {"dropout": 0.0, "last_layers": 1},
-        "train": {"ds_config": ds_config, "micro_batch_size": 4},
+        "train": {"ds_config": ds_config, "micro_batch_tokens": 1024},
     }
     return run_file.parse(tree)
 

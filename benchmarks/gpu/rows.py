@@ -14,7 +14,7 @@ from thinkrec.model.batch import Batch, Instance
 from thinkrec.nano.model import make_tokenizer
 from thinkrec.prompt.catalogue import PromptData
 from thinkrec.prompt.template import ItemText, Prompt, Template, fixed_phrases
-from thinkrec.train.instances import Instances, mixed_batches
+from thinkrec.train.instances import Instances, step_batches
 from thinkrec.train.order import Indices
 
 NUM_USERS, NUM_ROWS, NUM_ITEMS = 16, 32, 200  # rows of each user
@@ -62,5 +62,5 @@ class FixedRows(Instances):
 def batch_of(instances: Instances, numbers: Indices) -> Batch:
     """Rows of one training set as one batch, whose loss is their mean."""
     weight = np.full(len(numbers), 1 / len(numbers), np.float32)
-    [batch] = mixed_batches([instances], np.zeros_like(numbers), numbers, weight, len(numbers))
+    [batch] = step_batches([instances], np.zeros_like(numbers), numbers, weight, max_tokens=10**9)
     return batch

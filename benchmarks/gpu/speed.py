@@ -51,7 +51,7 @@ def floor(bench: Bench, arm: Arm) -> dict[str, Any]:
 def trained(bench: Bench, arm: Arm, ds_config: str, num_experts: int = 1) -> dict[str, Any]:
     """The same through AdapterTrainer, the log and the optimizer of a run; with several experts the rows are shared out among them."""
     bench.join_group()
-    config, size = bench.config(ds_config, arm.rows), arm.rows // num_experts
+    config, size = bench.config(ds_config, arm.rows * arm.places), arm.rows // num_experts
     with bench.recommender(num_experts, arm.checkpointing) as recommender:
         trainer = AdapterTrainer(Worker(), config, recommender, recommender.bank.parameters(), 0.0, num_experts)
         members = [FixedRows(config, bench.tables, arm.places, range(size * at, size * (at + 1))) for at in range(num_experts)]
@@ -98,9 +98,8 @@ def planned_bytes(bench: Bench, arm: Arm, recommender: Recommender, ds_config: s
         num_frozen=shape.num_params,
         num_trained=recommender.bank.num_adapters * shape.adapter_params(adapter.target_modules, adapter.rank),
         num_layers=shape.num_layers,
-        num_rows=arm.rows,
-        row_tokens=arm.places,
-        answer_tokens=2,
+        num_tokens=arm.rows * arm.places,
+        answer_tokens=2 * arm.rows,
         targets=frozenset(adapter.target_modules),
         rank=adapter.rank,
         number_bytes=torch.bfloat16.itemsize,

@@ -47,7 +47,7 @@ history_length = 4
 use_gpu = true
 num_groups = {NUM_GROUPS}
 workers_per_group = 2
-micro_batch_size = 8
+micro_batch_tokens = 512
 checkpoint_every = {CHECKPOINT_EVERY}
 [train.global_adapter]
 max_steps = 3

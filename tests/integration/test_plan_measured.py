@@ -14,7 +14,7 @@ from thinkrec.plan.machines import Machines
 from thinkrec.plan.plan import Phase, Plan, make_plan
 from thinkrec.prompt.catalogue import ArtefactPaths, load_tables
 from thinkrec.store.artefacts import Artefact
-from thinkrec.train.instances import Instances, mixed_batches, train_positions
+from thinkrec.train.instances import Instances, step_batches, train_positions
 
 pytestmark = [pytest.mark.long, pytest.mark.cluster, pytest.mark.timeout(1200)]
 
@@ -24,8 +24,8 @@ def config(tmp_path_factory) -> Config:
     tree = {**TINY, "run": {"dir": str(tmp_path_factory.mktemp("plan"))}, "traces": {"enabled": False}}
     tree["prompt"] = {**TINY["prompt"], "slots": "none"}
     tree["base"] = {"nano": {"num_epochs": 1}}  # the default vocabulary: no plan can know how a smaller one cuts words up
-    # One worker with several micro batches a step, in which rows of like length go together.
-    tree["train"] = {**TINY["train"], "num_workers": 1, "micro_batch_size": 16, "global_adapter": {"num_epochs": 1.0}}
+    # One worker with several micro batches a step.
+    tree["train"] = {**TINY["train"], "num_workers": 1, "micro_batch_tokens": 1024, "global_adapter": {"num_epochs": 1.0}}
     return run_file.parse(tree)
 
 
@@ -46,14 +46,14 @@ def phase_of(plan: Plan, name: str) -> Phase:
 def test_tokens_rows_and_parameters_are_as_planned(artefacts, before, config):
     places = ArtefactPaths({name: artefact.uri for name, artefact in artefacts.items()})
     tables = load_tables(config, places)
-    phase, rate = config.train.global_adapter, config.train.micro_batch_size
+    phase, rate = config.train.global_adapter, config.train.micro_batch_tokens
     instances = Instances(config, tables, train_positions(tables), [])
     order = instances.order(phase.batch_size, config.run.seed)
     num_steps = order.num_steps(phase.num_epochs)
     size = phase.batch_size // config.train.num_workers
     alone, weight = np.zeros(size, np.int64), np.ones(size, np.float32)
     parts = [part for step in range(num_steps) for part in order.batch(step).reshape(-1, size)]
-    places_counted = sum(batch.num_tokens for part in parts for batch in mixed_batches([instances], alone, part, weight, rate))
+    places_counted = sum(batch.num_tokens for part in parts for batch in step_batches([instances], alone, part, weight, rate))
     tokens_counted = sum(
         len(tables.prompt(int(instances.positions[row])).ids) + 1 for step in range(num_steps) for row in order.batch(step)
     )

@@ -49,7 +49,12 @@ def tables_of(config: Any) -> Any:
 def config_of(ds_config: str) -> Any:
     from thinkrec.config import run as run_file
 
-    train = {"ds_config": ds_config, "micro_batch_size": 6, "checkpoint_every": CHECKPOINT_EVERY, "loss": {"rank": 0.5, "rows_per_user": 2}}
+    train = {
+        "ds_config": ds_config,
+        "micro_batch_tokens": 256,
+        "checkpoint_every": CHECKPOINT_EVERY,
+        "loss": {"rank": 0.5, "rows_per_user": 2},
+    }
     return run_file.parse({"prompt": {"priors": False, "history_length": 3}, "train": train})
 
 

@@ -15,13 +15,17 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from thinkrec.distributed.watchdog import Watchdog
 from thinkrec.model.adapter_bank import install
-from thinkrec.model.batch import Instance, collate
+from thinkrec.model.batch import Instance
+from thinkrec.model.prefix_batch import share_prefixes
 from thinkrec.model.recommender import Recommender
 from thinkrec.prompt.template import Prompt
 from thinkrec.train import loop
 from thinkrec.train.checkpoint import Checkpoints
 from thinkrec.train.deepspeed import engine as zero
-from thinkrec.train.order import Order, micro_batches
+from thinkrec.train.micro_batches import deal
+from thinkrec.train.order import Order
+
+RUN_LENGTH, MAX_TOKENS = 2, 40  # two or more micro batches a step
 
 
 def main(folder: str) -> None:
@@ -40,22 +44,23 @@ def main(folder: str) -> None:
     trained = list(recommender.bank.parameters())
     initial = {name: one.detach().clone() for name, one in recommender.named_parameters() if any(one is other for other in trained)}
     settings = zero.read_config(sys.argv[2])
-    rank_rows = 8 // world
-    engine = zero.initialise(recommender, trained, settings, 4, weight_decay=0.01)
+    engine = zero.initialise(recommender, trained, settings, weight_decay=0.01)
     held = sum(parameter.ds_tensor.numel() for parameter in recommender.parameters() if hasattr(parameter, "ds_tensor"))
 
     generator = np.random.default_rng(0)
     users = np.repeat(np.arange(6), 5)
     texts = [[int(t) for t in generator.integers(5, 61, generator.integers(4, 12))] for _ in users]
     labels = [float(text[0] > 30) for text in texts]
-    order = Order(users, 0, 8, 2, 0.0, seed=1)
+    order = Order(users, 0, 8, RUN_LENGTH, 0.0, seed=1)
 
     def feed(steps: Sequence[int | None]) -> Iterator[tuple[object, ...]]:
-        mine = order.batch(steps[0] or 0)[rank * rank_rows :][:rank_rows]
-        for part in micro_batches(rank_rows, 4, 2):
-            rows = [Instance(Prompt(texts[i], []), [3 + int(labels[i]), 1], 0, int(users[i]), labels[i], 0.9, 0.1) for i in mine[part]]
-            only, weight = torch.zeros(len(rows), dtype=torch.int64), torch.full((len(rows),), 1 / rank_rows)
-            yield collate(rows, only, None, None, 0, weight=weight), 0.5, 2
+        rows = [
+            Instance(Prompt(texts[i], []), [3 + int(labels[i]), 1], 0, int(users[i]), labels[i], 0.9, 0.1)
+            for i in order.batch(steps[0] or 0)
+        ]
+        only, weight = torch.zeros(len(rows), dtype=torch.int64), torch.full((len(rows),), world / len(rows))
+        for at in deal(rows, only, MAX_TOKENS, world, RUN_LENGTH)[rank]:
+            yield share_prefixes([rows[number] for number in at], only[at], None, None, weight=weight[at]), 0.5, RUN_LENGTH
 
     log = Path(folder) / "log.jsonl" if rank == 0 else None
     hang_s, wait_s = (float(text) for text in sys.argv[4:] or (0, 0))

@@ -63,8 +63,9 @@ class TrainSection(Section):
     ds_config: str = "cpu"
     """DeepSpeed settings: a name in ds_configs/, the path of a JSON file, or auto (the default with GPUs), which takes the lowest ZeRO
     stage that has the memory."""
-    micro_batch_size: Count = 32
-    """Rows one worker takes through the model at once; lower it when memory is short, results stay the same."""
+    micro_batch_tokens: Count = 4096
+    """Tokens one worker takes through the model at once, if no single row is longer; lower it when memory is short, results stay the
+    same."""
     num_groups: Count = 2
     """Worker groups that train experts side by side; as many as fit on the machines."""
     workers_per_group: int = Field(default=1, ge=0)

@@ -50,7 +50,7 @@ class TrialTask:
 
 
 def shrunk(config: Config) -> Config:
-    """The run with three steps a phase of two small micro batches, everything that decides how they are computed left as it is."""
+    """The run with three steps a phase of two micro batches of a row (or a run), all that decides how they are computed left as it is."""
     train, loss = config.train, config.train.loss
     run_length = loss.rows_per_user if loss.rank > 0 else 1
     phase = {
@@ -66,7 +66,7 @@ def shrunk(config: Config) -> Config:
             "adapter": config.adapter.model_dump() | {"last_layers": min(1, config.adapter.last_layers)},
             "train": train.model_dump()
             | {name: getattr(train, name).model_dump() | phase for name in ("global_adapter", "projector", "experts")}
-            | {"micro_batch_size": run_length},
+            | {"micro_batch_tokens": 1},
             "prompt": config.prompt.model_dump() | {"max_answer_tokens": min(8, config.prompt.max_answer_tokens)},
         }
     )

@@ -53,7 +53,7 @@ TABLE = (
         "stop",
         classes=("OutOfMemoryError", "MemoryError"),  # of torch or Ray's memory monitor; of Python
         texts=("CUDA out of memory", "CUDA error: out of memory", "DefaultCPUAllocator: can't allocate memory"),
-        fix="lower train.micro_batch_size or train.max_pack, or use more workers a group",
+        fix="lower train.micro_batch_tokens or train.max_pack, or use more workers a group",
     ),
     Failure(
         "disk_full",

@@ -13,7 +13,7 @@ from thinkrec.model.prefix_tree import PrefixTree, Span
 
 
 @dataclass(frozen=True)
-class _Sequence:
+class SharedPrefix:
     """Rows by number that have their first `num_shared` tokens in common; a row alone shares none."""
 
     rows: list[int]
@@ -44,7 +44,7 @@ def share_prefixes(
     common, but for the last token of each row.
     """
     parts: list[_Part] = []
-    for sequence in _sequences(rows, gates):
+    for sequence in shared_prefixes(rows, gates):
         root, shared = len(parts), sequence.num_shared
         if shared:
             parts.append(_Part(sequence.rows[0], 0, shared, root))
@@ -90,7 +90,7 @@ def token_batches(rows: Sequence[Instance], gates: Tensor, max_tokens: int) -> I
     """
     chosen: list[int] = []
     room = max_tokens
-    for sequence in _sequences(rows, gates):
+    for sequence in shared_prefixes(rows, gates):
         prefix = sequence.num_shared
         for at in sequence.rows:
             own = rows[at].num_tokens - sequence.num_shared
@@ -104,13 +104,22 @@ def token_batches(rows: Sequence[Instance], gates: Tensor, max_tokens: int) -> I
         yield chosen
 
 
-def _sequences(rows: Sequence[Instance], gates: Tensor) -> list[_Sequence]:
+def num_places(rows: Sequence[Instance], gates: Tensor) -> int:
+    """Tokens that a batch of these rows has."""
+    return sum(
+        sequence.num_shared + sum(rows[at].num_tokens - sequence.num_shared for at in sequence.rows)
+        for sequence in shared_prefixes(rows, gates)
+    )
+
+
+def shared_prefixes(rows: Sequence[Instance], gates: Tensor) -> list[SharedPrefix]:
+    """The sequences of a batch of these rows: one for each user, history and mixture."""
     groups: dict[tuple[object, ...], list[int]] = {}
     seen = [_seen(row) for row in rows]
     for at, (row, mixture) in enumerate(zip(rows, gates.tolist(), strict=True)):
         key = (row.user, tuple(seen[at][: len(row.prompt.prefix)]), tuple(mixture) if isinstance(mixture, list) else mixture)
         groups.setdefault(key, []).append(at)
-    return [_Sequence(members, _num_shared([seen[at] for at in members])) for members in groups.values()]
+    return [SharedPrefix(members, _num_shared([seen[at] for at in members])) for members in groups.values()]
 
 
 def _num_shared(seen: list[list[int]]) -> int:

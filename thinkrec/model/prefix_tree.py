@@ -109,14 +109,15 @@ def attend(
     window = settings.get("sliding_window")
     if query.is_cuda:
         return _flex(module, query, key, value, tree.block_mask(window), settings["scaling"]), None
+    sizes = [span.end - span.begin for span in tree.spans]
+    # Cut once: the gradient of a slice is as long as the row, and there are as many slices as spans.
+    queries, keys, values = (torch.split(x, sizes, 2) for x in (query, key, value))
+    number = {span.begin: at for at, span in enumerate(tree.spans)}
     found = []
-    for span in tree.spans:
-        own, keys, values = (x[:, :, span.begin : span.end] for x in (query, key, value))
-        if span.prefix_end > span.prefix_begin:
-            keys, values = (
-                torch.cat([x[:, :, span.prefix_begin : span.prefix_end], some], 2) for x, some in ((key, keys), (value, values))
-            )
-        found.append(sdpa_attention_forward(module, own, keys, values, tree.mask(span, window), **settings)[0])
+    for at, span in enumerate(tree.spans):
+        seen = [at] if span.prefix_end == span.prefix_begin else [number[span.prefix_begin], at]
+        own_keys, own_values = (parts[at] if len(seen) == 1 else torch.cat([parts[one] for one in seen], 2) for parts in (keys, values))
+        found.append(sdpa_attention_forward(module, queries[at], own_keys, own_values, tree.mask(span, window), **settings)[0])
     return torch.cat(found, 1), None
 
 

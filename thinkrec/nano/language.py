@@ -20,7 +20,7 @@ from thinkrec.model.loss import thinking_loss
 from thinkrec.store.artefacts import fetch, writable
 from thinkrec.train import loop
 from thinkrec.train.deepspeed import engine as zero
-from thinkrec.train.order import Order, micro_batches
+from thinkrec.train.order import Order
 from thinkrec.train.trainer import checkpoints_of
 
 
@@ -79,18 +79,19 @@ def train_language_model(worker: Worker, task: LanguageTask) -> None:
     ids, weights = read_token_rows(folder)
     order = Order(np.arange(len(ids)), 0, task.batch_size, 1, 0.0, config.run.seed)
     rank_rows = task.batch_size // worker.world_size
-    num_steps, micro_batch_size = order.num_steps(task.num_epochs), config.train.micro_batch_size
+    num_steps, longest = order.num_steps(task.num_epochs), max(map(len, ids)) - 1
+    num_parts = -(-rank_rows // max(1, config.train.micro_batch_tokens // longest))  # lines are of about one length: padding costs little
     module = LanguageModel(load_model(folder / MODEL_FOLDER, "float32"))
     start = loop.fresh({name: parameter.detach().clone() for name, parameter in module.named_parameters()})
     ds_config = zero.read_config(config.base.nano.ds_config)
-    engine = zero.initialise(module, module.parameters(), ds_config, micro_batch_size, task.weight_decay)
+    engine = zero.initialise(module, module.parameters(), ds_config, task.weight_decay)
 
     def feed(steps: Sequence[int | None]) -> Iterator[tuple[Any, ...]]:
         [step] = steps
         assert step is not None
         mine = order.batch(step)[worker.rank * rank_rows :][:rank_rows]
-        for part in micro_batches(rank_rows, micro_batch_size, 1):
-            batch = _collate([ids[i] for i in mine[part]], [weights[i] for i in mine[part]])
+        for part in np.array_split(mine, num_parts):
+            batch = _collate([ids[i] for i in part], [weights[i] for i in part])
             yield *(column.to(engine.device) for column in batch), rank_rows
 
     checkpoints = checkpoints_of(config, task.root, task.name)

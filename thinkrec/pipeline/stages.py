@@ -58,7 +58,7 @@ ENGINE = (  # how many ask, how fast and where decides no answer
 )
 # What is read and decides no result: resources, patience, how often to save. The buckets of the log are in the key of "ingest".
 ASKING = ("engine", "train.use_gpu")
-TRAINING = tuple(f"train.{key}" for key in ("num_workers", "use_gpu", "micro_batch_size", "checkpoint_every", "num_checkpoints"))
+TRAINING = tuple(f"train.{key}" for key in ("num_workers", "use_gpu", "micro_batch_tokens", "checkpoint_every", "num_checkpoints"))
 RESOURCES = (*TRAINING, "train.gradient_checkpointing", "faults", "data.num_buckets", "split.allow_leaks", "run.dir")
 TEACHING = (*RESOURCES, "engine", "base", "prompt")  # a nano model begins as the base, whose key is that of an input
 FLEET = ("train.num_groups", "train.workers_per_group", "train.max_pack", "watch")

@@ -14,7 +14,6 @@ from typing import cast
 
 import numpy as np
 import polars as pl
-from numpy.typing import ArrayLike, NDArray
 
 from thinkrec.artefacts.ingest import TRAIN, read_items
 from thinkrec.artefacts.keywords import read_keywords
@@ -28,7 +27,7 @@ from thinkrec.prompt.template import ItemText, Template, fixed_phrases
 from thinkrec.prompt.tokenizer import SLOT, Tokenizer, add_missing_tokens, load_tokenizer
 from thinkrec.store.artefacts import Artefact
 
-NUM_SAMPLES, NUM_QUANTILES = 512, 129
+NUM_SAMPLES = 512
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json")  # a model folder has one of them at least
 
 
@@ -46,17 +45,13 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Lengths:
-    """Mean tokens of a train prompt and of a line of history, mean soft slots of a prompt; prompts from the shortest to the longest."""
+    """Mean tokens of a train prompt and of a line of history, mean soft slots of a prompt; tokens of the longest prompt."""
 
     prompt: float
     line: float
     slots: float
-    quantiles: tuple[float, ...]  # at even steps
+    longest: float
     source: str
-
-    @property
-    def longest(self) -> float:
-        return self.quantiles[-1]
 
 
 def sizes(config: Config, found: Mapping[str, Artefact], num_rows: int = 0, num_users: int = 0) -> Sizes:
@@ -160,7 +155,7 @@ def _sampled(config: Config, found: Mapping[str, Artefact], tokenizer: Tokenizer
         num_slots += len(prompt.slots)
         lines += [len(template.line(item, label, counted)) for item, label in history[-1:]]
     source = f"{len(counts)} sampled prompts, counted by {counter}"
-    return Lengths(float(np.mean(counts)), float(np.mean(lines or [0])), num_slots / len(counts), _quantiles(counts), source)
+    return Lengths(float(np.mean(counts)), float(np.mean(lines or [0])), num_slots / len(counts), float(max(counts)), source)
 
 
 def _first_bucket(folder: Path, num_buckets: int) -> Interactions:
@@ -193,26 +188,16 @@ def _typical(config: Config, size: Sizes, tokenizer: Tokenizer, counter: str) ->
     bare, line = len(template.write([], 0, counted).ids), len(template.line(0, 1, counted))
     num_history = mean_history(size.num_train, size.num_users, config.prompt.history_length)
     slots = {"none": 0.0, "target": 2.0, "all": 2.0 + num_history}[config.prompt.slots]
-    quantiles = _quantiles(bare + line * _histories(size, config.prompt.history_length))
-    return Lengths(bare + num_history * line, line, slots, quantiles, f"a typical prompt of the world, counted by {counter}")
+    longest = float(bare + line * config.prompt.history_length)
+    return Lengths(bare + num_history * line, line, slots, longest, f"a typical prompt of the world, counted by {counter}")
 
 
 def _assumed(config: Config, size: Sizes) -> Lengths:
     each = config.plan.tokens_per_item
     num_history = mean_history(size.num_train, size.num_users, config.prompt.history_length)
     room = float(config.prompt.max_tokens)
-    quantiles = _quantiles(np.minimum(room, each * (1 + _histories(size, config.prompt.history_length))))
-    return Lengths(min(room, each * (1 + num_history)), each, 0.0, quantiles, f"plan.tokens_per_item = {each}")
-
-
-def _histories(size: Sizes, length: int) -> NDArray[np.int64]:
-    """Interactions that the prompts of a user show, when all users have equally many rows; the longest that may be is among them."""
-    each = max(1, round(size.num_train / max(1, size.num_users)))
-    return np.minimum([*range(each), length], length)
-
-
-def _quantiles(counts: ArrayLike) -> tuple[float, ...]:
-    return tuple(np.quantile(np.asarray(counts, float), np.linspace(0, 1, NUM_QUANTILES)).tolist())
+    longest = min(room, each * (1.0 + config.prompt.history_length))
+    return Lengths(min(room, each * (1 + num_history)), each, 0.0, longest, f"plan.tokens_per_item = {each}")
 
 
 def nano_tokens(config: Config, size: Sizes) -> int:

@@ -56,9 +56,8 @@ class Load:
     num_frozen: int
     num_trained: int
     num_layers: int  # layers that gradients pass: autograd keeps nothing of those below
-    num_rows: int
-    row_tokens: float  # the longest row of a micro batch
-    answer_tokens: float  # places of a row whose output meets the whole vocabulary
+    num_tokens: float  # of the largest micro batch
+    answer_tokens: float  # those of them whose output meets the whole vocabulary
     targets: frozenset[str]  # layers whose input a trained weight needs
     rank: int
     number_bytes: int  # of a working weight or activation
@@ -90,7 +89,7 @@ def of_worker(shape: Shape, load: Load, zero: Zero, world: int) -> Memory:
     params = 1 / world if stage >= 3 else 1.0
     on_device = 0.0 if zero.offload_params and stage >= 3 else 1.0
     num_all = load.num_frozen + load.num_trained
-    tokens, kept = load.num_rows * load.row_tokens, kept_bytes(shape, load.targets, load.rank, weight, load.dropout)
+    kept = kept_bytes(shape, load.targets, load.rank, weight, load.dropout)
     # What is computed again is there for one layer at a time.
     layers = load.num_layers * shape.hidden * weight + kept * bool(load.num_layers) if load.recomputed else load.num_layers * kept
     bucket = min(load.num_trained, MAX_BUCKET) if zero.bucket is None else zero.bucket
@@ -101,9 +100,9 @@ def of_worker(shape: Shape, load: Load, zero: Zero, world: int) -> Memory:
         optimizer=0.0 if zero.offload_optimizer else MASTER_AND_ADAM_BYTES * load.num_trained / (world if stage >= 1 else 1),
         buckets=float(weight * zero.num_buckets * bucket),
         gathered=weight * min(num_all, zero.max_live + zero.prefetch) if stage >= 3 and (world > 1 or zero.offload_params) else 0.0,
-        activations=tokens * layers,
+        activations=load.num_tokens * layers,
         # The logits in fp32, their log-softmax and its gradient.
-        logits=12.0 * load.num_rows * load.answer_tokens * shape.vocab,
+        logits=12.0 * load.answer_tokens * shape.vocab,
     )
 
 
@@ -148,9 +147,10 @@ def advise(shape: Shape, load: Load, zero: Zero, world: int, room_bytes: float, 
         stage = 1 if needs[1] <= room_bytes else 2
         return Advice(stage, False, True, f"{shown}. The base fits whole, so nothing is gained by gathering it for every micro batch")
     if needs[3] <= room_bytes:
-        micro = load.num_rows * load.row_tokens
-        hidden = "hide behind" if micro >= hide_tokens else "are slower than"
-        return Advice(3, False, True, f"{shown}. Gathers {hidden} the arithmetic: {micro:.0f} tokens at once, {hide_tokens:.0f} needed")
+        hidden = "hide behind" if load.num_tokens >= hide_tokens else "are slower than"
+        return Advice(
+            3, False, True, f"{shown}. Gathers {hidden} the arithmetic: {load.num_tokens:.0f} tokens at once, {hide_tokens:.0f} needed"
+        )
     offloaded = replace(zero, stage=3, offload_params=True, offload_optimizer=True)
     need = of_worker(shape, load, offloaded, world).total
     if need <= room_bytes:
@@ -159,4 +159,4 @@ def advise(shape: Shape, load: Load, zero: Zero, world: int, room_bytes: float, 
     if least := next((stage for stage, need in again.items() if need <= room_bytes), 0):
         less = f"{again[least] / 2**30:.2f} GiB under stage {least}"
         return Advice(least, False, False, f"{shown}. Set train.gradient_checkpointing = true: {less}, for a third more work")
-    return Advice(3, True, False, f"{shown}, {need / 2**30:.2f} GiB offloaded. Lower train.micro_batch_size or take larger groups")
+    return Advice(3, True, False, f"{shown}, {need / 2**30:.2f} GiB offloaded. Lower train.micro_batch_tokens or take larger groups")

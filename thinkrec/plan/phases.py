@@ -6,19 +6,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from thinkrec.config.run import Config
-from thinkrec.config.training import PhaseSection
+from thinkrec.config.training import PhaseSection, TrainSection
 from thinkrec.plan.memory import Load
 from thinkrec.plan.model_shape import Shape
-from thinkrec.train.order import longest_first, micro_batches
 
 if TYPE_CHECKING:  # reading a run file needs no polars
     from thinkrec.plan.data_sizes import Lengths, Sizes
 
 PLAIN_ANSWER = 2  # the verdict and the end token
-NUM_DRAWN = 64  # steps that padding is measured on
 NUM_VARIANTS = 3  # scores are made for the global adapter, hard routing and the fusion
 
 
@@ -26,18 +22,17 @@ NUM_VARIANTS = 3  # scores are made for the global adapter, hard routing and the
 class Work:
     """One phase on one worker group; several experts are several of these.
 
-    `row_tokens` are those of a mean row. In a micro batch all rows are padded to the longest: `row_places` is what that makes of a mean
-    row, which is what costs, and `longest` of the largest micro batch, which the memory must hold.
+    `row_tokens` are those of a mean row, and `row_places` what the model computes for it, which is what costs: more where rows are padded,
+    less where they share a history. `micro_tokens` are those of the largest micro batch, which the memory must hold.
     """
 
     name: str
     num_workers: int
     num_steps: int
     rows_per_step: int
-    micro_rows: int
     row_tokens: float
     row_places: float
-    longest: float
+    micro_tokens: float
     answer_tokens: float = 0.0
     num_trained: int = 0
     layers_back: int = 0  # layers that gradients pass, counted from the last
@@ -67,9 +62,8 @@ class Work:
             0 if self.whole_model else shape.num_params,
             self.num_trained,
             self.layers_back,
-            self.micro_rows,
-            self.longest,
-            self.answer_tokens,
+            self.micro_tokens,
+            self.answer_tokens * self.micro_tokens / self.row_places,
             frozenset(targets),
             0 if self.whole_model else config.adapter.rank,
             number_bytes,
@@ -89,22 +83,16 @@ def works(config: Config, size: Sizes, length: Lengths, shape: Shape, traces: Se
     # The end token of an answer is predicted and never read.
     answer = PLAIN_ANSWER + (train.trace_share * sum(traces) / len(traces) if traces else 0.0)
 
-    run_length = train.loss.rows_per_user if train.loss.rank > 0 else 1
-
     def learn(
         name: str, phase: PhaseSection, workers: int, num_rows: Sequence[int], trained: int, layers: int, slots: float
     ) -> Iterator[Work]:
         """One of these for each number of rows; they differ in nothing else."""
-        each = phase.batch_size // workers
-        places = padded(length.quantiles, each, train.micro_batch_size, run_length)
-        tokens, places, longest = (prompt - slots + answer - 1 for prompt in (length.prompt, places, length.longest))
-        micro = min(train.micro_batch_size, each)
+        tokens, longest = (prompt - slots + answer - 1 for prompt in (length.prompt, length.longest))
+        micro = largest_micro_batch(train, longest, phase.batch_size // workers)
         for rows in num_rows:
             steps = num_steps(config, phase, rows, size.num_users * rows / max(1, size.num_train), len(traces))
             recomputed = train.gradient_checkpointing
-            yield Work(
-                name, workers, steps, phase.batch_size, micro, tokens, places, longest, answer, trained, layers, recomputed=recomputed
-            )
+            yield Work(name, workers, steps, phase.batch_size, tokens, tokens, micro, answer, trained, layers, recomputed=recomputed)
 
     found, whole = [_nano(config, size, length, shape)] if config.base.source == "nano" else [], [size.num_train]
     # The global adapter is trained without soft slots.
@@ -115,24 +103,16 @@ def works(config: Config, size: Sizes, length: Lengths, shape: Shape, traces: Se
     return [*found, _score(config, size, length)]
 
 
-def padded(quantiles: Sequence[float], num_rows: int, micro_batch_size: int, run_length: int = 1) -> float:
-    """Mean places of a row of these lengths, when the `num_rows` that one worker has in a step meet others of their length in micro
-    batches and are padded to the longest of theirs: as training does it (train/order.py), on steps drawn at random.
-    """
-    num_rows, rng = max(run_length, num_rows), np.random.default_rng(0)
-    places = 0.0
-    for drawn in np.interp(rng.random((NUM_DRAWN, num_rows)), np.linspace(0, 1, len(quantiles)), quantiles):
-        ordered = drawn[longest_first(drawn.tolist(), run_length)]
-        parts = (ordered[part] for part in micro_batches(num_rows, micro_batch_size, run_length))
-        places += sum(float(part.max()) * len(part) for part in parts)
-    return places / (NUM_DRAWN * num_rows)
+def largest_micro_batch(train: TrainSection, longest: float, num_rows: int) -> float:
+    """Tokens that a worker with so many rows in a step, the longest of so many tokens, takes through the model at once."""
+    return min(num_rows * longest, max(longest, train.micro_batch_tokens))
 
 
 def _score(config: Config, size: Sizes, length: Lengths) -> Work:
     rows = min(size.num_test, config.evaluate.max_rows or size.num_test)
     batch = max(1, min(int(config.evaluate.batch_tokens / length.prompt), rows))  # tokens are counted, and no row is padded
     num_batches = NUM_VARIANTS * -(-rows // batch)
-    return Work("score", config.engine.num_actors, num_batches, batch, batch, length.prompt, length.prompt, length.prompt)
+    return Work("score", config.engine.num_actors, num_batches, batch, length.prompt, length.prompt, batch * length.prompt)
 
 
 def num_steps(config: Config, phase: PhaseSection, num_rows: int, num_users: float, num_traces: int) -> int:
@@ -159,9 +139,9 @@ def _nano(config: Config, size: Sizes, length: Lengths, shape: Shape) -> Work:
     windows = -(-size.num_train // small.window) + size.num_users // 2  # the last window of a user is half full on average
     mean = length.line * size.num_train / windows
     batch, workers = small.batch_size, config.train.num_workers
-    micro = min(config.train.micro_batch_size, batch // workers)
     steps = max(1, round(small.num_epochs * windows / batch))
     longest = min(length.line * small.window, config.prompt.max_tokens * 1.0)
+    micro = largest_micro_batch(config.train, longest, batch // workers)
     # Every place with a weight meets the vocabulary: about the mark alone, or all of them.
     answer = mean if small.text_weight else mean / max(1.0, length.line)
-    return Work("base", workers, steps, batch, micro, mean, longest, longest, answer, shape.num_params, shape.num_layers, True)
+    return Work("base", workers, steps, batch, mean, longest, micro, answer, shape.num_params, shape.num_layers, True)

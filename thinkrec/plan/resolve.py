@@ -17,7 +17,7 @@ from thinkrec.errors import ConfigError, ModelError
 from thinkrec.plan import memory
 from thinkrec.plan.memory import Memory, Zero
 from thinkrec.plan.model_shape import NAMED, Shape
-from thinkrec.plan.phases import PLAIN_ANSWER, Work, projector_params
+from thinkrec.plan.phases import PLAIN_ANSWER, Work, largest_micro_batch, projector_params
 from thinkrec.train.deepspeed import engine
 
 # Shipped files that compute in the base's dtype, the cheapest first: whole, in shards, in host memory.
@@ -59,8 +59,8 @@ def resolved(config: Config) -> Config:
     raise ConfigError(
         f"a worker of a group of {size} under {name} needs {need / GIB:.1f} GiB and has {room / GIB:.1f}, and no other choice needs less",
         "train.ds_config" if train.ds_config == AUTO else "train.workers_per_group",
-        "lower train.micro_batch_size, set train.gradient_checkpointing = true, take ds_configs/zero3_offload, or tell plan.memory_gib and "
-        "plan.tokens_per_item as they are; a file and a size that the run file gives are not questioned",
+        "lower train.micro_batch_tokens, set train.gradient_checkpointing = true, take ds_configs/zero3_offload, or tell plan.memory_gib "
+        "and plan.tokens_per_item as they are; a file and a size that the run file gives are not questioned",
     )
 
 
@@ -109,17 +109,16 @@ def _works(config: Config, shape: Shape, train: TrainSection, workers_per_group:
     if prompt.slots != "none":
         phases.insert(1, ("projector", train.projector, train.num_workers, shape.num_layers, projector_params(config, shape)))
     for name, phase, workers, layers, trained in phases:
-        rows = max(1, min(train.micro_batch_size, phase.batch_size // workers))
+        tokens = largest_micro_batch(train, length, max(1, phase.batch_size // workers))
         weights = trained or shape.adapter_params(adapter.target_modules, adapter.rank, layers)
         yield Work(
             name,
             workers,
             1,
             phase.batch_size,
-            rows,
             length,
             length,
-            length,
+            tokens,
             answer,
             weights,
             layers,

@@ -31,7 +31,7 @@ def _head(plan: Plan) -> Iterator[str]:
 
 def _phases(plan: Plan) -> Iterator[str]:
     yield ""
-    yield f"phase        workers    steps       tokens   with padding      TFLOP     hours  {_worker(plan)}-hours"
+    yield f"phase        workers    steps       tokens       computed      TFLOP     hours  {_worker(plan)}-hours"
     for phase in plan.phases:
         yield (
             f"{phase.name:<12} {phase.num_workers:7d} {phase.num_steps:8d} {phase.tokens:12.4g} {phase.places:14.4g} "

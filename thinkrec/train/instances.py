@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 from thinkrec.artefacts.ingest import TRAIN
 from thinkrec.artefacts.traces import TRACES_FILE, read_traces
 from thinkrec.config.run import Config
-from thinkrec.model.batch import Batch, Instance, collate
+from thinkrec.model.batch import Batch, Instance
+from thinkrec.model.prefix_batch import share_prefixes
 from thinkrec.prompt.catalogue import ArtefactPaths, PromptData
-from thinkrec.train.order import Indices, Order, longest_first, micro_batches
+from thinkrec.train.micro_batches import deal
+from thinkrec.train.order import Indices, Order
 
 
 @dataclass(frozen=True)
@@ -65,31 +67,26 @@ class Instances:
         )
 
 
-def mixed_batches(
+def step_batches(
     sets: Sequence[Instances],
     slots: Indices,
     numbers: Indices,
     weight: NDArray[np.float32],
-    micro_batch_size: int,
+    max_tokens: int,
+    worker: int = 0,
+    num_workers: int = 1,
     run_length: int = 1,
 ) -> Iterator[Batch]:
-    """Micro batches of rows of several training sets over the same tables, rows of like length together.
+    """One worker's micro batches of a step on rows of several training sets over the same tables, see micro_batches.py.
 
-    The i-th row is row `numbers[i]` of `sets[slots[i]]`, for the adapter in that slot, and its loss counts `weight[i]` times.
+    The i-th row is row `numbers[i]` of `sets[slots[i]]`, for the adapter in that slot, and its loss counts `weight[i]` times. Every worker
+    writes all rows of the step: so it knows, without asking, what the others take.
     """
-    rows = [sets[slot].row(int(number)) for slot, number in zip(slots, numbers, strict=True)]
-    tables, order = sets[0].tables, longest_first([row.num_tokens for row in rows], run_length)
-    for part in micro_batches(len(rows), micro_batch_size, run_length):
-        at = order[part]
-        yield collate(
-            [rows[number] for number in at],
-            torch.from_numpy(slots[at]),
-            tables.item_vectors,
-            tables.user_vectors,
-            tables.template.tokenizer.pad_token_id,
-            any(one.text_loss for one in sets),
-            torch.from_numpy(weight[at]),
-        )
+    rows, tables = [sets[slot].row(int(number)) for slot, number in zip(slots, numbers, strict=True)], sets[0].tables
+    gates, weights, text_loss = torch.from_numpy(slots), torch.from_numpy(weight), any(one.text_loss for one in sets)
+    for at in deal(rows, gates, max_tokens, num_workers, run_length)[worker]:
+        chosen = [rows[number] for number in at]
+        yield share_prefixes(chosen, gates[at], tables.item_vectors, tables.user_vectors, text_loss, weights[at])
 
 
 def train_positions(tables: PromptData) -> Indices:

@@ -1,13 +1,10 @@
 """Which rows make up which batch: a pure function of (seed, step), the same for every number of workers.
 
 A batch is made of runs: `run_length` rows that must stay together (rows of one user when the pairwise term is on, else single rows).
-Plain and trace rows mix in a fixed share. Ranks take equal contiguous slices, so a 2-rank step sees exactly the rows of a 1-rank step.
+Plain and trace rows mix in a fixed share. Which worker computes which row of a batch is another question, see micro_batches.py.
 """
 
 from __future__ import annotations
-
-import itertools
-from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,31 +73,10 @@ class Order:
         return min(steps, max_steps) if max_steps else steps
 
     def batch(self, step: int) -> Indices:
-        """Row numbers of the whole batch of this step, (batch_size,)."""
+        """Row numbers of the whole batch of this step, (batch_size,), traces last; consecutive `run_length` rows are a run."""
         num_plain = self._num_runs - self._num_trace_runs
-        runs = self._plain.take(step * num_plain, num_plain)
-        if self._traces is not None:
-            num_rows = self._num_trace_runs * self.run_length
-            traces = self._first_trace + self._traces.take(step * num_rows, num_rows)
-            runs = np.concatenate([runs, traces.reshape(-1, self.run_length)])
-        np.random.default_rng((self.seed, 3, step)).shuffle(runs)
-        return runs.reshape(-1)
-
-
-def longest_first(lengths: Sequence[int], run_length: int) -> Indices:
-    """Positions of rows of these lengths, sorted: runs stay whole and count by their longest row.
-
-    Cut into micro batches they meet others of their length, and little is padded. A loss that is a weighted sum of its rows stays what it
-    is. The largest micro batch comes first: what does not fit the memory fails in the first step, and what is smaller fits in its place.
-    """
-    runs = np.array(lengths).reshape(-1, run_length)
-    at = np.argsort(-runs.max(1), kind="stable")
-    return np.arange(runs.size).reshape(runs.shape)[at].reshape(-1)
-
-
-def micro_batches(num_rows: int, micro_batch_size: int, run_length: int) -> list[slice]:
-    """The fewest micro batches of at most `micro_batch_size` rows (or one run), of even size, that split no run."""
-    num_runs = num_rows // run_length
-    count = -(-num_runs // max(1, micro_batch_size // run_length))
-    ends = [number * num_runs // count * run_length for number in range(count + 1)]
-    return [slice(begin, end) for begin, end in itertools.pairwise(ends)]
+        rows = self._plain.take(step * num_plain, num_plain).reshape(-1)
+        if self._traces is None:
+            return rows
+        num_rows = self._num_trace_runs * self.run_length
+        return np.concatenate([rows, self._first_trace + self._traces.take(step * num_rows, num_rows)[:, 0]])

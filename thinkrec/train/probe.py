@@ -11,14 +11,14 @@ from torch import Tensor
 
 from thinkrec.model.recommender import Recommender
 from thinkrec.train.deepspeed.engine import Engine
-from thinkrec.train.instances import Instances, mixed_batches
+from thinkrec.train.instances import Instances, step_batches
 
 
 class Probe:
     """The first row of a training set, put to the live engine; every rank must ask, because ZeRO-3 gathers the base for each pass."""
 
     def __init__(self, engine: Engine[Recommender], instances: Instances) -> None:
-        [batch] = mixed_batches([instances], np.zeros(1, np.int64), np.zeros(1, np.int64), np.ones(1, np.float32), 1)
+        [batch] = step_batches([instances], np.zeros(1, np.int64), np.zeros(1, np.int64), np.ones(1, np.float32), 1)
         self._engine, self._batch = engine, batch.to(engine.device)
 
     def logits(self, slot: int = 0) -> tuple[Tensor, Tensor]:

@@ -27,7 +27,7 @@ from thinkrec.store.artefacts import writable
 from thinkrec.train import loop
 from thinkrec.train.checkpoint import STATE_FILE, Checkpoints, TrainState, read_state
 from thinkrec.train.deepspeed import engine
-from thinkrec.train.instances import Instances, load_traces, mixed_batches, train_positions
+from thinkrec.train.instances import Instances, load_traces, step_batches, train_positions
 from thinkrec.train.order import Order
 from thinkrec.train.probe import Probe
 
@@ -99,7 +99,7 @@ class AdapterTrainer:
         first = slice(1) if num_slots > 1 else slice(None)
         self.start = loop.fresh({name: one.detach()[first].clone() for name, one in recommender.named_parameters() if id(one) in chosen})
         settings = engine.read_config(config.train.ds_config)
-        self.engine = engine.initialise(recommender, trained, settings, config.train.micro_batch_size, weight_decay, num_slots)
+        self.engine = engine.initialise(recommender, trained, settings, weight_decay, num_slots)
 
     def train(self, adapters: Sequence[AdapterLearner]) -> Iterator[tuple[int, TrainState, int]]:
         """Train all of them side by side, the i-th in slot i; yields (slot, state, its step) of what ended.
@@ -110,19 +110,18 @@ class AdapterTrainer:
         learners = [adapter.learner for adapter in adapters]
         loss, sets = self.config.train.loss, [adapter.instances for adapter in adapters]
         run_length = loss.rows_per_user if loss.rank > 0 else 1
-
-        sizes = [adapter.phase.batch_size // self.worker.world_size for adapter in adapters]  # rows of each batch that are this rank's
+        rank, num_workers, max_tokens = self.worker.rank, self.worker.world_size, self.config.train.micro_batch_tokens
 
         def rows_of(slot: int, step: int) -> tuple[NDArray[Any], ...]:
-            """Slot, number and weight of each row: the loss of a slot is the mean over its own batch."""
-            size = sizes[slot]
-            numbers = adapters[slot].order.batch(step)[self.worker.rank * size :][:size]
-            return np.full(size, slot), numbers, np.full(size, 1 / size, np.float32)
+            """Slot, number and weight of each row: the loss of a slot is the mean over its own batch, and DeepSpeed's over the workers."""
+            numbers = adapters[slot].order.batch(step)
+            size = len(numbers)
+            return np.full(size, slot), numbers, np.full(size, num_workers / size, np.float32)
 
         def feed(steps: Sequence[int | None]) -> Iterator[tuple[Any, ...]]:
             active = [rows_of(slot, step) for slot, step in enumerate(steps) if step is not None]
             slots, numbers, weight = (np.concatenate(parts) for parts in zip(*active, strict=True))
-            for batch in mixed_batches(sets, slots, numbers, weight, self.config.train.micro_batch_size, run_length):
+            for batch in step_batches(sets, slots, numbers, weight, max_tokens, rank, num_workers, run_length):
                 yield batch.to(self.engine.device), loss.rank, run_length
 
         with self.worker.watchdog.watch(self.worker.rank) as beat, heed() as notice:

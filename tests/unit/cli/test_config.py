@@ -85,7 +85,7 @@ def test_a_plan_needs_neither_the_model_nor_the_data(command, tmp_path: Path):
     gpus = {
         "base": {"source": "folder", "path": "model", "dtype": "bfloat16"},
         "traces": {"enabled": False},
-        "train": {"micro_batch_size": 8},
+        "train": {"micro_batch_tokens": 512},
     }
     words = ["plan", "run.toml", "--json", "--gpus", "1x8", "--num-rows", "1000000", "--num-users", "6040"]
     words += [f"--set={key}={value}" for key, value in {"data.source": "movielens1m", "data.path": "ml1m"}.items()]

@@ -68,7 +68,7 @@ def test_every_kind_of_value_is_written_as_toml(tree):
         ("engine.http.key_variable", ["text, like `^[A-Z_]", "or empty"]),
         ("traces.teachers", ["list of tables, at least one", "[[traces.teachers]]", "traces.teachers.weight"]),
         ("traces.teachers.name", ["must be given"]),
-        ("train", ["[train]", "train.micro_batch_size", "tables in it: [train.loss], [train.global_adapter]"]),
+        ("train", ["[train]", "train.micro_batch_tokens", "tables in it: [train.loss], [train.global_adapter]"]),
     ],
 )
 def test_a_key_or_a_table_is_explained(name, said):

@@ -14,22 +14,23 @@ from tiny_folder import make_hollow
 
 from thinkrec.config import run as run_file
 from thinkrec.config.run import Config
+from thinkrec.config.training import TrainSection
 from thinkrec.errors import ConfigError
 from thinkrec.pipeline.stages import select_stages
-from thinkrec.plan.data_sizes import NUM_QUANTILES, mean_history
+from thinkrec.plan.data_sizes import mean_history
 from thinkrec.plan.machines import Machines
 from thinkrec.plan.memory import Load, Zero, advise, of_worker
 from thinkrec.plan.model_shape import Shape
-from thinkrec.plan.phases import num_steps, padded
+from thinkrec.plan.phases import largest_micro_batch, num_steps
 from thinkrec.plan.plan import make_plan
 from thinkrec.plan.text import plan_text
 from thinkrec.train.deepspeed.engine import read_config
-from thinkrec.train.order import Order, longest_first, micro_batches
+from thinkrec.train.order import Order
 
 ROOT = Path(__file__).parents[3]
 RECIPE = ROOT / "ray_jobs/recipes/world_nano.toml"
 LLAMA_8B = Shape(4096, 14336, 32, 32, 8, 128, 128256, False)
-LOAD = Load(LLAMA_8B.num_params, 3_407_872, 32, 8, 512.0, 2.0, frozenset({"q_proj", "v_proj"}), 8, 2)
+LOAD = Load(LLAMA_8B.num_params, 3_407_872, 32, 8 * 512.0, 8 * 2.0, frozenset({"q_proj", "v_proj"}), 8, 2)
 GIB = 2**30
 
 
@@ -106,14 +107,14 @@ def test_shipped_deepspeed_files_are_understood():
     ("room", "stage", "offload", "fits"), [(72, 1, False, True), (10, 3, False, True), (3, 3, True, True), (0.5, 3, True, False)]
 )
 def test_the_lowest_stage_that_fits_is_advised(room, stage, offload, fits):
-    load = replace(LOAD, num_rows=1)
+    load = replace(LOAD, num_tokens=512.0, answer_tokens=2.0)
     advice = advise(LLAMA_8B, load, Zero(3, max_live=10**8, bf16=True), 8, room * GIB, 8000)
     assert (advice.stage, advice.offload, advice.fits) == (stage, offload, fits)
     assert "GiB" in advice.reason
 
 
 def test_checkpointing_is_advised_where_nothing_else_fits():
-    wide = replace(LOAD, num_rows=128)
+    wide = replace(LOAD, num_tokens=128 * 512.0, answer_tokens=128 * 2.0)
     advice = advise(LLAMA_8B, wide, Zero(3, bf16=True), 8, 72 * GIB, 8000)
     assert not advice.fits
     assert "train.gradient_checkpointing = true" in advice.reason
@@ -158,28 +159,13 @@ def test_experts_without_a_group_and_groups_without_an_expert():
     assert plan_of("train.num_groups=1").layout.experts == ((0, 1),)
 
 
-def test_padding_is_what_training_makes_of_rows_sorted_by_length():
-    rng = np.random.default_rng(1)
-    lengths = (40 + 14.0 * rng.integers(0, 11, 4096) + rng.normal(0, 8, 4096)).round()  # up to ten lines of history, titles of any length
-    quantiles = np.quantile(lengths, np.linspace(0, 1, NUM_QUANTILES)).tolist()
-    for num_rows, micro, run_length in ((64, 16, 1), (64, 64, 1), (64, 16, 8), (60, 16, 1)):
-        steps = lengths[: len(lengths) // num_rows * num_rows].reshape(-1, num_rows)
-        ordered = [step[longest_first(step.tolist(), run_length)] for step in steps]
-        parts = micro_batches(num_rows, micro, run_length)
-        counted = np.mean([sum(step[part].max() * len(step[part]) for part in parts) / num_rows for step in ordered])
-        assert padded(quantiles, num_rows, micro, run_length) == pytest.approx(counted, rel=0.03)
-    assert padded(quantiles, 64, 1) == pytest.approx(lengths.mean(), rel=0.03)
-    assert padded(quantiles, 64, 8) < 0.8 * padded(
-        quantiles, 64, 64
-    )  # the control: rows in any order would cost like one micro batch of all
-    assert padded([7.0], 64, 8) == 7.0
-
-
-def test_memory_holds_the_longest_row_and_time_the_padded_ones():
-    plan = plan_of()
-    expert = next(phase for phase in plan.phases if phase.name == "experts")
-    assert expert.tokens < expert.places < expert.tokens * plan.lengths.longest / plan.lengths.prompt
-    assert plan_of("train.micro_batch_size=1").phases[1].places == pytest.approx(plan_of().phases[1].tokens, rel=0.03)
+def test_memory_holds_a_micro_batch_or_the_longest_row():
+    assert largest_micro_batch(TrainSection(micro_batch_tokens=1000), 100.0, 64) == 1000
+    assert largest_micro_batch(TrainSection(micro_batch_tokens=1000), 100.0, 8) == 800  # a worker has no more rows
+    assert largest_micro_batch(TrainSection(micro_batch_tokens=50), 100.0, 8) == 100
+    few, many = (plan_of(f"train.micro_batch_tokens={tokens}").phases[1] for tokens in (512, 1024))
+    assert many.memory.activations == pytest.approx(2 * few.memory.activations)
+    assert few.places == many.places == few.tokens  # nothing is padded
 
 
 def test_hours_follow_the_assumed_rate_and_the_rows():

@@ -15,6 +15,7 @@ from thinkrec.plan.remarks import remarks
 from thinkrec.plan.resolve import needs, reason, resolved
 
 GIB = 2**30
+ROW_TOKENS = 442  # ten interactions and a target of 40 tokens, and the answer
 
 
 @pytest.fixture
@@ -28,7 +29,7 @@ def large(make_config, tmp_path):
                 "base": {"source": "folder", "path": str(tmp_path), "dtype": "bfloat16"},
                 "plan": {"memory_gib": memory_gib},
                 "traces": {"enabled": False},
-                "train": {"workers_per_group": 0, "use_gpu": True, "micro_batch_size": 4, **train},
+                "train": {"workers_per_group": 0, "use_gpu": True, "micro_batch_tokens": 4 * ROW_TOKENS, **train},
             }
         )
 
@@ -91,7 +92,9 @@ def test_auto_is_the_default_with_gpus_alone(large, make_config):
     ],
 )
 def test_the_lowest_stage_that_has_the_memory_is_taken(large, base, memory_gib, workers, chosen):
-    config = large(memory_gib, base, num_workers=workers, micro_batch_size=2 if base is LLAMA_70B else 4, gradient_checkpointing=True)
+    config = large(
+        memory_gib, base, num_workers=workers, micro_batch_tokens=(2 if base is LLAMA_70B else 4) * ROW_TOKENS, gradient_checkpointing=True
+    )
     found = resolved(config)
     assert (found.train.ds_config, found.train.workers_per_group) == chosen
     assert resolved(found) is found  # once for all: workers and keys see the name
@@ -99,7 +102,7 @@ def test_the_lowest_stage_that_has_the_memory_is_taken(large, base, memory_gib, 
 
 
 def test_checkpointing_makes_room(large):
-    wide = {"micro_batch_size": 64, "workers_per_group": 1}
+    wide = {"micro_batch_tokens": 64 * ROW_TOKENS, "workers_per_group": 1}
     with pytest.raises(ConfigError):
         resolved(large(40.0, **wide))
     assert resolved(large(40.0, **wide, gradient_checkpointing=True)).train.ds_config == "zero1"

@@ -13,7 +13,7 @@ from thinkrec.nano import model as nano
 from thinkrec.nano.stage import spoken, windows
 from thinkrec.prompt.catalogue import ArtefactPaths, PromptData
 from thinkrec.prompt.template import ItemText, Template, fixed_phrases
-from thinkrec.train.instances import Instances, Trace, load_traces, mixed_batches, train_positions
+from thinkrec.train.instances import Instances, Trace, load_traces, step_batches, train_positions
 
 TITLES = ["Alpha", "Beta", "Gamma"]
 SPLIT = np.array([0, 0, 1, 0, 0, 2], np.int8)
@@ -48,9 +48,9 @@ def make(request):
 
 
 def batch_of(instances, numbers):
-    """One micro batch in this order: a single run is not sorted."""
+    """One micro batch in this order: one run."""
     weight = np.full(len(numbers), 1 / len(numbers), np.float32)
-    [batch] = mixed_batches([instances], np.zeros_like(numbers), numbers, weight, len(numbers), len(numbers))
+    [batch] = step_batches([instances], np.zeros_like(numbers), numbers, weight, 10**6, run_length=len(numbers))
     return batch
 
 
@@ -98,7 +98,8 @@ def test_the_verdict_is_read_one_place_before_it_is_said(make, kind):
 def test_a_prompt_shows_only_what_came_before(make):
     instances, tables = make()
     batch = batch_of(instances, np.arange(4))
-    shown = [tables.template.tokenizer.decode(ids) for ids in batch.input_ids]
+    sizes = [span.end - span.begin for span in batch.tree.spans]  # of these rows none shares its history
+    shown = [tables.template.tokenizer.decode(ids) for ids in batch.input_ids[0].split(sizes)]
     assert [text.split("Would")[0].count("liked\n") for text in shown] == [0, 1, 0, 1]
     assert '"Alpha": liked\n' in shown[1]
 

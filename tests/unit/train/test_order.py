@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from thinkrec.errors import DataError
-from thinkrec.train.order import Order, longest_first, micro_batches
+from thinkrec.train.order import Order
 
 
 def users_of(counts):
@@ -64,29 +64,3 @@ def test_more_traces_change_neither_the_plain_rows_of_a_batch_nor_the_number_of_
 def test_no_rows_is_a_named_error():
     with pytest.raises(DataError, match="no train row"):
         Order(np.array([], dtype=np.int64), 0, 8, 1, 0.0, seed=1)
-
-
-@pytest.mark.parametrize(
-    ("num_rows", "micro", "run", "expected"),
-    [(32, 32, 1, [32]), (32, 10, 4, [8] * 4), (24, 10, 1, [8] * 3), (8, 1, 4, [4] * 2), (9, 4, 1, [3] * 3)],
-)
-def test_micro_batches_are_few_and_even_and_keep_runs_whole(num_rows, micro, run, expected):
-    parts = micro_batches(num_rows, micro, run)
-    assert [part.stop - part.start for part in parts] == expected
-    assert np.array_equal(np.concatenate([np.arange(num_rows)[part] for part in parts]), np.arange(num_rows))
-
-
-@settings(max_examples=30, deadline=None)
-@given(st.lists(st.integers(1, 50), min_size=1, max_size=6), st.integers(1, 3))
-def test_the_longest_come_first_and_runs_stay_whole(lengths, run_length):
-    rows = np.repeat(lengths, run_length) + np.tile(np.arange(run_length), len(lengths))
-    at = longest_first(rows.tolist(), run_length)
-    runs = at.reshape(-1, run_length)
-    assert sorted(at) == list(range(len(rows)))
-    assert np.array_equal(runs, runs[:, :1] + np.arange(run_length))
-    assert (runs[:, 0] % run_length == 0).all()
-    assert (np.diff(rows[runs].max(1)) <= 0).all()
-
-
-def test_rows_of_one_length_keep_their_order():
-    assert longest_first([7, 9, 7, 9, 7], 1).tolist() == [1, 3, 0, 2, 4]

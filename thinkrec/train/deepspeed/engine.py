@@ -71,7 +71,7 @@ def read_config(name: str) -> dict[str, Any]:
 
 
 def initialise(
-    module: M, parameters: Iterable[nn.Parameter], settings: dict[str, Any], micro_batch_size: int, weight_decay: float, num_slots: int = 1
+    module: M, parameters: Iterable[nn.Parameter], settings: dict[str, Any], weight_decay: float, num_slots: int = 1
 ) -> Engine[M]:
     """A DeepSpeed engine over `module` that trains `parameters` with SlotAdamW.
 
@@ -102,7 +102,7 @@ def initialise(
         **settings,
         "zero_optimization": zero,
         "gradient_clipping": 0.0,
-        "train_micro_batch_size_per_gpu": micro_batch_size,
+        "train_micro_batch_size_per_gpu": 1,  # it counts rows alone, and a micro batch has as many as have room
         # The loop marks the last micro batch of a step itself, their number varies; above 1 DeepSpeed keeps room to add them up.
         "gradient_accumulation_steps": 2,
     }

@@ -105,8 +105,8 @@ KNOWN: Kinds = {
 }
 OWNED = {  # set by thinkrec: the key of the run file that says it
     "train_batch_size": "train.<phase>.batch_size",
-    "train_micro_batch_size_per_gpu": "train.micro_batch_size",
-    "gradient_accumulation_steps": "train.micro_batch_size",
+    "train_micro_batch_size_per_gpu": "train.micro_batch_tokens",
+    "gradient_accumulation_steps": "train.micro_batch_tokens",
     "optimizer": "train.<phase>.lr and weight_decay",
     "scheduler": "train.<phase>.lr, min_lr and warmup_share",
     "fp16": 'base.dtype = "bfloat16"',

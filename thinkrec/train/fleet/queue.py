@@ -156,12 +156,13 @@ def lower_bound(costs: Collection[float], num_groups: int) -> float:
     return bound
 
 
-def pack_limit(train: TrainSection, num_experts: int) -> int:
+def pack_limit(train: TrainSection, num_experts: int, row_tokens: float) -> int:
     """How many experts may share a pack: `train.max_pack`, or as many as one micro batch holds, and no more than a group's share.
 
-    Packing pays where an expert's own batch leaves a micro batch empty; a full one costs the same whoever's rows it holds.
+    Packing pays where an expert's own batch of rows of `row_tokens` leaves a micro batch empty; a full one costs the same whoever's rows it
+    holds.
     """
     if train.max_pack:
         return train.max_pack
-    room = train.micro_batch_size * train.workers_per_group // train.experts.batch_size
+    room = int(train.micro_batch_tokens * train.workers_per_group // (train.experts.batch_size * max(1.0, row_tokens)))
     return max(1, min(room, -(-num_experts // train.num_groups)))

@@ -46,14 +46,14 @@ def run(job: Job) -> None:
         job.draft.figures["used"] = False
         return
     enforce(audit_artefacts(job.inputs), job.config.split.allow_leaks)
-    costs = tokens_per_cluster(job)
+    costs, row_tokens = tokens_per_cluster(job)
     keys = {expert: expert_key(job.key, expert) for expert in costs}
     committed = [expert for expert, key in keys.items() if job.store.find(STAGE, key)]
     if committed:
         job.report(ExpertsCommitted(tuple(committed)))
     missing = {expert: cost for expert, cost in costs.items() if expert not in committed}
     if missing:
-        train_fleet(job, missing, keys)
+        train_fleet(job, missing, keys, row_tokens)
     _gather(job, keys)
 
 
@@ -62,8 +62,8 @@ def expert_key(stage_key: str, expert: int) -> str:
     return digest([stage_key, expert])[: len(stage_key)]
 
 
-def tokens_per_cluster(job: Job) -> dict[int, float]:
-    """What each expert costs: the rows its steps will show times the mean prompt tokens of a few of its rows.
+def tokens_per_cluster(job: Job) -> tuple[dict[int, float], float]:
+    """What each expert costs: the rows its steps will show times the mean prompt tokens of a few of its rows; and that mean over all.
 
     Rows alone mislead: users of long histories, who cluster together, have longer prompts. A cluster without train rows gets no expert.
     """
@@ -71,7 +71,7 @@ def tokens_per_cluster(job: Job) -> dict[int, float]:
     tables = load_tables(job.config, places)
     positions = train_positions(tables)
     cluster = clusters_of(places, tables.interactions.user_ids)[tables.interactions.user[positions]]
-    costs = {}
+    costs, num_rows = {}, 0.0
     for expert in np.unique(cluster[cluster >= 0]):
         rows = positions[cluster == expert]
         shown = phase.num_epochs * len(rows)
@@ -79,11 +79,12 @@ def tokens_per_cluster(job: Job) -> dict[int, float]:
             shown = min(shown, phase.max_steps * phase.batch_size)
         sampled = rows[np.linspace(0, len(rows) - 1, min(len(rows), NUM_SAMPLED)).astype(int)]
         costs[int(expert)] = float(shown * np.mean([len(tables.prompt(int(row)).ids) for row in sampled]))
-    return costs
+        num_rows += shown
+    return costs, sum(costs.values()) / max(1.0, num_rows)
 
 
-def train_fleet(job: Job, costs: dict[int, float], keys: dict[int, str], run: RunOnWorkers = run_on_workers) -> None:
-    """All groups at work until no pack is left; `run` starts a group and waits for it.
+def train_fleet(job: Job, costs: dict[int, float], keys: dict[int, str], row_tokens: float, run: RunOnWorkers = run_on_workers) -> None:
+    """All groups at work until no pack is left; `run` starts a group and waits for it. A row has about `row_tokens`.
 
     Raises EnvironmentFault if no group found room, StageFailed if an expert is missing.
     """
@@ -92,7 +93,7 @@ def train_fleet(job: Job, costs: dict[int, float], keys: dict[int, str], run: Ru
     train = job.config.train
     num_groups, worker, begun = min(train.num_groups, len(costs)), needs(train.use_gpu), time.monotonic()
     require(there := nodes(), num_groups, train.workers_per_group, worker)
-    made = packs(costs, num_groups, pack_limit(train, len(costs)))
+    made = packs(costs, num_groups, pack_limit(train, len(costs), row_tokens))
     placed = strategy(there, num_groups, train.workers_per_group, worker)
     job.report(FleetStarted(num_groups, train.workers_per_group, placed, tuple(pack.experts for pack in made), costs))
     if placed == "PACK":

@@ -51,7 +51,7 @@ def engine_of(recommender: Recommender, settings: dict[str, Any]) -> Any:
     start = loop.fresh(
         {name: one.detach().clone() for name, one in recommender.named_parameters() if any(one is other for other in trained)}
     )
-    engine = zero.initialise(recommender, trained, settings, NUM_ROWS, 0.01)
+    engine = zero.initialise(recommender, trained, settings, 0.01)
     zero.deal_state(engine, start, [0])
     engine.train()
     return engine
@@ -108,7 +108,7 @@ def test_activations_are_planned_within_a_tenth_under_every_shipped_file(name, t
     file = Zero.of_file(settings)
     few, many = (kept(recommender_of(file.bf16, layers, targets), settings) for layers in (2, 4))
     measured = (many[0] - few[0]) / 2  # of one layer, without embedding and head
-    load = Load(0, 0, 1, NUM_ROWS, NUM_TOKENS, 1, frozenset(targets), RANK, 2 if file.bf16 else 4, dropout=True)
+    load = Load(0, 0, 1, NUM_ROWS * NUM_TOKENS, NUM_ROWS, frozenset(targets), RANK, 2 if file.bf16 else 4, dropout=True)
     assert of_worker(SHAPE, load, file, 1).activations == pytest.approx(measured, rel=0.1)
     assert file.stage < 3 or not few[1]
 
@@ -144,7 +144,7 @@ def test_the_buffers_of_gradients_are_as_planned(name):
 
     first.register_hook(look)
     engine.backward(loss, scale_wrt_gas=False)
-    load = Load(0, num_trained, 2, NUM_ROWS, NUM_TOKENS, 1, frozenset(TARGETS), RANK, 2)
+    load = Load(0, num_trained, 2, NUM_ROWS * NUM_TOKENS, NUM_ROWS, frozenset(TARGETS), RANK, 2)
     assert sum(found) == of_worker(SHAPE, load, Zero.of_file(settings), 1).buckets
     assert Zero.of_file({"zero_optimization": {"stage": 1, "reduce_bucket_size": 7}}).bucket == 7
 
@@ -173,7 +173,7 @@ def test_checkpointing_keeps_the_inputs_of_layers_alone(as_on_cuda):
         recommender = recommender_of(True, num_layers)
         recommender.llm.gradient_checkpointing_enable({"use_reentrant": False, "context_fn": recommender.bank.checkpointed})
         sums.append(kept(recommender, zero.read_config("zero1"))[0])
-    load = Load(0, 0, 1, NUM_ROWS, NUM_TOKENS, 1, frozenset(TARGETS), RANK, 2, dropout=True, recomputed=True)
+    load = Load(0, 0, 1, NUM_ROWS * NUM_TOKENS, NUM_ROWS, frozenset(TARGETS), RANK, 2, dropout=True, recomputed=True)
     one, two = (of_worker(SHAPE, Load(**{**vars(load), "num_layers": layers}), Zero(1), 1).activations for layers in (1, 2))
     assert two - one == pytest.approx((sums[1] - sums[0]) / 2, rel=0.1)
 

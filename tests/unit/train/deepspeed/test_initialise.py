@@ -32,7 +32,7 @@ def initialised(monkeypatch, make_llama):
             parameter.ds_id, parameter.ds_numel = 0, parameter.numel()  # as if it had come partitioned
         bank = adapter_bank.install(llm, ("q_proj", "down_proj"), 2, rank=3, alpha=6.0)
         recommender = Recommender(llm, bank, (5, 9), projector=Projector(4, llm.config.hidden_size))
-        engine.initialise(recommender, bank.parameters(), engine.read_config(name), 4, 0.0)
+        engine.initialise(recommender, bank.parameters(), engine.read_config(name), 0.0)
         return recommender, given
 
     return initialise

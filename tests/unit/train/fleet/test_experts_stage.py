@@ -67,7 +67,7 @@ class Fleet:
         self.job: Any = SimpleNamespace(config=config, store=store, draft=self.draft, places=dict, report=self.reported.append)
 
     def run(self) -> None:
-        experts.train_fleet(self.job, COSTS, KEYS, self._run)
+        experts.train_fleet(self.job, COSTS, KEYS, 100.0, self._run)
 
     def events(self, kind: type[E]) -> list[E]:
         return [event for event in self.reported if isinstance(event, kind)]

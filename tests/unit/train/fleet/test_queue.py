@@ -146,16 +146,16 @@ def test_a_closed_queue_gives_out_nothing_more_but_what_is_held_can_end():
 @pytest.mark.parametrize(
     ("train", "num_experts", "expected"),
     [
-        ({"micro_batch_size": 64, "experts": {"batch_size": 8}}, 64, 8),  # a micro batch holds eight batches
-        ({"micro_batch_size": 64, "experts": {"batch_size": 8}}, 6, 3),  # but two groups share six experts
-        ({"micro_batch_size": 64, "experts": {"batch_size": 8}}, 2, 1),
-        ({"micro_batch_size": 32, "experts": {"batch_size": 64}}, 64, 1),  # a batch fills two micro batches: nothing to gain
-        ({"micro_batch_size": 32, "workers_per_group": 4, "experts": {"batch_size": 64}}, 64, 2),
+        ({"micro_batch_tokens": 6400, "experts": {"batch_size": 8}}, 64, 8),  # a micro batch holds eight batches
+        ({"micro_batch_tokens": 6400, "experts": {"batch_size": 8}}, 6, 3),  # but two groups share six experts
+        ({"micro_batch_tokens": 6400, "experts": {"batch_size": 8}}, 2, 1),
+        ({"micro_batch_tokens": 3200, "experts": {"batch_size": 64}}, 64, 1),  # a batch fills two micro batches: nothing to gain
+        ({"micro_batch_tokens": 3200, "workers_per_group": 4, "experts": {"batch_size": 64}}, 64, 2),
         ({"max_pack": 5}, 64, 5),
     ],
 )
 def test_packs_are_as_large_as_a_micro_batch_unless_the_user_says(train, num_experts, expected):
-    assert pack_limit(TrainSection.model_validate(train), num_experts) == expected
+    assert pack_limit(TrainSection.model_validate(train), num_experts, row_tokens=100.0) == expected
 
 
 def test_neither_ray_nor_torch_is_needed():
