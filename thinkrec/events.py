@@ -349,6 +349,28 @@ class FleetDone(Event):
     idle_share: float  # of the groups' time
 
 
+# Recommending
+
+
+@dataclass(frozen=True)
+class BucketListed(Event):
+    """The lists of one bucket of users are there."""
+
+    event: ClassVar[str] = "bucket listed"
+    bucket: int
+    buckets: int  # that were asked for
+    figures: Mapping[str, Any]  # as BucketCounts in artefacts/recommendations.py
+
+
+@dataclass(frozen=True)
+class Listed(Event):
+    """All lists that were asked for are there."""
+
+    event: ClassVar[str] = "listed"
+    dir: str
+    figures: Mapping[str, Any]  # summed over the buckets
+
+
 # Faults
 
 

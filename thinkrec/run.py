@@ -19,13 +19,14 @@ from thinkrec.data.interactions import Interactions
 from thinkrec.errors import ArtefactError, ConfigError, DataError, MissingFileError
 from thinkrec.evaluate.report.table import text_table
 from thinkrec.evaluate.run_report.publish import adapter_folders
+from thinkrec.pipeline.stages import STAGES, lookup
 from thinkrec.prior.counted import CountedPrior
 from thinkrec.prior.rows import Rows
 from thinkrec.prior.stored import read_prior
 from thinkrec.prompt.catalogue import ArtefactPaths, Catalogue
 from thinkrec.routing.gate_table import Routing, Variant
 from thinkrec.routing.router import Router, routes
-from thinkrec.store.address import read_json
+from thinkrec.store.address import exists, read_json
 from thinkrec.store.artefacts import Artefact, Store
 
 if TYPE_CHECKING:  # who looks at a report waits for no torch
@@ -56,6 +57,23 @@ def open_run(folder: str | Path) -> Run:
     judged = _found(store, "evaluate", report["run"]["key"])
     artefacts = {stage: _found(store, stage, needed["key"]) for stage, needed in judged.manifest["inputs"].items()}
     return Run(store.root, report, artefacts | {"evaluate": judged})
+
+
+def finished_run(config: Config) -> Run:
+    """The finished run of a run file; raises MissingFileError where there is none, ConfigError where other settings made it.
+
+    What the report alone reads may differ, and what decides no result.
+    """
+    where = config.run.dir
+    if exists(where) and not exists(f"{where}/report.json"):
+        raise MissingFileError("the run here is not finished: it has no report.json", where, "thinkrec run goes on with it")
+    run = open_run(where)
+    asked, made = (settings.model_dump(mode="json") for settings in (config, run.settings))
+    keys = dict.fromkeys(key for stage in STAGES if stage.name != "evaluate" for key in stage.reads)
+    if changed := [key for key in keys if lookup(asked, key) != lookup(made, key)]:
+        what = f"the run here was made with other settings of {', '.join(changed)}"
+        raise ConfigError(what, where, "thinkrec run makes it with these, or name the run file it was made with")
+    return run
 
 
 def _found(store: Store, stage: str, key: str) -> Artefact:

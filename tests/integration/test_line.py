@@ -4,6 +4,7 @@ side, adapters that plain PEFT loads."""
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,8 @@ from thinkrec.model.base import load_model
 from thinkrec.pipeline.execute import run_stages
 from thinkrec.pipeline.stages import select_stages
 from thinkrec.prompt.catalogue import ArtefactPaths, base_folder, load_tables
+from thinkrec.recommend.lists import Lists
+from thinkrec.recommend.request import Request
 from thinkrec.routing.gate_table import Routing
 from thinkrec.run import open_run
 from thinkrec.score.serving import serving_model
@@ -95,6 +98,19 @@ def test_the_run_opens_in_python_with_the_scores_of_its_files(artefacts, config)
     run, rows = open_run(config.run.dir), pl.read_parquet(artefacts["score"].path("scores/fusion.parquet"))
     assert np.abs(run.score(rows["user_id"], rows["item_id"]) - rows["score"].to_numpy()).max() <= 2e-2  # bfloat16
     assert run.settings == config
+
+
+def test_lists_of_all_users_are_streamed_over_buckets(artefacts, config):
+    """Of items that they have not met; a second call makes none."""
+    section = config.recommend.model_copy(update={"num_candidates": 4})
+    lists = Lists.plan(config.model_copy(update={"recommend": section}), artefacts, Request(top=2))
+    counts = lists.make(lambda event: None, lambda config: nullcontext())
+    table = pl.read_parquet(f"{lists.out}/*/part-0.parquet", hive_partitioning=False)
+    log = pl.read_parquet(f"{artefacts['ingest'].path('interactions')}/**/*.parquet")
+    assert table["user_id"].n_unique() == counts.num_users == log["user_id"].n_unique()
+    assert counts.num_listed == table.height > counts.num_users
+    assert table.join(log, on=["user_id", "item_id"]).is_empty()
+    assert lists.to_do() == []
 
 
 def test_teachers_were_asked_about_the_explained_rows_and_nobody_learned_from_it(artefacts):

@@ -18,7 +18,7 @@ from thinkrec.artefacts.prior import write_offsets
 from thinkrec.artefacts.scores import write_explanations, write_model_weight, write_scores
 from thinkrec.artefacts.tables import write_table
 from thinkrec.artefacts.vectors import vectors_file
-from thinkrec.config.run import Config, parse
+from thinkrec.config.run import Config
 from thinkrec.data.interactions import Interactions
 from thinkrec.evaluate.run_report import stage as run_report
 from thinkrec.evaluate.run_report.publish import publish
@@ -27,6 +27,7 @@ from thinkrec.model.adapter_bank import install
 from thinkrec.model.base import load_model
 from thinkrec.model.peft_files import peft_tensors, write_adapter
 from thinkrec.nano.stage import write_lessons
+from thinkrec.plan import resolve
 from thinkrec.prior.fit import fit_prior
 from thinkrec.prior.stage import BucketedLog, content_of
 from thinkrec.prior.stored import write_prior
@@ -49,7 +50,7 @@ SETTINGS = {
 
 def finished_run(root: Path) -> Path:
     """The run's folder: planted data, random weights, the stages cluster, score and evaluate by their own code."""
-    config = parse(SETTINGS | {"run": {"dir": str(root)}})
+    config = resolve.parse(SETTINGS | {"run": {"dir": str(root)}})
     inputs, store = artefacts(planted_world(), root), Store(str(root))
     inputs["ingest"].path("truth.parquet").unlink()  # it and references are texts to compare with, which costs seconds
     del inputs["references"]

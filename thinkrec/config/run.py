@@ -17,6 +17,7 @@ from thinkrec.config.cluster import ClusterResources, PlanSection, WatchSection
 from thinkrec.config.data import DataSection, SplitSection
 from thinkrec.config.generation import EngineSection, KeywordsSection, TracesSection
 from thinkrec.config.model import AdapterSection, BaseSection, ClusterSection, EncoderSection, PriorSection, PromptSection
+from thinkrec.config.recommend import RecommendSection
 from thinkrec.config.section import Count, Section
 from thinkrec.config.toml import put, read, split_override, validate
 from thinkrec.config.training import FaultsSection, TrainSection
@@ -80,6 +81,7 @@ class Config(Section):
     train: TrainSection = TrainSection()
     faults: FaultsSection = FaultsSection()
     evaluate: EvaluateSection = EvaluateSection()
+    recommend: RecommendSection = RecommendSection()
     ray: ClusterResources = ClusterResources()
     plan: PlanSection = PlanSection()
     watch: WatchSection = WatchSection()

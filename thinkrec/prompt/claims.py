@@ -57,6 +57,14 @@ class Claims:
     num_tastes_right: int = 0
     lean: int = 0
 
+    @property
+    def is_grounded(self) -> bool:
+        """Whether nothing of all that is wrong."""
+        return not self.unknown_keywords + self.unknown_titles and (self.num_claims, self.num_tastes) == (
+            self.num_right,
+            self.num_tastes_right,
+        )
+
 
 def facts_of(template: Template, history: list[tuple[int, int]], target: int, prompt: Prompt) -> Facts:
     """The facts of `prompt`, which `template` wrote for `target` after `history`; what did not fit into it is no fact."""

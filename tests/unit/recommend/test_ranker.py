@@ -6,7 +6,6 @@ import numpy as np
 import polars as pl
 import pytest
 
-import thinkrec
 from thinkrec.data.interactions import Interactions
 from thinkrec.prompt.catalogue import ArtefactPaths
 from thinkrec.recommend.histories import asking, of_users, sent_along
@@ -16,13 +15,8 @@ STRANGER = "nobody has heard of"
 
 
 @pytest.fixture(scope="module")
-def run(finished) -> thinkrec.Run:
-    return thinkrec.open_run(finished)
-
-
-@pytest.fixture(scope="module")
-def ranker(run) -> Ranker:
-    return Ranker(run.settings, ArtefactPaths({stage: artefact.uri for stage, artefact in run.artefacts.items()}))
+def ranker(whole_run) -> Ranker:
+    return Ranker(whole_run.settings, ArtefactPaths({stage: artefact.uri for stage, artefact in whole_run.artefacts.items()}))
 
 
 @pytest.fixture(scope="module")
@@ -50,10 +44,10 @@ def test_candidates_are_scored_as_rows_of_their_own(ranker, log):
     assert len(set(np.round(np.concatenate(together.score), 3))) > 6
 
 
-def test_a_test_row_asked_after_the_rows_before_it_has_the_score_of_the_file(run, ranker, log):
+def test_a_test_row_asked_after_the_rows_before_it_has_the_score_of_the_file(whole_run, ranker, log):
     """The last row of a user, taken out of his history and asked about as a candidate: what the stages `score` and `prior` wrote."""
-    files = pl.read_parquet(run.artefacts["score"].path("scores/fusion.parquet"))
-    offsets = pl.read_parquet(run.artefacts["prior"].path("offsets") / "*/*.parquet")
+    files = pl.read_parquet(whole_run.artefacts["score"].path("scores/fusion.parquet"))
+    offsets = pl.read_parquet(whole_run.artefacts["prior"].path("offsets") / "*/*.parquet")
     for user in ("u003", "u039"):
         own = of_users(log, [user])
         item, number = int(own.item[-1]), int(own.row[-1])

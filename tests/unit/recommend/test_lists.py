@@ -1,0 +1,196 @@
+"""Lists: the best of all candidates, nothing seen, everybody served, the same after a stop, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from thinkrec.artefacts.recommendations import LISTS
+from thinkrec.errors import ConfigError, DataError, MissingFileError
+from thinkrec.events import BucketListed, Listed, Noted
+from thinkrec.prompt.catalogue import ArtefactPaths
+from thinkrec.recommend.histories import of_users
+from thinkrec.recommend.lists import Lists
+from thinkrec.recommend.ranker import Ranker
+from thinkrec.recommend.request import Request
+
+STRANGER = "nobody has heard of"
+
+
+def write(folder: Path, name: str, **columns) -> str:
+    pl.DataFrame(columns).write_csv(folder / name)
+    return str(folder / name)
+
+
+def test_the_best_of_all_candidates_and_nothing_seen(recommend, run, log):
+    """Against every item of the catalogue scored by itself, for three users; and no seen item in any list."""
+    table, counts, reported = recommend(settings={"num_candidates": 30})
+    assert table.columns == LISTS.names
+    seen = pl.DataFrame({"user_id": [log.user_ids[user] for user in log.user], "item_id": [log.item_ids[item] for item in log.item]})
+    assert seen.height == 39 * 20
+    assert table.join(seen, on=["user_id", "item_id"]).is_empty()
+    assert table.group_by("user_id").len()["len"].to_list() == [5] * 39
+    ranker = Ranker(run.settings, ArtefactPaths({stage: artefact.uri for stage, artefact in run.artefacts.items()}))
+    for user in log.user_ids[:3]:
+        own = of_users(log, [user])
+        rest = np.setdiff1d(np.arange(30), own.item)
+        each = np.array([ranker.rank(own, [np.array([item])]).score[0][0] for item in rest])
+        best = np.argsort(-each, kind="stable")[:5]
+        mine = table.filter(pl.col("user_id") == user)
+        assert mine["item_id"].to_list() == [log.item_ids[item] for item in rest[best]]
+        np.testing.assert_allclose(mine["score"], each[best], atol=1e-5)
+        np.testing.assert_allclose(mine["p_like"], 1 / (1 + np.exp(-each[best])), atol=1e-5)
+        assert mine["rank"].to_list() == [1, 2, 3, 4, 5]
+    assert (counts.num_users, counts.num_candidates, counts.num_listed, counts.num_short) == (39, 390, 195, 0)
+    assert [type(event) for event in reported] == [BucketListed, BucketListed, Listed]
+    again = recommend("again", {"num_candidates": 30, "seen": True})[0]
+    assert not again.join(seen, on=["user_id", "item_id"]).is_empty()  # the control
+
+
+def test_a_run_that_was_stopped_goes_on_with_the_same_lists(recommend, in_process, tmp_path):
+    """Stopped between two buckets, and within one, of which a torn file is left."""
+    whole = recommend("whole")[0]
+    assert in_process == [0, 1]
+    assert set(whole["source"]) == {"vector", "history", "popular"}
+    recommend("stopped")
+    torn = tmp_path / "stopped/bucket=001"
+    (torn / "counts.json").unlink()
+    (torn / "part-0.parquet").write_bytes(b"PAR1 and no more")
+    in_process.clear()
+    table, counts, _ = recommend("stopped")
+    assert in_process == [1]
+    assert table.equals(whole)
+    assert counts.num_users == whole["user_id"].n_unique() == 39
+    recommend("stopped")
+    assert in_process == [1]
+    with pytest.raises(ConfigError, match="other lists lie here"):
+        recommend("stopped", top=4)
+    first = recommend("one", bucket=0)[0]
+    assert 0 < first["user_id"].n_unique() < 39
+    assert recommend("one")[0].equals(whole)
+
+
+def test_named_users_are_served_known_or_not(recommend, tmp_path):
+    """One whom nobody knows, one without rows, one without a vector beside one who has all."""
+    users = write(tmp_path, "users.csv", user_id=["u001", STRANGER, "u039", "u001"])
+    table, counts, _ = recommend(users=users)
+    assert set(table["user_id"]) == {"u001", STRANGER, "u039"}
+    assert (counts.num_users, counts.num_unknown, counts.num_without_vector, counts.num_without_history) == (3, 2, 2, 2)
+    stranger = table.filter(pl.col("user_id") == STRANGER)
+    assert set(stranger["route"]) == {"global"}
+    assert set(stranger["source"]) == {"popular"}
+    assert set(table.filter(pl.col("user_id") == "u001")["source"]) > {"vector"}
+    assert set(table["route"]) > {"global"}
+
+
+def test_users_of_one_cluster(recommend, run):
+    from thinkrec.artefacts.clusters import read_assignment
+
+    assigned = read_assignment(run.artefacts["cluster"].path())
+    table, counts, _ = recommend(cluster=1)
+    members = set(assigned.filter(pl.col("cluster") == 1)["user_id"])
+    assert set(table["user_id"]) == members
+    assert 0 < counts.num_users == len(members) < 39
+
+
+def test_allowed_and_denied_items(recommend, tmp_path):
+    allow = write(tmp_path, "allow.csv", item_id=[f"i{n:03d}" for n in range(20)] + ["gone", "away"])
+    deny = write(tmp_path, "deny.csv", item_id=[f"i{n:03d}" for n in range(10)])
+    table, counts, reported = recommend(allow=allow, deny=deny)
+    assert set(table["item_id"]) <= {f"i{n:03d}" for n in range(10, 20)}
+    assert counts.num_short > 0
+    assert [event.text for event in reported if isinstance(event, Noted)] == [f"2 ids of {allow} are no items of this run"]
+
+
+def test_given_candidates_alone_and_together_with_others(recommend, log, tmp_path):
+    unseen = {user: sorted(set(range(30)) - set(of_users(log, [user]).item.tolist())) for user in ("u001", "u002")}
+    rows = [("u001", log.item_ids[item]) for item in unseen["u001"][:3]] + [("u002", log.item_ids[log.item[0]]), ("u002", "gone")]
+    rows += [("u001", log.item_ids[of_users(log, ["u001"]).item[0]])]  # seen
+    given = write(tmp_path, "given.csv", user_id=[user for user, _ in rows], item_id=[item for _, item in rows])
+    table, counts, _ = recommend(candidates=given)
+    own = table.filter(pl.col("user_id") == "u001")
+    assert sorted(own["item_id"]) == [item for _, item in rows[:3]]
+    assert set(own["source"]) == {"given"}
+    assert (counts.num_not_given, counts.num_unknown_items) == (37, 1)
+    assert table.filter(pl.col("user_id") == "u003").height == 5
+    both = recommend("both", {"given": 0.25}, candidates=given)[0].filter(pl.col("user_id") == "u001")
+    assert both.height == 5
+    assert (both["source"] == "given").sum() <= 2
+
+
+def test_reasons_of_the_first_are_told_and_checked(recommend, tmp_path):
+    users = write(tmp_path, "users.csv", user_id=["u001", "u002"])
+    table, counts, _ = recommend(users=users, explain=2)
+    assert table.filter(pl.col("rank") <= 2)["explanation"].null_count() == 0
+    assert table.filter(pl.col("rank") > 2)["explanation"].null_count() == 6
+    assert counts.num_explained == 4
+    assert counts.num_grounded == table["is_grounded"].sum()
+
+
+def test_judged_lists_know_nothing_of_test(recommend, whole_run, tmp_path):
+    """Of those who like something in test; they see no row of it, so its items may come, and the last user has no history."""
+    table, counts, _ = recommend("judged", of=whole_run, until_test=True, top=3)
+    log = pl.read_parquet(whole_run.artefacts["ingest"].path("interactions") / "*/*.parquet", hive_partitioning=False)
+    test = log.filter(pl.col("split") == "test")
+    assert set(table["user_id"]) == set(test.filter(pl.col("label") == 1)["user_id"])
+    assert counts.num_without_history == 1
+    known = table.filter(pl.col("user_id") != "u039")
+    assert known.join(test, on=["user_id", "item_id"]).height == known.height
+    orders = pl.read_parquet(tmp_path / "judged/*/orders.parquet", hive_partitioning=False)
+    assert set(orders["order"]) == {"retrieval", "prior", "vector", "history", "popular"}
+    listed = orders.filter(pl.col("order") != "retrieval").group_by("user_id", "order").len()["len"]
+    assert listed.min() == listed.max() == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "said"),
+    [
+        ({"top": 0}, ConfigError, "a list of 0 items"),
+        ({"top": 9}, ConfigError, "a list of 9 items from 8 candidates"),
+        ({"explain": 6}, ConfigError, "6 of 5 items"),
+        ({"explain": -1}, ConfigError, "-1 of 5 items"),
+        ({"bucket": 2}, ConfigError, "there is no bucket 2"),
+        ({"bucket": -1}, ConfigError, "there is no bucket -1"),
+        ({"cluster": 7}, ConfigError, "there is no cluster 7"),
+        ({"users": "gone.csv"}, MissingFileError, "no such file"),
+        ({"candidates": "gone.parquet"}, MissingFileError, "no such file"),
+        ({"candidates": "users.csv"}, DataError, "no column 'item_id'"),
+        ({"users": "items.csv"}, DataError, "no column 'user_id'"),
+        ({"users": "empty.csv"}, DataError, "there are no rows"),
+        ({"users": "torn.parquet"}, DataError, "cannot be read"),
+        ({"allow": "items.csv"}, DataError, "no item is left"),
+        ({"deny": "users.csv"}, DataError, "no column 'item_id'"),
+    ],
+)
+def test_what_cannot_be_done_is_said(recommend, tmp_path, options, error, said):
+    write(tmp_path, "users.csv", user_id=["u001"])
+    write(tmp_path, "items.csv", item_id=["gone"])
+    (tmp_path / "empty.csv").write_text("user_id\n")
+    (tmp_path / "torn.parquet").write_bytes(b"PAR1")
+    files = {name: str(tmp_path / value) for name, value in options.items() if isinstance(value, str)}
+    with pytest.raises(error, match=said):
+        recommend(**(options | files))
+
+
+def test_the_key_follows_what_decides_the_lists(run, tmp_path):
+    def key(num_candidates: int = 8, **options) -> str:
+        section = run.settings.recommend.model_copy(update={"num_candidates": num_candidates})
+        config = run.settings.model_copy(update={"recommend": section})
+        return Request(**options).key(config, run.artefacts)
+
+    users = write(tmp_path, "users.csv", user_id=["u001"])
+    keys = {key(), key(9), key(top=3), key(explain=1), key(cluster=0), key(users=users), key(until_test=True)}
+    write(tmp_path, "users.csv", user_id=["u002"])
+    assert len(keys | {key(users=users)}) == 8
+    assert key(bucket=1) == key()
+
+
+def test_by_default_lists_lie_in_the_run(run):
+    lists = Lists.plan(run.settings, run.artefacts, Request())
+    assert lists.out == f"{run.dir}/recommendations/{lists.key}"
+    assert lists.num_users() == 40
+    assert json.dumps(Request().made_from(run.settings, run.artefacts))

@@ -1,0 +1,35 @@
+"""The table of the run file that says where recommendations come from: [recommend]; see run.py."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from pydantic import model_validator
+
+from thinkrec.config.section import Count, Section, Share
+
+
+class RecommendSection(Section):
+    """Candidates of `thinkrec recommend`: the model scores all of a user's, and the best are his list.
+
+    What the shares leave open, and what a source lacks, is filled up with the most liked items of train.
+    """
+
+    num_candidates: Count = 100
+    """Candidates of a user at most."""
+    given: Share = 1.0
+    """Share of them from the file of --candidates, in its order; at 1 a user in the file gets no others."""
+    by_vector: Share = 0.5
+    """Share of the rest that is nearest to the user's vector by inner product; a user without a vector has none."""
+    by_history: Share = 0.25
+    """Share of the rest that is nearest to one of the items that the user liked last, by the cosine of vectors."""
+    exact_items: Count = 100_000
+    """Items up to which the search by vectors is exact; among more an inverted file (IVF) looks at some of its lists."""
+    seen: bool = False
+    """Whether items that the user has rows with may come again."""
+
+    @model_validator(mode="after")
+    def _shares_fit(self) -> Self:
+        if self.by_vector + self.by_history > 1:
+            raise ValueError(f"recommend.by_vector {self.by_vector} and recommend.by_history {self.by_history} are more than 1 together")
+        return self

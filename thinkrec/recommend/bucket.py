@@ -1,0 +1,165 @@
+"""The lists of one bucket of users: histories, candidates, scores, the best of them, and what the model says about the first ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from thinkrec.artefacts.ingest import TEST
+from thinkrec.artefacts.recommendations import LISTS, ORDERS, BucketCounts, write_bucket
+from thinkrec.config.run import Config
+from thinkrec.data.interactions import Interactions
+from thinkrec.prompt.catalogue import ArtefactPaths
+from thinkrec.prompt.claims import check_claims, facts_of
+from thinkrec.recommend.candidates import POPULAR, Found, find
+from thinkrec.recommend.filters import parts_of, read_given
+from thinkrec.recommend.histories import of_users
+from thinkrec.recommend.ranker import Ranked, Ranker
+from thinkrec.recommend.request import Request
+from thinkrec.recommend.sources import Sources
+from thinkrec.text.phrases import normal
+
+Ints = NDArray[np.integer]
+RETRIEVAL, PRIOR = "retrieval", "prior"  # orders of the candidates beside the score's; the others are named by their source
+
+
+@dataclass(frozen=True)
+class Task:
+    """What an actor needs beside the run: the request, which items may be shown, whose lists (None: everybody's), and where they go."""
+
+    request: Request
+    allowed: NDArray[np.bool_]
+    users: Mapping[int, list[str]] | None
+    out: str
+
+
+class BucketRecommender:
+    """A Ray Data actor: bucket numbers in, numbers of the buckets whose lists it wrote out."""
+
+    def __init__(self, config: Config, places: ArtefactPaths, task: Task) -> None:
+        self.config, self.places, self.task = config, places, task
+        self.ranker = Ranker(config, places)
+        self.item_ids = self.ranker.items.item_ids
+        self.sources = Sources(config, places, self.item_ids, task.allowed)
+        self.vocabulary = frozenset(normal(word) for item in self.ranker.catalogue.items for word in item.keywords)
+
+    def __call__(self, batch: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        for bucket in batch["bucket"]:
+            self.write(int(bucket))
+        return {"bucket": batch["bucket"]}
+
+    def write(self, bucket: int) -> BucketCounts:
+        """Make and commit the lists of one bucket."""
+        log, num_unknown = self.users(bucket)
+        given, num_unknown_items = self._given(log)
+        settings, request = self.config.recommend, self.task.request
+        found = find(log, self.sources, settings, given, request.top if request.until_test else 0)
+        ranked = self.ranker.rank(log, [user.items for user in found])
+        best = [np.argsort(-scores, kind="stable")[: request.top] for scores in ranked.score]  # of equals the earlier candidate
+        said = self._explain(log, [user.items[own[: request.explain]] for user, own in zip(found, best, strict=True)])
+        lists = self._lists(log, found, ranked, best, said)
+        orders = self._orders(log, found, ranked) if request.until_test else None
+        counts = BucketCounts(
+            num_users=len(log.user_ids),
+            num_unknown=num_unknown,
+            num_without_vector=int(self.ranker.without_vector(log).sum()),
+            num_without_history=int((np.diff(log.offsets) == 0).sum()),
+            num_not_given=sum(user not in given for user in log.user_ids) if request.candidates else 0,
+            num_unknown_items=num_unknown_items,
+            num_candidates=sum(len(user.items) for user in found),
+            num_listed=lists.num_rows,
+            num_short=sum(len(own) < request.top for own in best),
+            num_explained=len(said),
+            num_grounded=sum(is_grounded for _, is_grounded in said.values()),
+        )
+        write_bucket(self.task.out, bucket, lists, orders, counts)
+        return counts
+
+    def users(self, bucket: int) -> tuple[Interactions, int]:
+        """Those who get lists, with their histories, sorted by id, and how many of them the run does not know."""
+        request, log = self.task.request, Interactions.load(self.places.path("ingest"), buckets=[bucket])
+        users = log.user_ids if self.task.users is None else self.task.users.get(bucket, [])
+        if request.cluster is not None:
+            users = [user for user, own in zip(users, self.ranker.routing.clusters(users), strict=True) if own == request.cluster]
+        if request.until_test:
+            likes = set(log.user[(log.split == TEST) & (log.label == 1)].tolist())
+            judged = {log.user_ids[user] for user in likes}
+            users = [user for user in users if user in judged]
+        known = set(log.user_ids)
+        return of_users(log, users, request.until_test), sum(user not in known for user in users)
+
+    def _given(self, log: Interactions) -> tuple[dict[str, Ints], int]:
+        if not self.task.request.candidates:
+            return {}, 0
+        parts = parts_of(self.task.request.candidates, "user_id", "item_id")
+        return read_given(parts, log.user_ids, pl.Enum(self.item_ids), self.task.allowed)
+
+    def _explain(self, log: Interactions, items: Sequence[Ints]) -> dict[tuple[int, int], tuple[str, bool]]:
+        """{(user, item): (reasoning, whether all it claims stands in the prompt)}, all as indices."""
+        if not self.task.request.explain:
+            return {}
+        questions = self.ranker.questions(log, items)
+        scorer, template = self.ranker.scorer(questions), questions.tables.template
+        asked = [(user, place) for user, own in enumerate(items) for place in range(len(own))]
+        histories = {user: questions.history(user) for user, _ in asked}
+        counted = {user: questions.counted(user) for user in histories}
+        prompts = [template.write(histories[user], int(items[user][place]), counted[user][place]) for user, place in asked]
+        owners = [user for user, _ in asked]
+        said = {}
+        for (user, place), prompt, speech in zip(asked, prompts, scorer.speak(prompts, owners, questions.gates[owners]), strict=True):
+            item, text = int(items[user][place]), scorer.text(speech)
+            claims = check_claims(text, facts_of(template, histories[user], item, prompt), self.vocabulary)
+            said[user, item] = text, claims.is_grounded
+        return said
+
+    def _lists(
+        self,
+        log: Interactions,
+        found: Sequence[Found],
+        ranked: Ranked,
+        best: Sequence[Ints],
+        said: Mapping[tuple[int, int], tuple[str, bool]],
+    ) -> pa.Table:
+        rows = [(user, place, rank) for user, own in enumerate(best) for rank, place in enumerate(own.tolist(), 1)]
+        items = [int(found[user].items[place]) for user, place, _ in rows]
+        score = np.array([ranked.score[user][place] for user, place, _ in rows], np.float32)
+        prior = pa.array([ranked.prior[user][place] for user, place, _ in rows], pa.float32())
+        told = [said.get((user, item), (None, None)) for (user, _, _), item in zip(rows, items, strict=True)]
+        columns = {
+            "user_id": [log.user_ids[user] for user, _, _ in rows],
+            "rank": [rank for _, _, rank in rows],
+            "item_id": [self.item_ids[item] for item in items],
+            "score": score,
+            "p_like": 1 / (1 + np.exp(-score)),
+            "prior": prior if self.ranker.prior else pa.nulls(len(rows), pa.float32()),
+            "route": [ranked.route[user] for user, _, _ in rows],
+            "source": [found[user].sources[place] for user, place, _ in rows],
+            "explanation": [text for text, _ in told],
+            "is_grounded": [is_grounded for _, is_grounded in told],
+        }
+        return pa.table(columns, schema=LISTS)
+
+    def _orders(self, log: Interactions, found: Sequence[Found], ranked: Ranked) -> pa.Table:
+        rows = [
+            (log.user_ids[user], name, rank, self.item_ids[int(item)])
+            for user, own in enumerate(found)
+            for name, items in _rivals(own, ranked.prior[user] if self.ranker.prior else None, self.task.request.top)
+            for rank, item in enumerate(items, 1)
+        ]
+        return pa.table([list(column) for column in zip(*rows, strict=True)] or [[]] * len(ORDERS), schema=ORDERS)
+
+
+def _rivals(found: Found, prior: NDArray[np.float32] | None, top: int) -> Iterator[tuple[str, Sequence[int]]]:
+    """The lists that others would make: all candidates in the sources' order, the prior's best of them, and each source alone."""
+    yield RETRIEVAL, found.items.tolist()
+    if prior is not None:
+        yield PRIOR, found.items[np.argsort(-prior, kind="stable")[:top]].tolist()
+    for name, items in found.orders.items():
+        rest = [item for item in found.orders[POPULAR] if item not in items]
+        yield name, [*items, *rest][:top]  # who has no vector is shown what is popular
