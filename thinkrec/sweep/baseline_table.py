@@ -1,6 +1,7 @@
-"""What a model must beat on a data set: the counted baselines and all three encoders, judged on the same test rows.
+"""What a model must beat on a data set: the counted baselines, the prior and all three encoders, judged on the same test rows.
 
-Only ingest and encode are made, so it takes minutes and no language model, and `thinkrec run` on the same file finds both committed.
+Only ingest, encode and the prior are made, so it takes minutes and no language model, and `thinkrec run` on the same file finds them
+committed. Where a language model reads the keywords the prior is left out: it knows items by them.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from thinkrec.config.model import EncoderSection
 from thinkrec.config.run import Config
 from thinkrec.config.training import TrainSection
 from thinkrec.evaluate.metrics.table import ENCODERS, TWO_NUMBER_BASELINE, difference_rows, measure, metric_rows, write_metrics
-from thinkrec.evaluate.run_report.baselines import MEANING, encoder_scores
+from thinkrec.evaluate.run_report.baselines import MEANING, encoder_scores, prior_scores
 from thinkrec.evaluate.run_report.scored_rows import baseline_rows, beside
 from thinkrec.job import Reporter
 from thinkrec.pipeline.execute import run_stages
@@ -21,7 +22,8 @@ from thinkrec.pipeline.keys import stage_keys
 from thinkrec.store.address import write_json
 from thinkrec.store.artefacts import Artefact, Store, installed_versions, writable
 
-KEPT = ("run", "data", "split", "prompt", "faults", "evaluate", "ray", "watch")  # the base and the teachers need not be there
+# The base and the teachers need not be there.
+KEPT = ("run", "data", "split", "prompt", "keywords", "engine", "prior", "faults", "evaluate", "ray", "watch")
 
 
 def run(config: Config, report: Reporter, session: Callable[[Config], AbstractContextManager[None]] | None = None) -> dict[str, Any]:
@@ -32,16 +34,21 @@ def run(config: Config, report: Reporter, session: Callable[[Config], AbstractCo
     """
     configs = {source: _with_encoder(config, source) for source in ENCODERS}
     store = Store(config.run.dir)
-    waiting = [one for one in configs.values() if store.find("encode", stage_keys(one)["encode"]) is None]
+    first = configs[ENCODERS[0]]
+    wanted = [("encode", one) for one in configs.values()]
+    if config.prior.is_counted and config.keywords.source != "engine":
+        wanted.append(("prior", first))
+    waiting = [one for stage, one in wanted if store.find(stage, stage_keys(one)[stage]) is None]
     with ExitStack() as stack:
         if waiting and session:
             stack.enter_context(session(waiting[0]))
-        made = {source: run_stages(one, report, "encode") for source, one in configs.items()}
-    ingest, encoded = made[ENCODERS[0]]["ingest"], {source: artefacts["encode"] for source, artefacts in made.items()}
-    for artefact in (ingest, *encoded.values()):
+        made = [run_stages(one, report, stage) for stage, one in wanted]
+    ingest, encoded = made[0]["ingest"], {source: artefacts["encode"] for source, artefacts in zip(configs, made, strict=False)}
+    prior = made[-1].get("prior")
+    for artefact in (ingest, *encoded.values(), *([prior] if prior else [])):
         artefact.verify()
     found = {
-        **_judged(config, ingest, list(encoded.values())),
+        **_judged(config, ingest, list(encoded.values()), prior),
         "data": dict(ingest.figures),
         "encoders": {
             source: {"settings": configs[source].encoder.model_dump(mode="json"), "figures": dict(encoded[source].figures)}
@@ -55,8 +62,10 @@ def run(config: Config, report: Reporter, session: Callable[[Config], AbstractCo
     return found
 
 
-def _judged(config: Config, ingest: Artefact, encoded: Sequence[Artefact]) -> dict[str, Any]:
+def _judged(config: Config, ingest: Artefact, encoded: Sequence[Artefact], prior: Artefact | None) -> dict[str, Any]:
     table = baseline_rows(ingest.path(), config.prompt)
+    if prior:
+        table = beside(table, prior_scores(prior.path()).join(table, on="row", how="semi"), prior.uri)
     for encode in encoded:
         scores = encoder_scores(encode.path())
         assert scores is not None
@@ -75,6 +84,6 @@ def _judged(config: Config, ingest: Artefact, encoded: Sequence[Artefact]) -> di
 
 
 def _with_encoder(config: Config, source: str) -> Config:
-    """What ingest and encode read of the run file, with this encoder."""
+    """What ingest, encode and the prior read of the run file, with this encoder."""
     own = config.encoder if config.encoder.source == source else EncoderSection.model_validate({"source": source})
     return Config(**{name: getattr(config, name) for name in KEPT}, encoder=own, train=TrainSection(use_gpu=config.train.use_gpu))

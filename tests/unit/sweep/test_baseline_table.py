@@ -11,6 +11,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from thinkrec.config import run as run_file
+from thinkrec.config.generation import KeywordsSection
 from thinkrec.config.model import BaseSection
 from thinkrec.data import ingest
 from thinkrec.distributed.worker_group import Worker
@@ -43,10 +44,11 @@ def fitted(monkeypatch) -> list[str]:
 
 @pytest.fixture
 def config(tmp_path):
-    """A run file whose language model is nowhere: baselines need none."""
+    """A run file whose language model is nowhere: baselines need none, nor does the prior where keywords are categories."""
     base = {"source": "folder", "path": str(tmp_path / "nowhere")}
     encoder = {"source": "sasrec", "num_epochs": 2}
     tree = {"run": {"dir": str(tmp_path / "run")}, "data": {"world": WORLD}, "encoder": encoder, "base": base}
+    tree["keywords"] = {"source": "categories"}
     return run_file.parse(tree | {"evaluate": {"num_bootstrap": 20}})
 
 
@@ -59,7 +61,7 @@ def test_every_baseline_is_judged_on_the_same_rows_and_a_second_call_fits_nothin
         yield
 
     found = baseline_table.run(config, lambda event: None, session)
-    assert [row["name"] for row in found["metrics"]] == [*COUNTED, "mf", "lightgcn", "sasrec"]
+    assert [row["name"] for row in found["metrics"]] == ["prior", *COUNTED, "mf", "lightgcn", "sasrec"]
     assert {row["against"] for row in found["differences"]} == {"user_item_rate"}
     assert fitted == ["mf", "lightgcn", "sasrec"]
     settings = {source: found["encoders"][source]["settings"]["num_epochs"] for source in found["encoders"]}
@@ -71,7 +73,9 @@ def test_every_baseline_is_judged_on_the_same_rows_and_a_second_call_fits_nothin
 
 
 def test_the_table_says_what_the_encoders_scored(config, fitted):
+    config = config.model_copy(update={"keywords": KeywordsSection()})  # read out of texts: a prior on them would take a language model
     found = baseline_table.run(config, lambda event: None)
+    assert "prior" not in [row["name"] for row in found["metrics"]]
     store = Store(config.run.dir)
     nano = config.model_copy(update={"base": BaseSection()})
     keys = stage_keys(nano)

@@ -12,6 +12,7 @@ from thinkrec.evaluate.report.html import folded, paragraph, plots, table
 from thinkrec.evaluate.run_report.schema import CurvePoint, Report
 
 SEEN = {True: "seen", False: "new"}
+ADDED_BY = {"seen": "{}", "route": "served by {}", "history": "after {} rows of the user", "popularity": "items with {} rows in train"}
 CURVE_TITLES = {
     "history": ("AUC by length of the user's history", "user's earlier rows"),
     "popularity": ("AUC by popularity of the item", "item's rows in train"),
@@ -63,7 +64,7 @@ def cells(report: Report) -> str:
         areas = [estimate(found[place]["auc"][row["name"]]) if place in found else "\u2013" for place in places]
         rows.append((row["kind"], [escape(label(row["name"])), *areas]))
     note = "Does it still work for new users, new items, short histories and rare items? Seen means: has rows in train."
-    return "".join([paragraph(note, "note"), table(head, rows), plots(*_curves(report))])
+    return "".join([paragraph(note, "note"), table(head, rows), plots(*_curves(report)), _added(report)])
 
 
 def calibration(report: Report) -> str:
@@ -88,6 +89,15 @@ def difference(found: DifferenceCell) -> str:
     if found["p_holm"] is not None and found["p_holm"] != found["p"]:
         p += f", Holm {found['p_holm']:.3f}"
     return f'<span class="{verdict(found)}">{number(found["value"], signed=True)}</span><small>{span(found, signed=True)}{p}</small>'
+
+
+def _added(report: Report) -> str:
+    """What the language model adds to the prior, part by part."""
+    rows = []
+    for row in report["added"]:
+        name = f"{escape(ADDED_BY[row['by']].format(row['part']))}<small>{count(row['num_rows'])} rows</small>"
+        rows.append(("", [name, difference(row["auc"]), difference(row["uauc"])]))
+    return f"<h3>What the language model adds to the prior, where</h3>{table(['', 'AUC', 'UAUC'], rows)}" if rows else ""
 
 
 def _curves(report: Report) -> list[tuple[str, str]]:

@@ -21,13 +21,11 @@ def curves(table: pl.DataFrame, names: Sequence[str], num_bootstrap: int, seed: 
     """
     found: list[CurvePoint] = []
     for side, column in CURVE_COLUMNS.items():
-        place = (pl.col(column).rank("min") - 1) * NUM_GROUPS // table.height
-        ends = {"first": pl.col(column).min().over(place), "last": pl.col(column).max().over(place)}
-        for (first, last), group in auc_by(table.with_columns(**ends), list(ends), names, num_bootstrap, seed):
+        for (first, last), group in auc_by(with_fifths(table, column), ["first", "last"], names, num_bootstrap, seed):
             found += [
                 CurvePoint(
                     by=side,
-                    group=f"{first:,}" if first == last else f"{first:,} to {last:,}",
+                    group=span(first, last),
                     first=first,
                     last=last,
                     num_rows=group["num_rows"],
@@ -40,3 +38,14 @@ def curves(table: pl.DataFrame, names: Sequence[str], num_bootstrap: int, seed: 
                 for name, area in group["auc"].items()
             ]
     return found
+
+
+def with_fifths(table: pl.DataFrame, column: str) -> pl.DataFrame:
+    """The rows with the columns first and last, the ends of their group."""
+    place = (pl.col(column).rank("min") - 1) * NUM_GROUPS // table.height
+    return table.with_columns(first=pl.col(column).min().over(place), last=pl.col(column).max().over(place))
+
+
+def span(first: int, last: int) -> str:
+    """A group by its ends."""
+    return f"{first:,}" if first == last else f"{first:,} to {last:,}"

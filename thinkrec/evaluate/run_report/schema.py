@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NotRequired, TypedDict
 
-from thinkrec.evaluate.metrics.groups import Group
+from thinkrec.evaluate.metrics.groups import Group, GroupDifference
 from thinkrec.evaluate.metrics.table import DifferenceCell, DifferenceRow, MetricRow
 
 REPORT_VERSION = 2
@@ -72,6 +72,13 @@ class CurvePoint(TypedDict):
     auc: float | None
     low: float | None
     high: float | None
+
+
+class Added(GroupDifference):
+    """What the language model adds to the prior in a part of the rows: by seen (in train), route, history or popularity."""
+
+    by: str
+    part: str
 
 
 class TellingKeyword(TypedDict):
@@ -181,6 +188,7 @@ class Views(TypedDict):
 
     cells: list[Cell]
     curves: list[CurvePoint]
+    added: list[Added]
     routes: list[Route]
     clusters: list[ClusterRows]
     portraits: list[Portrait]

@@ -29,6 +29,7 @@ from thinkrec.evaluate.metrics.table import (
 from thinkrec.evaluate.report.page import page
 from thinkrec.evaluate.run_report import baselines, reasoning
 from thinkrec.evaluate.run_report import inputs as evidence
+from thinkrec.evaluate.run_report.added import added
 from thinkrec.evaluate.run_report.cards import cards
 from thinkrec.evaluate.run_report.cluster_profiles import portraits
 from thinkrec.evaluate.run_report.cost import costs
@@ -129,6 +130,7 @@ def _parts(job: Job, table: pl.DataFrame, names: list[str]) -> Views:
     return {
         "cells": [{"user_seen": user, "item_seen": item, **rows} for (user, item), rows in seen],
         "curves": curves(table, [name for name in (variants[0], *DRAWN) if name in names], num_bootstrap, seed),
+        "added": added(table, variants[0], num_bootstrap, seed) if MODEL in names else [],
         "routes": [{"route": route, **rows, "share": rows["num_rows"] / table.height} for (route,), rows in routes],
         "clusters": [{"cluster": cluster, **rows} for (cluster,), rows in clusters],
         "portraits": [] if assigned is None else _portraits(job, assigned),

@@ -47,6 +47,11 @@ def test_cells_and_routes_share_out_the_test_rows(world, judged):
     for part in ("cells", "routes", "clusters"):
         assert sum(group["num_rows"] for group in report[part]) == num_rows
     assert [(cell["user_seen"], cell["num_users"]) for cell in report["cells"]] == [(False, 1), (True, NUM_USERS - 1)]
+    for side in ("seen", "route", "history", "popularity"):
+        assert sum(row["num_rows"] for row in report["added"] if row["by"] == side) == num_rows
+    [new] = [row for row in report["added"] if row["part"].startswith("user new")]
+    area = report["cells"][0]["auc"]
+    assert new["auc"]["value"] == pytest.approx(area["prior+fusion"]["value"] - area["prior"]["value"])
     one_user = report["cells"][0]["auc"]["prior+fusion"]
     assert one_user["value"] is not None
     assert one_user["low"] is None  # nothing can be resampled
@@ -89,7 +94,7 @@ def test_same_inputs_same_report(inputs, judged, tmp_path):
 def test_everything_but_ingest_and_scores_is_optional(inputs, tmp_path):
     judged = run_stage({name: inputs[name] for name in ("ingest", "score")}, tmp_path)
     assert [row["name"] for row in report_of(judged)["metrics"]][-1] == "logistic"  # no encoder, no row of its own
-    assert report_of(judged)["best"] == "fusion"  # no prior: no sum
+    assert (report_of(judged)["best"], report_of(judged)["added"]) == ("fusion", [])  # no prior: no sum
     page = judged.path("report.html").read_text()
     for missing in ("training logs were", "traces were", "cluster assignment was"):
         assert f"No {missing} handed to this report." in page
