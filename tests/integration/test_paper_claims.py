@@ -34,6 +34,7 @@ def run_world(ray_cluster, tmp_path_factory):
             "data": {"world": {**WORLD, "num_logics": num_logics, "keywords": keywords}},
             "keywords": {"source": "categories"},
             "traces": {"enabled": False},
+            "prior": {"kind": "none"},  # as in the paper: what counting knows is left to the adapters
             # Two tastes span nearly a line, on which every cosine is next to 1 or -1: at the paper's .1 no user would be mixed.
             "cluster": {"num_clusters": 2, "temperature": 1.0},
             "prompt": {"titles": False, "priors": False, "history_length": 4},

@@ -25,4 +25,4 @@ def test_scores_wait_for_the_reasoning_and_its_worth_is_reported(ray_cluster, tm
     report = json.loads(artefacts["evaluate"].path("report.json").read_text())
     think = report["explanations"]["think"]
     assert think["difference"]["value"] == pytest.approx(think["after"] - think["none"])
-    assert {row["against"] for row in report["differences"]} >= {"direct", "global"}
+    assert {row["against"] for row in report["differences"]} >= {"prior", "prior+direct", "prior+global"}

@@ -58,6 +58,7 @@ TREE: dict[str, Any] = {
     "cluster": {"num_clusters": 1},
     "prompt": {"titles": False, "priors": False, "history_length": 6, "max_answer_tokens": 16, "answer": "after"},
     "traces": {"enabled": False},
+    "prior": {"kind": "none"},
     "adapter": {"rank": 16, "alpha": 32.0},
     "evaluate": {"num_explanations": 1, "max_rows": 1000},  # each costs a generation an adapter; the effects are ten times the intervals
 }
