@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from thinkrec.errors import ConfigError
 from thinkrec.store.address import write_json
 
 if TYPE_CHECKING:  # other commands start without polars
@@ -20,6 +21,9 @@ def evaluate(
     labels: Annotated[str | None, typer.Option(help="Labels in a file of their own.")] = None,
     reference: Annotated[str | None, typer.Option(help="Another score file to compare with, paired by user.")] = None,
     train: Annotated[str | None, typer.Option(help="Train rows (user_id, item_id), for cells and curves.")] = None,
+    likes: Annotated[
+        str | None, typer.Option(help="What users liked (user_id, item_id): the rows are top-N lists, judged by it over all items.")
+    ] = None,
     user: Annotated[str, typer.Option(help="Name of the user column.")] = "user_id",
     item: Annotated[str, typer.Option(help="Name of the item column.")] = "item_id",
     score: Annotated[str, typer.Option(help="Name of the score column.")] = "score",
@@ -42,9 +46,16 @@ def evaluate(
     """Judge any score file; needs no model."""
     from thinkrec.evaluate.metrics.table import KS
     from thinkrec.evaluate.score_files.judge import Files, InMemory, judge
+    from thinkrec.evaluate.score_files.lists import judge_lists
     from thinkrec.evaluate.score_files.terminal import show
 
     names = {"user_id": user, "item_id": item, "score": score, "label": label, "row": row}
+    if likes:
+        if labels or shards:
+            raise ConfigError("lists are judged by --likes alone, in this process", "--likes", "leave out --labels and --shards")
+        paths = {"lists": scores} | ({"reference": reference} if reference else {})
+        _show_lists(judge_lists(paths, likes, train, names, sorted(set(k or KS)), num_bootstrap, seed), out, as_json)
+        return
     files = Files(scores, labels, reference, train, names)
     options: dict[str, Any] = {
         "ks": sorted(set(k or KS)),
@@ -71,6 +82,14 @@ def _judge_on_ray(files: Files, num_shards: int, options: dict[str, Any]) -> Jud
     num_cpus = max(4, os.cpu_count() or 1)  # logical: readers and shuffle run side by side
     with ray_session(run_file.parse({"ray": {"num_cpus": num_cpus}})):
         return judge(files, OnRay.of(files, num_shards), **options)
+
+
+def _show_lists(report: dict[str, Any], out: Path | None, as_json: bool) -> None:
+    from thinkrec.evaluate.report.lists import lists_text
+
+    if out:
+        write_json(str(out / "report.json"), report)
+    typer.echo(json.dumps(report, indent=2) if as_json else lists_text(report))
 
 
 def _write(judged: Judged, folder: Path) -> None:

@@ -55,6 +55,11 @@ def recommend(
         if number:
             typer.echo(f"{name:<20} {number:>12,}")
     typer.echo("items with which a user has rows " + ("may come again" if config.recommend.seen else "were left out"))
+    if judge:
+        from thinkrec.evaluate.report.lists import lists_text
+        from thinkrec.recommend.judged import judge as judge_lists
+
+        typer.echo(f"\n{lists_text(judge_lists(lists))}\n")
     typer.echo(f"lists: {lists.out}")
 
 

@@ -26,7 +26,8 @@ from thinkrec.recommend.sources import Sources
 from thinkrec.text.phrases import normal
 
 Ints = NDArray[np.integer]
-RETRIEVAL, PRIOR = "retrieval", "prior"  # orders of the candidates beside the score's; the others are named by their source
+Floats = NDArray[np.float32]
+RETRIEVAL, PRIOR, MODEL = "retrieval", "prior", "model"  # orders of the candidates beside the score's; the others are those of a source
 
 
 @dataclass(frozen=True)
@@ -149,17 +150,17 @@ class BucketRecommender:
         rows = [
             (log.user_ids[user], name, rank, self.item_ids[int(item)])
             for user, own in enumerate(found)
-            for name, items in _rivals(own, ranked.prior[user] if self.ranker.prior else None, self.task.request.top)
+            for name, items in self._rivals(own, ranked.score[user], ranked.prior[user])
             for rank, item in enumerate(items, 1)
         ]
         return pa.table([list(column) for column in zip(*rows, strict=True)] or [[]] * len(ORDERS), schema=ORDERS)
 
-
-def _rivals(found: Found, prior: NDArray[np.float32] | None, top: int) -> Iterator[tuple[str, Sequence[int]]]:
-    """The lists that others would make: all candidates in the sources' order, the prior's best of them, and each source alone."""
-    yield RETRIEVAL, found.items.tolist()
-    if prior is not None:
-        yield PRIOR, found.items[np.argsort(-prior, kind="stable")[:top]].tolist()
-    for name, items in found.orders.items():
-        rest = [item for item in found.orders[POPULAR] if item not in items]
-        yield name, [*items, *rest][:top]  # who has no vector is shown what is popular
+    def _rivals(self, found: Found, score: Floats, prior: Floats) -> Iterator[tuple[str, Sequence[int]]]:
+        """Lists that others would make: all candidates as they came, the best by parts of the score, and each source alone."""
+        yield RETRIEVAL, found.items.tolist()
+        top, items = self.task.request.top, found.items
+        for name, part in ((PRIOR, prior), (MODEL, score - prior)) if self.ranker.prior else ():
+            yield name, items[np.argsort(-part, kind="stable")[:top]].tolist()
+        for name, own in found.orders.items():
+            rest = [item for item in found.orders[POPULAR] if item not in own]
+            yield name, [*own, *rest][:top]  # who has no vector is shown what is popular

@@ -50,8 +50,13 @@ class Lists:
 
     def to_do(self) -> list[int]:
         """Buckets that are asked for and whose lists are not there."""
-        done = read_counts(self.out, self.num_buckets)
-        return [bucket for bucket in self.buckets if bucket not in done]
+        there = set(self.done())
+        return [bucket for bucket in self.buckets if bucket not in there]
+
+    def done(self) -> list[int]:
+        """Buckets that are asked for and whose lists are there."""
+        there = read_counts(self.out, self.num_buckets)
+        return [bucket for bucket in self.buckets if bucket in there]
 
     def counts(self) -> BucketCounts:
         """Who was served, in the buckets that are asked for."""

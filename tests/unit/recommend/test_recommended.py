@@ -11,14 +11,20 @@ import pytest
 
 from thinkrec.artefacts.recommendations import LISTS
 from thinkrec.errors import ConfigError, DataError, MissingFileError
+from thinkrec.evaluate.report.lists import lists_text
 from thinkrec.events import BucketListed, Listed, Noted
 from thinkrec.prompt.catalogue import ArtefactPaths
 from thinkrec.recommend.histories import of_users
+from thinkrec.recommend.judged import judge
 from thinkrec.recommend.lists import Lists
 from thinkrec.recommend.ranker import Ranker
 from thinkrec.recommend.request import Request
 
 STRANGER = "nobody has heard of"
+
+
+def read(folder: Path) -> pl.DataFrame:
+    return pl.read_parquet(folder / "*/part-0.parquet", hive_partitioning=False)
 
 
 def write(folder: Path, name: str, **columns) -> str:
@@ -141,7 +147,7 @@ def test_judged_lists_know_nothing_of_test(recommend, whole_run, tmp_path):
     known = table.filter(pl.col("user_id") != "u039")
     assert known.join(test, on=["user_id", "item_id"]).height == known.height
     orders = pl.read_parquet(tmp_path / "judged/*/orders.parquet", hive_partitioning=False)
-    assert set(orders["order"]) == {"retrieval", "prior", "vector", "history", "popular"}
+    assert set(orders["order"]) == {"retrieval", "prior", "model", "vector", "history", "popular"}
     listed = orders.filter(pl.col("order") != "retrieval").group_by("user_id", "order").len()["len"]
     assert listed.min() == listed.max() == 3
 
@@ -194,3 +200,28 @@ def test_by_default_lists_lie_in_the_run(run):
     assert lists.out == f"{run.dir}/recommendations/{lists.key}"
     assert lists.num_users() == 40
     assert json.dumps(Request().made_from(run.settings, run.artefacts))
+
+
+def test_judging_counts_every_like_of_test(recommend, whole_run, tmp_path):
+    """The same numbers as a loop over the lists; every order has the same users."""
+    of = whole_run.settings.recommend.model_copy(update={"num_candidates": 8})
+    recommend("judged", of=whole_run, until_test=True)
+    config = whole_run.settings.model_copy(update={"recommend": of})
+    lists = Lists.plan(config, whole_run.artefacts, Request(top=5, until_test=True), str(tmp_path / "judged"))
+    report = judge(lists)
+    log = pl.read_parquet(whole_run.artefacts["ingest"].path("interactions") / "*/*.parquet", hive_partitioning=False)
+    likes = log.filter((pl.col("split") == "test") & (pl.col("label") == 1)).select("user_id", "item_id")
+    assert (report["num_likes"], report["num_repeated"]) == (likes.height, 0)
+    table = read(tmp_path / "judged").join(likes, on=["user_id", "item_id"], how="semi")
+    found = {row["name"]: row["metrics"] for row in report["metrics"]}
+    assert list(found) == ["prior+fusion", "retrieval", "prior", "fusion", "sasrec", "history", "popular"]
+    shares = table.group_by("user_id").len().join(likes.group_by("user_id").len(), on="user_id", suffix="_all")
+    assert found["prior+fusion"]["recall@5"]["value"] == pytest.approx(
+        (shares["len"] / shares["len_all"]).sum() / likes["user_id"].n_unique()
+    )
+    assert {metrics["ndcg@5"]["num_users"] for metrics in found.values()} == {likes["user_id"].n_unique()}
+    assert report["candidate_recall"]["recall"] >= found["retrieval"]["recall@5"]["value"]
+    assert json.loads((tmp_path / "judged/ranking.json").read_text())["metrics"] == report["metrics"]
+    text = lists_text(report)
+    assert "Prior + language model" in text
+    assert text.splitlines()[-1].startswith("in NDCG@5, Prior + language model ")

@@ -1,0 +1,71 @@
+"""How good lists are, as text for the terminal: what was found, what was shown, and where others find more."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from thinkrec.evaluate.report.format import label, metric_name, number, span
+from thinkrec.evaluate.report.headline import verdict
+
+SHOWN = ("ndcg", "recall", "hr", "mrr", "novelty", "diversity")
+
+
+def lists_text(report: Mapping[str, Any]) -> str:
+    """Metrics with intervals and paired differences of a report of lists, each loss in a sentence of its own."""
+    served = report["metrics"][0]
+    ks = [int(name.partition("@")[2]) for name in served["metrics"] if "@" in name]
+    columns = [name for name in _columns(max(ks)) if name in served["metrics"]]
+    rows = [["", *map(metric_name, columns), *(("coverage", "Gini", "popularity lift") if report["exposure"] else ())]]
+    for row in report["metrics"]:
+        found = [row["metrics"].get(name) for name in columns]
+        shown = report["exposure"].get(row["name"])
+        cells = [f"{number(cell['value'])} ({span(cell)})" if cell else number(None) for cell in found]
+        rows.append([label(row["name"]), *cells, *([number(value) for value in shown.values()] if shown else [])])
+    for row in report["differences"]:
+        found = [row["metrics"].get(name) for name in columns]
+        words = [
+            f"{number(cell['value'], True)} ({span(cell, True)}) {_word(name, cell)}" if cell else ""
+            for name, cell in zip(columns, found, strict=True)
+        ]
+        rows.append([f"{label(row['name'])} - {label(row['against'])}", *words])
+    head = f"{report['num_likes']:,} likes of {report['num_users']:,} users, over the full catalogue; 95 % intervals over resampled users"
+    return "\n".join([head, *_notes(report), "", *_aligned(rows), *_losses(report, columns[0])])
+
+
+def _columns(k: int) -> list[str]:
+    return [name if name in ("mrr", "novelty", "diversity") else f"{name}@{k}" for name in SHOWN]
+
+
+def _word(name: str, cell: Mapping[str, Any]) -> str:
+    """Novelty and diversity are neither good nor bad."""
+    return "" if name in ("novelty", "diversity") else verdict(cell)
+
+
+def _notes(report: Mapping[str, Any]) -> list[str]:
+    notes = []
+    if report.get("num_repeated"):
+        notes.append(f"{report['num_repeated']:,} likes are of items that their user had met before, which are not listed: left out")
+    if recall := report.get("candidate_recall"):
+        notes.append(
+            f"{number(recall['recall'])} of a user's likes are among his {recall['num_candidates']} candidates: no order of them finds more"
+        )
+    return notes
+
+
+def _losses(report: Mapping[str, Any], metric: str) -> list[str]:
+    """Against whom the lists lose, or are not shown to win, in the first metric."""
+    found = {row["against"]: verdict(row["metrics"][metric]) for row in report["differences"]}
+    by_verdict = [(word, [label(name) for name, own in found.items() if own == word]) for word in ("worse", "even", "better")]
+    said = {"worse": "loses to", "even": "is not shown to differ from", "better": "beats"}
+    served = label(report["metrics"][0]["name"])
+    return (
+        ["", *(f"in {metric_name(metric)}, {served} {said[word]} {', '.join(names)}" for word, names in by_verdict if names)]
+        if found
+        else []
+    )
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(len(row[at]) for row in rows if at < len(row)) for at in range(max(map(len, rows)))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)).rstrip() for row in rows]
