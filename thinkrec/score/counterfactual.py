@@ -2,7 +2,7 @@
 
 Each interaction of the history is dropped, then has its mark flipped, one at a time, and the row is scored again. If the explanation tells
 what decided, the score moves more for the interactions it cites than for the others. Only the history shown is changed: the counted rates
-in the prompt stay as they are, and no older interaction moves up.
+in the prompt stay as they are, no older interaction moves up, and the score is the language model's, without the prior.
 """
 
 from __future__ import annotations

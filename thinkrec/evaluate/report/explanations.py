@@ -84,7 +84,7 @@ def _counterfactual(found: Mapping[str, Response]) -> str:
     if not rows:
         return ""
     note = (
-        "Mean step of the score, in logits, when one interaction of the history is changed. If the texts tell what moved the score, those "
+        "Mean step of the language model's own score, in logits, when one interaction is changed. If the texts tell what moved it, those "
         "they cite weigh more. Toward: how often a cited one, turned over, moved the score to its new side."
     )
     head = ["Interaction", "cited", "not cited", "difference", "toward"]
