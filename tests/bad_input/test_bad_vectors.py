@@ -26,9 +26,9 @@ def a_column_twice(folder: Path) -> None:
 
 CASES = {
     "no file": Case(nothing, until("encode", "encoder.users_path=nowhere.parquet"), r"encoder\.users_path names something"),
-    "not Parquet": Case(content("given/user_vectors.parquet", b"no parquet"), ENCODE, "cannot be read as parquet"),
-    "cut short": Case(content("given/user_vectors.parquet", cut_short), ENCODE, "cannot be read as parquet"),
-    "flipped bits": Case(content("given/item_vectors.parquet", flipped), ENCODE, "cannot be read as parquet"),
+    "not Parquet": Case(content("given/user_vectors.parquet", b"no parquet"), ENCODE, "cannot be read as Parquet"),
+    "cut short": Case(content("given/user_vectors.parquet", cut_short), ENCODE, "cannot be read as Parquet"),
+    "flipped bits": Case(content("given/item_vectors.parquet", flipped), ENCODE, "cannot be read as Parquet"),
     "no column": Case(table("user_vectors", lambda t: t.rename({"vector": "v"})), ENCODE, "no column vector"),
     "a column twice": Case(a_column_twice, ENCODE, "Multiple matches"),
     "numbers that are text": Case(column("user_vectors", vector=pl.Series([["a", "b"]] * 6)), ENCODE, "vector is of type .*string"),

@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from thinkrec.artefacts.clusters import assignment_columns
-from thinkrec.artefacts.ingest import INTERACTIONS, ITEMS, USERS
+from thinkrec.artefacts.clusters import AssignmentFacts, assignment_table, write_assignment, write_assignment_facts
+from thinkrec.artefacts.ingest import INTERACTIONS, ITEMS, read_users, write_fingerprint
 from thinkrec.artefacts.traces import TRACES
 from thinkrec.config.data import WorldSection
 from thinkrec.config.generation import EngineSection, TracesSection
@@ -100,7 +100,7 @@ def ingest(store):
         pq.write_table(pa.table(log, schema=INTERACTIONS), folder / "part-0.parquet")
         pq.write_table(items, draft.local() / "items.parquet")
         pq.write_table(count(pl.DataFrame(log).with_columns(bucket=pl.lit(0, pl.Int16))), draft.local() / "counts.parquet")
-        pq.write_table(pa.table({"user_id": np.unique(user)}, schema=USERS), draft.local() / "users.parquet")
+        write_fingerprint(draft.local(), {"num_buckets": 1})
     return store.find("ingest", "k0")
 
 
@@ -249,10 +249,10 @@ def trace_artefacts(keyword_artefacts, config, store, ingest):
         base.write_lessons(config, draft.local(), Interactions.load(ingest.path()), places)
         write_json(f"{draft.local()}/base.json", {"path": ""})
     with store.create("cluster", "k1", {}, {}) as draft:
-        (draft.local() / "assignment").mkdir()
-        users = pq.read_table(ingest.path("users.parquet"))["user_id"].to_pylist()
-        rows = [{"user_id": user, "cluster": at % 3 - 1, "gates": np.array([0, 0, 1], np.float16)} for at, user in enumerate(users)]
-        pq.write_table(pa.Table.from_pylist(rows, schema=assignment_columns(2)), draft.local() / "assignment/part-0.parquet")
+        users = read_users(ingest.path())
+        cluster = (np.arange(len(users)) % 3 - 1).astype(np.int16)
+        write_assignment(draft.local(), 0, assignment_table(pa.array(users), cluster, np.eye(3)[np.full(len(users), 2)]))
+        write_assignment_facts(draft.local(), AssignmentFacts(num_clusters=2, num_buckets=1))
     inputs = {"ingest": ingest, "keywords": found, "base": store.find("base", "k1")}
     school = make(teacher, "teacher", config, store, **inputs)
     inputs |= {"teacher": school, "cluster": store.find("cluster", "k1")}

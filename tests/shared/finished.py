@@ -7,17 +7,15 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from planted import artefacts, planted_world
 
 from thinkrec.artefacts.adapters import ExpertSpan, write_timeline
-from thinkrec.artefacts.clusters import ASSIGNMENT_FOLDER, write_sample
+from thinkrec.artefacts.clusters import AssignmentFacts, sample_columns, write_assignment_facts, write_sample
 from thinkrec.artefacts.models import write_pointer
 from thinkrec.artefacts.prior import write_offsets
 from thinkrec.artefacts.scores import write_explanations, write_model_weight, write_scores
-from thinkrec.artefacts.tables import write_table
-from thinkrec.artefacts.vectors import vectors_file
+from thinkrec.artefacts.vectors import scan_vectors
 from thinkrec.config.run import Config
 from thinkrec.data.interactions import Interactions
 from thinkrec.evaluate.run_report import stage as run_report
@@ -32,7 +30,7 @@ from thinkrec.prior.fit import fit_prior
 from thinkrec.prior.stage import BucketedLog, content_of
 from thinkrec.prior.stored import write_prior
 from thinkrec.prompt.catalogue import ArtefactPaths
-from thinkrec.routing.assign import fit_router, route_batch, write_unknown
+from thinkrec.routing.assign import assign, fit_router
 from thinkrec.score.explain import explain_rows
 from thinkrec.score.stage import BucketScorer, add_prior
 from thinkrec.store.artefacts import Artefact, Store
@@ -88,12 +86,16 @@ def _prior(config: Config, inputs: dict[str, Artefact], folder: Path) -> None:
 
 
 def _cluster(config: Config, inputs: dict[str, Artefact], folder: Path) -> None:
-    vectors = pq.read_table(vectors_file(inputs["encode"].uri, "users"))
-    router, _ = fit_router(pl.Series(vectors["vector"]).to_numpy(), config.cluster)
+    ingest, encode, num_buckets = inputs["ingest"].uri, inputs["encode"].uri, config.data.num_buckets
+    vectors = scan_vectors(inputs["encode"].path(), "users").sort("id").collect()
+    values = vectors["vector"].to_numpy()
+    router, _ = fit_router(values, config.cluster)
     router.save(folder)
-    write_table(folder / ASSIGNMENT_FOLDER / "known.parquet", route_batch(vectors, router))
-    write_unknown(inputs["ingest"].path(), inputs["encode"].path(), router.num_clusters, str(folder))
-    write_sample(folder, vectors["id"].combine_chunks().cast(pa.string()))
+    for bucket in range(num_buckets):
+        assign(bucket, ingest, encode, router, str(folder))
+    write_assignment_facts(folder, AssignmentFacts(router.num_clusters, num_buckets))
+    sample = vectors.select(user_id="id", cluster=router.hard(values), vector="vector")
+    write_sample(folder, sample.to_arrow().cast(sample_columns(values.shape[1])))
 
 
 def _base(config: Config, inputs: dict[str, Artefact], folder: Path) -> None:

@@ -9,16 +9,24 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from thinkrec.artefacts.adapters import ExpertSpan, write_timeline
-from thinkrec.artefacts.clusters import assignment_table
+from thinkrec.artefacts.buckets import split_by_bucket
+from thinkrec.artefacts.clusters import (
+    AssignmentFacts,
+    assignment_table,
+    sample_columns,
+    write_assignment,
+    write_assignment_facts,
+    write_sample,
+)
 from thinkrec.artefacts.ingest import INTERACTIONS, bucket_of
 from thinkrec.artefacts.prior import OFFSETS, write_offsets
 from thinkrec.artefacts.scores import write_model_weight
-from thinkrec.artefacts.tables import write_table
-from thinkrec.artefacts.vectors import EncoderFacts, write_facts
+from thinkrec.artefacts.vectors import EncoderFacts, vector_table, write_facts, write_item_vectors, write_user_vectors
 from thinkrec.config.run import parse
 from thinkrec.data.ingest import count, with_bucket
 from thinkrec.evaluate.run_report import stage as judge
@@ -113,11 +121,14 @@ def _encode(world: pl.DataFrame, folder: Path) -> None:
     rng = np.random.default_rng(0)
     for name, column in (("users", "user_id"), ("items", "item_id")):
         ids = world.filter(pl.col("split") == "train")[column].unique().sort()
-        vectors = pl.Series("vector", rng.normal(size=(len(ids), 5)).astype(np.float32), dtype=pl.Array(pl.Float32, 5))
-        pl.DataFrame({"id": ids, "vector": vectors}).write_parquet(folder / f"{name}.parquet")
+        table = vector_table(ids.to_list(), rng.normal(size=(len(ids), 5)).astype(np.float32))
+        if name == "users":
+            write_user_vectors(folder, table, num_buckets=2)
+        else:
+            write_item_vectors(folder, table)
     test = world.filter(pl.col("split") == "test").sort("row")
     test.select("row", score=pl.col("p_true") + pl.Series(rng.normal(size=test.height))).write_parquet(folder / "scores.parquet")
-    write_facts(folder, EncoderFacts("sasrec", has_bias=True, dim=2, num_users=1, num_items=1, mean=0.1))
+    write_facts(folder, EncoderFacts("sasrec", has_bias=True, dim=5, num_users=1, num_items=1, num_buckets=2, mean=0.1))
 
 
 def _prior(world: pl.DataFrame, folder: Path) -> None:
@@ -132,10 +143,15 @@ def _offsets(world: pl.DataFrame) -> NDArray[np.float32]:
 def _cluster(world: pl.DataFrame, folder: Path) -> dict[str, Any]:
     users = world["user_id"].unique().sort().to_list()
     cluster = (np.arange(len(users)) % 3 - 1).astype(np.int16)
-    write_table(folder / "assignment/a.parquet", assignment_table(pa.array(users), cluster, np.eye(3)[cluster]))
+    table = assignment_table(pa.array(users), cluster, np.eye(3)[cluster])
+    for bucket, rows in enumerate(split_by_bucket(table, "user_id", 2)):
+        write_assignment(folder, bucket, rows)
+    write_assignment_facts(folder, AssignmentFacts(num_clusters=2, num_buckets=2))
+    sample = pa.table([table["user_id"], table["cluster"], pa.array(np.eye(len(users), 5).tolist())], schema=sample_columns(5))
+    write_sample(folder, sample.filter(pc.field("cluster") >= 0))
     scale = np.append(np.ones(4), np.inf).astype(np.float32)
     Router(np.eye(2, 5, dtype=np.float32), np.zeros(5, np.float32), scale, RouterSettings(entropy_share=0.9), "key0").save(folder)
-    return {"cohens_d": [[0.0, 0.39], [0.39, 0.0]], "cohens_d_max": 0.39}
+    return {"num_users_with_vector": int((cluster >= 0).sum()), "cohens_d": [[0.0, 0.39], [0.39, 0.0]], "cohens_d_max": 0.39}
 
 
 def _keywords(world: pl.DataFrame, folder: Path) -> None:

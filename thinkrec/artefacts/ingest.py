@@ -100,9 +100,17 @@ def read_items(folder: Path, columns: Sequence[str] | None = None) -> pl.DataFra
     return read_table(folder / ITEMS_FILE, columns)
 
 
-def read_users(folder: Path) -> pl.Series:
-    """The ids of all users, sorted."""
-    return read_table(folder / USERS_FILE, ["user_id"])["user_id"]
+def read_users(folder: Path, buckets: Collection[int] | None = None) -> pl.Series:
+    """The ids of the users of all buckets or of some, sorted."""
+    import polars as pl
+
+    parts = (read_table(file, ["user_id"])["user_id"].unique() for file in bucket_files(folder, buckets))
+    return pl.concat([pl.Series("user_id", [], pl.String), *parts]).unique().sort()
+
+
+def read_num_buckets(folder: Path) -> int:
+    """How many buckets an artefact has; some may be without users."""
+    return int((read_fingerprint(folder) or {})["num_buckets"])
 
 
 def read_counts(folder: Path, columns: Sequence[str] | None = None) -> pl.DataFrame:

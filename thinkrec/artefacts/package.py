@@ -15,22 +15,22 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from thinkrec.artefacts.adapters import ADAPTER_FOLDER, EXPERTS_FOLDER, PROJECTOR_FILE
-from thinkrec.artefacts.clusters import ASSIGNMENT_FOLDER
-from thinkrec.artefacts.ingest import COUNTS_FILE, FINGERPRINT_FILE, ITEMS_FILE, USERS_FILE
+from thinkrec.artefacts.clusters import ASSIGNMENT_FILE, ASSIGNMENT_FOLDER
+from thinkrec.artefacts.ingest import COUNTS_FILE, FINGERPRINT_FILE, ITEMS_FILE
 from thinkrec.artefacts.keywords import KEYWORDS_FILE
 from thinkrec.artefacts.models import MODEL_FOLDER
 from thinkrec.artefacts.prior import FITTED_FILE, NUMBERS_FILE
 from thinkrec.artefacts.scores import MODEL_WEIGHT_FILE
-from thinkrec.artefacts.vectors import FACTS_FILE
+from thinkrec.artefacts.vectors import FACTS_FILE, ITEM_VECTORS_FILE, USERS_FOLDER
 from thinkrec.errors import PackageError
 from thinkrec.store.address import write_json
 from thinkrec.store.artefacts import digest
 
 PACKAGE_FILE, FORMAT = "package.json", 1
 PARTS: Mapping[str, tuple[str, ...]] = {  # stage -> files of its artefact that serving reads
-    "ingest": (ITEMS_FILE, USERS_FILE, COUNTS_FILE, FINGERPRINT_FILE, "interactions/*/*.parquet"),
-    "encode": ("users.parquet", "items.parquet", FACTS_FILE),
-    "cluster": ("router.*", f"{ASSIGNMENT_FOLDER}/*.parquet"),
+    "ingest": (ITEMS_FILE, COUNTS_FILE, FINGERPRINT_FILE, "interactions/*/*.parquet"),
+    "encode": (f"{USERS_FOLDER}/*/*.parquet", ITEM_VECTORS_FILE, FACTS_FILE),
+    "cluster": ("router.*", ASSIGNMENT_FILE, f"{ASSIGNMENT_FOLDER}/*/*.parquet"),
     "keywords": (KEYWORDS_FILE,),
     "prior": (NUMBERS_FILE, FITTED_FILE),
     "global": (f"{ADAPTER_FOLDER}/adapter_*",),

@@ -1,20 +1,21 @@
 """The artefact `encode`: one vector a user and item that train knows.
 
-users.parquet, items.parquet (vector_columns) and encoder.json (EncoderFacts); of an encoder learned here also scores.parquet (SCORES), its
-own judgement of every test row.
+users/bucket=NNN/part-0.parquet, sorted by id, and items.parquet (vector_columns), encoder.json (EncoderFacts); of an encoder learned here
+also scores.parquet (SCORES), its own judgement of every test row.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from thinkrec.artefacts.buckets import bucket_file, read_bucket, read_users_rows, split_by_bucket
 from thinkrec.artefacts.tables import read_table, write_table
 from thinkrec.store.address import read_json, write_json
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 Side = Literal["users", "items"]
-SCORES_FILE, FACTS_FILE = "scores.parquet", "encoder.json"
+USERS_FOLDER, ITEM_VECTORS_FILE, SCORES_FILE, FACTS_FILE = "users", "items.parquet", "scores.parquet", "encoder.json"
 SCORES = pa.schema([pa.field("row", pa.int64(), nullable=False), pa.field("score", pa.float32(), nullable=False)])
 
 
@@ -40,44 +41,62 @@ class EncoderFacts:
     dim: int  # numbers of a vector
     num_users: int
     num_items: int
+    num_buckets: int = 1  # of the users: those of their interactions
     mean: float | None = None  # log-odds of a like in train
     num_rows: int | None = None  # train rows fitted; the leak audit counts them
     num_epochs: int | None = None
     valid_auc: float | None = None
 
 
-def vectors_file(folder: str | Path, side: Side) -> str:
-    """The path or address of the vectors of users or items."""
-    return f"{folder}/{side}.parquet"
-
-
-def write_vectors(folder: Path, side: Side, ids: list[str], vectors: NDArray[np.float32]) -> None:
-    """Write ids (n,) with vectors (n, d) as vector_columns(d)."""
+def vector_table(ids: list[str], vectors: NDArray[np.float32]) -> pa.Table:
+    """Ids (n,) with vectors (n, d) as vector_columns(d)."""
     column = pa.FixedSizeListArray.from_arrays(vectors.ravel(), vectors.shape[1])
-    write_table(
-        vectors_file(folder, side), pa.Table.from_arrays([pa.array(ids, pa.string()), column], schema=vector_columns(vectors.shape[1]))
-    )
+    return pa.Table.from_arrays([pa.array(ids, pa.string()), column], schema=vector_columns(vectors.shape[1]))
+
+
+def write_item_vectors(folder: str | Path, table: pa.Table) -> None:
+    """Write the vector_columns of all items."""
+    write_table(f"{folder}/{ITEM_VECTORS_FILE}", table)
+
+
+def write_bucket_vectors(folder: str | Path, bucket: int, table: pa.Table) -> None:
+    """Write the vector_columns of one bucket's users."""
+    write_table(bucket_file(f"{folder}/{USERS_FOLDER}", bucket), table.sort_by("id"))
+
+
+def write_user_vectors(folder: str | Path, table: pa.Table, num_buckets: int) -> None:
+    """Write the vector_columns of all users by bucket."""
+    for bucket, rows in enumerate(split_by_bucket(table, "id", num_buckets)):
+        write_bucket_vectors(folder, bucket, rows)
+
+
+def read_bucket_vectors(folder: Path, bucket: int, columns: Sequence[str] | None = None) -> pl.DataFrame:
+    """The vector_columns of one bucket's users, or some of them."""
+    return read_bucket(folder / USERS_FOLDER, bucket, columns)
 
 
 def read_vectors(folder: Path, side: Side, ids: list[str]) -> NDArray[np.float32]:
-    """The vectors (n, d) of these ids; zeros where there is none."""
-    table = pq.read_table(vectors_file(folder, side))
-    place_of = {identity: place for place, identity in enumerate(table["id"].to_pylist())}
-    values = np.stack(table["vector"].to_numpy()).astype(np.float32)
-    places = np.array([place_of.get(identity, -1) for identity in ids], dtype=np.int64)
-    return np.where(places[:, None] >= 0, values[places], 0).astype(np.float32)
+    """The vectors (n, d) of these ids; zeros where there is none. Of users only their buckets are opened."""
+    import polars as pl
 
-
-def read_vector_ids(folder: Path, side: Side) -> pl.Series:
-    """Who has a vector."""
-    return read_table(Path(vectors_file(folder, side)), ["id"])["id"]
+    facts = read_facts(folder)
+    if side == "users":
+        column = read_users_rows(folder / USERS_FOLDER, ids, facts.num_buckets, "id", ["vector"])["vector"]
+    else:
+        asked = pl.DataFrame({"id": ids}, schema={"id": pl.String})
+        column = asked.join(read_table(folder / ITEM_VECTORS_FILE), on="id", how="left", maintain_order="left")["vector"]
+    vectors = np.zeros((len(ids), facts.dim), np.float32)
+    known = column.is_not_null().to_numpy()
+    if known.any():
+        vectors[known] = column.drop_nulls().to_numpy()
+    return vectors
 
 
 def scan_vectors(folder: Path, side: Side) -> pl.LazyFrame:
     """vector_columns of all users or items, to be streamed."""
     import polars as pl
 
-    return pl.scan_parquet(vectors_file(folder, side))
+    return pl.scan_parquet(folder / (ITEM_VECTORS_FILE if side == "items" else f"{USERS_FOLDER}/*/*.parquet"), hive_partitioning=False)
 
 
 def write_scores(folder: Path, row: NDArray[np.int64], score: NDArray[np.float32]) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from thinkrec.artefacts.ingest import SPLITS, TEST, TRAIN, bucket_files, bucket_of, read_counts, read_fingerprint, read_items, read_users
+from thinkrec.artefacts.ingest import SPLITS, TEST, TRAIN, bucket_files, bucket_of, read_counts, read_items, read_num_buckets, read_users
 
 if TYPE_CHECKING:  # who is handed interactions, as a bare GPU machine is by benchmarks/gpu_check.py, reads no parquet
     import polars as pl
@@ -39,11 +39,11 @@ class Interactions:
         """Read an ingest artefact, or only these users or these buckets of it."""
         import polars as pl
 
-        items, everybody = read_items(folder, ["item_id"])["item_id"], read_users(folder)
         if users is not None:
-            num_buckets = (read_fingerprint(folder) or {})["num_buckets"]
+            num_buckets = read_num_buckets(folder)
             buckets = {bucket_of(user, num_buckets) for user in users}
-        kinds = {"user_id": pl.Enum(everybody), "item_id": pl.Enum(items), "split": pl.Enum(SPLITS)}
+        items, user_ids = read_items(folder, ["item_id"])["item_id"], read_users(folder, buckets)
+        kinds = {"user_id": pl.Enum(user_ids), "item_id": pl.Enum(items), "split": pl.Enum(SPLITS)}
         parts = (_coded(file, users, kinds) for file in bucket_files(folder, buckets))
         frame = pl.concat([pl.DataFrame(schema=_codes()), *parts]).sort("user_id", "ts", "row")
         found, user = np.unique(frame["user_id"].to_numpy(), return_inverse=True)
@@ -55,7 +55,7 @@ class Interactions:
             row=frame["row"].to_numpy(),
             split=frame["split"].to_numpy(),
             offsets=np.searchsorted(user, np.arange(len(found) + 1)),
-            user_ids=everybody.gather(found).to_list(),
+            user_ids=user_ids.gather(found).to_list(),
             item_ids=items.to_list(),
             item_in_train=items.is_in(read_counts(folder, ["item_id"])["item_id"].implode()).to_numpy(),
         )

@@ -9,13 +9,13 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from thinkrec.artefacts.clusters import ASSIGNMENT_FOLDER, assignment_columns
+from thinkrec.artefacts.clusters import AssignmentFacts, assignment_table, write_assignment, write_assignment_facts
 from thinkrec.artefacts.ingest import COUNTS_FILE, INTERACTIONS, ITEMS, ITEMS_FILE, USERS, USERS_FILE, write_bucket, write_fingerprint
 from thinkrec.artefacts.keywords import write_keywords
 from thinkrec.artefacts.models import MODEL_FOLDER, write_pointer
 from thinkrec.artefacts.tables import write_rows, write_table
 from thinkrec.artefacts.traces import write_traces
-from thinkrec.artefacts.vectors import write_vectors
+from thinkrec.artefacts.vectors import EncoderFacts, vector_table, write_facts, write_item_vectors, write_user_vectors
 from thinkrec.config.run import Config
 from thinkrec.data.ingest import count
 from thinkrec.store.artefacts import Store
@@ -34,12 +34,12 @@ def write_inputs(config: Config, store: Store) -> dict[str, str]:
     dim = config.encoder.dim + (config.encoder.source != "given")
     writers: dict[str, Callable[[Path], None]] = {
         "ingest": lambda folder: _write_log(folder, rows, users, items),
-        "encode": lambda folder: _write_vectors(folder, users, items, dim),
+        "encode": lambda folder: _write_vectors(folder, config.encoder.source, users, items, dim),
         "keywords": lambda folder: write_keywords(
             folder, [{"item_id": item, "keywords": ["noir", "heist"], "source": "categories"} for item in items], []
         ),
         "traces": lambda folder: write_traces(folder, _traces(rows)),
-        "cluster": lambda folder: write_table(folder / ASSIGNMENT_FOLDER / "part-0.parquet", _assignment(users)),
+        "cluster": lambda folder: _write_assignment(folder, users),
         "base": lambda folder: _write_base(config, folder, [_title(item) for item in items]),
         "projector": lambda folder: None,
     }
@@ -62,10 +62,12 @@ def _write_log(folder: Path, rows: pl.DataFrame, users: list[str], items: list[s
     write_fingerprint(folder, {"num_buckets": 1})
 
 
-def _write_vectors(folder: Path, users: list[str], items: list[str], dim: int) -> None:
+def _write_vectors(folder: Path, source: str, users: list[str], items: list[str], dim: int) -> None:
     generator = np.random.default_rng(0)
-    write_vectors(folder, "users", users, generator.normal(size=(len(users), dim)).astype(np.float32))
-    write_vectors(folder, "items", items, generator.normal(size=(len(items), dim)).astype(np.float32))
+    of_users, of_items = (vector_table(ids, generator.normal(size=(len(ids), dim)).astype(np.float32)) for ids in (users, items))
+    write_user_vectors(folder, of_users, num_buckets=1)
+    write_item_vectors(folder, of_items)
+    write_facts(folder, EncoderFacts(source, source != "given", dim, len(users), len(items)))
 
 
 def _log() -> pl.DataFrame:
@@ -86,11 +88,12 @@ def _log() -> pl.DataFrame:
     )
 
 
-def _assignment(users: list[str]) -> pa.Table:
+def _write_assignment(folder: Path, users: list[str]) -> None:
     """Half of the users a cluster, with mixtures of both experts and the global adapter."""
-    gates = [np.array([0.5, 0.25, 0.25], np.float16)] * len(users)
-    clusters = [number % NUM_CLUSTERS for number in range(len(users))]
-    return pa.table({"user_id": users, "cluster": clusters, "gates": gates}, schema=assignment_columns(NUM_CLUSTERS))
+    gates = np.tile([0.5, 0.25, 0.25], (len(users), 1))
+    clusters = np.arange(len(users), dtype=np.int16) % NUM_CLUSTERS
+    write_assignment(folder, 0, assignment_table(pa.array(users), clusters, gates))
+    write_assignment_facts(folder, AssignmentFacts(NUM_CLUSTERS, num_buckets=1))
 
 
 def _traces(rows: pl.DataFrame) -> list[dict[str, object]]:

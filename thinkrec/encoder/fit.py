@@ -6,6 +6,7 @@ learned here gives to every test row are a baseline of the report.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -13,17 +14,19 @@ import polars as pl
 import torch
 from numpy.typing import NDArray
 
-from thinkrec.artefacts.ingest import TEST, TRAIN, VALID, read_items, read_users
-from thinkrec.artefacts.tables import write_table
+from thinkrec.artefacts.ingest import TEST, TRAIN, VALID, read_items, read_num_buckets, read_users
+from thinkrec.artefacts.tables import read_table
 from thinkrec.artefacts.vectors import (
+    ITEM_VECTORS_FILE,
     EncoderFacts,
     Side,
+    read_bucket_vectors,
     read_facts,
-    read_vector_ids,
-    vectors_file,
+    vector_table,
     write_facts,
+    write_item_vectors,
     write_scores,
-    write_vectors,
+    write_user_vectors,
 )
 from thinkrec.config.model import EncoderSection
 from thinkrec.config.run import Config
@@ -54,7 +57,7 @@ def run(job: Job) -> None:
     """Fill the draft with vectors, scores and encoder.json."""
     encoder = job.config.encoder
     if encoder.source == "given":
-        take_given(encoder, job.draft.shared())
+        take_given(encoder, job.draft.shared(), read_num_buckets(job.inputs["ingest"].path()))
     else:
         run_on_workers(
             train_encoder,
@@ -69,23 +72,23 @@ def run(job: Job) -> None:
     job.report(Encoded(job.draft.figures))
 
 
-def take_given(encoder: EncoderSection, uri: str) -> None:
-    """Check the user's tables and write them to `uri`, with encoder.json."""
-    users, items = imported.read(encoder.users_path, "encoder.users_path"), imported.read(encoder.items_path, "encoder.items_path")
-    widths = [table.schema.field("vector").type.list_size for table in (users, items)]
-    if widths[0] != widths[1]:
-        what = f"user vectors have {widths[0]} numbers, item vectors {widths[1]}"
-        raise DataError(what, f"{encoder.users_path}, {encoder.items_path}", "bring vectors of one space")
+def take_given(encoder: EncoderSection, uri: str, num_buckets: int) -> None:
+    """Check the user's tables and write them to `uri`, users by bucket, with encoder.json."""
     with writable(uri) as folder:
-        write_table(vectors_file(folder, "users"), users)
-        write_table(vectors_file(folder, "items"), items)
-        write_facts(folder, EncoderFacts("given", has_bias=False, dim=widths[0], num_users=users.num_rows, num_items=items.num_rows))
+        items = imported.read(encoder.items_path, "encoder.items_path")
+        dim = items.schema.field("vector").type.list_size
+        user_dim, num_users = imported.write_users(encoder.users_path, "encoder.users_path", folder, num_buckets)
+        if user_dim != dim:
+            what = f"user vectors have {user_dim} numbers, item vectors {dim}"
+            raise DataError(what, f"{encoder.users_path}, {encoder.items_path}", "bring vectors of one space")
+        write_item_vectors(folder, items)
+        write_facts(folder, EncoderFacts("given", False, dim, num_users, items.num_rows, num_buckets))
 
 
 def train_encoder(worker: Worker, task: EncoderTask) -> None:
     """The one worker: learn from the ingest artefact, write vectors and scores."""
     config, encoder = task.config, task.config.encoder
-    log = Log.load(task.ingest.path())
+    log, num_buckets = Log.load(task.ingest.path()), read_num_buckets(task.ingest.path())
     device = "cuda" if config.train.use_gpu and torch.cuda.is_available() else "cpu"
     factors, scores = learn(log, encoder, config.prompt.history_policy, config.run.seed, device)
     facts = EncoderFacts(
@@ -96,12 +99,13 @@ def train_encoder(worker: Worker, task: EncoderTask) -> None:
         num_rows=int((log.split == TRAIN).sum()),
         num_users=len(log.user_ids),
         num_items=len(log.item_ids),
+        num_buckets=num_buckets,
         num_epochs=factors.num_epochs,
         valid_auc=factors.valid_auc,
     )
     with writable(task.out) as folder:
-        write_vectors(folder, "users", log.user_ids, factors.users)
-        write_vectors(folder, "items", log.item_ids, factors.items)
+        write_user_vectors(folder, vector_table(log.user_ids, factors.users), num_buckets)
+        write_item_vectors(folder, vector_table(log.item_ids, factors.items))
         write_scores(folder, log.row[log.positions(TEST)], scores)
         write_facts(folder, facts)
 
@@ -119,16 +123,25 @@ def learn(log: Log, encoder: EncoderSection, policy: Policy, seed: int, device: 
 def _num_missing(job: Job) -> dict[str, int]:
     """How many users and items of the data set have no vector; raises DataError where most of them have one under another form of id."""
     encoded, ingest = fetch(job.draft.shared()), job.inputs["ingest"].path()
-    everybody: dict[Side, pl.Series] = {"users": read_users(ingest), "items": read_items(ingest, ["item_id"])["item_id"]}
-    missing: dict[str, int] = {}
-    for side, ids in everybody.items():
-        known = read_vector_ids(encoded, side)
-        absent = ids.filter(~ids.is_in(known.implode())).sort()
-        missing[side] = len(absent)
-        if 2 * len(absent) > len(ids):
-            sample = absent.head(NUM_COMPARED)
-            found = in_other_form(sample, [known])
-            if 2 * len(found) > len(sample):
-                what = f"{len(absent)} of {len(ids)} {side} have no vector; {found[0][0]!r} has one as {found[0][1]!r}"
-                raise DataError(what, f"encode: {side}.parquet", f"write ids in encoder.{side}_path as in the interactions")
-    return missing
+    buckets = range(read_num_buckets(ingest))
+    users = ((read_users(ingest, [bucket]), read_bucket_vectors(encoded, bucket, ["id"])["id"]) for bucket in buckets)
+    others = (read_bucket_vectors(encoded, bucket, ["id"])["id"] for bucket in buckets)  # another form may lie in any bucket
+    known = read_table(encoded / ITEM_VECTORS_FILE, ["id"])["id"]
+    items = read_items(ingest, ["item_id"])["item_id"]
+    return {"users": _count_missing("users", users, others), "items": _count_missing("items", [(items, known)], [known])}
+
+
+def _count_missing(side: Side, parts: Iterable[tuple[pl.Series, pl.Series]], known: Iterable[pl.Series]) -> int:
+    """parts: (ids, those with a vector), bucket by bucket."""
+    num_ids = num_absent = 0
+    sample = pl.Series([], dtype=pl.String)
+    for ids, with_vector in parts:
+        absent = ids.filter(~ids.is_in(with_vector.implode()))
+        num_ids, num_absent = num_ids + len(ids), num_absent + len(absent)
+        sample = pl.concat([sample, absent]).sort().head(NUM_COMPARED)
+    if 2 * num_absent > num_ids:
+        found = in_other_form(sample, known)
+        if 2 * len(found) > len(sample):
+            what = f"{num_absent} of {num_ids} {side} have no vector; {found[0][0]!r} has one as {found[0][1]!r}"
+            raise DataError(what, f"encode: {side}", f"write ids in encoder.{side}_path as in the interactions")
+    return num_absent

@@ -78,9 +78,10 @@ STAGES = (
         ("ingest",),
         ("encoder", "prompt.history_policy", "run.seed"),
         files=("encoder.users_path", "encoder.items_path"),
+        version=2,
         uses=("faults", "train.use_gpu"),
     ),
-    Stage("cluster", "thinkrec.routing.assign", ("ingest", "encode"), ("cluster", "run.seed")),
+    Stage("cluster", "thinkrec.routing.assign", ("ingest", "encode"), ("cluster", "run.seed"), version=2),
     Stage(
         "extractor",
         "thinkrec.generate.keywords.extractor",

@@ -1,11 +1,13 @@
-"""The stage `cluster`: find clusters of train users, then stream every user through the router.
+"""The stage `cluster`: find clusters of train users, then route every user, a bucket at a time.
 
 Writes the router and the files of artefacts/clusters.py. FAISS trains on a sample that fits in memory; the assignment is one pass of Ray
-Data over the vectors, by the same router that serves, so that a user's training cluster and the expert serving it cannot differ (D4).
+Data over the buckets, by the same router that serves, so that a user's training cluster and the expert serving it cannot differ (D4). What
+comes back to the driver is the sample and a few counts a bucket.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +16,17 @@ import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from thinkrec.artefacts.clusters import ASSIGNMENT_FOLDER, NO_CLUSTER, assignment_table, read_assignment, write_sample
-from thinkrec.artefacts.ingest import read_users, scan_interactions
-from thinkrec.artefacts.tables import write_table
-from thinkrec.artefacts.vectors import read_facts, read_vector_ids, scan_vectors, vectors_file
+from thinkrec.artefacts.clusters import (
+    NO_CLUSTER,
+    AssignmentFacts,
+    assignment_table,
+    sample_columns,
+    write_assignment,
+    write_assignment_facts,
+    write_sample,
+)
+from thinkrec.artefacts.ingest import read_users
+from thinkrec.artefacts.vectors import read_bucket_vectors, read_facts
 from thinkrec.config.model import ClusterSection
 from thinkrec.distributed.placement import await_room
 from thinkrec.errors import DataError
@@ -25,47 +34,62 @@ from thinkrec.events import Clustered, Warned
 from thinkrec.job import Job
 from thinkrec.routing import cohesion, kmeans
 from thinkrec.routing.router import Router, RouterSettings, directions, routes
-from thinkrec.store.address import open_root
+from thinkrec.routing.sample import activity, sample_bucket
+from thinkrec.store.artefacts import fetch
+
+COUNTS = ("num_users", "num_rows", "squares")  # of a group of users: how many, their train rows, and the squares of these
 
 
 def run(job: Job) -> None:
     """Fill the draft with the router and everybody's assignment."""
     ingest, encode = job.inputs["ingest"], job.inputs["encode"]
-    settings, seed = job.config.cluster, job.config.run.seed
-    activity = train_activity(ingest.path())
+    settings, seed, facts = job.config.cluster, job.config.run.seed, read_facts(encode.uri)
     most = (settings.num_clusters or settings.max_clusters) * settings.max_points_per_centroid
-    users, sample = sample_vectors(encode.path(), activity, most, seed)
-    router, figures = fit_router(sample, settings, seed, read_facts(encode.uri).has_bias, encode.key)
+    share = -(-most // facts.num_buckets)
+    places = {"ingest": ingest.uri, "encode": encode.uri}
+    found = list(over_buckets(draw, "the sample of users", facts.num_buckets, **places, num_users=share, seed=seed))
+    if not any(part.height for part in found):
+        raise _no_vectors(ingest.path(), encode.path(), facts.num_buckets)
+    sample = pl.concat(found).sort("id")
+    vectors = sample["vector"].to_numpy()
+    router, figures = fit_router(vectors, settings, seed, facts.has_bias, encode.key)
     router.save(job.draft.local())
-    write_sample(job.draft.local(), users.to_arrow().cast(pa.string()))
-    stream(router, vectors_file(encode.uri, "users"), job.draft.shared())
-    write_unknown(ingest.path(), encode.path(), router.num_clusters, job.draft.shared())
-    job.draft.figures |= figures | describe(read_assignment(job.draft.shared()), activity, router.num_clusters)
+    chosen = sample.select(user_id="id", cluster=router.hard(vectors), vector="vector")
+    write_sample(job.draft.local(), chosen.to_arrow().cast(sample_columns(vectors.shape[1])))
+    write_assignment_facts(job.draft.local(), AssignmentFacts(router.num_clusters, facts.num_buckets))
+    counts = over_buckets(assign, "the routing of users", facts.num_buckets, **places, router=router, draft=job.draft.shared())
+    job.draft.figures |= figures | describe(pl.concat(counts), router.num_clusters)
     for warning in job.draft.figures["warnings"]:
         job.report(Warned(warning))
     job.report(Clustered(job.draft.figures))
 
 
-def train_activity(ingest: Path) -> pl.DataFrame:
-    """(user_id, num_rows) of every user with train rows, sorted by user."""
-    rows = scan_interactions(ingest).filter(pl.col("split") == "train")
-    return rows.group_by("user_id").agg(num_rows=pl.len()).sort("user_id").collect()
+def over_buckets(work: Callable[..., pa.Table], what: str, num_buckets: int, **settings: object) -> Iterator[pl.DataFrame]:
+    """`work(bucket, **settings)` of every bucket as tasks of Ray Data; the tables as they come."""
+    import ray.data
+
+    await_room(what)
+    buckets = ray.data.from_items([{"bucket": bucket} for bucket in range(num_buckets)], override_num_blocks=num_buckets)
+    tables = buckets.map_batches(_of_bucket, batch_size=1, batch_format="numpy", fn_kwargs={"work": work, "settings": settings})
+    yield from (pl.DataFrame(table) for table in tables.iter_batches(batch_size=None, batch_format="pyarrow"))
 
 
-def sample_vectors(encode: Path, activity: pl.DataFrame, most: int, seed: int) -> tuple[pl.Series, NDArray[np.float32]]:
-    """At most `most` train users with their vectors (n, d), the same for the same seed; users who are not in train never count (D5).
+def _of_bucket(batch: dict[str, NDArray[Any]], work: Callable[..., pa.Table], settings: dict[str, object]) -> pa.Table:
+    return work(int(batch["bucket"][0]), **settings)
 
-    Raises DataError when no train user has a vector, which means that the ids are written differently.
-    """
-    table = scan_vectors(encode, "users")
-    known = table.select("id").join(activity.lazy(), left_on="id", right_on="user_id", how="semi").collect().sort("id")
-    if known.is_empty():
-        users, ids = activity["user_id"].head(1).to_list(), table.select("id").head(1).collect()["id"].to_list()
-        what = f"none of {activity.height} train users has a vector: users look like {users}, ids like {ids}"
-        raise DataError(what, "encode: users.parquet", "write ids in encoder.users_path as in the interactions")
-    chosen = known.sample(min(most, known.height), seed=seed)
-    sample = table.join(chosen.lazy(), on="id", how="semi").collect().sort("id")
-    return sample["id"], sample["vector"].to_numpy()
+
+def draw(bucket: int, ingest: str, encode: str, num_users: int, seed: int) -> pa.Table:
+    """`sample_bucket` of artefacts at any address."""
+    return sample_bucket(fetch(ingest), fetch(encode), bucket, num_users, seed).to_arrow()
+
+
+def _no_vectors(ingest: Path, encode: Path, num_buckets: int) -> DataError:
+    """Ids that do not meet are written differently."""
+    ids = (read_bucket_vectors(encode, bucket, ["id"])["id"] for bucket in range(num_buckets))
+    some = next((found[0] for found in ids if len(found)), None)
+    user = next((people[0] for bucket in range(num_buckets) if len(people := read_users(ingest, [bucket]))), None)
+    what = f"no train user has a vector: users look like {user!r}, ids like {some!r}"
+    return DataError(what, "encode: users", "write ids in encoder.users_path as in the interactions")
 
 
 def fit_router(
@@ -92,50 +116,62 @@ def fit_router(
     return router, figures
 
 
-def stream(router: Router, vectors_uri: str, draft_uri: str) -> None:
-    """Route every row of `vectors_uri` into the assignment, in batches; the files' names differ between runs, their rows do not."""
-    import ray.data
-
-    await_room("the routing of users")
-    (source, vectors), (target, draft) = open_root(vectors_uri), open_root(draft_uri)
-    routed = ray.data.read_parquet(vectors, filesystem=source).map_batches(
-        route_batch, batch_format="pyarrow", fn_kwargs={"router": router}
+def assign(bucket: int, ingest: str, encode: str, router: Router, draft: str) -> pa.Table:
+    """Write the ASSIGNMENT of a bucket's users; returns the COUNTS of its groups of users, see `describe`."""
+    people = activity(fetch(ingest), bucket)
+    vectors = read_bucket_vectors(fetch(encode), bucket)
+    strangers = people.join(vectors, left_on="user_id", right_on="id", how="anti")["user_id"]
+    known, unknown = routed(vectors, router), without_vector(strangers, router.num_clusters)
+    users = pa.concat_tables([known[0], unknown[0]])
+    write_assignment(draft, bucket, users)
+    groups = pl.DataFrame(users.drop_columns("gates")).with_columns(route=np.concatenate([known[1], unknown[1]]))
+    counted = groups.join(people, on="user_id", how="left").with_columns(pl.col("num_rows").fill_null(0))
+    rows = pl.col("num_rows")
+    counts = counted.group_by("cluster", "route", in_train=rows > 0).agg(
+        num_users=pl.len().cast(pl.Int64), num_rows=rows.sum(), squares=(rows**2).sum()
     )
-    routed.write_parquet(f"{draft}/{ASSIGNMENT_FOLDER}", filesystem=target, compression="zstd")
+    return counts.to_arrow()
 
 
-def route_batch(batch: pa.Table, router: Router) -> pa.Table:
-    """vector_columns rows -> assignment_columns rows."""
-    vectors = pl.Series(batch["vector"]).to_numpy()
-    return assignment_table(batch["id"].combine_chunks(), router.hard(vectors), router.gates(vectors))
+def routed(vectors: pl.DataFrame, router: Router) -> tuple[pa.Table, NDArray[np.str_]]:
+    """(id, vector) -> ASSIGNMENT and the routes (n,)."""
+    values = vectors["vector"].to_numpy() if vectors.height else np.zeros((0, len(router.mean)), np.float32)
+    gates = router.gates(values)
+    return assignment_table(vectors["id"].to_arrow().cast(pa.string()), router.hard(values), gates), routes(gates)
 
 
-def write_unknown(ingest: Path, encode: Path, num_clusters: int, draft_uri: str) -> None:
-    """Users of the data set without a vector: no cluster, and the global adapter alone."""
-    users, known = read_users(ingest), read_vector_ids(encode, "users")
-    unknown = users.filter(~users.is_in(known.implode())).sort()
-    gates = np.tile(np.eye(num_clusters + 1)[-1], (len(unknown), 1))
-    table = assignment_table(pa.array(unknown.to_list(), pa.string()), np.full(len(unknown), NO_CLUSTER, np.int16), gates)
-    write_table(f"{draft_uri}/{ASSIGNMENT_FOLDER}/without_vector.parquet", table)
+def without_vector(users: pl.Series, num_clusters: int) -> tuple[pa.Table, NDArray[np.str_]]:
+    """Users without a vector: no cluster, and the global adapter alone."""
+    gates = np.tile(np.eye(num_clusters + 1)[-1], (len(users), 1))
+    cluster = np.full(len(users), NO_CLUSTER, np.int16)
+    return assignment_table(users.to_arrow().cast(pa.string()), cluster, gates), routes(gates)
 
 
-def describe(assignment: pl.DataFrame, activity: pl.DataFrame, num_clusters: int) -> dict[str, Any]:
-    """Sizes, routing shares and Cohen's d over train users; routing shares over everybody."""
-    trained = assignment.join(activity, on="user_id", how="inner", maintain_order="left").filter(pl.col("cluster") != NO_CLUSTER)
-    cluster = trained["cluster"].to_numpy()
-    sizes = np.bincount(cluster, minlength=num_clusters).tolist()
-    difference = cohesion.group_difference(trained["num_rows"].to_numpy(), cluster, num_clusters)
+def describe(counts: pl.DataFrame, num_clusters: int) -> dict[str, Any]:
+    """Sizes, routing shares and Cohen's d over train users; routing shares over everybody.
+
+    counts: (cluster, route, in_train, *COUNTS), any number of rows a group.
+    """
+    trained = counts.filter(pl.col("in_train") & (pl.col("cluster") != NO_CLUSTER))
+    clusters = pl.DataFrame({"cluster": np.arange(num_clusters, dtype=np.int16)})
+    sums = clusters.join(trained.group_by("cluster").agg(pl.col(COUNTS).sum()), on="cluster", how="left", maintain_order="left").fill_null(
+        0
+    )
+    sizes = sums["num_users"].to_list()
+    difference = cohesion.group_difference(*(sums[name].to_numpy() for name in COUNTS))
+    known = int(counts.filter(pl.col("cluster") != NO_CLUSTER)["num_users"].sum())
     return {
         "sizes": sizes,
         "routes_train_users": _route_shares(trained),
-        "routes_all_users": _route_shares(assignment),
-        "num_users_without_vector": assignment.filter(pl.col("cluster") == NO_CLUSTER).height,
+        "routes_all_users": _route_shares(counts),
+        "num_users_with_vector": known,
+        "num_users_without_vector": int(counts["num_users"].sum()) - known,
         "cohens_d": [[d if np.isfinite(d) else None for d in row] for row in difference.tolist()],
         "cohens_d_max": max(difference[np.isfinite(difference)].tolist(), default=None),
         "warnings": cohesion.imbalance(sizes),
     }
 
 
-def _route_shares(assignment: pl.DataFrame) -> dict[str, float]:
-    taken = routes(assignment["gates"].to_numpy())
-    return {route: float((taken == route).mean()) for route in ("expert", "global", "mixture")}
+def _route_shares(counts: pl.DataFrame) -> dict[str, float]:
+    taken = dict(counts.group_by("route").agg(pl.col("num_users").sum()).iter_rows())
+    return {route: taken.get(route, 0) / sum(taken.values()) for route in ("expert", "global", "mixture")}

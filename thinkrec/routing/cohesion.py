@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+Ints = NDArray[np.int64]
 SMALL_SHARE = 0.1  # a cluster below this share of an even one is too small to train an expert on
 
 
-def group_difference(num_rows: NDArray[Any], cluster: NDArray[Any], num_clusters: int) -> NDArray[np.float64]:
+def group_difference(num_users: Ints, num_rows: Ints, squares: Ints) -> NDArray[np.float64]:
     """Cohen's d (K, K) between clusters, of the users' train row counts: |mean_a - mean_b| / sqrt((var_a + var_b) / 2) (docs/method.md 9).
 
-    `num_rows` and `cluster` are (users,); variances are sample variances, and a cluster with fewer than two users has NaN.
+    (K,) sums over the users of each cluster: how many, their row counts and the squares of these; variances are sample variances, and a
+    cluster with fewer than two users has NaN.
     """
-    groups = [num_rows[cluster == k] for k in range(num_clusters)]
-    mean = np.array([group.mean() if len(group) else np.nan for group in groups])
-    variance = np.array([group.var(ddof=1) if len(group) > 1 else np.nan for group in groups])
-    distance = np.abs(mean[:, None] - mean)
-    spread = np.sqrt((variance[:, None] + variance) / 2)
     with np.errstate(divide="ignore", invalid="ignore"):
+        mean = num_rows / num_users
+        variance = (num_users * squares - num_rows**2) / (num_users * (num_users - 1))  # whole numbers above: nothing cancels
+        distance = np.abs(mean[:, None] - mean)
+        spread = np.sqrt((variance[:, None] + variance) / 2)
         difference: NDArray[np.float64] = np.where(distance == 0, 0.0 * spread, distance / spread)
     return difference
 

@@ -34,14 +34,14 @@ def standardise(vectors: NDArray[Any], has_bias: bool) -> tuple[NDArray[np.float
     Raises DataError for NaN, and when no dimension varies.
     """
     if not np.isfinite(vectors).all():
-        raise DataError("a user vector holds NaN or infinity", "encode: users.parquet", "train or export the vectors again")
+        raise DataError("a user vector holds NaN or infinity", "encode: users", "train or export the vectors again")
     wide = vectors.astype(np.float64)
     mean, scale = wide.mean(axis=0), wide.std(axis=0)
     scale[scale <= 1e-6 * np.abs(wide).max(axis=0)] = np.inf
     if has_bias:
         scale[-1] = np.inf
     if np.isinf(scale).all():
-        raise DataError(f"the vectors of all {len(vectors)} train users are equal", "encode: users.parquet", "give users different vectors")
+        raise DataError(f"the vectors of all {len(vectors)} train users are equal", "encode: users", "give users different vectors")
     return mean.astype(np.float32), scale.astype(np.float32)
 
 
@@ -55,7 +55,7 @@ def train(points: NDArray[Any], num_clusters: int, settings: ClusterSection, see
 
     points = np.ascontiguousarray(points, np.float32)
     if not np.isfinite(points).all():
-        raise DataError("a user vector holds NaN or infinity", "encode: users.parquet", "train or export the vectors again")
+        raise DataError("a user vector holds NaN or infinity", "encode: users", "train or export the vectors again")
     num_different = len(np.unique(points, axis=0))
     if num_different < num_clusters:
         what = f"{num_clusters} clusters asked for, but the {len(points)} train users have {num_different} different vectors"

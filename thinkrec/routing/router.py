@@ -168,6 +168,5 @@ class Router:
 
 
 def routes(gates: NDArray[Any]) -> NDArray[np.str_]:
-    """(n, K + 1) gates -> (n,) "expert" | "global" | "mixture", the same before and after they were stored as float16."""
-    stored = gates.astype(np.float16)
-    return np.where(stored[:, -1] == 1, "global", np.where(stored.max(axis=1, initial=0) == 1, "expert", "mixture"))
+    """(n, K + 1) gates -> (n,) "expert" | "global" | "mixture"."""
+    return np.where(gates[:, -1] == 1, "global", np.where(gates.max(axis=1, initial=0) == 1, "expert", "mixture"))

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
-from thinkrec.artefacts import adapters, clusters, ingest, keywords, models, prior, scores, tables, traces, vectors
+from thinkrec.artefacts import adapters, buckets, clusters, ingest, keywords, models, prior, scores, tables, traces, vectors
+from thinkrec.errors import ArtefactError
 
 
 def test_a_table_is_compressed_and_its_folders_are_made(tmp_path):
@@ -34,9 +38,15 @@ def test_offsets_of_all_buckets_are_one_table(tmp_path):
 
 def test_vectors_come_in_the_order_asked_for_and_zero_where_there_is_none(tmp_path):
     values = np.arange(6, dtype=np.float32).reshape(3, 2)
-    vectors.write_vectors(tmp_path, "users", ["a", "b", "c"], values)
-    assert vectors.read_vectors(tmp_path, "users", ["c", "x", "a"]).tolist() == [[4, 5], [0, 0], [0, 1]]
-    assert vectors.read_vector_ids(tmp_path, "users").to_list() == ["a", "b", "c"]
+    table = vectors.vector_table(["b", "a", "c"], values[[1, 0, 2]])
+    vectors.write_facts(tmp_path, vectors.EncoderFacts("mf", has_bias=False, dim=2, num_users=3, num_items=3, num_buckets=4))
+    vectors.write_user_vectors(tmp_path, table, num_buckets=4)
+    vectors.write_item_vectors(tmp_path, table)
+    for side in ("users", "items"):
+        assert vectors.read_vectors(tmp_path, side, ["c", "x", "a"]).tolist() == [[4, 5], [0, 0], [0, 1]]
+        assert vectors.read_vectors(tmp_path, side, ["x"]).tolist() == [[0, 0]]
+        assert vectors.read_vectors(tmp_path, side, []).shape == (0, 2)
+        assert vectors.scan_vectors(tmp_path, side).collect()["id"].sort().to_list() == ["a", "b", "c"]
 
 
 def test_facts_of_an_encoder(tmp_path):
@@ -46,15 +56,37 @@ def test_facts_of_an_encoder(tmp_path):
     assert vectors.read_scores(tmp_path) is None
 
 
-def test_an_assignment_is_sorted_whatever_its_files_are_called(tmp_path):
-    for name, user, cluster in (("b", "u1", 1), ("a", "u2", -1), ("c", "u0", 0)):
-        gates = np.eye(3)[[cluster]]
-        table = clusters.assignment_table(pa.array([user]), np.array([cluster], np.int16), gates)
-        tables.write_table(tmp_path / clusters.ASSIGNMENT_FOLDER / f"{name}.parquet", table)
-    found = clusters.read_assignment(tmp_path)
+def write_assigned(folder, num_buckets):
+    """Who is in which cluster with which gates, by bucket: one expert, a mixture and the global adapter."""
+    users, cluster = pa.array(["u1", "u2", "u0"]), np.array([1, 0, -1], np.int16)
+    table = clusters.assignment_table(users, cluster, np.array([[0, 1, 0], [0.75, 0.25, 0], [0, 0, 1]], np.float32))
+    for bucket, rows in enumerate(buckets.split_by_bucket(table, "user_id", num_buckets)):
+        clusters.write_assignment(folder, bucket, rows)
+    clusters.write_assignment_facts(folder, clusters.AssignmentFacts(2, num_buckets))
+
+
+def test_an_assignment_holds_the_gates_that_are_not_zero(tmp_path):
+    write_assigned(tmp_path, 1)
+    found = clusters.read_assignment(tmp_path, 0)
     assert found["user_id"].to_list() == ["u0", "u1", "u2"]
-    assert found["gates"].to_numpy().tolist() == [[1, 0, 0], [0, 1, 0], [0, 0, 1]]
-    assert clusters.read_assignment(tmp_path, ["user_id", "cluster"]).columns == ["user_id", "cluster"]
+    assert [[tuple(gate.values()) for gate in row] for row in found["gates"].to_list()] == [[(-1, 1)], [(1, 1)], [(0, 0.75), (1, 0.25)]]
+    assert clusters.dense_gates(found["gates"], 2).tolist() == [[0, 0, 1], [0, 1, 0], [0.75, 0.25, 0]]
+    assert clusters.read_assignment(tmp_path, 0, ["user_id", "cluster"]).columns == ["user_id", "cluster"]
+
+
+def test_users_are_found_in_their_buckets_and_no_other_is_opened(tmp_path):
+    write_assigned(tmp_path, 7)
+    assert clusters.read_clusters(tmp_path, ["u2", "nobody", "u1", "u2"]).tolist() == [0, -1, 1, 0]
+    assert clusters.dense_gates(clusters.read_gates(tmp_path, ["nobody", "u2"]), 2).tolist() == [[0, 0, 1], [0.75, 0.25, 0]]
+    mine = ingest.bucket_of("u2", 7)
+    for bucket in set(range(7)) - {mine}:
+        Path(buckets.bucket_file(tmp_path / "assignment", bucket)).write_bytes(b"not to be opened")
+    assert clusters.read_clusters(tmp_path, ["u2"]).tolist() == [0]
+    with pytest.raises(Exception, match=r"parquet|PAR1"):
+        clusters.read_clusters(tmp_path, ["u0", "u1", "u2"])
+    Path(buckets.bucket_file(tmp_path / "assignment", mine)).unlink()
+    with pytest.raises(ArtefactError, match=f"bucket={mine:03d}.*|the file of a bucket of users is gone"):
+        clusters.read_clusters(tmp_path, ["u2"])
 
 
 def test_a_base_lies_here_or_where_its_pointer_says(tmp_path):

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from thinkrec.artefacts.ingest import SPLITS, USERS, bucket_of
+from thinkrec.artefacts.ingest import SPLITS, bucket_of
 from thinkrec.data.ingest import count, write_bucket
 from thinkrec.data.interactions import Interactions
 
@@ -46,7 +46,6 @@ def folder(rows, tmp_path_factory) -> Path:
     for part in buckets.partition_by("bucket"):
         write_bucket(part.to_arrow(), str(folder))
     pq.write_table(pa.table({"item_id": [f"i{number}" for number in range(29, -1, -1)]}), folder / "items.parquet")
-    pq.write_table(rows.select(pl.col("user_id").unique().sort()).to_arrow().cast(USERS), folder / "users.parquet")
     pq.write_table(count(buckets), folder / "counts.parquet")
     (folder / "fingerprint.json").write_text(json.dumps({"num_buckets": NUM_BUCKETS}))
     return folder

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from tastes import planted_log
 
-from thinkrec.artefacts.ingest import INTERACTIONS, TEST, TRAIN, VALID
+from thinkrec.artefacts.ingest import INTERACTIONS, TEST, TRAIN, VALID, write_fingerprint
 from thinkrec.data.ingest import count
 from thinkrec.encoder.coded_log import Log
 from thinkrec.encoder.factors import Ratings
@@ -36,7 +36,7 @@ def ingest(tmp_path):
         folder = tmp_path / f"ingest/interactions/bucket={bucket:03d}"
         folder.mkdir(parents=True)
         pq.write_table(table.take(places), folder / "part-0.parquet")
-    pq.write_table(pa.table({"user_id": ["u4", "u3", "u2", "u1"]}), tmp_path / "ingest/users.parquet")
+    write_fingerprint(tmp_path / "ingest", {"num_buckets": 2})
     pq.write_table(pa.table({"item_id": ["i4", "i2", "i3", "i1"]}), tmp_path / "ingest/items.parquet")
     bucketed = pl.from_arrow(table).with_columns(bucket=pl.lit(0, pl.Int16))
     pq.write_table(count(bucketed), tmp_path / "ingest/counts.parquet")

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from thinkrec.artefacts.vectors import EncoderFacts, read_facts, vector_columns
+from thinkrec.artefacts.vectors import EncoderFacts, read_bucket_vectors, read_facts, read_vectors, vector_columns
 from thinkrec.config.model import EncoderSection
 from thinkrec.config.run import Config, RunSection
 from thinkrec.distributed.worker_group import Worker
@@ -24,6 +24,7 @@ SETTINGS = {
     "lightgcn": EncoderSection(source="lightgcn", dim=3, num_epochs=2),
     "sasrec": EncoderSection(source="sasrec", dim=3, num_epochs=2),
 }
+USERS = ("users/bucket=000/part-0.parquet", "users/bucket=001/part-0.parquet")
 LEARNED = pytest.mark.parametrize("source", SETTINGS)
 
 
@@ -42,11 +43,12 @@ def work(ingest, tmp_path):
 @LEARNED
 def test_the_worker_writes_vectors_and_what_they_are_and_repeats_itself(work, source):
     out, again = work(source, "out"), work(source, "again")
-    for name in ("users.parquet", "items.parquet", "scores.parquet", "encoder.json"):
+    for name in (*USERS, "items.parquet", "scores.parquet", "encoder.json"):
         assert (out / name).read_bytes() == (again / name).read_bytes()
-    users = pq.read_table(out / "users.parquet")
-    assert users.schema.equals(vector_columns(4))
-    assert users["id"].to_pylist() == ["u1", "u2"]
+    parts = [pq.read_table(out / name, partitioning=None) for name in USERS]
+    assert all(part.schema.equals(vector_columns(4)) for part in parts)
+    users = pa.concat_tables(parts)
+    assert sorted(users["id"].to_pylist()) == ["u1", "u2"]
     assert pq.read_table(out / "items.parquet")["id"].to_pylist() == ["i1", "i2"]
     assert pl.from_arrow(users)["vector"].to_numpy().std() > 0
     meta = json.loads((out / "encoder.json").read_text())
@@ -65,9 +67,11 @@ def test_no_test_row_moves_a_vector(work, ingest, source):
     after = work(source, "after")
     spoil(ingest, "train", {"label": 0})
     control = work(source, "control")
-    for name in ("users.parquet", "items.parquet"):
+    for name in (*USERS, "items.parquet"):
         assert (after / name).read_bytes() == (before / name).read_bytes()
-        assert (control / name).read_bytes() != (before / name).read_bytes()
+    for ids in (["u1", "u2"], ["i1", "i2"]):
+        vectors, unlike = (read_vectors(folder, "users" if "u1" in ids else "items", ids) for folder in (before, control))
+        assert (vectors != unlike).any(axis=1).all()
     assert (after / "scores.parquet").read_bytes() != (before / "scores.parquet").read_bytes()
 
 
@@ -84,9 +88,10 @@ def test_given_vectors_are_copied_with_their_space(tmp_path):
     for name, ids in (("u", ["u1", "u9"]), ("i", ["i1", "i2"])):
         pq.write_table(pa.table({"id": ids, "vector": [[1.0, 2.0], [3.0, 4.0]]}), tmp_path / f"{name}.parquet")
     encoder = EncoderSection(source="given", users_path=str(tmp_path / "u.parquet"), items_path=str(tmp_path / "i.parquet"))
-    fit.take_given(encoder, str(tmp_path / "out"))
-    assert read_facts(tmp_path / "out") == EncoderFacts("given", has_bias=False, dim=2, num_users=2, num_items=2)
-    assert pq.read_table(tmp_path / "out/users.parquet")["id"].to_pylist() == ["u1", "u9"]
+    fit.take_given(encoder, str(tmp_path / "out"), 3)
+    assert read_facts(tmp_path / "out") == EncoderFacts("given", has_bias=False, dim=2, num_users=2, num_items=2, num_buckets=3)
+    assert sorted(user for bucket in range(3) for user in read_bucket_vectors(tmp_path / "out", bucket)["id"]) == ["u1", "u9"]
+    assert read_vectors(tmp_path / "out", "users", ["u9", "u1"]).tolist() == [[3, 4], [1, 2]]
 
 
 def test_given_users_and_items_must_share_a_space(tmp_path):
@@ -94,4 +99,4 @@ def test_given_users_and_items_must_share_a_space(tmp_path):
     pq.write_table(pa.table({"id": ["i1", "i2"], "vector": [[1.0], [3.0]]}), tmp_path / "i.parquet")
     encoder = EncoderSection(source="given", users_path=str(tmp_path / "u.parquet"), items_path=str(tmp_path / "i.parquet"))
     with pytest.raises(DataError, match="user vectors have 2 numbers, item vectors 1"):
-        fit.take_given(encoder, str(tmp_path / "out"))
+        fit.take_given(encoder, str(tmp_path / "out"), 1)

@@ -60,5 +60,5 @@ def test_a_missing_file_and_a_file_of_another_kind(tmp_path):
     with pytest.raises(MissingFileError, match=r"encoder\.users_path"):
         imported.read(str(tmp_path / "nowhere.parquet"), "encoder.users_path")
     (tmp_path / "users.csv").write_text("id,vector\n")
-    with pytest.raises(DataError, match="cannot be read as parquet"):
+    with pytest.raises(DataError, match="cannot be read as Parquet"):
         imported.read(str(tmp_path / "users.csv"), "encoder.users_path")

@@ -51,7 +51,6 @@ def artefacts(log, root):
         items = pl.DataFrame({"item_id": [f"i{name:02d}" for name in range(60)]})
         items = items.with_columns(title=pl.lit("A film (1990)"), text=pl.lit(None, pl.String), categories=pl.lit(None, pl.List(pl.String)))
         items.write_parquet(draft.local() / "items.parquet")
-        log.select(pl.col("user_id").unique().sort()).write_parquet(draft.local() / "users.parquet")
         pq.write_table(count(rows), draft.local() / "counts.parquet")
         ingest.write_fingerprint(draft.local(), {"num_buckets": NUM_BUCKETS})
     with store.create("keywords", "key0", {}, {}) as draft:

@@ -178,7 +178,6 @@ def tables_of(tmp_path, tokenizer):
             write_bucket(part.to_arrow(), str(folder))
         pq.write_table(count_rows(bucketed), folder / "counts.parquet")
         pl.DataFrame({"item_id": list("abcd")}).write_parquet(folder / "items.parquet")
-        rows.select(pl.col("user_id").unique().sort()).write_parquet(folder / "users.parquet")
         (folder / "fingerprint.json").write_text(json.dumps({"num_buckets": NUM_BUCKETS}))
         data = Interactions.load(folder)
         priors = Priors.load(folder, data, [item.keywords for item in ITEMS], NUM_BUCKETS, rolling=True)

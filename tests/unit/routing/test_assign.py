@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import polars as pl
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from sklearn.metrics import adjusted_rand_score
 
-from thinkrec.artefacts.clusters import assignment_columns, read_assignment
-from thinkrec.artefacts.ingest import USERS
-from thinkrec.artefacts.tables import write_table
-from thinkrec.artefacts.vectors import vector_columns
+from thinkrec.artefacts.buckets import split_by_bucket
+from thinkrec.artefacts.clusters import ASSIGNMENT, AssignmentFacts, dense_gates, read_clusters, read_gates, write_assignment_facts
+from thinkrec.artefacts.ingest import INTERACTIONS, bucket_of, write_bucket
+from thinkrec.artefacts.vectors import vector_table, write_user_vectors
 from thinkrec.config.model import ClusterSection
-from thinkrec.errors import DataError
 from thinkrec.routing import assign, kmeans
 from thinkrec.routing.router import directions, routes
 
@@ -27,10 +25,6 @@ def vectors():
     taste = np.where(planted[:, None] == 0, 1, -1) * rng.normal(size=6) + 0.4 * rng.normal(size=(400, 6))
     loud, bias = 8 * rng.normal(size=400), rng.normal(size=400)
     return np.column_stack([taste + 3, loud, bias]).astype(np.float32), planted
-
-
-def table_of(ids: list[str], vectors: np.ndarray) -> pa.Table:
-    return pa.table({"id": ids, "vector": vectors.tolist()}, schema=vector_columns(vectors.shape[1]))
 
 
 def test_a_user_is_served_by_the_cluster_it_trained(vectors):
@@ -62,56 +56,72 @@ def test_one_cluster_sends_everybody_to_the_global_adapter(vectors):
     assert figures["silhouette"] is None
 
 
-def test_route_batch_follows_the_schema(vectors):
+NUM_BUCKETS = 3
+
+
+@pytest.fixture
+def written(tmp_path, vectors):
+    """The addresses of ingest and encode: u000 .. u029 have vectors; u000 .. u019 train rows, n % 4 of each; two users have no vector."""
+    rows = [(f"u{n:03d}", "train") for n in range(20) for _ in range(n % 4)] + [(user, "test") for user in ("u007", "new", "newer")]
+    log = pl.DataFrame(rows, schema=["user_id", "split"], orient="row").with_columns(ts=0, item_id=pl.lit("i"), label=1, rating=None, row=0)
+    for bucket, part in enumerate(split_by_bucket(log.select(INTERACTIONS.names).to_arrow().cast(INTERACTIONS), "user_id", NUM_BUCKETS)):
+        write_bucket(str(tmp_path / "ingest"), bucket, part)
+    write_user_vectors(tmp_path / "encode", vector_table([f"u{n:03d}" for n in range(30)], vectors[0][:30]), NUM_BUCKETS)
+    return {"ingest": str(tmp_path / "ingest"), "encode": str(tmp_path / "encode")}
+
+
+def test_a_bucket_is_assigned_as_the_router_says(tmp_path, written, vectors):
     router, _ = assign.fit_router(vectors[0], ClusterSection(), 0, True, "key")
-    ids = [f"u{n}" for n in range(400)]
-    for places in (slice(0, 400), slice(5, 25), slice(0, 0)):
-        table = assign.route_batch(table_of(ids, vectors[0])[places], router)
-        assert table.schema.equals(assignment_columns(2))
-        assert table["user_id"].to_pylist() == ids[places]
-        gates = pl.Series(table["gates"]).to_numpy().astype(np.float32)
-        np.testing.assert_allclose(gates, router.gates(vectors[0][places]), atol=5e-4)
-        np.testing.assert_array_equal(table["cluster"], router.hard(vectors[0][places]))
+    counts = pl.concat(pl.DataFrame(assign.assign(bucket, router=router, draft=str(tmp_path), **written)) for bucket in range(NUM_BUCKETS))
+    write_assignment_facts(tmp_path, AssignmentFacts(2, NUM_BUCKETS))
+    for bucket in range(NUM_BUCKETS):
+        table = pq.read_table(tmp_path / f"assignment/bucket={bucket:03d}/part-0.parquet", partitioning=None)
+        assert table.schema.equals(ASSIGNMENT)
+        users = table["user_id"].to_pylist()
+        assert users == sorted(users)
+        assert {bucket_of(user, NUM_BUCKETS) for user in users} == {bucket}
+    users = [f"u{n:03d}" for n in range(30)]
+    np.testing.assert_array_equal(read_clusters(tmp_path, [*users, "new"]), [*router.hard(vectors[0][:30]), -1])
+    gates = dense_gates(read_gates(tmp_path, [*users, "newer"]), 2)
+    np.testing.assert_array_equal(gates, [*router.gates(vectors[0][:30]), [0, 0, 1]])
+    figures = assign.describe(counts, 2)
+    activity = np.arange(20) % 4
+    trained = router.hard(vectors[0][:20])[activity > 0]
+    assert figures["sizes"] == np.bincount(trained, minlength=2).tolist()
+    assert (figures["num_users_with_vector"], figures["num_users_without_vector"]) == (30, 2)
+    first, second = (activity[activity > 0][trained == k] for k in range(2))
+    d = abs(first.mean() - second.mean()) / np.sqrt((first.var(ddof=1) + second.var(ddof=1)) / 2)
+    assert figures["cohens_d"][0][1] == pytest.approx(d, rel=1e-12)
+    share = (routes(router.gates(vectors[0][:30])) == "expert").sum() / 32
+    assert figures["routes_all_users"]["expert"] == pytest.approx(share)
 
 
-def test_the_sample_holds_train_users_only_and_repeats(tmp_path):
-    values = np.arange(40, dtype=np.float32).reshape(20, 2)
-    pq.write_table(table_of([f"u{n:02d}" for n in reversed(range(20))], values[::-1]), tmp_path / "users.parquet")
-    activity = pl.DataFrame({"user_id": [f"u{n:02d}" for n in range(10)] + ["no vector"], "num_rows": [3] * 11})
-    users, everybody = assign.sample_vectors(tmp_path, activity, 100, 0)
-    assert users.to_list() == [f"u{n:02d}" for n in range(10)]
-    np.testing.assert_array_equal(everybody, values[:10])
-    some, again, other = (assign.sample_vectors(tmp_path, activity, 4, seed)[1] for seed in (0, 0, 1))
-    assert some.shape == (4, 2)
-    assert some.tolist() == again.tolist() != other.tolist()
-    assert {*some[:, 0]} <= {*everybody[:, 0]}
-    with pytest.raises(DataError, match=r"none of 1 train users has a vector: users look like \['0'\], ids like \['u19'\]"):
-        assign.sample_vectors(tmp_path, pl.DataFrame({"user_id": ["0"], "num_rows": [3]}), 4, 0)
+def test_the_sample_holds_train_users_only_and_repeats(written, vectors):
+    def sample(num_users: int, seed: int) -> list[str]:
+        parts = [pl.DataFrame(assign.draw(bucket, num_users=num_users, seed=seed, **written)) for bucket in range(NUM_BUCKETS)]
+        found = pl.concat(parts).sort("id")
+        np.testing.assert_array_equal(found["vector"].to_numpy(), vectors[0][[int(user[1:]) for user in found["id"]]])
+        return found["id"].to_list()
 
-
-def test_unknown_users_are_global_and_everything_reads_back(tmp_path, vectors):
-    router, _ = assign.fit_router(vectors[0], ClusterSection(), 0, True, "key")
-    write_table(tmp_path / "encode/users.parquet", table_of(["b", "d"], vectors[0][:2]))
-    write_table(tmp_path / "ingest/users.parquet", pa.table({"user_id": ["d", "c", "b", "a"]}, schema=USERS))
-    write_table(tmp_path / "assignment/0.parquet", assign.route_batch(table_of(["b", "d"], vectors[0][:2]), router))
-    assign.write_unknown(tmp_path / "ingest", tmp_path / "encode", 2, str(tmp_path))
-    found = read_assignment(tmp_path)
-    assert found["user_id"].to_list() == ["a", "b", "c", "d"]
-    assert found["cluster"].to_list() == [-1, router.hard(vectors[0])[0], -1, router.hard(vectors[0])[1]]
-    assert found.schema["gates"] == pl.Array(pl.Float32, 3)
-    np.testing.assert_array_equal(found["gates"].to_numpy()[[0, 2]], [[0, 0, 1], [0, 0, 1]])
+    everybody = sample(100, 0)
+    assert everybody == [f"u{n:03d}" for n in range(20) if n % 4]
+    some, again, other = (sample(2, seed) for seed in (0, 0, 1))
+    assert some == again != other
+    assert len(some) == 2 * NUM_BUCKETS
+    assert {*some} <= {*everybody}
 
 
 def test_describe_counts_train_users_and_everybody_apart():
-    assignment = pl.DataFrame(
-        {
-            "user_id": ["a", "b", "c", "d", "e"],
-            "cluster": pl.Series([0, 0, 1, 1, -1], dtype=pl.Int16),
-            "gates": pl.Series(np.array([[1, 0, 0], [0.6, 0.4, 0], [0, 1, 0], [0, 0, 1], [0, 0, 1]], np.float32)),
-        }
-    )
-    activity = pl.DataFrame({"user_id": ["a", "b", "c"], "num_rows": [4, 6, 9]})
-    figures = assign.describe(assignment, activity, 2)
+    groups = [  # cluster, route, in_train, num_users, num_rows, squares
+        (0, "expert", True, 1, 4, 16),
+        (0, "mixture", True, 1, 6, 36),
+        (1, "expert", True, 1, 9, 81),
+        (1, "global", False, 1, 0, 0),
+        (-1, "global", False, 1, 0, 0),
+    ]
+    names = ["cluster", "route", "in_train", *assign.COUNTS]
+    counts = pl.DataFrame(groups, schema=names, orient="row", schema_overrides={"cluster": pl.Int16})
+    figures = assign.describe(pl.concat([counts, counts.clear()]), 2)
     assert figures["sizes"] == [2, 1]
     assert figures["routes_train_users"] == pytest.approx({"expert": 2 / 3, "global": 0, "mixture": 1 / 3})
     assert figures["routes_all_users"] == {"expert": 0.4, "global": 0.4, "mixture": 0.2}

@@ -60,7 +60,7 @@ def vector_of_unseen_item(train: pl.LazyFrame, vectors: pl.LazyFrame) -> pl.Data
 
 def clustered_beyond_train(train: pl.LazyFrame, sample: pl.LazyFrame) -> pl.DataFrame:
     """A user without a train row took part in finding the clusters (D5)."""
-    return _absent(sample, train, "user_id")
+    return _absent(sample.select("user_id"), train, "user_id")
 
 
 def lesson_beyond_train(train: pl.LazyFrame, lessons: pl.LazyFrame) -> pl.DataFrame:

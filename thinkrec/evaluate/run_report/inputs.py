@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 
 from thinkrec.artefacts.adapters import LOG_FILE, expert_logs, read_timeline
-from thinkrec.artefacts.clusters import ASSIGNMENT_FOLDER, read_assignment
+from thinkrec.artefacts.clusters import ASSIGNMENT_FOLDER
 from thinkrec.artefacts.ingest import TRUTH_FILE, read_audit, read_fingerprint
 from thinkrec.artefacts.keywords import KEYWORDS_FILE
 from thinkrec.artefacts.scores import COUNTERFACTUALS_FILE, EXPLANATIONS_FILE
@@ -73,10 +73,10 @@ def keywords(inputs: Mapping[str, Artefact]) -> pl.DataFrame | None:
     return _table(inputs, "keywords", KEYWORDS_FILE)
 
 
-def assignment(inputs: Mapping[str, Artefact]) -> pl.DataFrame | None:
-    """user_id -> cluster and gates."""
+def clusters(inputs: Mapping[str, Artefact]) -> Path | None:
+    """The cluster artefact's folder."""
     there = "cluster" in inputs and inputs["cluster"].path(ASSIGNMENT_FOLDER).is_dir()
-    return read_assignment(inputs["cluster"].path()) if there else None
+    return inputs["cluster"].path() if there else None
 
 
 def explanations(inputs: Mapping[str, Artefact]) -> pl.DataFrame | None:

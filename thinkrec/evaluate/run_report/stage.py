@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from thinkrec.artefacts.ingest import scan_interactions
+from thinkrec.artefacts.clusters import read_assignment, read_assignment_facts, read_clusters
+from thinkrec.artefacts.ingest import bucket_files
 from thinkrec.artefacts.scores import read_model_weight
 from thinkrec.evaluate.metrics.calibration import calibration
 from thinkrec.evaluate.metrics.groups import auc_by
@@ -44,7 +45,6 @@ from thinkrec.evaluate.run_report.schema import (
     PriorFacts,
     Report,
     StageFacts,
-    UserMap,
     Views,
 )
 from thinkrec.evaluate.run_report.scored_rows import judged_rows
@@ -121,8 +121,8 @@ def _parts(job: Job, table: pl.DataFrame, names: list[str]) -> Views:
     """The test rows seen from several sides: what train has seen, routes, clusters, calibration."""
     seed, num_bootstrap = job.config.run.seed, job.config.evaluate.num_bootstrap
     variants = [name for name in names if _kind(name) == "model"]
-    assigned = evidence.assignment(job.inputs)
-    clustered = None if assigned is None else table.join(assigned.select("user_id", "cluster"), on="user_id", validate="m:1")
+    folder = evidence.clusters(job.inputs)
+    clustered = None if folder is None else table.with_columns(cluster=read_clusters(folder, table["user_id"].to_list()))
     seen = auc_by(table, ["user_seen", "item_seen"], names, num_bootstrap, seed)
     parted = [name for name in names if name in variants or name == PRIOR]
     clusters = [] if clustered is None else auc_by(clustered, ["cluster"], parted, num_bootstrap, seed)
@@ -133,23 +133,25 @@ def _parts(job: Job, table: pl.DataFrame, names: list[str]) -> Views:
         "added": added(table, variants[0], num_bootstrap, seed) if MODEL in names else [],
         "routes": [{"route": route, **rows, "share": rows["num_rows"] / table.height} for (route,), rows in routes],
         "clusters": [{"cluster": cluster, **rows} for (cluster,), rows in clusters],
-        "portraits": [] if assigned is None else _portraits(job, assigned),
-        "map": _map(job.inputs, assigned, seed),
+        "portraits": [] if folder is None else _portraits(job, folder),
+        "map": None if folder is None else user_map(job.inputs["cluster"], seed),
         "calibration": {name: calibration(table.select("label", p_like=f"{name}:p_like")) for name in variants if name != MODEL},
     }
 
 
-def _portraits(job: Job, assigned: pl.DataFrame) -> list[Portrait]:
+def _portraits(job: Job, clusters: Path) -> list[Portrait]:
     words = evidence.keywords(job.inputs)
     if words is None:
         words = pl.DataFrame(schema={"item_id": pl.String, "keywords": pl.List(pl.String)})
-    log = scan_interactions(job.inputs["ingest"].path())
-    liked = log.filter((pl.col("split") == "train") & (pl.col("label") == 1)).select("user_id", "item_id").collect()
-    return portraits(assigned, liked, words)
+    buckets, ingest = range(read_assignment_facts(clusters).num_buckets), job.inputs["ingest"].path()
+    return portraits(((read_assignment(clusters, bucket, ["user_id", "cluster"]), _liked(ingest, bucket)) for bucket in buckets), words)
 
 
-def _map(inputs: Mapping[str, Artefact], assigned: pl.DataFrame | None, seed: int) -> UserMap | None:
-    return None if assigned is None or "encode" not in inputs else user_map(inputs["encode"], inputs["cluster"], assigned, seed)
+def _liked(ingest: Path, bucket: int) -> pl.DataFrame:
+    """(user_id, item_id) of the liked train rows of a bucket."""
+    rows = [pl.scan_parquet(file, hive_partitioning=False) for file in bucket_files(ingest, [bucket])]
+    liked = (part.filter((pl.col("split") == "train") & (pl.col("label") == 1)).select("user_id", "item_id") for part in rows)
+    return pl.concat([pl.LazyFrame(schema={"user_id": pl.String, "item_id": pl.String}), *liked]).collect()
 
 
 def _stages(inputs: Mapping[str, Artefact]) -> StageFacts:

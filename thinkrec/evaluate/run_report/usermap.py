@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-import polars as pl
 
-from thinkrec.artefacts.vectors import scan_vectors
+from thinkrec.artefacts.clusters import read_sample
 from thinkrec.evaluate.run_report.schema import UserMap
 from thinkrec.routing.router import Router, directions
 from thinkrec.store.artefacts import Artefact
@@ -13,16 +12,15 @@ from thinkrec.store.artefacts import Artefact
 MAX_USERS = 800  # enough to see the shape, few enough for one drawing
 
 
-def user_map(encode: Artefact, cluster: Artefact, assigned: pl.DataFrame, seed: int) -> UserMap | None:
-    """PCA of a sample of user vectors (standardised, unit length): {points: [[x, y, cluster]], centroids: [[x, y]], ...}.
+def user_map(cluster: Artefact, seed: int) -> UserMap | None:
+    """PCA of some users the clusters were found on (standardised, unit length): {points: [[x, y, cluster]], centroids: [[x, y]], ...}.
 
-    `explained_share` is the share of the variance that the two axes show. None when fewer than three users have a vector.
+    `explained_share` is the share of the variance that the two axes show. None when there are fewer than three users.
     """
-    known = assigned.select("user_id", "cluster").filter(pl.col("cluster") >= 0).sort("user_id")
-    chosen = known.sample(min(MAX_USERS, known.height), seed=seed).sort("user_id")
-    if chosen.height < 3:
+    sample = read_sample(cluster.path())
+    table = sample.sample(min(MAX_USERS, sample.height), seed=seed).sort("user_id")
+    if table.height < 3:
         return None
-    table = scan_vectors(encode.path(), "users").join(chosen.lazy(), left_on="id", right_on="user_id").sort("id").collect()
     router = Router.load(cluster.path())
     points = directions(table["vector"].to_numpy(), router.mean, router.scale)
     middle = points.mean(axis=0)
@@ -32,7 +30,7 @@ def user_map(encode: Artefact, cluster: Artefact, assigned: pl.DataFrame, seed: 
     return {
         "points": [(round(x, 3), round(y, 3), int(number)) for (x, y), number in zip(places.tolist(), table["cluster"], strict=True)],
         "centroids": [(x, y) for x, y in np.round(centres, 3).tolist()],
-        "num_users": known.height,
+        "num_users": cluster.figures["num_users_with_vector"],
         "num_shown": table.height,
         "explained_share": float((strength[:2] ** 2).sum() / (strength**2).sum()),
     }

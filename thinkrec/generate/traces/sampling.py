@@ -12,6 +12,7 @@ from thinkrec.artefacts.ingest import TRAIN
 from thinkrec.config.generation import TracesSection
 from thinkrec.data.counts import Log, history_counts, item_counts, rate
 from thinkrec.data.interactions import Interactions, Policy
+from thinkrec.data.scatter import scatter
 
 Positions = NDArray[np.int64]
 
@@ -23,9 +24,9 @@ def askable(data: Interactions) -> Positions:
 
 
 def choose(
-    data: Interactions, positions: Positions, clusters: pl.DataFrame, policy: Policy, settings: TracesSection, seed: int
+    data: Interactions, positions: Positions, clusters: NDArray[np.int16], policy: Policy, settings: TracesSection, seed: int
 ) -> Positions:
-    """Some of `positions`, as evenly as they allow from every cluster of `clusters` (user_id, cluster) and label, in random order.
+    """Some of `positions`, as evenly as they allow from every cluster of `clusters`, one a user, and label, in random order.
 
     Of each such cell `hard_share` comes from the rows that `is_hard` marks, the rest from all. A grown log keeps the order of old rows.
     """
@@ -34,18 +35,17 @@ def choose(
     rows = pl.DataFrame(
         {
             "position": positions,
-            "user_id": np.array(data.user_ids)[data.user[positions]],
+            "cluster": clusters[data.user[positions]],
             "label": data.label[positions],
             "hard": is_hard(data, policy)[positions],
         }
     )
-    cells = rows.join(clusters, on="user_id", how="left", maintain_order="left", validate="m:1")
     cell = ["cluster", "label"]
     turn, hard_turn = (pl.int_range(1, pl.len() + 1).over([*cell, *more]) for more in ([], ["hard"]))
     hard_share = settings.hard_share
     by_chance = turn / (1 - hard_share)  # infinite when all must be hard
     by_merit = pl.when("hard").then(hard_turn / hard_share).otherwise(float("inf"))
-    ordered = cells.with_columns(due=pl.min_horizontal(by_chance, by_merit), turn=turn).sort("due", "turn", maintain_order=True)
+    ordered = rows.with_columns(due=pl.min_horizontal(by_chance, by_merit), turn=turn).sort("due", "turn", maintain_order=True)
     return ordered.with_columns(turn=turn).sort("turn", maintain_order=True).head(num_wanted)["position"].to_numpy()
 
 
@@ -70,11 +70,3 @@ def share_out(rows: NDArray[np.int64], weights: Sequence[float], seed: int) -> N
     bounds = np.cumsum(weights) / np.sum(weights)
     found: NDArray[np.int64] = np.searchsorted(bounds, scatter(rows, seed) / 2.0**64, side="right")
     return np.minimum(found, len(weights) - 1)
-
-
-def scatter(rows: NDArray[np.int64], seed: int) -> NDArray[np.uint64]:
-    """A 64-bit number for each row that looks random, whichever other rows there are (splitmix64)."""
-    mixed = rows.astype(np.uint64) + np.uint64((seed + 1) * 0x9E3779B97F4A7C15 % 2**64)
-    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return mixed ^ (mixed >> np.uint64(31))

@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from thinkrec.artefacts.clusters import read_assignment
+from thinkrec.artefacts.clusters import read_clusters
 from thinkrec.artefacts.keywords import read_keywords
 from thinkrec.artefacts.traces import read_lessons, write_questions, write_refused_traces, write_traces
 from thinkrec.config.generation import EngineSection, TracesSection
@@ -129,7 +129,7 @@ def choose_rows(job: Job) -> NDArray[np.int64]:
     """The train rows that teachers are asked about, those that come first ahead."""
     data = Interactions.load(job.inputs["ingest"].path())
     lessons = read_lessons(job.inputs["teacher"].path())["row"]
-    clusters = read_assignment(job.inputs["cluster"].path(), ["user_id", "cluster"])
+    clusters = read_clusters(job.inputs["cluster"].path(), data.user_ids)
     positions = sampling.askable(data)
     positions = positions[~np.isin(data.row[positions], lessons.to_numpy())]
     policy, seed = job.config.prompt.history_policy, job.config.run.seed

@@ -17,13 +17,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
-import polars as pl
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from thinkrec.artefacts.adapters import ADAPTER_FOLDER, LOG_FILE, PROJECTOR_FILE
-from thinkrec.artefacts.clusters import NO_CLUSTER, read_assignment
+from thinkrec.artefacts.clusters import read_clusters
 from thinkrec.artefacts.prior import read_offsets
 from thinkrec.config.run import Config
 from thinkrec.distributed.failures import patiently
@@ -218,6 +217,4 @@ class Group:
 
 def clusters_of(places: ArtefactPaths, users: list[str]) -> Indices:
     """Cluster of each user, -1 for none, (len(users),)."""
-    assignment = read_assignment(places.path("cluster"), ["user_id", "cluster"])
-    found = pl.DataFrame({"user_id": users}).join(assignment, on="user_id", how="left", maintain_order="left", validate="m:1")
-    return found["cluster"].fill_null(NO_CLUSTER).to_numpy().astype(np.int64)
+    return read_clusters(places.path("cluster"), users).astype(np.int64)

@@ -35,7 +35,8 @@ def folder(tmp_path) -> Path:
     for part in rows.partition_by("bucket"):
         write_bucket(part.to_arrow(), str(tmp_path))
     pl.DataFrame(count(rows)).write_parquet(tmp_path / "counts.parquet")
-    pl.DataFrame({"id": ["u1", "u0"]}).write_parquet(tmp_path / "users.parquet")
+    (tmp_path / "users/bucket=000").mkdir(parents=True)
+    pl.DataFrame({"id": ["u1", "u0"]}).write_parquet(tmp_path / "users/bucket=000/part-0.parquet")
     pl.DataFrame({"id": ["i0", "i1"]}).write_parquet(tmp_path / "items.parquet")
     write_facts(tmp_path, FITTED)
     pl.DataFrame({"user_id": ["u0"]}).write_parquet(tmp_path / "sample.parquet")
@@ -74,7 +75,7 @@ def with_row(**row: object) -> Callable[[pl.DataFrame], pl.DataFrame]:
         (table("counts", lambda t: t.with_columns(num_likes=pl.col("num_likes") + 1).cast(t.schema)), {"counted_beyond_train": 2}),
         (table("counts", with_row(item_id="i1", bucket=9, num_rows=1, num_likes=0)), {"counted_beyond_train": 1}),
         (table("counts", lambda t: t.head(1)), {"counted_beyond_train": 1}),
-        (table("users", with_row(id="u2")), {"vector_of_unseen_user": 1}),
+        (table("users/bucket=000/part-0", with_row(id="u2")), {"vector_of_unseen_user": 1}),
         (table("items", with_row(id="i2")), {"vector_of_unseen_item": 1}),
         (lambda folder: write_facts(folder, replace(FITTED, num_rows=5)), {"encoder_fitted_beyond_train": 1}),
         (table("sample", with_row(user_id="u2")), {"clustered_beyond_train": 1}),
@@ -90,7 +91,7 @@ def test_a_planted_leak_is_found_and_stops_the_run(folder, plant, expected):
 
 
 def test_towers_of_the_users_own_are_only_warned_about(folder):
-    table("users", with_row(id="u2"))(folder)
+    table("users/bucket=000/part-0", with_row(id="u2"))(folder)
     write_facts(folder, replace(FITTED, source="given", num_rows=None))
     assert found(folder) == {"vector_of_unseen_user": ("warn", 1)}
 

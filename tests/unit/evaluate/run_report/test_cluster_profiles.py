@@ -15,7 +15,9 @@ def test_planted_keywords_stand_out_and_common_ones_do_not():
     assignment = pl.DataFrame({"user_id": ["a", "b", "c"], "cluster": [0, 1, -1]}, schema_overrides={"cluster": pl.Int16})
     keywords = pl.DataFrame({"item_id": ["i", "j"], "keywords": [["space", "long", "long"], ["love", "long"]]})
     liked = pl.DataFrame({"user_id": ["a"] * 20 + ["b"] * 20 + ["c"] * 20, "item_id": ["i"] * 18 + ["j"] * 2 + ["j"] * 20 + ["i"] * 20})
-    first, second = portraits(assignment, liked, keywords)
+    first, second = portraits([(assignment, liked)], keywords)
+    by_user = [tuple(table.filter(pl.col("user_id") == user) for table in (assignment, liked)) for user in "abc"]
+    assert portraits(by_user, keywords) == [first, second]
     assert [found["keyword"] for found in first["keywords"]] == ["space"]
     assert [found["keyword"] for found in second["keywords"]] == ["love"]
     assert first["keywords"][0]["lift"] == pytest.approx((18 / 20) / (18 / 40))
@@ -26,7 +28,7 @@ def test_a_cluster_without_likes_has_an_empty_portrait():
     assignment = pl.DataFrame({"user_id": ["a"], "cluster": [0]})
     keywords = pl.DataFrame({"item_id": ["i"], "keywords": [["space"]]})
     empty = pl.DataFrame(schema={"user_id": pl.String, "item_id": pl.String})
-    assert portraits(assignment, empty, keywords) == [{"cluster": 0, "num_users": 1, "num_likes": 0, "keywords": []}]
+    assert portraits([(assignment, empty)], keywords) == [{"cluster": 0, "num_users": 1, "num_likes": 0, "keywords": []}]
 
 
 def test_calibration_error_is_small_for_honest_probabilities_and_large_for_bold_ones():

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from sklearn.decomposition import PCA
 from sklearn.metrics import roc_auc_score
 
+from thinkrec.artefacts.clusters import read_sample, sample_columns, write_sample
 from thinkrec.evaluate.run_report.curves import curves
 from thinkrec.evaluate.run_report.usermap import user_map
 from thinkrec.routing.router import Router, RouterSettings
@@ -41,35 +44,32 @@ def test_equal_counts_stay_together():
 
 
 @pytest.fixture
-def clustered(tmp_path) -> tuple[Artefact, Artefact, pl.DataFrame]:
+def clustered(tmp_path) -> Artefact:
     """300 users around two opposite directions; the last dimension is wild, and the router leaves it out."""
     rng = np.random.default_rng(1)
     cluster = np.arange(300) % 2
     vectors = rng.normal(scale=0.3, size=(300, 4)) + np.where(cluster[:, None] == 0, 1, -1) * np.array([2.0, 1.0, 0, 0])
     vectors[:, 3] = rng.normal(scale=1000, size=300)
-    ids = [f"u{n:03d}" for n in range(300)]
-    column = pl.Series("vector", vectors.astype(np.float32), dtype=pl.Array(pl.Float32, 4))
-    pl.DataFrame({"id": ids, "vector": column}).write_parquet(tmp_path / "users.parquet")
+    columns = [[f"u{n:03d}" for n in range(300)], cluster.astype(np.int16), vectors.astype(np.float32).tolist()]
+    write_sample(tmp_path, pa.table(columns, schema=sample_columns(4)))
     centroids = (np.array([[2, 1, 0, 0], [-2, -1, 0, 0]]) / np.sqrt(5)).astype(np.float32)
     scale = np.array([1, 1, 1, np.inf], np.float32)
     Router(centroids, np.zeros(4, np.float32), scale, RouterSettings(entropy_share=0.9), "k").save(tmp_path)
-    artefact = Artefact(str(tmp_path), {"key": "k"})
-    unknown = pl.DataFrame({"user_id": ["new"], "cluster": [-1]})
-    return artefact, artefact, pl.concat([pl.DataFrame({"user_id": ids, "cluster": cluster}), unknown])
+    return Artefact(str(tmp_path), {"key": "k", "figures": {"num_users_with_vector": 3000}})
 
 
 def test_planted_clusters_lie_apart_around_their_centres(clustered):
-    found = user_map(*clustered, seed=0)
+    found = user_map(clustered, seed=0)
     points = np.array(found["points"])
-    assert (found["num_users"], found["num_shown"], len(points)) == (300, 300, 300)  # who has no vector is not on the map
+    assert (found["num_users"], found["num_shown"], len(points)) == (3000, 300, 300)
     for number, centre in enumerate(found["centroids"]):
         mine, other = points[points[:, 2] == number][:, 0], points[points[:, 2] != number][:, 0]
         assert np.abs(mine - centre[0]).max() < np.abs(other - centre[0]).min()
 
 
 def test_the_axes_are_those_of_scikit_learn(clustered):
-    found = user_map(*clustered, seed=0)
-    vectors = pl.read_parquet(clustered[0].path("users.parquet"))["vector"].to_numpy()[:, :3].astype(np.float64)
+    found = user_map(clustered, seed=0)
+    vectors = read_sample(clustered.path())["vector"].to_numpy()[:, :3].astype(np.float64)
     units = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     model = PCA(3).fit(np.hstack([units, np.zeros((300, 1))]))
     assert found["explained_share"] == pytest.approx(model.explained_variance_ratio_[:2].sum())
@@ -78,5 +78,5 @@ def test_the_axes_are_those_of_scikit_learn(clustered):
 
 
 def test_too_few_users_make_no_map(clustered):
-    encode, cluster, assigned = clustered
-    assert user_map(encode, cluster, assigned.tail(3), seed=0) is None
+    write_sample(clustered.path(), pq.read_table(clustered.path("sample.parquet"))[:2])
+    assert user_map(clustered, seed=0) is None

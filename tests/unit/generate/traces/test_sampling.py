@@ -3,7 +3,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-import polars as pl
 import pytest
 
 from thinkrec.config.generation import TracesSection
@@ -35,7 +34,7 @@ def data() -> Interactions:
     )
 
 
-CLUSTERS = pl.DataFrame({"user_id": [f"u{n:02d}" for n in range(NUM_USERS)], "cluster": [0] * 30 + [1] * 10})
+CLUSTERS = np.repeat(np.array([0, 1], np.int16), [30, 10])
 
 
 def chosen(data, seed=3, **settings):
