@@ -43,7 +43,7 @@ class Shape:
     goal: float
 
 
-SHAPES = (Shape(256, 16, 16, 2, 7.0), Shape(128, 16, 8, 4, 3.5), Shape(256, 16, 1, 16, 0.95))
+SHAPES = (Shape(256, 16, 100, 1, 7.0), Shape(256, 16, 16, 2, 7.0), Shape(128, 16, 8, 4, 3.5), Shape(256, 16, 1, 16, 0.95))  # 100: a list
 
 
 def recommender() -> Recommender:

@@ -35,12 +35,12 @@ def find(log: Interactions, sources: Sources, settings: RecommendSection, given:
 
     given: allowed items by user id, from a file. num_ordered: how many items `orders` shall have of each source.
     """
-    found = []
+    found, vectors = [], sources.user_vectors(log)
     for first in range(0, len(log.user_ids), USERS_AT_ONCE):
         part = of_users(log, log.user_ids[first : first + USERS_AT_ONCE])
         seen = [set[int]() if settings.seen else set(own.tolist()) for own in np.split(part.item, part.offsets[1:-1])]
         most = max(settings.num_candidates, num_ordered) + max(map(len, seen))
-        named = {VECTOR: sources.by_vector(part, most), HISTORY: sources.by_history(part, most)}
+        named = {VECTOR: sources.by_vector(vectors[first : first + USERS_AT_ONCE], most), HISTORY: sources.by_history(part, most)}
         for place, user_id in enumerate(part.user_ids):
             orders = {name: lists[place] for name, lists in named.items()} | {POPULAR: sources.popular}
             offered = orders | {GIVEN: given.get(user_id, sources.popular[:0])}

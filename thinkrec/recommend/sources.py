@@ -34,10 +34,13 @@ class Sources:
         self._by_cosine = ItemIndex(items, self._directions(items), exact)
         self.popular: Ints = _popular(places, item_ids, allowed)
 
-    def by_vector(self, log: Interactions, num: int) -> list[Ints]:
-        """The items with the largest inner product with each user's vector, with the item's bias where vectors have one."""
-        queries = read_vectors(self._encode, "users", log.user_ids)
-        known = np.asarray(queries.any(axis=1))
+    def user_vectors(self, log: Interactions) -> Floats:
+        """The vectors (n, d) of the users; zeros where there is none."""
+        return read_vectors(self._encode, "users", log.user_ids)
+
+    def by_vector(self, vectors: Floats, num: int) -> list[Ints]:
+        """The items with the largest inner product with each of these vectors, with the item's bias where vectors have one."""
+        queries, known = vectors.copy(), np.asarray(vectors.any(axis=1))
         if self._has_bias:
             queries[:, -1] = 1  # the last number of an item is its bias, and a user's own moves all items alike
         found, _ = self._by_product.search(queries, num)

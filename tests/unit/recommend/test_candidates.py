@@ -32,7 +32,7 @@ def vectors(run, log):
 def test_nearest_to_the_users_vector_with_the_bias_of_the_item(sources, log, vectors):
     users, items = vectors
     scores = users[:, :-1] @ items[:, :-1].T + items[:, -1]
-    for user, found in enumerate(sources.by_vector(log, 6)):
+    for user, found in enumerate(sources.by_vector(sources.user_vectors(log), 6)):
         best = np.argsort(-np.where(ALLOWED, scores[user], -np.inf), kind="stable")[:6]
         assert found.tolist() == best.tolist()
 
