@@ -66,3 +66,15 @@ def finished(tmp_path_factory):
     from finished import finished_run
 
     return finished_run(tmp_path_factory.mktemp("finished"))
+
+
+@pytest.fixture(scope="session")
+def packaged(finished, tmp_path_factory):
+    """The folder of a package of the finished run; tests only read it."""
+    import thinkrec
+    from thinkrec.serve.assemble import write_package
+
+    run = thinkrec.open_run(finished)
+    folder = tmp_path_factory.mktemp("packaged") / "package"
+    write_package(run.settings, run.artefacts, str(folder))
+    return folder

@@ -1,4 +1,4 @@
-"""The commands `thinkrec package` and `thinkrec serve`: parsing and printing, nothing else."""
+"""The command `thinkrec package`: parsing and printing, nothing else."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Annotated
 import typer
 
 from thinkrec.cli.cluster import Overrides, RunFile, load
-from thinkrec.errors import MissingFileError
 
 
 def package(
@@ -19,16 +18,11 @@ def package(
     ] = "",
 ) -> None:
     """Put all that serving needs of a finished run into one folder: adapters, router, prior, catalogue, users, base."""
-    from thinkrec.pipeline.keys import stage_keys
-    from thinkrec.serve.assemble import STAGES, write_package
-    from thinkrec.store.artefacts import Store
+    from thinkrec.run import finished_run
+    from thinkrec.serve.assemble import write_package
 
     settings = load(file, overrides)
-    keys, store = stage_keys(settings), Store(settings.run.dir)
-    found = {stage: store.find(stage, keys[stage]) for stage in STAGES if stage in keys}
-    if missing := [stage for stage, artefact in found.items() if artefact is None]:
-        raise MissingFileError(f"this run has not made {', '.join(missing)} yet", settings.run.dir, f"thinkrec run {file}")
-    made = write_package(settings, {stage: artefact for stage, artefact in found.items() if artefact}, out, base_at)
+    made = write_package(settings, finished_run(settings).artefacts, out, base_at)
     typer.echo(
         f"package {made.key}: {out}, {len(made.files)} files; the canary tells {len(made.canary.scores['base'])} scores of each adapter"
     )

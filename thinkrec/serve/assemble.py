@@ -31,6 +31,7 @@ SETTINGS = (  # what decides how a pair is scored, and nothing of the machine or
     ("prior", ()),
     ("adapter", ()),
     ("train", ("loss",)),
+    ("recommend", ()),
     ("evaluate", ("fusion", "batch_tokens")),
 )
 

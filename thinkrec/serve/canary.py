@@ -6,7 +6,8 @@ server is refused, however well it answers.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,9 @@ BASE, SERVED = "base", "served"
 NUM_USERS, NUM_ITEMS = 3, 3  # each user is asked about each item
 # Of a score, or of 1 where it is smaller. In bfloat16 hidden states are rounded to 8 bits, in another order on every device.
 TOLERANCES = {"float32": 1e-5, "bfloat16": 0.1}
+IDLE = 1e-5  # an adapter that moves no score by more does nothing
+# Of the told move, in its direction over all pairs: rounding evens out there, and an adapter that is dropped has a share of 0.
+LEAST_SHARE = 0.5
 Scores = dict[str, NDArray[np.float32]]
 
 
@@ -32,21 +36,27 @@ def measure(ranker: Ranker) -> Canary:
     users = next((log.user_ids for log in logs if log.user_ids), [])
     asked = _spread(users, NUM_USERS), _spread(ranker.items.item_ids, NUM_ITEMS)
     scores = _scores(ranker, *asked)
-    for name in _idle(ranker, scores):
-        raise PackageError(f"the adapter {name} does not move the scores of the base", "package", "look at how it was trained")
+    for name, move in _moves(scores).items():
+        if np.abs(move).max() <= IDLE:
+            raise PackageError(f"the adapter {name} does not move the scores of the base", "package", "look at how it was trained")
     return Canary(*asked, {name: found.tolist() for name, found in scores.items()})
 
 
 def check(ranker: Ranker, canary: Canary, where: str) -> None:
-    """Raise PackageError unless the model scores as the canary tells, and each adapter moves the scores."""
-    found, tolerance = _scores(ranker, canary.user_ids, canary.item_ids), _tolerance(ranker)
-    for name in _idle(ranker, found):
-        raise PackageError(f"the adapter {name} is not applied: it does not move the scores of the base", where, "do not serve with this")
+    """Raise PackageError unless each adapter moves the scores as the canary tells, and all scores are those it tells."""
+    found, tolerance = _scores(ranker, canary.user_ids, canary.item_ids), TOLERANCES[ranker.config.base.dtype]
     if canary.scores.keys() != found.keys() or any(len(canary.scores[name]) != len(found[name]) for name in found):
         names = ", ".join(canary.scores)
         raise PackageError(f"the canary tells scores of {names}, the model has {', '.join(found)}", where, "package it again")
-    for name, told in canary.scores.items():
-        wanted = np.array(told)
+    told, moves = {name: np.array(scores) for name, scores in canary.scores.items()}, _moves(found)
+    for name, move in _moves(told).items():
+        share = float(moves[name] @ move / (move @ move))
+        if not share > LEAST_SHARE:
+            what = f"the adapter {name} is not applied: it moves the scores of the base by {share:.0%} of what the package tells"
+            raise PackageError(
+                what, where, "do not serve with this version of torch, transformers or thinkrec; package.json lists those it had"
+            )
+    for name, wanted in told.items():
         gap = np.abs(found[name] - wanted) / np.maximum(1, np.abs(wanted))
         if not (gap <= tolerance).all():  # NaN is not
             what = f"scores of {name} are {gap.max():.2g} away from what the package tells, {tolerance:g} is allowed"
@@ -77,15 +87,9 @@ def _scores(ranker: Ranker, user_ids: Sequence[str], item_ids: Sequence[str]) ->
     return found | {SERVED: np.concatenate(ranker.rank(log, candidates).score)}
 
 
-def _idle(ranker: Ranker, scores: Scores) -> list[str]:
-    """The adapters whose scores are those of the base."""
-    base = scores[BASE]
-    least = _tolerance(ranker) * np.maximum(1, np.abs(base))
-    return [name for name, own in scores.items() if name not in (BASE, SERVED) and not (np.abs(own - base) > least).any()]
-
-
-def _tolerance(ranker: Ranker) -> float:
-    return TOLERANCES[ranker.config.base.dtype]
+def _moves(scores: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.float64]]:
+    """By how much each adapter moves the scores of the base."""
+    return {name: own.astype(np.float64) - scores[BASE] for name, own in scores.items() if name not in (BASE, SERVED)}
 
 
 def _spread(ids: Sequence[str], count: int) -> list[str]:

@@ -1,4 +1,4 @@
-"""A package of the finished run, and copies of it to spoil."""
+"""Copies of a package to spoil."""
 
 from __future__ import annotations
 
@@ -8,18 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
-import thinkrec
-from thinkrec.serve.assemble import write_package
-
-
-@pytest.fixture(scope="session")
-def packaged(finished, tmp_path_factory) -> Path:
-    """The folder of a package; tests only read it."""
-    run = thinkrec.open_run(finished)
-    folder = tmp_path_factory.mktemp("packaged") / "package"
-    write_package(run.settings, run.artefacts, str(folder))
-    return folder
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ import pytest
 
 import thinkrec
 from thinkrec.artefacts.package import read_package_file
-from thinkrec.cli.main import main
 from thinkrec.data.interactions import Interactions
 from thinkrec.errors import ConfigError, MissingFileError, ModelError, PackageError
 from thinkrec.model.adapter_bank import AdapterBank
@@ -75,13 +74,13 @@ def test_the_canary_tells_each_adapter_apart(packaged):
 def test_a_server_that_drops_an_adapter_is_refused(packaged, monkeypatch):
     load = AdapterBank.load
     monkeypatch.setattr(AdapterBank, "load", lambda bank, slot, tensors: None if slot == 1 else load(bank, slot, tensors))
-    refused(packaged, "the adapter expert-1 is not applied")
+    refused(packaged, "the adapter expert-1 is not applied: it moves the scores of the base by -?0%")
 
 
 def test_a_server_that_mixes_up_adapters_is_refused(packaged, monkeypatch):
     load = AdapterBank.load
     monkeypatch.setattr(AdapterBank, "load", lambda bank, slot, tensors: load(bank, {0: 1, 1: 0}.get(slot, slot), tensors))
-    refused(packaged, "scores of expert-0 are .* away from what the package tells")
+    refused(packaged, "the adapter expert-0 is not applied")
 
 
 def test_an_idle_adapter_is_not_packaged(run, tmp_path, monkeypatch):
@@ -108,7 +107,7 @@ def test_scores_a_little_off_are_refused(spoilt):
         (lambda tree: tree["canary"].update(user_ids="everybody"), "not that of a package: canary.user_ids"),
         (lambda tree: tree["canary"]["scores"].pop("expert-1"), "the model has base, global, expert-0, expert-1"),
         (lambda tree: tree["canary"]["item_ids"].__setitem__(0, "nothing"), "asks about 'nothing'"),
-        (lambda tree: tree["canary"]["user_ids"].__setitem__(0, "nobody"), "scores of .* are"),
+        (lambda tree: tree["canary"]["user_ids"].__setitem__(0, "nobody"), "moves the scores|scores of"),
         (lambda tree: tree["canary"]["scores"].update(served=[float("nan")] * 9), "scores of served"),
         (lambda tree: tree["files"].update({"../../etc/passwd.json": "0"}), "leads out of the package"),
         (lambda tree: tree["files"].update({"/etc/passwd.json": "0"}), "leads out of the package"),
@@ -168,11 +167,3 @@ def test_the_base_may_lie_elsewhere_and_must_be_the_same(run, packaged, tmp_path
 def test_nothing_is_written_over(run, packaged):
     with pytest.raises(ConfigError, match="something lies here"):
         write_package(run.settings, run.artefacts, str(packaged))
-
-
-def test_the_command_says_what_is_not_made_yet(tmp_path, capsys):
-    (tmp_path / "run.toml").write_text(f'[run]\ndir = "{tmp_path}/run"\n')
-    with pytest.raises(SystemExit) as caught:
-        main(["package", str(tmp_path / "run.toml"), str(tmp_path / "package")])
-    assert caught.value.code == 2
-    assert "this run has not made ingest, encode" in capsys.readouterr().err
