@@ -183,6 +183,9 @@ class PromptSection(Section):
     """Last interactions of the user that a prompt shows."""
     history_policy: Literal["rolling", "train_only"] = "rolling"
     """rolling: everything before the row, valid and test rows too; train_only: train rows alone."""
+    targets_per_history: Count = 1
+    """Consecutive train rows of a user that are asked about on one history, the one before the first of them: learning costs a part.
+    1 = each row on its own, as the paper does; scores are always made so."""
     history_dislikes: bool = True
     """False shows the last likes alone; counted rates (priors) still count dislikes. Must be false for label_rule = "implicit"."""
     domain: str = "item"

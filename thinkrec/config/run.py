@@ -103,6 +103,11 @@ class Config(Section):
                 raise ValueError(
                     f"train.{name}.batch_size {size} does not divide by {workers} workers x {run_length} rows that must stay together"
                 )
+        if run_length > 1 and run_length % self.prompt.targets_per_history:
+            raise ValueError(
+                f"train.loss.rows_per_user {run_length} is no multiple of prompt.targets_per_history {self.prompt.targets_per_history}, and "
+                "rows on one history stand together"
+            )
         if self.traces.start_share < 1 and train.global_adapter.num_epochs <= 1:
             raise ValueError(
                 f"traces.start_share {self.traces.start_share} leaves traces to the second epoch, and train.global_adapter.num_epochs is "

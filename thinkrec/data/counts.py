@@ -1,7 +1,8 @@
 """What can be counted before a row: likes of the item in train, and likes among the user's earlier rows.
 
-Every array has one entry a row of the log, sorted by (user, ts, row). A history count of row i reads rows before i only, so a label is
-never among its own features; which earlier rows it may read is the `visible` mask, the same policy the model's prompt follows (D39).
+Every array has one entry a row of the log, sorted by (user, ts, row). A history count of row i reads rows before i only, or before an
+earlier row of the same user, so a label is never among its own features; which of them it may read is the `visible` mask, the same policy
+the model's prompt follows (D39).
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ class Log:
     train: NDArray[np.bool_]
     visible: NDArray[np.bool_]  # rows that may stand in a history
     item_categories: Ints  # (pairs, 2)
+    end: Ints | None = None  # the row before which each row's history ends, of the same user; None = the row itself
 
     @property
     def like_rate(self) -> float:
@@ -47,7 +49,8 @@ def user_counts(log: Log) -> tuple[Array, Array]:
 
 def history_counts(log: Log, last: int | None = None) -> tuple[Array, Array]:
     """(likes, rows) among the last `last` visible rows of the user before each row; None = all of them."""
-    return _counts_before(log.user, log.label, log.visible, last)
+    rows = np.arange(len(log.user))
+    return _counts_before(log.user, rows if log.end is None else log.end, log.label, log.visible, last)
 
 
 def category_affinity(log: Log, expected: Array) -> Array:
@@ -63,7 +66,11 @@ def category_affinity(log: Log, expected: Array) -> Array:
     order = np.lexsort((row, category, log.user[row]))
     row, category = row[order], category[order]
     changed = np.diff(log.user[row], prepend=-1) | np.diff(category, prepend=-1)
-    likes, seen = _counts_before(np.cumsum(changed != 0), log.label[row], log.visible[row], None)
+    group, end = np.cumsum(changed != 0), np.arange(len(row))
+    if log.end is not None:
+        num_rows = len(log.item)
+        end = np.searchsorted(group * num_rows + row, group * num_rows + log.end[row])
+    likes, seen = _counts_before(group, end, log.label[row], log.visible[row], None)
     residual = np.bincount(row, (likes - seen * expected[row]) / (seen + SMOOTHING), minlength=len(repeat))
     return residual / np.maximum(repeat, 1)
 
@@ -80,12 +87,13 @@ def _train_counts(log: Log, key: Ints) -> tuple[Array, Array]:
     return likes - liked, rows - log.train
 
 
-def _counts_before(group: Ints, label: Ints, visible: NDArray[np.bool_], last: int | None) -> tuple[Array, Array]:
-    """Likes and rows before each position within its group; `group` is constant on runs."""
+def _counts_before(group: Ints, end: Ints, label: Ints, visible: NDArray[np.bool_], last: int | None) -> tuple[Array, Array]:
+    """Likes and rows before the position `end` of each position, in its group; `group` is constant on runs."""
     seen: NDArray[np.int64] = np.cumsum(visible) - visible
     likes = np.concatenate([[0], np.cumsum(label[visible], dtype=np.int64)])
     starts = np.flatnonzero(np.diff(group, prepend=-1))
     begin: NDArray[np.int64] = np.repeat(seen[starts], np.diff(starts, append=len(group)))
+    seen = seen[end]
     if last is not None:
         begin = np.maximum(begin, seen - last)
     return (likes[seen] - likes[begin]).astype(np.float64), (seen - begin).astype(np.float64)

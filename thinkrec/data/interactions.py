@@ -76,6 +76,16 @@ class Interactions:
         first, last = np.searchsorted(shown, [start, position])
         return shown[max(first, last - length) : last]
 
+    def snapshots(self, num_targets: int) -> NDArray[np.int64]:
+        """For each row the position before which its history ends: that of the first of up to `num_targets` consecutive train rows of its
+        user, counted from his first; other rows end their own.
+        """
+        train, first = np.flatnonzero(self.split == TRAIN), np.arange(len(self))
+        user = self.user[train]
+        before = np.arange(len(train)) - np.searchsorted(user, user)  # train rows of the same user
+        first[train] = train[np.arange(len(train)) - before % num_targets]
+        return first
+
     def asked(self, users: NDArray[np.int64], items: NDArray[np.int64]) -> Interactions:
         """One history a question: what the user did before the row asked about, and that row behind it; users and items as indices.
 

@@ -8,6 +8,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
 from thinkrec.artefacts.ingest import read_items
 from thinkrec.artefacts.keywords import read_keywords
 from thinkrec.artefacts.models import base_model
@@ -38,6 +41,14 @@ class ArtefactPaths:
         return self.path(stage) if stage in self.uris else None
 
 
+@dataclass(frozen=True)
+class Snapshots:
+    """The histories that train rows are learned on where several share one: `end` names the position before which each row's ends."""
+
+    end: NDArray[np.int64]
+    priors: Priors | None  # counted before that position
+
+
 @dataclass
 class PromptData:
     """Interactions with their texts and vectors: everything a prompt is written from."""
@@ -46,6 +57,7 @@ class PromptData:
     template: Template
     item_vectors: Tensor | None  # (num_items, d); zeros where the encoder has none
     user_vectors: Tensor | None  # (num_users, d)
+    snapshots: Snapshots | None = None  # None = every row is learned on its own history
 
     def history(self, position: int) -> list[tuple[int, int]]:
         """(item, label) pairs the prompt of the row at `position` shows, oldest first."""
@@ -56,6 +68,14 @@ class PromptData:
     def prompt(self, position: int) -> Prompt:
         """The prompt of the row at `position`."""
         return self.template.write(self.history(position), int(self.interactions.item[position]), self.counted(position))
+
+    def snapshot_prompt(self, position: int) -> Prompt:
+        """The prompt that the train row at `position` is learned with: on the history that it may share with others."""
+        if self.snapshots is None:
+            return self.prompt(position)
+        history, priors = self.history(int(self.snapshots.end[position])), self.snapshots.priors
+        counted = priors.at(position, int(self.interactions.user[position])) if priors else None
+        return self.template.write(history, int(self.interactions.item[position]), counted)
 
     def counted(self, position: int) -> Counted | None:
         """What is counted for the row at `position`, for the words of priors; None without priors."""
@@ -112,12 +132,24 @@ def load_tables(config: Config, places: ArtefactPaths, users: Collection[str] | 
     return Catalogue.load(config, places, slots).tables(users)
 
 
-def load_priors(config: Config, places: ArtefactPaths, interactions: Interactions, items: Sequence[ItemText]) -> Priors | None:
-    """The counted priors if the prompt tells them."""
+def load_train_tables(config: Config, places: ArtefactPaths, slots: bool = True) -> PromptData:
+    """The tables of all users with the histories that train rows are learned on, by prompt.targets_per_history."""
+    catalogue = Catalogue.load(config, places, slots)
+    tables, num_targets = catalogue.tables(), config.prompt.targets_per_history
+    if num_targets > 1:
+        end = tables.interactions.snapshots(num_targets)
+        tables.snapshots = Snapshots(end, load_priors(config, places, tables.interactions, catalogue.items, end))
+    return tables
+
+
+def load_priors(
+    config: Config, places: ArtefactPaths, interactions: Interactions, items: Sequence[ItemText], end: NDArray[np.int64] | None = None
+) -> Priors | None:
+    """The counted priors if the prompt tells them, before each row or before the position `end` of each row."""
     if not config.prompt.priors:
         return None
-    keywords = [item.keywords for item in items]
-    return Priors.load(places.path("ingest"), interactions, keywords, config.data.num_buckets, config.prompt.history_policy == "rolling")
+    keywords, rolling = [item.keywords for item in items], config.prompt.history_policy == "rolling"
+    return Priors.load(places.path("ingest"), interactions, keywords, config.data.num_buckets, rolling, end)
 
 
 def item_texts(places: ArtefactPaths) -> list[ItemText]:

@@ -42,8 +42,19 @@ class Priors:
     taste: NDArray[np.int8]
 
     @classmethod
-    def load(cls, folder: Path, data: Interactions, keywords: Sequence[Sequence[str]], num_buckets: int, rolling: bool) -> Priors:
-        """Count from an ingest artefact for the users in `data`; `keywords` of each item in the order of items.parquet."""
+    def load(
+        cls,
+        folder: Path,
+        data: Interactions,
+        keywords: Sequence[Sequence[str]],
+        num_buckets: int,
+        rolling: bool,
+        end: NDArray[np.int64] | None = None,
+    ) -> Priors:
+        """Count from an ingest artefact for the users in `data`; `keywords` of each item in the order of items.parquet.
+
+        `end`: the position before which each row's history ends, if that is not its own.
+        """
         import polars as pl
 
         counts = read_counts(folder)
@@ -56,7 +67,7 @@ class Priors:
         rates = _rate(other_likes, other_rows, mean)
         train = data.split == TRAIN
         visible = data.row >= 0 if rolling else train  # what is only asked about has no number
-        log = Log(data.user, data.item, data.label, train, visible, _pairs(keywords))
+        log = Log(data.user, data.item, data.label, train, visible, _pairs(keywords), end)
         own = _rate(*history_counts(log), mean[buckets[data.user]])
         taste = np.clip(own + category_affinity(log, own), 0, 1)
         return cls(_twentieths(rates), other_rows.astype(np.int64), buckets, _twentieths(own), _twentieths(taste))

@@ -12,7 +12,7 @@ from thinkrec.events import Warned
 from thinkrec.job import Job
 from thinkrec.model.build import build
 from thinkrec.model.peft_files import check_export, peft_tensors, write_adapter
-from thinkrec.prompt.catalogue import base_folder, load_tables
+from thinkrec.prompt.catalogue import base_folder, load_train_tables
 from thinkrec.train.checkpoint import TrainState
 from thinkrec.train.deepspeed import engine
 from thinkrec.train.probe import Probe
@@ -32,7 +32,7 @@ def train_global(worker: Worker, task: PhaseTask) -> None:
     """The train function of one worker."""
     engine.skip_compiling()
     config, places = task.config, task.places
-    tables = load_tables(config, places, slots=False)
+    tables = load_train_tables(config, places, slots=False)
     recommender = build(config, places, tables, engine.read_config(config.train.ds_config))
 
     def export(target: Path, state: TrainState, step: int, probe: Probe) -> None:

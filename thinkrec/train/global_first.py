@@ -10,7 +10,7 @@ from thinkrec.distributed.worker_group import Worker
 from thinkrec.events import Warned
 from thinkrec.job import Job
 from thinkrec.model.build import build
-from thinkrec.prompt.catalogue import load_tables
+from thinkrec.prompt.catalogue import load_train_tables
 from thinkrec.train.checkpoint import STATE_FILE, TrainState, write_state
 from thinkrec.train.deepspeed import engine
 from thinkrec.train.probe import Probe
@@ -34,7 +34,7 @@ def train_first_epoch(worker: Worker, task: PhaseTask) -> None:
     """The train function of one worker."""
     engine.skip_compiling()
     config = task.config
-    tables = load_tables(config, task.places, slots=False)
+    tables = load_train_tables(config, task.places, slots=False)
     recommender = build(config, task.places, tables, engine.read_config(config.train.ds_config))
 
     def export(target: Path, state: TrainState, step: int, probe: Probe) -> None:

@@ -47,16 +47,17 @@ class Instances:
         loss = self.config.train.loss
         run_length = loss.rows_per_user if loss.rank > 0 else 1
         users = self.tables.interactions.user[self.positions].astype(np.int64)
-        return Order(users, len(self.traces), batch_size, run_length, self.config.train.trace_share, seed)
+        snapshots = self.tables.snapshots.end[self.positions] if self.tables.snapshots else None
+        return Order(users, len(self.traces), batch_size, run_length, self.config.train.trace_share, seed, snapshots)
 
     def row(self, number: int) -> Instance:
-        """The row of this number with its columns."""
+        """The row of this number with its columns. A trace argues from the history that its teacher saw, so it keeps that one."""
         loss, template, data = self.config.train.loss, self.tables.template, self.tables.interactions
         trace = self.traces[number - len(self.positions)] if number >= len(self.positions) else None
         position = trace.position if trace else int(self.positions[number])
         answer = template.answer(bool(data.label[position]), trace.text if trace else "")
         return Instance(
-            prompt=self.tables.prompt(position),
+            prompt=self.tables.prompt(position) if trace else self.tables.snapshot_prompt(position),
             answer=answer,
             verdict_index=0 if self.config.prompt.answer == "first" else len(answer) - 2,
             user=int(data.user[position]),

@@ -8,7 +8,7 @@ from thinkrec.artefacts.adapters import ADAPTER_FOLDER, PROJECTOR_FILE
 from thinkrec.distributed.worker_group import Worker
 from thinkrec.job import Job
 from thinkrec.model.build import build, load_adapter
-from thinkrec.prompt.catalogue import load_tables
+from thinkrec.prompt.catalogue import load_train_tables
 from thinkrec.train.checkpoint import TrainState
 from thinkrec.train.deepspeed import engine
 from thinkrec.train.probe import Probe
@@ -27,7 +27,7 @@ def train_projector(worker: Worker, task: PhaseTask) -> None:
     """The train function of one worker."""
     engine.skip_compiling()
     config, places = task.config, task.places
-    tables = load_tables(config, places)
+    tables = load_train_tables(config, places)
     recommender = build(config, places, tables, engine.read_config(config.train.ds_config))
     load_adapter(recommender, places.path("global", ADAPTER_FOLDER))
     projector = recommender.projector

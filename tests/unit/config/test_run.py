@@ -163,6 +163,10 @@ def test_rows_per_user_counts_only_with_the_rank_term():
     [
         ({"data": {"source": "canonical"}}, "data.path is empty"),
         ({"base": {"source": "folder"}}, "base.path"),
+        (
+            {"prompt": {"targets_per_history": 3}, "train": {"loss": {"rank": 0.5, "rows_per_user": 4}}},
+            "rows_per_user 4 is no multiple of prompt.targets_per_history 3",
+        ),
         ({"encoder": {"source": "sasrec", "dim": 10, "sasrec": {"num_heads": 4}}}, "dim 10 does not divide by encoder.sasrec.num_heads 4"),
         ({"encoder": {"source": "sasrec", "sasrec": {"lenght": 4}}}, "did you mean 'encoder.sasrec.length'"),
         ({"encoder": {"source": ["mf"]}}, "encoder.source"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -39,16 +41,21 @@ def test_train_counts_leave_the_row_itself_out(log, counts, key):
         assert (likes[i], rows[i]) == (sum(log.label[j] for j in others), len(others))
 
 
-def test_category_affinity_equals_a_loop(log):
+@pytest.mark.parametrize("earlier", [False, True])
+def test_category_affinity_equals_a_loop(log, earlier):
+    """Before each row, or before an earlier one of the same user."""
+    end = np.maximum(np.arange(200) // 7 * 7, np.searchsorted(log.user, log.user)) if earlier else np.arange(200)
+    log = replace(log, end=end if earlier else None)
     expected = rate(*history_counts(log), log.like_rate, 1.0)
     affinity = category_affinity(log, expected)
     of = [set(log.item_categories[log.item_categories[:, 0] == n, 1]) for n in range(15)]
     for i in range(200):
         parts = []
         for category in of[log.item[i]]:
-            before = [j for j in range(i) if log.user[j] == log.user[i] and category in of[log.item[j]]]
+            before = [j for j in range(end[i]) if log.user[j] == log.user[i] and category in of[log.item[j]]]
             parts.append((sum(log.label[j] for j in before) - len(before) * expected[i]) / (len(before) + SMOOTHING))
         assert affinity[i] == pytest.approx(np.mean(parts) if parts else 0.0, abs=1e-12)
+        assert history_counts(log)[1][i] == sum(log.user[: end[i]] == log.user[i])
 
 
 def test_no_categories_at_all_is_no_affinity(log):

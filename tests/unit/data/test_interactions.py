@@ -94,6 +94,18 @@ def test_a_history_is_what_a_loop_over_all_rows_finds(loaded, length, policy, di
         assert np.arange(len(log))[loaded.history(position, length, policy, dislikes)].tolist() == expected
 
 
+@pytest.mark.parametrize("num_targets", [1, 3, 1000])
+def test_train_rows_share_the_history_before_the_first_of_them(loaded, num_targets):
+    end, seen = loaded.snapshots(num_targets), dict[int, list[int]]()
+    for position, user in enumerate(loaded.user.tolist()):
+        if SPLITS[loaded.split[position]] != "train":
+            assert end[position] == position
+            continue
+        mine = seen.setdefault(user, [])
+        mine.append(position)
+        assert end[position] == mine[(len(mine) - 1) // num_targets * num_targets]
+
+
 def test_some_users_or_some_buckets_load_as_a_part_of_the_whole(folder, loaded):
     users = ["u3", "u7", "u11", "nobody"]
     part = Interactions.load(folder, users=users)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from thinkrec.model.batch import Batch, Instance, collate
 from thinkrec.model.prefix_batch import share_prefixes
 from thinkrec.model.recommender import Recommender
 from thinkrec.nano import model as nano
-from thinkrec.prompt.catalogue import PromptData
+from thinkrec.prompt.catalogue import PromptData, Snapshots
 from thinkrec.prompt.template import ItemText, Prompt, Template, fixed_phrases
 from thinkrec.train.instances import Instances, Trace, step_batches
 from thinkrec.train.micro_batches import deal
@@ -134,6 +135,21 @@ def test_nothing_is_padded_and_nobody_waits(instances):
     places = np.array([[batch.num_tokens for batch in batches] for batches in found])
     assert places.sum() <= sum(instances.row(int(number)).num_tokens for number in numbers)
     assert places.mean() / places.max(0).mean() >= 0.95
+
+
+def test_rows_on_one_history_have_the_gradient_of_padded_rows_and_cost_a_part(recommender, instances):
+    """Four targets each; traces keep their own history."""
+    tables = replace(instances.tables, snapshots=Snapshots(instances.tables.interactions.snapshots(4), None))
+    sharing = Instances(instances.config, tables, instances.positions, instances.traces)
+    numbers = np.concatenate([np.arange(12, 26), NUM_USERS * NUM_ROWS + np.array([3, 8])])
+    slots, weight = np.repeat([0, 1], BATCH // 2), np.full(BATCH, 1 / BATCH, np.float32)
+    plain = gradient(recommender, padded(sharing, slots, numbers, weight))
+    batches = list(step_batches([sharing] * 2, slots, numbers, weight, 10**6, run_length=RUN))
+    assert (gradient(recommender, batches) - plain).norm() <= 1e-5 * plain.norm()
+    rolling = list(step_batches([instances] * 2, slots, numbers, weight, 10**6, run_length=RUN))
+    assert (gradient(recommender, rolling) - plain).norm() > 1e-2 * plain.norm()  # the control: these are other histories
+    assert batches[0].num_tokens < 0.7 * rolling[0].num_tokens
+    assert sharing.row(numbers[-1]).prompt == instances.row(numbers[-1]).prompt
 
 
 def rows_of(sizes: list[tuple[int, int]]) -> list[Instance]:

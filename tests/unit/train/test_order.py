@@ -37,6 +37,25 @@ def test_runs_hold_one_user_and_no_row_is_left_out(counts, step):
     assert set(shown) == set(range(len(users)))
 
 
+@pytest.mark.parametrize("run_length", [1, 4])
+def test_rows_of_one_history_stay_side_by_side_and_an_epoch_shows_each_once(run_length):
+    users = users_of([8, 4, 12, 8, 4])
+    snapshots = np.arange(36) // 4 * 4
+    order = Order(users, 0, 12, run_length, 0.0, seed=3, snapshots=snapshots)
+    shown = np.concatenate([order.batch(step) for step in range(order.num_steps(1))])
+    assert sorted(shown) == list(range(36))
+    assert np.array_equal(shown.reshape(-1, 4), shown.reshape(-1, 4)[:, :1] + np.arange(4))
+    assert (np.diff(shown.reshape(-1, 4)[:, 0]) < 0).any()
+    assert not np.array_equal(shown, np.concatenate([order.batch(step + 3) for step in range(3)]))
+
+
+def test_a_history_that_a_batch_cuts_goes_on_in_the_next_one():
+    order = Order(users_of([3, 5, 2]), 0, 4, 1, 0.0, seed=3, snapshots=np.array([0, 0, 0, 3, 3, 3, 3, 3, 8, 8]))
+    shown = np.concatenate([order.batch(step) for step in range(5)])
+    assert sorted(shown[:10]) == sorted(shown[10:]) == list(range(10))
+    assert (np.diff(np.flatnonzero(np.isin(shown[:10], range(3, 8)))) == 1).all()
+
+
 def test_a_step_is_a_pure_function_of_its_number():
     order = Order(users_of([9, 9]), 3, 8, 1, 0.25, seed=5)
     later = order.batch(7).copy()

@@ -31,7 +31,7 @@ from thinkrec.events import ExpertDone, GroupStarted, PackDone, PackStarted, Wor
 from thinkrec.job import Reporter
 from thinkrec.model.build import build, load_adapter, load_projector
 from thinkrec.model.peft_files import check_export, peft_tensors, read_adapter, write_adapter
-from thinkrec.prompt.catalogue import ArtefactPaths, PromptData, base_folder, load_tables
+from thinkrec.prompt.catalogue import ArtefactPaths, PromptData, base_folder, load_train_tables
 from thinkrec.store.artefacts import Store
 from thinkrec.train.deepspeed import engine
 from thinkrec.train.fleet.actor import FleetActor
@@ -103,7 +103,7 @@ class Group:
     def load(cls, worker: Worker, task: GroupTask, report: Reporter) -> Group:
         """Everything that packs share; every slot of the bank holds the global adapter."""
         config, places, num_slots = task.config, task.places, task.num_slots
-        tables = load_tables(config, places)
+        tables = load_train_tables(config, places)
         recommender = build(config, places, tables, engine.read_config(config.train.ds_config), num_slots)
         for slot in range(num_slots):
             load_adapter(recommender, places.path("global", ADAPTER_FOLDER), slot)

@@ -23,7 +23,7 @@ from thinkrec.distributed.worker_group import RunOnWorkers, run_on_workers
 from thinkrec.errors import EnvironmentFault, Interrupted, StageFailed, ThinkrecError, UserError
 from thinkrec.events import Event, ExpertsCommitted, FleetDone, FleetStarted, GroupLost, PackDone, PackFailed, Warned
 from thinkrec.job import Job
-from thinkrec.prompt.catalogue import ArtefactPaths, load_tables
+from thinkrec.prompt.catalogue import ArtefactPaths, load_train_tables
 from thinkrec.store.artefacts import Artefact, digest
 from thinkrec.train.fleet.actor import FleetActor
 from thinkrec.train.fleet.group import STAGE, FleetTask, GroupTask, clusters_of, train_group
@@ -68,7 +68,7 @@ def tokens_per_cluster(job: Job) -> tuple[dict[int, float], float]:
     Rows alone mislead: users of long histories, who cluster together, have longer prompts. A cluster without train rows gets no expert.
     """
     places, phase = ArtefactPaths(job.places()), job.config.train.experts
-    tables = load_tables(job.config, places)
+    tables = load_train_tables(job.config, places)
     positions = train_positions(tables)
     cluster = clusters_of(places, tables.interactions.user_ids)[tables.interactions.user[positions]]
     costs, num_rows = {}, 0.0
