@@ -28,9 +28,10 @@ TINY: dict[str, Any] = {
 
 
 def as_on_gpus(ds_config: str) -> dict[str, Any]:
-    """The tiny world with what the recipes for GPUs set: this shipped file, two ranks, bfloat16, soft slots everywhere, dropout."""
+    """The tiny world as on GPUs: this shipped file, two ranks, bfloat16, soft slots everywhere, dropout; and histories that rows share."""
     tree = copy.deepcopy(TINY)
     tree["base"]["dtype"], tree["prompt"]["slots"], tree["adapter"] = "bfloat16", "all", {"dropout": 0.05}
+    tree["prompt"]["targets_per_history"] = 3
     tree["train"] |= {"ds_config": ds_config, "num_workers": 2}
     return tree
 

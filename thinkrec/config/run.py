@@ -105,7 +105,7 @@ class Config(Section):
                 )
         if run_length > 1 and run_length % self.prompt.targets_per_history:
             raise ValueError(
-                f"train.loss.rows_per_user {run_length} is no multiple of prompt.targets_per_history {self.prompt.targets_per_history}, and "
+                f"train.loss.rows_per_user {run_length} is no multiple of prompt.targets_per_history {self.prompt.targets_per_history}: "
                 "rows on one history stand together"
             )
         if self.traces.start_share < 1 and train.global_adapter.num_epochs <= 1:

@@ -45,9 +45,10 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Lengths:
-    """Mean tokens of a train prompt and of a line of history, mean soft slots of a prompt; tokens of the longest prompt."""
+    """Mean tokens of a train prompt, of its question and of a line of history, its mean soft slots; tokens of the longest."""
 
     prompt: float
+    question: float
     line: float
     slots: float
     longest: float
@@ -145,17 +146,19 @@ def _sampled(config: Config, found: Mapping[str, Artefact], tokenizer: Tokenizer
     template = Template(tokenizer, items, settings, priors)
     train = np.flatnonzero(data.split == TRAIN)
     chosen = np.random.default_rng(config.run.seed).choice(train, min(NUM_SAMPLES, len(train)), replace=False)
-    counts, lines, num_slots = [], [], 0
+    counts, questions, lines, num_slots = [], [], [], 0
     for position in chosen:
         before = data.history(int(position), settings.history_length, settings.history_policy, settings.history_dislikes)
         history = list(zip(data.item[before].tolist(), data.label[before].tolist(), strict=True))
         counted = priors.at(int(position), int(data.user[position])) if priors else None
         prompt = template.write(history, int(data.item[position]), counted)
         counts.append(len(prompt.ids))
+        questions.append(len(prompt.suffix))
         num_slots += len(prompt.slots)
         lines += [len(template.line(item, label, counted)) for item, label in history[-1:]]
     source = f"{len(counts)} sampled prompts, counted by {counter}"
-    return Lengths(float(np.mean(counts)), float(np.mean(lines or [0])), num_slots / len(counts), float(max(counts)), source)
+    whole, question, line = (float(np.mean(some or [0])) for some in (counts, questions, lines))
+    return Lengths(whole, question, line, num_slots / len(counts), float(max(counts)), source)
 
 
 def _first_bucket(folder: Path, num_buckets: int) -> Interactions:
@@ -185,11 +188,12 @@ def _typical(config: Config, size: Sizes, tokenizer: Tokenizer, counter: str) ->
     priors = Priors(rate, count, count[0], rate[0], rate[0]) if config.prompt.priors else None
     template = Template(tokenizer, [ItemText("title", words)], config.prompt, priors)
     counted = priors.at(0, 0) if priors else None
-    bare, line = len(template.write([], 0, counted).ids), len(template.line(0, 1, counted))
+    shortest, line = template.write([], 0, counted), len(template.line(0, 1, counted))
+    bare, question = len(shortest.ids), float(len(shortest.suffix))
     num_history = mean_history(size.num_train, size.num_users, config.prompt.history_length)
     slots = {"none": 0.0, "target": 2.0, "all": 2.0 + num_history}[config.prompt.slots]
     longest = float(bare + line * config.prompt.history_length)
-    return Lengths(bare + num_history * line, line, slots, longest, f"a typical prompt of the world, counted by {counter}")
+    return Lengths(bare + num_history * line, question, line, slots, longest, f"a typical prompt of the world, counted by {counter}")
 
 
 def _assumed(config: Config, size: Sizes) -> Lengths:
@@ -197,7 +201,7 @@ def _assumed(config: Config, size: Sizes) -> Lengths:
     num_history = mean_history(size.num_train, size.num_users, config.prompt.history_length)
     room = float(config.prompt.max_tokens)
     longest = min(room, each * (1.0 + config.prompt.history_length))
-    return Lengths(min(room, each * (1 + num_history)), each, 0.0, longest, f"plan.tokens_per_item = {each}")
+    return Lengths(min(room, each * (1 + num_history)), each, each, 0.0, longest, f"plan.tokens_per_item = {each}")
 
 
 def nano_tokens(config: Config, size: Sizes) -> int:

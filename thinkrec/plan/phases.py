@@ -82,17 +82,19 @@ def works(config: Config, size: Sizes, length: Lengths, shape: Shape, traces: Se
     weights = {layers: shape.adapter_params(adapter.target_modules, adapter.rank, layers) for layers in (all_layers, last_layers)}
     # The end token of an answer is predicted and never read.
     answer = PLAIN_ANSWER + (train.trace_share * sum(traces) / len(traces) if traces else 0.0)
+    alone = train.trace_share if traces else 0.0  # a trace keeps its own history
+    saved = (1 - alone) * (length.prompt - length.question) * (1 - 1 / rows_per_history(config, size))
 
     def learn(
         name: str, phase: PhaseSection, workers: int, num_rows: Sequence[int], trained: int, layers: int, slots: float
     ) -> Iterator[Work]:
         """One of these for each number of rows; they differ in nothing else."""
         tokens, longest = (prompt - slots + answer - 1 for prompt in (length.prompt, length.longest))
-        micro = largest_micro_batch(train, longest, phase.batch_size // workers)
+        micro, places = largest_micro_batch(train, longest, phase.batch_size // workers), tokens - saved
         for rows in num_rows:
             steps = num_steps(config, phase, rows, size.num_users * rows / max(1, size.num_train), len(traces))
             recomputed = train.gradient_checkpointing
-            yield Work(name, workers, steps, phase.batch_size, tokens, tokens, micro, answer, trained, layers, recomputed=recomputed)
+            yield Work(name, workers, steps, phase.batch_size, tokens, places, micro, answer, trained, layers, recomputed=recomputed)
 
     found, whole = [_nano(config, size, length, shape)] if config.base.source == "nano" else [], [size.num_train]
     # The global adapter is trained without soft slots.
@@ -101,6 +103,12 @@ def works(config: Config, size: Sizes, length: Lengths, shape: Shape, traces: Se
         found += learn("projector", train.projector, train.num_workers, whole, projector_params(config, shape), all_layers, 0.0)
     found += learn("experts", train.experts, train.workers_per_group, size.rows_per_cluster, weights[last_layers], last_layers, 0.0)
     return [*found, _score(config, size, length)]
+
+
+def rows_per_history(config: Config, size: Sizes) -> float:
+    """Mean train rows that are asked about on one history, when all users have equally many."""
+    each = max(1, round(size.num_train / max(1, size.num_users)))
+    return each / -(-each // config.prompt.targets_per_history)
 
 
 def largest_micro_batch(train: TrainSection, longest: float, num_rows: int) -> float:

@@ -193,7 +193,7 @@ def lay_out(machines: Machines, experts: Sequence[Work], price: Price) -> Layout
     size, train = experts[0].num_workers, price.config.train
     num_groups = max(1, min(machines.num_groups(size), len(experts)))
     costs = {number: price.seconds(work) for number, work in enumerate(experts)}
-    max_pack = queue.pack_limit(train.model_copy(update={"num_groups": num_groups}), len(experts), experts[0].row_tokens)
+    max_pack = queue.pack_limit(train.model_copy(update={"num_groups": num_groups}), len(experts), experts[0].row_places)
     schedule = queue.simulate(queue.packs(costs, num_groups, max_pack), num_groups, price.config.plan.switch_s)
     return Layout(
         num_groups,

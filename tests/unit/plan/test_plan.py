@@ -168,6 +168,12 @@ def test_memory_holds_a_micro_batch_or_the_longest_row():
     assert few.places == many.places == few.tokens  # nothing is padded
 
 
+def test_rows_that_share_a_history_cost_less():
+    alone, shared = (plan_of("traces.enabled=false", f"prompt.targets_per_history={number}").phases[1] for number in (1, 16))
+    assert alone.tokens == shared.tokens == alone.places
+    assert shared.places < 0.6 * alone.places
+
+
 def test_hours_follow_the_assumed_rate_and_the_rows():
     slow, fast = (plan_of(f"plan.mfu={mfu}").phases[1].hours for mfu in (0.1, 0.4))
     assert slow == pytest.approx(4 * fast)

@@ -63,7 +63,8 @@ def expert_key(stage_key: str, expert: int) -> str:
 
 
 def tokens_per_cluster(job: Job) -> tuple[dict[int, float], float]:
-    """What each expert costs: the rows its steps will show times the mean prompt tokens of a few of its rows; and that mean over all.
+    """What each expert costs: the rows its steps will show times the mean prompt tokens of a few of its rows, each with its share of the
+    history; and that mean over all.
 
     Rows alone mislead: users of long histories, who cluster together, have longer prompts. A cluster without train rows gets no expert.
     """
@@ -78,7 +79,9 @@ def tokens_per_cluster(job: Job) -> tuple[dict[int, float], float]:
         if phase.max_steps:
             shown = min(shown, phase.max_steps * phase.batch_size)
         sampled = rows[np.linspace(0, len(rows) - 1, min(len(rows), NUM_SAMPLED)).astype(int)]
-        costs[int(expert)] = float(shown * np.mean([len(tables.prompt(int(row)).ids) for row in sampled]))
+        prompts = [tables.snapshot_prompt(int(row)) for row in sampled]
+        per_history = len(rows) / len(np.unique(tables.snapshots.end[rows])) if tables.snapshots else 1.0
+        costs[int(expert)] = float(shown * np.mean([len(prompt.suffix) + len(prompt.prefix) / per_history for prompt in prompts]))
         num_rows += shown
     return costs, sum(costs.values()) / max(1.0, num_rows)
 
