@@ -17,9 +17,9 @@ from thinkrec.data.ingest import with_bucket, write_bucket
 from thinkrec.data.interactions import Interactions
 from thinkrec.errors import ModelError
 from thinkrec.nano import model as nano
-from thinkrec.prompt.catalogue import PromptData
+from thinkrec.prompt.catalogue import PromptData, Snapshots
 from thinkrec.prompt.counted_rates import Priors
-from thinkrec.prompt.template import ItemText, Template, fixed_phrases
+from thinkrec.prompt.template import ItemText, Prompt, Template, fixed_phrases
 from thinkrec.prompt.tokenizer import SLOT
 
 ITEMS = [ItemText("Alpha", ("noir",)), ItemText("Beta"), ItemText("Gamma Ray", ("heist", "desert")), ItemText("", ("noir",))]
@@ -180,8 +180,9 @@ def tables_of(tmp_path, tokenizer):
         pl.DataFrame({"item_id": list("abcd")}).write_parquet(folder / "items.parquet")
         (folder / "fingerprint.json").write_text(json.dumps({"num_buckets": NUM_BUCKETS}))
         data = Interactions.load(folder)
-        priors = Priors.load(folder, data, [item.keywords for item in ITEMS], NUM_BUCKETS, rolling=True)
-        return PromptData(data, Template(tokenizer, ITEMS, PromptSection(), priors), None, None)
+        words, end = [item.keywords for item in ITEMS], data.snapshots(2)
+        priors, shared = (Priors.load(folder, data, words, NUM_BUCKETS, True, before) for before in (None, end))
+        return PromptData(data, Template(tokenizer, ITEMS, PromptSection(), priors), None, None, Snapshots(end, shared))
 
     return make
 
@@ -250,6 +251,26 @@ def test_taste_is_the_like_rate_among_items_with_the_same_keywords(tables_of):
     assert taste(flipped(rows, mine[0], "d")) == taste(rows)
     # The first item liked and the second not, then the other way round: the user's rate stays, the taste for noir does not.
     assert taste(rows) != taste(flipped(rows, mine[0], "ab"))
+
+
+def test_rows_on_one_history_are_told_what_was_known_before_the_first_of_them(tables_of):
+    """Two by two: the third train row is the first of its pair. Counted rates, too, end there, or the rows would share no prefix."""
+    mine, others = users_in(0, 1), users_in(1, 4)
+    rows = log_of([*mine, *others])
+
+    def prompts(rows: pl.DataFrame) -> list[Prompt]:
+        tables = tables_of(rows)
+        first = int(tables.interactions.offsets[tables.interactions.user_ids.index(mine[0])])
+        return [tables.snapshot_prompt(first + place) for place in range(4)]
+
+    found, tables = prompts(rows), tables_of(rows)
+    first = int(tables.interactions.offsets[tables.interactions.user_ids.index(mine[0])])
+    assert found[0].prefix == found[1].prefix != found[2].prefix
+    assert found[0] == tables.prompt(first)
+    assert found[1] != tables.prompt(first + 1)
+    assert found[2:] == [tables.prompt(first + 2), tables.prompt(first + 3)]  # the last is a test row
+    assert prompts(flipped(rows, mine[0], "a"))[:2] == found[:2]
+    assert prompts(flipped(rows, mine[0], "a"))[2] != found[2]
 
 
 def test_train_and_test_rows_share_one_template(tables_of):
