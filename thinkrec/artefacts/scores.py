@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from thinkrec.artefacts.tables import read_table, write_rows, write_table
+from thinkrec.errors import ArtefactError
 from thinkrec.store.address import write_json
 
 if TYPE_CHECKING:
@@ -79,8 +80,11 @@ def write_model_weight(folder: Path, weight: float) -> None:
 
 
 def read_model_weight(folder: Path) -> float:
-    """What `write_model_weight` wrote; 1 in a run without a prior."""
-    return float(json.loads((folder / MODEL_WEIGHT_FILE).read_text(encoding="utf-8"))["weight"])
+    """What `write_model_weight` wrote; 1 in a run without a prior. Raises ArtefactError for scores without it, of an earlier version."""
+    file = folder / MODEL_WEIGHT_FILE
+    if not file.is_file():
+        raise ArtefactError("it is not said what the model's score weighs beside the prior", str(file), "run the same command again")
+    return float(json.loads(file.read_text(encoding="utf-8"))["weight"])
 
 
 def write_explanations(folder: Path, explanations: Rows, counterfactuals: Rows) -> None:

@@ -126,5 +126,7 @@ def test_scores_are_found_by_variant(tmp_path):
     scores.write_scores(tmp_path, "fusion", pl.DataFrame([row]).to_arrow())
     assert scores.scored_variants(tmp_path) == ["fusion"]
     assert pq.read_schema(scores.scores_file(tmp_path, "fusion")).equals(scores.SCORES)
+    with pytest.raises(ArtefactError, match="weighs beside the prior"):
+        scores.read_model_weight(tmp_path)
     scores.write_model_weight(tmp_path, 0.25)
     assert scores.read_model_weight(tmp_path) == 0.25
