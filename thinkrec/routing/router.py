@@ -74,8 +74,8 @@ class Router:
         """(n, d) user vectors -> (n, K) softmax weights, before the rule. Raises DataError for a wrong shape or NaN."""
         vectors = self._checked(vectors)
         found = np.empty((len(vectors), self.num_clusters), np.float32)
-        for rows in self._blocks(len(vectors)):
-            found[rows] = self._softmax(vectors[rows], np.float32)[0].T
+        for rows, points in self._blocks(len(vectors)):
+            found[rows] = self._softmax(vectors[rows], points).weights.T
         return found
 
     def gates(self, vectors: NDArray[Any], known: NDArray[np.bool_] | None = None) -> Floats:
@@ -86,11 +86,12 @@ class Router:
             gates[~known] = np.eye(self.num_clusters + 1)[-1]
             gates[known] = self.gates(vectors[known])
             return gates
-        for rows in self._blocks(len(vectors)):
-            found, unsure = self._rule(*self._softmax(vectors[rows], np.float32))
+        for rows, points in self._blocks(len(vectors)):
+            found, unsure = self._rule(self._softmax(vectors[rows], points))
             gates[rows] = found.T
             if unsure.any():
-                gates[rows][unsure] = self._rule(*self._softmax(vectors[rows][unsure], np.float64))[0].T
+                close = vectors[rows][unsure]
+                gates[rows][unsure] = self._rule(self._softmax(close, np.empty(close.shape)))[0].T
         return gates
 
     def hard(self, vectors: NDArray[Any], known: NDArray[np.bool_] | None = None) -> NDArray[np.int16]:
@@ -126,45 +127,64 @@ class Router:
             raise DataError(what, "router", f"use the vectors of {key}, one row a user")
         return vectors
 
-    def _blocks(self, num_rows: int) -> Iterator[slice]:
+    def _blocks(self, num_rows: int) -> Iterator[tuple[slice, Floats]]:
+        """The rows a block at a time, and room for their points."""
         size = max(BLOCK_NUMBERS // (len(self.mean) + self.num_clusters), 1)
-        return (slice(begin, begin + size) for begin in range(0, num_rows, size))
+        points = np.empty((min(size, num_rows), len(self.mean)), np.float32)
+        return ((slice(begin, begin + size), points[: num_rows - begin]) for begin in range(0, num_rows, size))
 
-    def _softmax(self, vectors: NDArray[Any], precision: type[np.floating]) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Weights (K, n) and their entropy (n,): users lie along the rows, so that every step below runs through memory in order."""
-        z = np.subtract(vectors.astype(np.promote_types(vectors.dtype, precision), copy=False), self.mean).astype(precision, copy=False)
-        z *= 1 / self.scale.astype(precision)
-        length = np.sqrt(np.einsum("nd,nd->n", z, z))
+    def _softmax(self, vectors: NDArray[Any], points: NDArray[Any]) -> _Softmax:
+        """Computed in `points` (n, d), with its precision. Users lie along the rows, so that each step runs through memory in order."""
+        np.subtract(vectors, self.mean, out=points, casting="same_kind")
+        points *= 1 / self.scale.astype(points.dtype)
+        length = np.sqrt(np.einsum("nd,nd->n", points, points))
         if not np.isfinite(length).all():
             raise DataError("a user vector holds NaN or infinity", "router", "mark users without a vector as not known")
         length[length == 0] = 1  # a user at the mean: all cosines are 0
-        logits = self.centroids.astype(precision, copy=False) @ z.T
-        logits /= length
+        points *= (1 / (length * self.settings.temperature))[:, None]
+        logits = self.centroids.astype(points.dtype, copy=False) @ points.T
         logits -= logits.max(axis=0)
-        logits /= self.settings.temperature
-        weights = np.exp(logits)
-        total = weights.sum(axis=0)
-        entropy = np.log(total) - np.einsum("kn,kn->n", weights, logits) / total
-        weights /= total
-        return weights, entropy
+        exponentials = np.exp(logits)
+        return _Softmax(logits, exponentials, exponentials.sum(axis=0))
 
-    def _rule(self, weights: NDArray[Any], entropy: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    def _rule(self, softmax: _Softmax) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         """Gates (K + 1, n), and whose route (n,) hangs on more digits than float32 has."""
-        rule = self.settings
+        rule, top, entropy = self.settings, 1 / softmax.total, softmax.entropy()
         threshold = rule.expert_threshold + rule.expert_slope / self.num_clusters
         limit = rule.entropy_share * np.log(self.num_clusters)
-        top = weights.max(axis=0)
         alone = top > threshold
         general = ~alone & (entropy >= limit)
         unsure = (np.abs(top - threshold) < CLOSE) | (~alone & (np.abs(entropy - limit) < CLOSE))
-        nearest = weights == top
-        if np.count_nonzero(nearest) > len(top):  # of equals the first
-            nearest = np.arange(self.num_clusters)[:, None] == nearest.argmax(axis=0)
-        gates = np.empty((self.num_clusters + 1, len(top)), weights.dtype)
-        np.multiply(weights, ~(alone | general), out=gates[:-1])
-        gates[:-1] += nearest & alone
+        gates = np.empty((self.num_clusters + 1, len(top)), top.dtype)
+        np.multiply(softmax.exponentials, np.where(alone | general, 0, top), out=gates[:-1])
+        gates[softmax.nearest()[alone], np.flatnonzero(alone)] = 1
         gates[-1] = general
         return gates, unsure
+
+
+@dataclass(frozen=True, eq=False)
+class _Softmax:
+    """Of n users over K experts: logits whose greatest is 0, their exponentials (K, n), and the sums of these (n,)."""
+
+    logits: NDArray[Any]
+    exponentials: NDArray[Any]
+    total: NDArray[Any]
+
+    @property
+    def weights(self) -> NDArray[Any]:
+        """(K, n), which sum to 1."""
+        return np.asarray(self.exponentials / self.total)
+
+    def entropy(self) -> NDArray[Any]:
+        """(n,) entropy of the weights."""
+        return np.asarray(np.log(self.total) - np.einsum("kn,kn->n", self.exponentials, self.logits) / self.total)
+
+    def nearest(self) -> NDArray[np.int64]:
+        """(n,) the greatest logit, of equals the first."""
+        found = np.empty(len(self.total), np.int64)
+        expert, user = np.divmod(np.flatnonzero(self.logits == 0), len(found))
+        found[user[::-1]] = expert[::-1]  # what is written last stays
+        return found
 
 
 def routes(gates: NDArray[Any]) -> NDArray[np.str_]:
