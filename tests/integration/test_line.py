@@ -11,12 +11,15 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from http_load import ask, free_port, load, until
+from ray import serve
 from tiny import as_on_gpus
 
 from thinkrec.artefacts.prior import scan_offsets
 from thinkrec.artefacts.scores import read_model_weight
 from thinkrec.config import run as run_file
 from thinkrec.config.run import Config
+from thinkrec.data.interactions import Interactions
 from thinkrec.evaluate.report.table import text_table
 from thinkrec.evaluate.run_report.publish import publish
 from thinkrec.events import NothingToDo, StageStarted
@@ -24,13 +27,20 @@ from thinkrec.model.base import load_model
 from thinkrec.pipeline.execute import run_stages
 from thinkrec.pipeline.stages import select_stages
 from thinkrec.prompt.catalogue import ArtefactPaths, base_folder, load_tables
+from thinkrec.recommend.histories import of_users
 from thinkrec.recommend.lists import Lists
+from thinkrec.recommend.ranker import Ranker
 from thinkrec.recommend.request import Request
 from thinkrec.routing.gate_table import Routing
 from thinkrec.run import open_run
 from thinkrec.score.serving import serving_model
+from thinkrec.serve.assemble import write_package
+from thinkrec.serve.deployment import serving
+from thinkrec.serve.opened import open_package
+from thinkrec.serve.options import ServeOptions, sha256_of_key
 from thinkrec.store.artefacts import Artefact
 
+KEY = "a key of more than sixteen characters"
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1800)]
 
 
@@ -113,6 +123,43 @@ def test_lists_of_all_users_are_streamed_over_buckets(artefacts, config):
     assert counts.num_listed == table.height > counts.num_users
     assert table.join(log, on=["user_id", "item_id"]).is_empty()
     assert lists.to_do() == []
+
+
+def test_a_package_is_served_over_http_and_changed_under_load(artefacts, config, tmp_path):
+    """Every answer is the ranker's, none fails while a second package takes over and the first comes back; a spoilt one changes nothing."""
+    for name, batch_tokens in (("first", 4096), ("second", 2048)):
+        section = config.evaluate.model_copy(update={"batch_tokens": batch_tokens})
+        write_package(config.model_copy(update={"evaluate": section}), artefacts, str(tmp_path / name))
+    ranker, package = open_package(str(tmp_path / "first"))
+    log = ranker_log(ranker)
+    expected = ranker.rank(log, [np.arange(3)] * len(log.user_ids)).score
+    bodies = [{"user_id": user, "items": log.item_ids[:3]} for user in log.user_ids]
+    options, url = ServeOptions(deadline_s=120.0, key_sha256=sha256_of_key(KEY)), f"http://127.0.0.1:{free_port()}"
+    try:
+        with (
+            serving(options, str(tmp_path / "first"), "127.0.0.1", int(url.rpartition(":")[2])),
+            load(f"{url}/score", bodies, KEY) as found,
+        ):
+            status, refused = ask(f"{url}/admin/package", {"package": str(tmp_path / "none")}, KEY)
+            assert (status, refused["what"]) == (422, "there is no serving package here")
+            for page, body in (("package", {"package": str(tmp_path / "second")}), ("rollback", {})):
+                status, told = ask(f"{url}/admin/{page}", body, KEY)
+                assert (status, told["status"]) == (202, "starting")
+                until(f"{url}/healthz", "package", told["package"])
+    finally:
+        serve.shutdown()
+    assert {status for _, status, _ in found} == {200}
+    assert {answer["package"] for _, _, answer in found} >= {package.key}
+    assert told["package"] == package.key
+    for number, _, answer in found:
+        scores = [item["score"] for item in answer["items"]]
+        assert np.abs(scores - expected[number]).max() <= 2e-2  # bfloat16
+
+
+def ranker_log(ranker: Ranker) -> Interactions:
+    """Three users of the package."""
+    log = Interactions.load(ranker.places.path("ingest"))
+    return of_users(log, log.user_ids[:3])
 
 
 def test_teachers_were_asked_about_the_explained_rows_and_nobody_learned_from_it(artefacts):

@@ -120,13 +120,21 @@ def k8s(
     file: RunFile,
     overrides: Overrides = None,
     cluster: Annotated[bool, typer.Option("--cluster", help="A RayCluster that grows under submitted jobs, not a RayJob.")] = False,
+    serve: Annotated[str, typer.Option(help="A RayService of this package, by its path on the volume or its address.")] = "",
+    key_env: Annotated[
+        str, typer.Option(help="With --serve: the variable that holds the key of requests, from the secret.")
+    ] = "THINKREC_KEY",
+    replicas: Annotated[int, typer.Option(min=1, help="With --serve: copies of the model.")] = 1,
 ) -> None:
     """Print the KubeRay manifests of this run, for kubectl apply."""
-    from thinkrec.deploy.k8s import render
+    from thinkrec.deploy.k8s import render, render_service
 
     settings = run_file.load(file, overrides or ())
     if not settings.train.workers_per_group:  # all else that is open the job fills in
         settings = load(file, overrides)
+    if serve:
+        typer.echo(render_service(settings, serve, key_env, replicas), nl=False)
+        return
     text = file.read_text(encoding="utf-8")
     typer.echo(render(settings, text, overrides or (), "RayCluster" if cluster else "RayJob"), nl=False)
 

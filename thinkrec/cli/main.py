@@ -16,7 +16,7 @@ from thinkrec.cli.data import app as data_app
 from thinkrec.cli.evaluate import evaluate
 from thinkrec.cli.init import init
 from thinkrec.cli.recommend import recommend
-from thinkrec.cli.serve import package
+from thinkrec.cli.serve import package, serve
 from thinkrec.cli.sweep import baselines, sweep
 from thinkrec.cli.traces import app as traces_app
 from thinkrec.config.run import Config
@@ -93,6 +93,7 @@ app.command()(init)
 app.command()(recommend)
 app.command()(evaluate)
 app.command()(package)
+app.command()(serve)
 app.command()(cluster.plan)
 app.command()(cluster.preflight)
 app.command()(cluster.submit)

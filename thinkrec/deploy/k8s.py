@@ -1,4 +1,4 @@
-"""KubeRay manifests of a run: a RayJob that makes it, or a RayCluster that grows and shrinks under submitted jobs.
+"""KubeRay manifests of a run: a RayJob that makes it, a RayCluster that grows under submitted jobs, a RayService of its package.
 
 Field names are those of ray.io/v1 (KubeRay 1.6, the first whose `authOptions` reaches RayJobs with a secret of one's own). The run file
 travels in a ConfigMap; secrets are named, never held.
@@ -20,6 +20,8 @@ Kind = Literal["RayJob", "RayCluster"]
 RUN_FOLDER, RUN_FILE = "/etc/thinkrec", "run.toml"
 HEAD_CPUS, HEAD_GIB = 8, 32
 GROUPS_PER_GIB = 4  # the controller of a group of workers runs beside the driver, in a process of about 250 MB
+SERVE_PORT = 8000  # the one that KubeRay looks for where pods name none
+SERVE_BUILDER = "thinkrec.serve.deployment:from_arguments"
 PORTS = {"gcs-server": 6379, "dashboard": 8265, "client": 10001}
 NUM_RETRIES = 3  # each makes a new cluster; the run goes on from its artefacts
 KEEP_S = 600  # how long a finished cluster stays, for its logs
@@ -30,6 +32,28 @@ def render(config: Config, run_file: str, overrides: Sequence[str] = (), kind: K
     run_map = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": _metadata(config, "-run"), "data": {RUN_FILE: run_file}}
     documents = [_cluster(config)] if kind == "RayCluster" else [run_map, _job(config, overrides)]
     return yaml.dump_all(documents, Dumper=_Dumper, sort_keys=False)
+
+
+def render_service(config: Config, package: str, key_env: str, num_replicas: int = 1) -> str:
+    """The RayService that serves a package on nodes like those of the run, as YAML; `key_env` is the variable with the key, a secret.
+
+    A replica has a GPU of its own where the run trains on GPUs, else a node.
+    """
+    num_gpus, each = (1, config.ray.k8s.gpus_per_node) if config.train.use_gpu else (0, 1)
+    secrets = tuple(dict.fromkeys([*config.ray.secrets, key_env]))
+    config = config.model_copy(update={"ray": config.ray.model_copy(update={"secrets": secrets})})
+    arguments = {"package": package, "key_env": key_env, "num_replicas": num_replicas, "num_gpus": num_gpus}
+    serve = {
+        "proxy_location": "EveryNode",
+        "http_options": {"host": "0.0.0.0", "port": SERVE_PORT},
+        "applications": [{"name": "thinkrec", "route_prefix": "/", "import_path": SERVE_BUILDER, "args": arguments}],
+    }
+    spec = {
+        "serveConfigV2": yaml.dump(serve, sort_keys=False),
+        "rayClusterConfig": _cluster_spec(config, -(-num_replicas // each), grows=False, has_run_file=False),
+    }
+    document = {"apiVersion": "ray.io/v1", "kind": "RayService", "metadata": _metadata(config, "-serve"), "spec": spec}
+    return yaml.dump_all([document], Dumper=_Dumper, sort_keys=False)
 
 
 class _Dumper(yaml.SafeDumper):
@@ -67,14 +91,14 @@ def _job(config: Config, overrides: Sequence[str]) -> dict[str, object]:
         "shutdownAfterJobFinishes": True,
         "ttlSecondsAfterFinished": KEEP_S,
         "suspend": config.ray.k8s.scheduler == "kueue",  # Kueue admits it when all pods have room
-        "rayClusterSpec": _cluster_spec(config, num_nodes(config), grows=False),
+        "rayClusterSpec": _cluster_spec(config, num_nodes(config), grows=False, has_run_file=True),
     }
     return {"apiVersion": "ray.io/v1", "kind": "RayJob", "metadata": _metadata(config, queued=True), "spec": spec}
 
 
 def _cluster(config: Config) -> dict[str, object]:
     spec = {
-        **_cluster_spec(config, num_nodes(config), grows=True),
+        **_cluster_spec(config, num_nodes(config), grows=True, has_run_file=False),
         "enableInTreeAutoscaling": True,
         "autoscalerOptions": {"upscalingMode": "Default", "idleTimeoutSeconds": KEEP_S},
     }
@@ -91,7 +115,7 @@ def _metadata(config: Config, suffix: str = "", queued: bool = False) -> dict[st
     return {"name": f"{k8s.name}{suffix}", "labels": labels}
 
 
-def _cluster_spec(config: Config, nodes: int, grows: bool) -> dict[str, object]:
+def _cluster_spec(config: Config, nodes: int, grows: bool, has_run_file: bool) -> dict[str, object]:
     k8s = config.ray.k8s
     resources = {"cpu": str(k8s.cpus_per_node), "memory": f"{k8s.memory_per_node_gib}Gi"}
     resources |= dict(named.split("=") for named in k8s.node_resources)
@@ -104,7 +128,7 @@ def _cluster_spec(config: Config, nodes: int, grows: bool) -> dict[str, object]:
         "headGroupSpec": {
             # No CPUs to give away: training stays off the head, so that losing a worker never loses the driver.
             "rayStartParams": {"num-cpus": "0", "num-gpus": "0", "dashboard-host": "0.0.0.0"},
-            "template": _pod(config, "ray-head", {"cpu": str(HEAD_CPUS), "memory": f"{head_gib}Gi"}, has_run_file=not grows),
+            "template": _pod(config, "ray-head", {"cpu": str(HEAD_CPUS), "memory": f"{head_gib}Gi"}, has_run_file),
         },
         "workerGroupSpecs": [
             {

@@ -16,14 +16,13 @@ from thinkrec.artefacts.recommendations import LISTS, ORDERS, BucketCounts, writ
 from thinkrec.config.run import Config
 from thinkrec.data.interactions import Interactions
 from thinkrec.prompt.catalogue import ArtefactPaths
-from thinkrec.prompt.claims import check_claims, facts_of
 from thinkrec.recommend.candidates import POPULAR, Found, find
+from thinkrec.recommend.explain import Explainer, Explanation
 from thinkrec.recommend.filters import parts_of, read_given
 from thinkrec.recommend.histories import of_users
 from thinkrec.recommend.ranker import Ranked, Ranker
 from thinkrec.recommend.request import Request
 from thinkrec.recommend.sources import Sources
-from thinkrec.text.phrases import normal
 
 Ints = NDArray[np.integer]
 Floats = NDArray[np.float32]
@@ -48,7 +47,7 @@ class BucketRecommender:
         self.ranker = Ranker(config, places)
         self.item_ids = self.ranker.items.item_ids
         self.sources = Sources(config, places, self.item_ids, task.allowed)
-        self.vocabulary = frozenset(normal(word) for item in self.ranker.catalogue.items for word in item.keywords)
+        self.explainer = Explainer(self.ranker)
 
     def __call__(self, batch: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         for bucket in batch["bucket"]:
@@ -77,7 +76,7 @@ class BucketRecommender:
             num_listed=lists.num_rows,
             num_short=sum(len(own) < request.top for own in best),
             num_explained=len(said),
-            num_grounded=sum(is_grounded for _, is_grounded in said.values()),
+            num_grounded=sum(one.is_grounded for one in said.values()),
         )
         write_bucket(self.task.out, bucket, lists, orders, counts)
         return counts
@@ -101,23 +100,12 @@ class BucketRecommender:
         parts = parts_of(self.task.request.candidates, "user_id", "item_id")
         return read_given(parts, log.user_ids, pl.Enum(self.item_ids), self.task.allowed)
 
-    def _explain(self, log: Interactions, items: Sequence[Ints]) -> dict[tuple[int, int], tuple[str, bool]]:
-        """{(user, item): (reasoning, whether all it claims stands in the prompt)}, all as indices."""
+    def _explain(self, log: Interactions, items: Sequence[Ints]) -> dict[tuple[int, int], Explanation]:
+        """{(user, item): explanation}, both as indices."""
         if not self.task.request.explain:
             return {}
-        questions = self.ranker.questions(log, items)
-        scorer, template = self.ranker.scorer(questions), questions.tables.template
-        asked = [(user, place) for user, own in enumerate(items) for place in range(len(own))]
-        histories = {user: questions.history(user) for user, _ in asked}
-        counted = {user: questions.counted(user) for user in histories}
-        prompts = [template.write(histories[user], int(items[user][place]), counted[user][place]) for user, place in asked]
-        owners = [user for user, _ in asked]
-        said = {}
-        for (user, place), prompt, speech in zip(asked, prompts, scorer.speak(prompts, owners, questions.gates[owners]), strict=True):
-            item, text = int(items[user][place]), scorer.text(speech)
-            claims = check_claims(text, facts_of(template, histories[user], item, prompt), self.vocabulary)
-            said[user, item] = text, claims.is_grounded
-        return said
+        said = self.explainer.explain(log, items)
+        return {(user, int(item)): one for user, own in enumerate(items) for item, one in zip(own, said[user], strict=True)}
 
     def _lists(
         self,
@@ -125,13 +113,13 @@ class BucketRecommender:
         found: Sequence[Found],
         ranked: Ranked,
         best: Sequence[Ints],
-        said: Mapping[tuple[int, int], tuple[str, bool]],
+        said: Mapping[tuple[int, int], Explanation],
     ) -> pa.Table:
         rows = [(user, place, rank) for user, own in enumerate(best) for rank, place in enumerate(own.tolist(), 1)]
         items = [int(found[user].items[place]) for user, place, _ in rows]
         score = np.array([ranked.score[user][place] for user, place, _ in rows], np.float32)
         prior = pa.array([ranked.prior[user][place] for user, place, _ in rows], pa.float32())
-        told = [said.get((user, item), (None, None)) for (user, _, _), item in zip(rows, items, strict=True)]
+        told = [said.get((user, item)) for (user, _, _), item in zip(rows, items, strict=True)]
         columns = {
             "user_id": [log.user_ids[user] for user, _, _ in rows],
             "rank": [rank for _, _, rank in rows],
@@ -141,8 +129,8 @@ class BucketRecommender:
             "prior": prior if self.ranker.prior else pa.nulls(len(rows), pa.float32()),
             "route": [ranked.route[user] for user, _, _ in rows],
             "source": [found[user].sources[place] for user, place, _ in rows],
-            "explanation": [text for text, _ in told],
-            "is_grounded": [is_grounded for _, is_grounded in told],
+            "explanation": [one and one.text for one in told],
+            "is_grounded": [one and one.is_grounded for one in told],
         }
         return pa.table(columns, schema=LISTS)
 

@@ -34,6 +34,16 @@ def sent_along(catalogue: Interactions, user_ids: Sequence[str], histories: Sequ
     return _interactions(catalogue, list(user_ids), np.array([len(own) for own in histories], np.int64), columns)
 
 
+def together(logs: Sequence[Interactions]) -> Interactions:
+    """The users of several logs of one catalogue, one log after another; at least one log."""
+    return _interactions(
+        logs[0],
+        [user for log in logs for user in log.user_ids],
+        np.concatenate([np.diff(log.offsets) for log in logs]),
+        {name: np.concatenate([getattr(log, name) for log in logs]) for name in ("item", "label", "ts", "row", "split")},
+    )
+
+
 def asking(log: Interactions, candidates: Sequence[Ints]) -> tuple[Interactions, Ints]:
     """Each user's rows and behind them one row a candidate, of row number -1, which no history shows; and where the candidates begin.
 

@@ -26,6 +26,7 @@ TOLERANCES = {"float32": 1e-5, "bfloat16": 0.1}
 IDLE = 1e-5  # an adapter that moves no score by more does nothing
 # Of the told move, in its direction over all pairs: rounding evens out there, and an adapter that is dropped has a share of 0.
 LEAST_SHARE = 0.5
+LEAST_MOVE = 4.0  # times the rounding: a smaller move cannot be told from it
 Scores = dict[str, NDArray[np.float32]]
 
 
@@ -49,9 +50,10 @@ def check(ranker: Ranker, canary: Canary, where: str) -> None:
         names = ", ".join(canary.scores)
         raise PackageError(f"the canary tells scores of {names}, the model has {', '.join(found)}", where, "package it again")
     told, moves = {name: np.array(scores) for name, scores in canary.scores.items()}, _moves(found)
+    rounding = np.abs(found[BASE] - told[BASE]).max()  # of this machine against that of the package
     for name, move in _moves(told).items():
         share = float(moves[name] @ move / (move @ move))
-        if not share > LEAST_SHARE:
+        if not share > LEAST_SHARE and np.abs(move).max() > LEAST_MOVE * rounding:
             what = f"the adapter {name} is not applied: it moves the scores of the base by {share:.0%} of what the package tells"
             raise PackageError(
                 what, where, "do not serve with this version of torch, transformers or thinkrec; package.json lists those it had"

@@ -1,4 +1,4 @@
-"""`thinkrec package`: what it writes, and what it refuses."""
+"""`thinkrec package` and `thinkrec serve`: what they write and say, and what they refuse before anything starts."""
 
 from __future__ import annotations
 
@@ -34,3 +34,28 @@ def test_a_run_that_is_not_there_has_no_package(tmp_path, capsys):
     (tmp_path / "run.toml").write_text(f'[run]\ndir = "{tmp_path}/run"\n')
     assert call("package", str(tmp_path / "run.toml"), str(tmp_path / "package")) == 2
     assert "there is no finished run here" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (("--host", "0.0.0.0"), 2, "no key is asked for"),
+        (("--key-env", "NO_SUCH_KEY"), 3, "NO_SUCH_KEY is not set"),
+    ],
+)
+def test_what_cannot_be_served_is_refused_before_ray_starts(package, monkeypatch, capsys, words, code, said):
+    monkeypatch.delenv("NO_SUCH_KEY", raising=False)
+    monkeypatch.setattr("thinkrec.distributed.session.ray_session", None)
+    assert call("serve", str(package), *words) == code
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("spoil", "said"), [("missing", "there is no serving package here"), ("truncated", "is not whole")])
+def test_a_package_that_is_none_is_refused_before_ray_starts(tmp_path, monkeypatch, capsys, spoil, said):
+    monkeypatch.setattr("thinkrec.distributed.session.ray_session", None)
+    if spoil == "truncated":
+        (tmp_path / "package.json").write_text('{"format"')
+    assert call("serve", str(tmp_path)) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert "Traceback" not in error

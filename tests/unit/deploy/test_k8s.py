@@ -12,8 +12,8 @@ import yaml
 from jsonschema import Draft202012Validator, ValidationError
 
 from thinkrec.config import run as run_file
-from thinkrec.deploy.k8s import num_nodes, render
-from thinkrec.errors import ConfigError
+from thinkrec.deploy.k8s import num_nodes, render, render_service
+from thinkrec.errors import ConfigError, EnvironmentFault
 
 CLUSTER = Path(__file__).parents[3] / "cluster"
 RUN_FILE = CLUSTER / "kuberay" / "run.toml"
@@ -32,7 +32,8 @@ def check(document: dict) -> None:
     plain = [document]
     if document["apiVersion"].startswith("ray.io/"):
         SCHEMA.validate(document)
-        cluster = document["spec"].get("rayClusterSpec", document["spec"])
+        spec = document["spec"]
+        cluster = spec.get("rayClusterSpec") or spec.get("rayClusterConfig") or spec
         templates = [group["template"] for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"])]
         plain = [{"apiVersion": "v1", "kind": "Pod", **template} for template in templates]
     for one in plain:
@@ -143,3 +144,32 @@ def test_the_dashboard_shows_each_metric_once():
     for metric in ("expert_step", "expert_tokens_per_s", "expert_loss", "gpu_idle_share"):
         assert shown.count(f"ray_thinkrec_{metric})") == 1
     assert len({panel["id"] for panel in board["panels"]}) == 4
+
+
+def test_the_example_of_a_service_is_in_step_and_of_the_published_form():
+    text = (CLUSTER / "kuberay" / "rayservice.yaml").read_text()
+    assert render_service(run_file.load(RUN_FILE), "packages/mine", "THINKREC_KEY", 2) == text
+    (document,) = yaml.safe_load_all(text)
+    check(document)
+    document["spec"]["serveConfig"] = document["spec"].pop("serveConfigV2")
+    with pytest.raises(REFUSED):
+        check(document)
+
+
+def test_ray_serve_reads_the_config_of_a_service_and_its_builder_makes_the_application(packaged, monkeypatch):
+    from ray.serve import Application
+    from ray.serve._private.utils import import_attr
+    from ray.serve.schema import ServeDeploySchema
+
+    settings = run_file.load(RUN_FILE, ["train.use_gpu=false"])
+    (document,) = yaml.safe_load_all(render_service(settings, str(packaged), "THINKREC_KEY", 3))
+    assert document["spec"]["rayClusterConfig"]["workerGroupSpecs"][0]["replicas"] == 3
+    (told,) = ServeDeploySchema.model_validate(yaml.safe_load(document["spec"]["serveConfigV2"])).applications
+    build = import_attr(told.import_path)
+    monkeypatch.delenv("THINKREC_KEY", raising=False)
+    with pytest.raises(EnvironmentFault, match="THINKREC_KEY is not set"):
+        build(told.args)
+    monkeypatch.setenv("THINKREC_KEY", "planted-secret-of-a-length")
+    assert isinstance(build(told.args), Application)
+    assert "planted-secret" not in json.dumps(document)
+    assert '{"name": "thinkrec-env", "key": "THINKREC_KEY"}' in json.dumps(document)
