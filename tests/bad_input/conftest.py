@@ -9,18 +9,20 @@ from __future__ import annotations
 import re
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 import pytest
 from spoil import Case
 from tiny_folder import CHAT, make_folder
 
 from thinkrec.cli.main import main
 from thinkrec.data import ingest
+from thinkrec.routing import assign
 
 NUM_USERS, NUM_ITEMS = 6, 30
 RUN_FILE = """
@@ -54,6 +56,7 @@ def folder(tmp_path, tmp_path_factory, sound_base, monkeypatch) -> Path:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setattr("thinkrec.distributed.session.ray_session", lambda config: nullcontext())
     monkeypatch.setattr(ingest, "shuffle", deal_here)
+    monkeypatch.setattr(assign, "over_buckets", bucket_by_bucket)
     (tmp_path / "run.toml").write_text(RUN_FILE)
     (tmp_path / "given").mkdir()
     write_tables(tmp_path / "given")
@@ -83,6 +86,11 @@ def deal_here(rows: pl.DataFrame, num_buckets: int, uri: str) -> None:
     """The shuffle of `ingest` without Ray."""
     for part in rows.partition_by("bucket"):
         ingest.write_bucket(part.to_arrow(), uri)
+
+
+def bucket_by_bucket(work: Callable[..., pa.Table], what: str, num_buckets: int, **settings: object) -> Iterator[pl.DataFrame]:
+    """The passes of `cluster` over the users without Ray."""
+    return (pl.DataFrame(work(bucket, **settings)) for bucket in range(num_buckets))
 
 
 @pytest.fixture

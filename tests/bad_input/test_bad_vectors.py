@@ -30,7 +30,7 @@ CASES = {
     "cut short": Case(content("given/user_vectors.parquet", cut_short), ENCODE, "cannot be read as Parquet"),
     "flipped bits": Case(content("given/item_vectors.parquet", flipped), ENCODE, "cannot be read as Parquet"),
     "no column": Case(table("user_vectors", lambda t: t.rename({"vector": "v"})), ENCODE, "no column vector"),
-    "a column twice": Case(a_column_twice, ENCODE, "Multiple matches"),
+    "a column twice": Case(a_column_twice, ENCODE, "duplicate field names"),
     "numbers that are text": Case(column("user_vectors", vector=pl.Series([["a", "b"]] * 6)), ENCODE, "vector is of type .*string"),
     "one number": Case(column("user_vectors", vector=1.0), ENCODE, "vector is of type double"),
     "ids that are no text": Case(column("user_vectors", id=b"\xff"), ENCODE, "column 'id' is .*binary"),
