@@ -1,7 +1,6 @@
 """A sound folder to spoil, and the real command line with everything around it watched.
 
-No Ray unless a test asks for it: most mistakes are found before the first row leaves the driver, and the sound rows are dealt to their
-buckets in this process.
+No Ray unless a test asks for it: the tasks of `ingest` are done in this process.
 """
 
 from __future__ import annotations
@@ -55,7 +54,7 @@ def folder(tmp_path, tmp_path_factory, sound_base, monkeypatch) -> Path:
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path_factory.mktemp("inductor")))  # torch makes it when it is loaded
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setattr("thinkrec.distributed.session.ray_session", lambda config: nullcontext())
-    monkeypatch.setattr(ingest, "shuffle", deal_here)
+    monkeypatch.setattr(ingest, "map_tasks", map)
     monkeypatch.setattr(assign, "over_buckets", bucket_by_bucket)
     (tmp_path / "run.toml").write_text(RUN_FILE)
     (tmp_path / "given").mkdir()
@@ -80,12 +79,6 @@ def write_tables(given: Path) -> None:
     log.select("user_id", "item_id", "label", score=pl.lit(0.5)).write_parquet(given / "scores.parquet")
     (given / "ratings.dat").write_text("".join(f"1::{n}::{1 + n % 5}::{978300760 + n}\n" for n in range(1, 101)), encoding="latin-1")
     (given / "movies.dat").write_text("".join(f"{n}::Film {n} (1995)::Drama\n" for n in range(1, 101)), encoding="latin-1")
-
-
-def deal_here(rows: pl.DataFrame, num_buckets: int, uri: str) -> None:
-    """The shuffle of `ingest` without Ray."""
-    for part in rows.partition_by("bucket"):
-        ingest.write_bucket(part.to_arrow(), uri)
 
 
 def bucket_by_bucket(work: Callable[..., pa.Table], what: str, num_buckets: int, **settings: object) -> Iterator[pl.DataFrame]:

@@ -14,7 +14,7 @@ from thinkrec.artefacts.ingest import INTERACTIONS, write_fingerprint
 from thinkrec.artefacts.vectors import read_bucket_vectors, vector_columns
 from thinkrec.config.model import EncoderSection
 from thinkrec.config.run import Config
-from thinkrec.data.ingest import count
+from thinkrec.data.buckets import count
 from thinkrec.encoder import fit
 from thinkrec.job import Job
 from thinkrec.routing import assign

@@ -18,7 +18,7 @@ from thinkrec.artefacts.traces import TRACES
 from thinkrec.config.data import WorldSection
 from thinkrec.config.generation import EngineSection, TracesSection
 from thinkrec.config.run import Config
-from thinkrec.data.ingest import count
+from thinkrec.data.buckets import count
 from thinkrec.data.interactions import Interactions
 from thinkrec.data.world.texts import FACETS
 from thinkrec.data.world.world import make_world

@@ -2,8 +2,9 @@
 
 import polars as pl
 import pytest
+from ingested import ingest_here
 
-from thinkrec.artefacts.ingest import INTERACTIONS, bucket_of
+from thinkrec.artefacts.ingest import INTERACTIONS, bucket_of, read_fingerprint
 from thinkrec.data import ingest
 from thinkrec.data.interactions import Interactions
 from thinkrec.errors import LeakError
@@ -27,7 +28,7 @@ def ingested(tmp_path, make_config, reported, ray_cluster):
     return run
 
 
-def test_the_artefact_holds_every_row_once_in_its_bucket_and_in_order(ingested, make_config, reported):
+def test_the_artefact_holds_every_row_once_in_its_bucket_and_in_order(ingested, make_config, reported, tmp_path):
     tree = {"run": {"seed": 7}, "data": {"world": WORLD, "num_buckets": 5}}
     artefact = ingested("first", tree)
     artefact.verify()
@@ -40,7 +41,9 @@ def test_the_artefact_holds_every_row_once_in_its_bucket_and_in_order(ingested, 
         assert {f"bucket={bucket_of(user, 5):03d}" for user in rows["user_id"]} == {file.parent.name}
     whole = pl.concat([pl.read_parquet(file, hive_partitioning=False) for file in files]).sort("row")
     config = make_config(tree)
-    assert whole.equals(ingest.prepare(ingest.read(config.data, 7), config.data, config.split, 7).interactions)
+    here = ingest_here(tmp_path / "here", config.data, config.split, 7)
+    assert whole.equals(here.interactions)
+    assert read_fingerprint(artefact.path()) == here.facts
     assert len(Interactions.load(artefact.path())) == whole.height == artefact.figures["num_rows"]
     names = {"items.parquet", "users.parquet", "truth.parquet", "quarantine/part-0.parquet", "audit.json", "fingerprint.json"}
     assert names <= set(artefact.manifest["files"])

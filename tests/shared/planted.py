@@ -28,7 +28,8 @@ from thinkrec.artefacts.prior import OFFSETS, write_offsets
 from thinkrec.artefacts.scores import write_model_weight
 from thinkrec.artefacts.vectors import EncoderFacts, vector_table, write_facts, write_item_vectors, write_user_vectors
 from thinkrec.config.run import parse
-from thinkrec.data.ingest import count, with_bucket
+from thinkrec.data.buckets import count
+from thinkrec.data.spill import with_bucket
 from thinkrec.evaluate.run_report import stage as judge
 from thinkrec.job import Job
 from thinkrec.routing.router import Router, RouterSettings

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ingested import ingest_here
 from small_sources import WRITERS
 from tiny_folder import CHAT, LLAMA_8B, LLAMA_70B, make_folder, make_hollow
 
 from thinkrec.config import run as run_file
 from thinkrec.config.run import Config
-from thinkrec.data import ingest
 from thinkrec.deploy import trial
 from thinkrec.deploy.trial_inputs import write_inputs
 from thinkrec.distributed.worker_group import Worker
@@ -70,13 +70,13 @@ def recipe(tmp_path):
 
 
 @pytest.mark.parametrize("file", RECIPES, ids=lambda file: file.stem)
-def test_the_data_of_a_recipe_is_read_and_split(file, recipe):
+def test_the_data_of_a_recipe_is_read_and_split(file, recipe, tmp_path):
     config = recipe(file)
-    ready = ingest.prepare(ingest.read(config.data, config.run.seed), config.data, config.split, config.run.seed)
+    ready = ingest_here(tmp_path / "ingest", config.data, config.split, config.run.seed)
     assert set(ready.interactions["split"].unique()) == {"train", "valid", "test"}
-    assert ready.quarantine.num_rows == 0
+    assert ready.quarantine.is_empty()
     assert set(ready.interactions["label"].unique()) == {0, 1}
-    assert all(ready.items["title"].to_pylist())
+    assert all(ready.items["title"])
 
 
 @pytest.mark.parametrize("file", RECIPES, ids=lambda file: file.stem)

@@ -5,32 +5,39 @@ Ids are strings; dense integers exist only beside the vocabulary of a model arte
   items.parquet                            ITEMS
   users.parquet                            USERS
   counts.parquet                           COUNTS, how often and how well each item was rated in each bucket's train rows
-  quarantine/part-0.parquet                rows that were refused, with the reason
+  quarantine/part-N.parquet                rows that were refused, with the reason: 0 of the items, else of a block of the log
   audit.json, fingerprint.json             what the leak audit found; counts, like rates and time cuts
   truth.parquet                            planted world only: TRUTH
 """
 
 from __future__ import annotations
 
+import heapq
 import zlib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+from pyarrow import fs
 
 from thinkrec.artefacts.tables import read_table, write_table
-from thinkrec.store.address import read_json, write_json
+from thinkrec.errors import ArtefactError
+from thinkrec.store.address import open_root, read_json, write_json
 
 if TYPE_CHECKING:
     import polars as pl
 
 SPLITS = ("train", "valid", "test")
 TRAIN, VALID, TEST = range(len(SPLITS))
+USERS_AT_ONCE = 8192  # of each bucket, while they are merged
 LATEST_MS = 4_102_444_800_000  # the year 2100: no row is later
 
 ITEMS_FILE, USERS_FILE, COUNTS_FILE, TRUTH_FILE = "items.parquet", "users.parquet", "counts.parquet", "truth.parquet"
-QUARANTINE_FILE = "quarantine/part-0.parquet"
+QUARANTINE_FOLDER = "quarantine"
 AUDIT_FILE, FINGERPRINT_FILE = "audit.json", "fingerprint.json"
 
 INTERACTIONS = pa.schema(
@@ -83,16 +90,23 @@ def write_bucket(uri: str, bucket: int, rows: pa.Table) -> None:
 
 
 def bucket_files(folder: Path, buckets: Collection[int] | None = None) -> list[Path]:
-    """The files of all buckets or of some, in their order."""
+    """The files of all buckets or of some, in their order; raises ArtefactError where one that had rows is gone."""
     names = ["*"] if buckets is None else [f"bucket={bucket:03d}" for bucket in sorted(buckets)]
-    return [file for name in names for file in sorted(folder.glob(f"interactions/{name}/*.parquet"))]
+    files = [file for name in names for file in sorted(folder.glob(f"interactions/{name}/*.parquet"))]
+    there = {file.parent.name for file in files}
+    for bucket, num_rows in enumerate((read_fingerprint(folder) or {}).get("bucket_rows", ())):
+        name = f"bucket={bucket:03d}"
+        if num_rows and name not in there and (buckets is None or bucket in buckets):
+            what = f"the file with the {num_rows} rows of a bucket is gone"
+            raise ArtefactError(what, f"{folder}/interactions/{name}", "delete the artefact's folder and run again")
+    return files
 
 
 def scan_interactions(folder: Path) -> pl.LazyFrame:
     """INTERACTIONS of all buckets, with the column `bucket`, to be streamed."""
     import polars as pl
 
-    return pl.scan_parquet(folder / "interactions/*/*.parquet", hive_partitioning=True)
+    return pl.scan_parquet(bucket_files(folder), hive_partitioning=True)
 
 
 def read_items(folder: Path, columns: Sequence[str] | None = None) -> pl.DataFrame:
@@ -113,13 +127,44 @@ def read_num_buckets(folder: Path) -> int:
     return int((read_fingerprint(folder) or {})["num_buckets"])
 
 
+def write_users(uri: str) -> None:
+    """Write USERS of the buckets below `uri`, each of them sorted: merged, so that nobody holds all users."""
+    system, base = open_root(uri)
+    files = [info.path for info in system.get_file_info(fs.FileSelector(f"{base}/interactions", recursive=True)) if info.is_file]
+    merged = heapq.merge(*(_users(system, file) for file in files))
+    with pq.ParquetWriter(f"{base}/{USERS_FILE}", USERS, filesystem=system, compression="zstd") as writer:
+        while some := list(islice(merged, USERS_AT_ONCE)):
+            writer.write_table(pa.table({"user_id": some}, schema=USERS))
+
+
+def _users(system: Any, file: str) -> Iterator[str]:
+    last = None
+    with system.open_input_file(file) as stream:
+        for batch in pq.ParquetFile(stream).iter_batches(USERS_AT_ONCE, columns=["user_id"]):
+            for user in batch.column(0).unique().to_pylist():
+                if user != last:
+                    yield user
+                last = user
+
+
+def read_row_numbers(uri: str) -> pa.Table:
+    """The column `row` of the buckets below `uri`."""
+    system, base = open_root(uri)
+    return ds.dataset(f"{base}/interactions", format="parquet", filesystem=system).to_table(columns=["row"])
+
+
+def write_refused(uri: str, part: int, refused: pa.Table) -> None:
+    """Write one part of the refused rows (REFUSED_ROWS of data/readers/source.py) into the artefact at `uri`."""
+    write_table(f"{uri}/{QUARANTINE_FOLDER}/part-{part}.parquet", refused)
+
+
 def read_counts(folder: Path, columns: Sequence[str] | None = None) -> pl.DataFrame:
     """COUNTS, or some columns of it."""
     return read_table(folder / COUNTS_FILE, columns)
 
 
-def write_fingerprint(folder: Path, facts: dict[str, Any]) -> None:
-    """Write what fingerprint.take counted, with num_buckets."""
+def write_fingerprint(folder: Path | str, facts: dict[str, Any]) -> None:
+    """Write what data/fingerprint.py counted, with num_buckets and bucket_rows, the rows of each."""
     write_json(f"{folder}/{FINGERPRINT_FILE}", facts)
 
 
@@ -128,7 +173,7 @@ def read_fingerprint(folder: Path) -> dict[str, Any] | None:
     return read_json(f"{folder}/{FINGERPRINT_FILE}")
 
 
-def write_audit(folder: Path, findings: Sequence[dict[str, Any]]) -> None:
+def write_audit(folder: Path | str, findings: Sequence[dict[str, Any]]) -> None:
     """Write what the leak audit of the log found."""
     write_json(f"{folder}/{AUDIT_FILE}", {"findings": findings})
 

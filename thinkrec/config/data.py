@@ -130,8 +130,8 @@ class DataSection(Section):
     """ISO date (UTC): only rows before it are taken; empty = to the last."""
     min_rows: int = Field(default=0, ge=0)
     """Users and items with fewer rows leave, counted once; 0 keeps all."""
-    num_buckets: int = Field(default=8, ge=1, lt=2**15)  # int16 in counts.parquet
-    """Parts that the log is cut into, by user; one is in memory at a time, so raise it with the log (64 for some 10^7 rows)."""
+    num_buckets: int = Field(default=0, ge=0, lt=2**15)  # int16 in counts.parquet
+    """Parts that the log is cut into, by user; one is in memory at a time. 0 = about 10^6 rows each, at least 8 and at most 256 parts."""
     max_bad_share: Share = 0.01
     """Share of rows that may be unusable; with more the run stops."""
     world: WorldSection = WorldSection()

@@ -2,49 +2,47 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from thinkrec.config.data import DataSection
 from thinkrec.data.split import millis
 from thinkrec.errors import DataError
 
+WINDOW, REPEATS, FEW = "outside data.since and data.before", "repeats of a user and item", "users and items with few rows"
+
 
 def select(rows: pl.DataFrame, settings: DataSection) -> tuple[pl.DataFrame, dict[str, int]]:
-    """Interactions in order of `row` -> those asked for, and how many each rule left out; raises DataError if none stay."""
-    within = _window(rows, settings.since, settings.before)
-    once = _once(within, settings.repeats)
-    kept = _active(once, settings.min_rows)
-    numbers = {
-        "outside data.since and data.before": len(rows) - len(within),
-        "repeats of a user and item": len(within) - len(once),
-        "users and items with few rows": len(once) - len(kept),
-    }
-    left_out = {rule: number for rule, number in numbers.items() if number}
-    if kept.is_empty():
-        raise DataError(f"no row is left: {left_out}", "data.since, data.before, data.repeats, data.min_rows", "ask for less")
-    return kept, left_out
+    """All rows of some users (user_id, item, ts, row) -> those that may stay whatever the others are, and how many each rule left out.
+
+    A window of time, then of each user and item the first or last row in time (D26).
+    """
+    within = rows
+    if settings.since:
+        within = within.filter(pl.col("ts") >= millis(settings.since, "data.since"))
+    if settings.before:
+        within = within.filter(pl.col("ts") < millis(settings.before, "data.before"))
+    once = within.sort("user_id", "ts", "row")
+    if settings.repeats != "keep":
+        once = once.unique(["user_id", "item"], keep=settings.repeats, maintain_order=True)
+    return once, {WINDOW: len(rows) - len(within), REPEATS: len(within) - len(once)}
 
 
-def _window(rows: pl.DataFrame, since: str, before: str) -> pl.DataFrame:
-    if since:
-        rows = rows.filter(pl.col("ts") >= millis(since, "data.since"))
-    if before:
-        rows = rows.filter(pl.col("ts") < millis(before, "data.before"))
-    return rows
+def active(rows: pl.DataFrame, num_by_item: NDArray[np.int64], min_rows: int) -> tuple[pl.DataFrame, dict[str, int]]:
+    """Those of all rows of some users whose user and item have at least `min_rows` rows, and how many have not.
+
+    `num_by_item` counts all users' rows before anybody leaves: fewer may remain (D27).
+    """
+    users = pl.len().over("user_id") >= min_rows
+    kept = rows.filter(users & pl.Series(num_by_item[rows["item"].to_numpy()] >= min_rows))
+    return kept, {FEW: len(rows) - len(kept)}
 
 
-def _once(rows: pl.DataFrame, repeats: Literal["keep", "first", "last"]) -> pl.DataFrame:
-    """The first or last row in time of each user and item (D26)."""
-    if repeats == "keep":
-        return rows
-    once = rows.sort("ts", "row").unique(["user_id", "item_id"], keep=repeats, maintain_order=True)
-    return once.sort("row")
-
-
-def _active(rows: pl.DataFrame, min_rows: int) -> pl.DataFrame:
-    """Users and items with at least `min_rows` rows, both counted before either leaves: fewer may remain (D27)."""
-    if not min_rows:
-        return rows
-    return rows.filter(pl.all_horizontal(pl.len().over(name) >= min_rows for name in ("user_id", "item_id")))
+def refuse_nothing_left(num_rows: int, left_out: Mapping[str, int]) -> None:
+    """Raise DataError where no row stays."""
+    if not num_rows:
+        asked = "data.since, data.before, data.repeats, data.min_rows"
+        raise DataError(f"no row is left: {dict(left_out)}", asked, "ask for less")

@@ -1,8 +1,9 @@
-"""The stage `ingest`: reader, validation, split and leak audit, then the one shuffle of the whole system.
+"""The stage `ingest`: reader, validation, the one shuffle of the whole system, split and leak audit.
 
-`prepare` is a pure function of the source. The shuffle hash-partitions its rows by user and sorts each bucket by (user_id, ts, row), so
-that every history is a slice of one bucket and every later stage is a streaming map. What comes out (artefacts/ingest.py) is byte for byte
-the same for the same source and settings.
+The log streams: each block of it is judged and spread over files of its users' buckets (blocks.py, spill.py), then each bucket is labelled,
+filtered, split, audited and written by itself (buckets.py), so that every history is a slice of one bucket and every later stage is a
+streaming map. Both passes are tasks of the cluster; this process holds the items, one stretch of the log, and sums. What comes out
+(artefacts/ingest.py) is the same for the same source and settings, whatever the blocks and the workers.
 """
 
 from __future__ import annotations
@@ -15,39 +16,38 @@ import polars as pl
 import pyarrow as pa
 
 from thinkrec.artefacts.ingest import (
-    COUNTS,
     COUNTS_FILE,
-    INTERACTIONS,
     ITEMS,
     ITEMS_FILE,
-    QUARANTINE_FILE,
     TRUTH,
     TRUTH_FILE,
-    USERS,
-    USERS_FILE,
-    bucket_of,
+    read_row_numbers,
     write_audit,
     write_fingerprint,
+    write_refused,
+    write_users,
 )
-from thinkrec.artefacts.ingest import write_bucket as write_sorted
 from thinkrec.artefacts.tables import write_table
 from thinkrec.config.data import DataSection, SplitSection
 from thinkrec.data import fingerprint
-from thinkrec.data.arrival import doubts, refuse_one_label
-from thinkrec.data.audit.log import Finding, audit, enforce
-from thinkrec.data.filters import select
-from thinkrec.data.labels import with_negatives
+from thinkrec.data.arrival import Scale, doubts, refuse_one_label
+from thinkrec.data.audit.log import Finding, Suspects, add, enforce
+from thinkrec.data.blocks import BlockJudge, blocks
+from thinkrec.data.buckets import ACTIVE, DRAWN, GATHERED, Activity, CountTimes, FindBegins, Finish, Gather, Negatives, Tallies, Tally
+from thinkrec.data.filters import refuse_nothing_left
+from thinkrec.data.labels import Births
 from thinkrec.data.readers import amazon, canonical, movielens, prepared, recbole, user_columns, world, yelp
-from thinkrec.data.readers.source import Source, Tables, collect
-from thinkrec.data.split import assign
-from thinkrec.data.validate import validate
-from thinkrec.distributed.placement import await_room
-from thinkrec.errors import StageFailed
+from thinkrec.data.readers.source import Source, collect_items
+from thinkrec.data.refused import reasons_of
+from thinkrec.data.spill import Spill
+from thinkrec.data.split import Begins, Cuts, Span, Window, find_cuts, refuse_no_split, refuse_splits
+from thinkrec.data.validate import Census, Items, refuse_log, validate_items
+from thinkrec.distributed.tasks import Mapper, map_tasks
 from thinkrec.events import Ingested, Noted, Warned
 from thinkrec.job import Job
 
 MAX_LIKE_RATE_MOVE = 0.05  # between train and a later split; more is worth a warning
-BLOCK_ROWS = 1_000_000
+BUCKET_ROWS, MIN_BUCKETS, NUM_SLOTS = 10**6, 8, 256  # for data.num_buckets = 0, known only when the whole log has been read
 READERS: Mapping[str, Callable[[DataSection], Source]] = {
     "movielens1m": movielens.read_1m,
     "movielens_csv": movielens.read_csv,
@@ -66,107 +66,148 @@ READERS: Mapping[str, Callable[[DataSection], Source]] = {
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """Everything the artefact will hold, in memory: the tables of artefacts/ingest.py and what the audit found."""
+class Built:
+    """What the artefact's files do not say: facts of fingerprint.json, what the audit found, and what looks wrong."""
 
-    interactions: pl.DataFrame
-    items: pa.Table
-    users: pa.Table
-    quarantine: pa.Table
-    truth: pa.Table | None
+    facts: dict[str, Any]
     findings: Sequence[Finding]
-    left_out: Mapping[str, int]  # rows that the run file did not ask for, by reason
-    doubts: Sequence[str] = ()  # what looks wrong although every row is sound
+    doubts: Sequence[str]
 
 
 def run(job: Job) -> None:
     """Fill the draft with the files listed in artefacts/ingest.py."""
     data, split = job.config.data, job.config.split
-    tables = read(data, job.config.run.seed)
-    for note in tables.notes:
+    source = open_source(data, job.config.run.seed)
+    for note in source.notes:
         job.report(Noted(note))
-    ready = prepare(tables, data, split, job.config.run.seed)
-    leaks = enforce(ready.findings, split.allow_leaks)
-    rows = with_bucket(ready.interactions, data.num_buckets)
-    shuffle(rows, data.num_buckets, job.draft.shared())
-    outputs = {
-        ITEMS_FILE: ready.items,
-        USERS_FILE: ready.users,
-        COUNTS_FILE: count(rows),
-        TRUTH_FILE: ready.truth,
-        QUARANTINE_FILE: ready.quarantine,
-    }
-    for name, table in outputs.items():
-        if table is not None:
-            write_table(job.draft.local() / name, table)
-    facts = fingerprint.take(ready.interactions, ready.items, ready.quarantine)
-    facts |= {"num_buckets": data.num_buckets, "left_out": ready.left_out, "notes": list(tables.notes)}
-    write_audit(job.draft.local(), [asdict(finding) for finding in ready.findings])
-    write_fingerprint(job.draft.local(), facts)
-    num_leaks = sum(finding.num_rows for finding in ready.findings if finding.severity == "stop")
-    job.draft.figures |= fingerprint.headline(facts) | {"num_leaks": num_leaks}
-    for text in [*warnings(facts), *ready.doubts, *leaks]:
+    built = build(source, data, split, job.config.run.seed, job.draft.shared(), map_tasks)
+    leaks = enforce(built.findings, split.allow_leaks)
+    num_leaks = sum(finding.num_rows for finding in built.findings if finding.severity == "stop")
+    job.draft.figures |= fingerprint.headline(built.facts) | {"num_leaks": num_leaks}
+    for text in [*warnings(built.facts), *built.doubts, *leaks]:
         job.report(Warned(text))
     job.report(Ingested(job.draft.figures))
 
 
-def read(data: DataSection, seed: int) -> Tables:
-    """What the source of the run file holds."""
-    return collect(READERS[data.source](data) if data.source != "world" else world.read(data, seed))
+def open_source(data: DataSection, seed: int) -> Source:
+    """The source of the run file, opened by its reader."""
+    return READERS[data.source](data) if data.source != "world" else world.read(data, seed)
 
 
-def prepare(tables: Tables, data: DataSection, split: SplitSection, seed: int) -> Prepared:
-    """Validate, label, split and audit; raises DataError or ConfigError. Rows come out in order of `row`."""
-    valid = validate(tables, data)
-    rows, left_out = select(pl.DataFrame(valid.interactions).sort("row"), data)
-    if data.label_rule == "implicit":
-        rows, num_short = with_negatives(rows, data.num_negatives, seed)
-        left_out |= {"negatives of users who have met too many items": num_short} if num_short else {}
-    if "rating" not in rows.columns:
-        rows = rows.with_columns(rating=pl.lit(None, pl.Float32))
-    rows = assign(rows, split).select(INTERACTIONS.names)
-    refuse_one_label(rows, data)
-    users = rows.select(pl.col("user_id").unique().sort()).to_arrow().cast(USERS)
-    truth = None if tables.truth is None else pl.DataFrame(tables.truth).join(rows, on="row", how="semi").to_arrow().cast(TRUTH)
-    items = pl.DataFrame(valid.items)
-    found, wondered = audit(rows, items), doubts(rows, items, data)
-    return Prepared(rows, valid.items.select(ITEMS.names), users, valid.quarantine, truth, found, left_out, wondered)
+def build(source: Source, data: DataSection, split: SplitSection, seed: int, uri: str, mapper: Mapper) -> Built:
+    """Validate, label, split and audit a source, and write the artefact's files below the address `uri`.
+
+    Raises DataError, ConfigError, or StageFailed where a file of the shuffle was lost.
+    """
+    items = validate_items(source.name, *collect_items(source))
+    spill = Spill(f"{uri}/spill", data.num_buckets or NUM_SLOTS)
+    try:
+        return _Building(source, items, data, split, seed, uri, spill, mapper).done()
+    finally:
+        spill.remove()
 
 
-def with_bucket(interactions: pl.DataFrame, num_buckets: int) -> pl.DataFrame:
-    """The rows with the bucket of their user."""
-    users = interactions["user_id"].unique()
-    buckets = pl.DataFrame({"user_id": users, "bucket": [bucket_of(user, num_buckets) for user in users]})
-    return interactions.join(buckets, on="user_id", how="left", maintain_order="left")
+@dataclass(frozen=True)
+class _Building:
+    """The passes, in order; `mapper` runs each over its blocks or buckets."""
+
+    source: Source
+    items: Items
+    data: DataSection
+    split: SplitSection
+    seed: int
+    uri: str
+    spill: Spill
+    mapper: Mapper
+
+    def done(self) -> Built:
+        log, num_blocks = self._judged()
+        buckets = range(self.data.num_buckets or num_buckets_for(log.num_good))
+        step, kept = self._kept(log, num_blocks, buckets)
+        cuts = self._cuts(step, kept, buckets)
+        begins = sum(self.mapper(FindBegins(self.spill, step, cuts), buckets), start=Begins())
+        refuse_splits(begins, cuts)
+        return self._finished(step, kept, cuts, begins, log, buckets)
+
+    def _judged(self) -> tuple[Census, int]:
+        """All blocks judged and spread over the slots."""
+        refused = reasons_of(self.items.bad)
+        item_ids = self.items.table["item_id"].combine_chunks()
+        judge = BlockJudge(self.uri, self.spill, item_ids, self.data)
+        log, num_blocks = Census(), 0
+        for census in self.mapper(judge, enumerate(blocks(self.source.interactions))):
+            log, num_blocks = log + census, num_blocks + 1
+        refuse_log(self.source.name, log, self.items, refused, self.data)
+        if self.split.mode == "given":
+            refuse_no_split(log.columns)
+        return log, num_blocks
+
+    def _kept(self, log: Census, num_blocks: int, buckets: range) -> tuple[str, Tallies]:
+        """The name of the last step that decides which rows there are, and what it left."""
+        data, spill = self.data, self.spill
+        kept = self._tallied(Gather(spill, num_blocks, len(buckets), data, log.highest), buckets, {})
+        step = GATHERED
+        spill.remove("blocks")
+        if data.min_rows:
+            kept = self._tallied(Activity(spill, kept.num_by_item, data.min_rows), buckets, kept.left_out)
+            step = ACTIVE
+        refuse_nothing_left(kept.num_rows, kept.left_out)
+        if data.label_rule == "implicit":
+            births = Births.of(kept.first_ts, pl.Series(self.items.table["item_id"]))
+            kept = self._tallied(Negatives(spill, step, births, data.num_negatives, self.seed), buckets, kept.left_out)
+            step = DRAWN
+        return step, kept
+
+    def _tallied(self, step: Callable[[int], Tally], buckets: range, before: Mapping[str, int]) -> Tallies:
+        """A step done; `left_out` also tells of the steps before it."""
+        kept = Tallies(self.items.table.num_rows)
+        for tally in self.mapper(step, buckets):
+            kept.add(tally)
+        kept.left_out = {**before, **{rule: number for rule, number in kept.left_out.items() if number}}
+        return kept
+
+    def _cuts(self, step: str, kept: Tallies, buckets: range) -> Cuts | None:
+        def histogram(window: Window) -> Any:
+            return sum(self.mapper(CountTimes(self.spill, step, window), buckets))
+
+        return None if self.split.mode == "given" else find_cuts(Span(kept.num_rows, *kept.span), histogram, self.split)
+
+    def _finished(self, step: str, kept: Tallies, cuts: Cuts | None, begins: Begins, log: Census, buckets: range) -> Built:
+        items = pl.DataFrame(self.items.table)
+        suspects = Suspects.of(items, begins.first_ts)
+        finish = Finish(self.spill, step, self.uri, self.items.table["item_id"].combine_chunks(), cuts, suspects)
+        totals, scale, findings, counts, rows = fingerprint.Totals(len(items)), Scale(), list[Finding](), list[pa.Table](), list[int]()
+        for done in self.mapper(finish, buckets):
+            totals.add(done.part)
+            scale += done.scale
+            findings = add(findings, done.findings) if rows else list(done.findings)
+            counts.append(done.counts)
+            rows.append(done.part.num_rows)
+        likes = totals.likes
+        refuse_one_label(likes, scale, self.data)
+        described = self.items.table.select(ITEMS.names)
+        self._write_tables(described, counts)
+        quarantined = _num_refused(log, self.items)
+        facts = totals.facts(described, quarantined)
+        facts |= {"num_buckets": len(buckets), "bucket_rows": rows, "left_out": kept.left_out, "notes": list(self.source.notes)}
+        write_audit(self.uri, [asdict(finding) for finding in findings])
+        write_fingerprint(self.uri, facts)
+        return Built(facts, findings, doubts(likes, scale, items["categories"], self.data))
+
+    def _write_tables(self, items: pa.Table, counts: Sequence[pa.Table]) -> None:
+        write_table(f"{self.uri}/{ITEMS_FILE}", items)
+        write_table(f"{self.uri}/{COUNTS_FILE}", pa.concat_tables(counts).sort_by([("item_id", "ascending"), ("bucket", "ascending")]))
+        write_users(self.uri)
+        write_refused(self.uri, 0, self.items.bad)
+        if self.source.truth is not None:
+            kept = pl.DataFrame(read_row_numbers(self.uri))
+            truth = pl.DataFrame(self.source.truth).join(kept, on="row", how="semi")
+            write_table(f"{self.uri}/{TRUTH_FILE}", truth.to_arrow().cast(TRUTH))
 
 
-def count(rows: pl.DataFrame) -> pa.Table:
-    """Train rows and likes of each item in each bucket, so that any stage can tell an item's rate without one bucket's users."""
-    train = rows.filter(pl.col("split") == "train").group_by("item_id", "bucket")
-    counted = train.agg(num_rows=pl.len(), num_likes=pl.col("label").sum().cast(pl.Int32)).sort("item_id", "bucket")
-    return counted.to_arrow().cast(COUNTS)
-
-
-def shuffle(rows: pl.DataFrame, num_buckets: int, uri: str) -> None:
-    """Write `rows` into `uri` by bucket, through Ray Data; raises StageFailed if a row were lost or doubled."""
-    import ray
-
-    await_room("the shuffle of the interactions")
-    table = rows.to_arrow()
-    blocks = [table.slice(start, BLOCK_ROWS) for start in range(0, len(table), BLOCK_ROWS)]
-    by_bucket = ray.data.from_arrow(blocks).groupby("bucket", num_partitions=num_buckets)
-    parts = by_bucket.map_groups(write_bucket, fn_kwargs={"uri": uri}, batch_format="pyarrow").take_all()
-    written = sum(part["num_rows"] for part in parts)
-    if written != len(table):
-        raise StageFailed(f"{len(table)} rows went into the shuffle, {written} came out", uri, "run the same command again")
-
-
-def write_bucket(rows: pa.Table, uri: str) -> pa.Table:
-    """Write the rows of one bucket, sorted by (user_id, ts, row), under its name; returns how many there were."""
-    bucket = rows["bucket"][0].as_py()
-    ordered = pl.DataFrame(rows.select(INTERACTIONS.names)).sort("user_id", "ts", "row").to_arrow().cast(INTERACTIONS)
-    write_sorted(uri, bucket, ordered)
-    return pa.table({"num_rows": [len(ordered)]})
+def num_buckets_for(num_rows: int) -> int:
+    """A power of two, so that it divides NUM_SLOTS: about BUCKET_ROWS rows a bucket, and enough buckets to count without one of them."""
+    return min(NUM_SLOTS, max(MIN_BUCKETS, 1 << (max(1, num_rows // BUCKET_ROWS) - 1).bit_length()))
 
 
 def warnings(facts: dict[str, Any]) -> list[str]:
@@ -177,3 +218,11 @@ def warnings(facts: dict[str, Any]) -> list[str]:
         *(f"the like rate moves from {rates['train']:.3f} in train to {rates[name]:.3f} in {name}" for name in moved),
         *(f"quarantined: {count} rows, {reason}" for reason, count in facts["quarantined"].items()),
     ]
+
+
+def _num_refused(log: Census, items: Items) -> dict[str, int]:
+    """Refused rows and items by reason."""
+    found = {reason: one.num_rows for reason, one in log.refused.items()}
+    for reason, one in reasons_of(items.bad).items():
+        found[reason] = found.get(reason, 0) + one.num_rows
+    return found

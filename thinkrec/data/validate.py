@@ -1,23 +1,24 @@
 """Judging a reader's tables: rows that cannot be used go to quarantine with the reason, and too many of them stop the run.
 
 An error (not a quarantined row) is what a whole source gets wrong: empty tables, doubled items, labels that are no labels, ids that try
-to leave a folder.
+to leave a folder. The log is judged a block at a time: what is wrong with the whole is known when the blocks' censuses are added up.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 
 from thinkrec.artefacts.ingest import ITEMS, LATEST_MS
 from thinkrec.config.data import DataSection
 from thinkrec.data.forms import in_other_form
-from thinkrec.data.labels import label
-from thinkrec.data.readers.source import Reasons, Tables, part
-from thinkrec.data.refused import refuse_losses
+from thinkrec.data.labels import highest_rating
+from thinkrec.data.readers.source import Reasons, part
+from thinkrec.data.refused import Losses, Refusals, add, refuse_losses
 from thinkrec.errors import DataError
 
 MAX_ID_CHARS = 200
@@ -26,43 +27,110 @@ ESCAPES = r"\.\.[/\\]|[/\\]\.\.|\x00"
 CONTROLS = r"[\x00-\x1f\x7f-\x9f]"
 NO_IDS = ("nan", "NaN", "<NA>", "NaT", "None", "NULL", "null", r"\N", "__HIVE_DEFAULT_PARTITION__")  # how programs write that there is none
 UNKNOWN = "item_id is not among the items"
+MAX_UNKNOWN = 1000  # ids of unknown items that are compared with the known ones
 
 
-def validate(tables: Tables, settings: DataSection) -> Tables:
-    """The tables with every usable row, a `label` int8 column, ITEMS types (and `ts` of dated texts), and the other rows in quarantine.
+@dataclass(frozen=True)
+class Fault:
+    """Values that no source may hold: how many, and the first."""
 
-    Raises DataError that names the source, the row or the counts per reason.
-    """
-    interactions, items = pl.DataFrame(tables.interactions), pl.DataFrame(tables.items).with_row_index("row").cast({"row": pl.Int64})
-    _refuse_escapes(tables.source, interactions, ("user_id", "item_id"))
-    _refuse_escapes(tables.source, items, ("item_id",))
-    _refuse_wrong_values(tables.source, interactions)
-    _refuse_unrated(tables.source, interactions, settings)
-    _refuse_seconds(f"{tables.source}: ts", interactions)
-    _refuse_seconds(f"{tables.source}: ts of the items", items)
-    items, bad_items = part(items, {**_bad_id("item_id"), "title is null": pl.col("title").is_null()}, "items")
-    _refuse_doubled(f"{tables.source}: items", items["item_id"], "item_id")
+    num_rows: int
+    row: int
+    value: str
 
-    interactions = interactions.with_columns(label=label(interactions, settings))
-    known = pl.col("item_id").is_in(items["item_id"].implode())
-    hint = _hint_of_form(interactions.filter(~known)["item_id"], items["item_id"])
+
+@dataclass(frozen=True)
+class Census:
+    """What was counted in a stretch of the log; censuses of stretches, in order, add up to that of the whole."""
+
+    num_rows: int = 0  # that could be parsed
+    num_good: int = 0
+    refused: Refusals = field(default_factory=dict)
+    columns: frozenset[str] = frozenset()
+    escapes: Mapping[str, Fault] = field(default_factory=dict)  # by column
+    wrong_labels: Fault | None = None
+    newest: int | None = None  # ts
+    highest: float = -np.inf  # usable rating
+    unknown: tuple[str, ...] = ()  # the first MAX_UNKNOWN ids of unknown items, by the alphabet
+
+    def __add__(self, later: Census) -> Census:
+        newest = [one.newest for one in (self, later) if one.newest is not None]
+        both = self.escapes.keys() | later.escapes.keys()
+        return Census(
+            self.num_rows + later.num_rows,
+            self.num_good + later.num_good,
+            add(self.refused, later.refused),
+            self.columns | later.columns,
+            {name: fault for name in sorted(both) if (fault := _both(self.escapes.get(name), later.escapes.get(name)))},
+            _both(self.wrong_labels, later.wrong_labels),
+            max(newest, default=None),
+            max(self.highest, later.highest),
+            tuple(sorted({*self.unknown, *later.unknown})[:MAX_UNKNOWN]),
+        )
+
+
+@dataclass(frozen=True)
+class Items:
+    """The usable items (ITEMS, and `ts` of dated texts, which only the audit needs), and REFUSED_ROWS of the others."""
+
+    table: pa.Table
+    bad: pa.Table
+
+
+def validate_items(source: str, given: pa.Table, refused: pa.Table) -> Items:
+    """Items as a reader hands them over, with those it refused; raises DataError that names the source and the row."""
+    items = pl.DataFrame(given).with_row_index("row").cast({"row": pl.Int64})
+    _refuse_escapes(source, _escapes(items, ("item_id",)))
+    _refuse_seconds(f"{source}: ts of the items", _newest(items))
+    items, bad = part(items, {**_bad_id("item_id"), "title is null": pl.col("title").is_null()}, "items")
+    _refuse_doubled(f"{source}: items", items["item_id"], "item_id")
+    return Items(_arrow(items), pa.concat_tables([refused, bad]))
+
+
+def judge(block: pa.Table, item_ids: pa.Array, settings: DataSection) -> tuple[pl.DataFrame, pa.Table, Census]:
+    """The usable rows of a block (spill.ROWS, labels as given), REFUSED_ROWS of the others, and the census but for `refused`."""
+    rows = pl.DataFrame(block)
+    known = pl.DataFrame({"item_id": pl.Series(item_ids, dtype=pl.String), "item": np.arange(len(item_ids), dtype=np.int32)})
+    joined = rows.join(known, on="item_id", how="left", maintain_order="left")
+    rating = pl.col("rating").is_finite().fill_null(False) if "rating" in rows.columns else pl.lit(False)
+    given = pl.col("label").is_not_null() if "label" in rows.columns else pl.lit(False)
     reasons = {
         **_bad_id("user_id"),
         **_bad_id("item_id"),
-        UNKNOWN: ~known,
+        UNKNOWN: pl.col("item").is_null(),
         "ts is not in milliseconds of 1970 to 2100": ~pl.col("ts").is_between(0, LATEST_MS, closed="left").fill_null(False),
-        "neither label nor rating": pl.col("label").is_null(),
+        "neither label nor rating": ~(rating | given | (settings.label_rule == "implicit")),
     }
-    interactions, bad_interactions = part(interactions, reasons, "interactions")
-    judged = replace(
-        tables,
-        interactions=interactions.to_arrow(),
-        items=_arrow(items),
-        bad_interactions=pa.concat_tables([tables.bad_interactions, bad_interactions]),
-        bad_items=pa.concat_tables([tables.bad_items, bad_items]),
+    good, bad = part(joined, reasons, "interactions", hidden=("item",))
+    wrong = rows.filter(~pl.col("label").is_in([0, 1])) if "label" in rows.columns else rows.clear()
+    missing = {"rating": pl.Float32, "label": pl.Int8, "split": pl.String}
+    usable = good.with_columns(pl.lit(None, kind).alias(name) for name, kind in missing.items() if name not in good.columns)
+    census = Census(
+        num_rows=len(rows),
+        num_good=len(usable),
+        columns=frozenset(rows.columns),
+        escapes=_escapes(rows, ("user_id", "item_id")),
+        wrong_labels=Fault(len(wrong), wrong["row"][0], str(wrong["label"][0])) if len(wrong) else None,
+        newest=_newest(rows),
+        highest=highest_rating(usable["rating"]),
+        unknown=tuple(joined.filter(pl.col("item").is_null())["item_id"].drop_nulls().unique().sort().head(MAX_UNKNOWN)),
     )
-    refuse_losses(judged, settings.max_bad_share, hint)
-    return judged
+    return usable.cast({"label": pl.Int8}, strict=False), bad, census
+
+
+def refuse_log(source: str, log: Census, items: Items, refused_items: Refusals, settings: DataSection) -> None:
+    """Raise DataError for what the whole log gets wrong, with the source, the row or the counts per reason."""
+    _refuse_escapes(source, log.escapes)
+    if log.wrong_labels:
+        what = f"{log.wrong_labels.num_rows} labels are neither 0 nor 1; the first is {log.wrong_labels.value}"
+        raise DataError(what, f"{source}: label of row {log.wrong_labels.row}", "bring ratings as column 'rating'")
+    if log.num_rows and settings.label_rule != "implicit" and not {"rating", "label"} & log.columns:
+        fix = 'name one in [data.columns]; a log of mere events needs data.label_rule = "implicit"'
+        raise DataError("the interactions have neither a column rating nor a column label", source, fix)
+    _refuse_seconds(f"{source}: ts", log.newest)
+    hint = _hint_of_form(pl.Series(log.unknown, dtype=pl.String), pl.Series(items.table["item_id"]))
+    losses = Losses(log.num_good, log.refused), Losses(items.table.num_rows, refused_items)
+    refuse_losses(source, *losses, settings.max_bad_share, hint)
 
 
 def _bad_id(name: str) -> Reasons:
@@ -75,37 +143,27 @@ def _bad_id(name: str) -> Reasons:
     }
 
 
-def _refuse_escapes(source: str, frame: pl.DataFrame, names: Sequence[str]) -> None:
+def _escapes(frame: pl.DataFrame, names: Sequence[str]) -> dict[str, Fault]:
+    """Ids that climb out of a folder, by column."""
+    found = {name: frame.filter(pl.col(name).str.contains(ESCAPES)).select("row", name) for name in names}
+    return {name: Fault(len(bad), *bad.row(0)) for name, bad in found.items() if len(bad)}
+
+
+def _refuse_escapes(source: str, escapes: Mapping[str, Fault]) -> None:
     """An id like ../x is no accident that may be set aside in silence."""
-    for name in names:
-        bad = frame.filter(pl.col(name).str.contains(ESCAPES))
-        if len(bad):
-            where = f"{source}: {name} of row {bad['row'][0]}"
-            raise DataError(
-                f"{len(bad)} ids climb out of a folder or hold NUL; the first is {bad[name][0][:80]!r}", where, "rename these ids"
-            )
+    for name in sorted(escapes, reverse=True):  # users first
+        bad = escapes[name]
+        what = f"{bad.num_rows} ids climb out of a folder or hold NUL; the first is {bad.value[:80]!r}"
+        raise DataError(what, f"{source}: {name} of row {bad.row}", "rename these ids")
 
 
-def _refuse_wrong_values(source: str, interactions: pl.DataFrame) -> None:
-    _refuse_doubled(f"{source}: interactions", interactions["row"], "row number")
-    if "label" in interactions.columns:
-        bad = interactions.filter(~pl.col("label").is_in([0, 1]))
-        if len(bad):
-            where = f"{source}: label of row {bad['row'][0]}"
-            raise DataError(
-                f"{len(bad)} labels are neither 0 nor 1; the first is {bad['label'][0]}", where, "bring ratings as column 'rating'"
-            )
-
-
-def _refuse_unrated(source: str, interactions: pl.DataFrame, settings: DataSection) -> None:
-    if len(interactions) and settings.label_rule != "implicit" and not {"rating", "label"} & set(interactions.columns):
-        fix = 'name one in [data.columns]; a log of mere events needs data.label_rule = "implicit"'
-        raise DataError("the interactions have neither a column rating nor a column label", source, fix)
-
-
-def _refuse_seconds(where: str, frame: pl.DataFrame) -> None:
+def _newest(frame: pl.DataFrame) -> int | None:
     newest = frame["ts"].max() if "ts" in frame.columns else None
-    if isinstance(newest, int) and newest < OLDEST_MS:
+    return newest if isinstance(newest, int) else None
+
+
+def _refuse_seconds(where: str, newest: int | None) -> None:
+    if newest is not None and newest < OLDEST_MS:
         raise DataError(f"the newest ts is {newest}: this looks like seconds", where, "multiply it by 1000, or set data.time_unit")
 
 
@@ -129,3 +187,9 @@ def _arrow(items: pl.DataFrame) -> pa.Table:
     """ITEMS, and the dates of the texts where the source has them: only the audit needs those."""
     dated = ITEMS.append(pa.field("ts", pa.int64())) if "ts" in items.columns else ITEMS
     return items.select(dated.names).to_arrow().cast(dated)
+
+
+def _both(first: Fault | None, later: Fault | None) -> Fault | None:
+    if first is None or later is None:
+        return first or later
+    return Fault(first.num_rows + later.num_rows, first.row, first.value)

@@ -17,7 +17,7 @@ from thinkrec.artefacts.tables import write_rows, write_table
 from thinkrec.artefacts.traces import write_traces
 from thinkrec.artefacts.vectors import EncoderFacts, vector_table, write_facts, write_item_vectors, write_user_vectors
 from thinkrec.config.run import Config
-from thinkrec.data.ingest import count
+from thinkrec.data.buckets import count
 from thinkrec.store.artefacts import Store
 
 NUM_USERS, NUM_ITEMS, ROWS_PER_USER, NUM_TEST = 8, 24, 12, 2

@@ -59,7 +59,7 @@ ENGINE = (  # how many ask, how fast and where decides no answer
 # What is read and decides no result: resources, patience, how often to save. The buckets of the log are in the key of "ingest".
 ASKING = ("engine", "train.use_gpu")
 TRAINING = tuple(f"train.{key}" for key in ("num_workers", "use_gpu", "micro_batch_tokens", "checkpoint_every", "num_checkpoints"))
-RESOURCES = (*TRAINING, "train.gradient_checkpointing", "faults", "data.num_buckets", "split.allow_leaks", "run.dir")
+RESOURCES = (*TRAINING, "train.gradient_checkpointing", "faults", "split.allow_leaks", "run.dir")
 TEACHING = (*RESOURCES, "engine", "base", "prompt")  # a nano model begins as the base, whose key is that of an input
 FLEET = ("train.num_groups", "train.workers_per_group", "train.max_pack", "watch")
 PROMPTED = ("prompt", "base.dtype", "run.seed")
@@ -71,7 +71,7 @@ SCORING = ("fusion", "max_rows", "max_valid_rows", "num_explanations")
 DS_FILE, NANO_DS_FILE = ("train.ds_config",), ("base.nano.ds_config",)
 
 STAGES = (
-    Stage("ingest", "thinkrec.data.ingest", (), ("data", "split", "run.seed"), files=("data.path", "data.items_path"), version=3),
+    Stage("ingest", "thinkrec.data.ingest", (), ("data", "split", "run.seed"), files=("data.path", "data.items_path"), version=4),
     Stage(
         "encode",
         "thinkrec.encoder.fit",
@@ -131,7 +131,7 @@ STAGES = (
         SAMPLED,
         ("traces", *ENGINE, "prompt", "run.seed"),
         only_if="traces.starts_early",
-        uses=(*ASKING, "data.num_buckets"),
+        uses=ASKING,
     ),
     Stage(
         "traces",
@@ -140,7 +140,7 @@ STAGES = (
         ("traces", *ENGINE, "prompt", "run.seed"),
         version=3,
         switch="traces.enabled",
-        uses=(*ASKING, "data.num_buckets"),
+        uses=ASKING,
     ),
     Stage(
         "global-first",
@@ -178,7 +178,7 @@ STAGES = (
         ("ingest", "encode", "cluster", "keywords", "prior", "base", *ADAPTERS),
         (*PROMPTED, "adapter", "train.loss.score", *(f"evaluate.{key}" for key in SCORING)),
         version=5,
-        uses=("data.num_buckets", "engine.num_actors", "evaluate.batch_tokens", *RESOURCES),
+        uses=("engine.num_actors", "evaluate.batch_tokens", *RESOURCES),
     ),
     Stage(
         "references",
@@ -186,7 +186,7 @@ STAGES = (
         ("ingest", "keywords", "base", "teacher", "score"),
         ("traces", *ENGINE, "prompt", "run.seed"),
         switch="traces.enabled",
-        uses=(*ASKING, "data.num_buckets"),
+        uses=ASKING,
     ),
     Stage(
         "evaluate",

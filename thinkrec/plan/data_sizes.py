@@ -15,7 +15,7 @@ from typing import cast
 import numpy as np
 import polars as pl
 
-from thinkrec.artefacts.ingest import TRAIN, read_items
+from thinkrec.artefacts.ingest import TRAIN, read_items, read_num_buckets
 from thinkrec.artefacts.keywords import read_keywords
 from thinkrec.artefacts.models import MODEL_FOLDER
 from thinkrec.artefacts.traces import read_traces
@@ -139,10 +139,11 @@ def mean_history(num_rows: int, num_users: int, length: int) -> float:
 
 def _sampled(config: Config, found: Mapping[str, Artefact], tokenizer: Tokenizer, counter: str) -> Lengths:
     folder, settings = found["ingest"].path(), config.prompt
-    data = _first_bucket(folder, config.data.num_buckets)
+    num_buckets = read_num_buckets(folder)
+    data = _first_bucket(folder, num_buckets)
     items, rolling = _texts(config, found), settings.history_policy == "rolling"
     words = [item.keywords for item in items]
-    priors = Priors.load(folder, data, words, config.data.num_buckets, rolling) if settings.priors else None
+    priors = Priors.load(folder, data, words, num_buckets, rolling) if settings.priors else None
     template = Template(tokenizer, items, settings, priors)
     train = np.flatnonzero(data.split == TRAIN)
     chosen = np.random.default_rng(config.run.seed).choice(train, min(NUM_SAMPLES, len(train)), replace=False)

@@ -15,7 +15,7 @@ import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from thinkrec.artefacts.ingest import SPLITS, VALID, read_counts, read_fingerprint, read_items, scan_interactions
+from thinkrec.artefacts.ingest import SPLITS, VALID, read_counts, read_items, read_num_buckets, scan_interactions
 from thinkrec.artefacts.keywords import read_keywords
 from thinkrec.artefacts.prior import scan_offsets, write_offsets
 from thinkrec.data.interactions import Interactions
@@ -58,7 +58,7 @@ def run(job: Job) -> None:
     settings = job.config.prior
     folder = job.inputs["ingest"].path()
     content = content_of(folder, job.inputs["keywords"].path(), job.config.run.seed)
-    log = BucketedLog(folder, (read_fingerprint(folder) or {})["num_buckets"], job.config.prompt.history_policy == "rolling")
+    log = BucketedLog(folder, read_num_buckets(folder), job.config.prompt.history_policy == "rolling")
     sample = log.sample(settings.max_rows)
     prior = fit_prior(lambda: log.ratings(len(content.year)), sample, content, settings, job.config.run.seed)
     write_prior(job.draft.local(), prior)

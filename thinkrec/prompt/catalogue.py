@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from thinkrec.artefacts.ingest import read_items
+from thinkrec.artefacts.ingest import read_items, read_num_buckets
 from thinkrec.artefacts.keywords import read_keywords
 from thinkrec.artefacts.models import base_model
 from thinkrec.artefacts.vectors import Side, read_vectors
@@ -149,7 +149,8 @@ def load_priors(
     if not config.prompt.priors:
         return None
     keywords, rolling = [item.keywords for item in items], config.prompt.history_policy == "rolling"
-    return Priors.load(places.path("ingest"), interactions, keywords, config.data.num_buckets, rolling, end)
+    folder = places.path("ingest")
+    return Priors.load(folder, interactions, keywords, read_num_buckets(folder), rolling, end)
 
 
 def item_texts(places: ArtefactPaths) -> list[ItemText]:

@@ -17,7 +17,7 @@ import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from thinkrec.artefacts.ingest import TEST, VALID
+from thinkrec.artefacts.ingest import TEST, VALID, read_num_buckets
 from thinkrec.artefacts.prior import read_offsets
 from thinkrec.artefacts.scores import SCORES, write_explanations, write_model_weight, write_scores
 from thinkrec.config.run import Config
@@ -52,7 +52,7 @@ def run(job: Job) -> None:
     import ray
     import ray.data
 
-    config, num_buckets = job.config, job.config.data.num_buckets
+    config, num_buckets = job.config, read_num_buckets(job.inputs["ingest"].path())
     await_room("an actor that scores", num_gpus=1 if config.train.use_gpu else 0)
     buckets = ray.data.from_items([{"bucket": bucket} for bucket in range(num_buckets)], override_num_blocks=num_buckets)
     places = ArtefactPaths(job.places())
@@ -105,6 +105,7 @@ class BucketScorer:
     def __init__(self, config: Config, places: ArtefactPaths) -> None:
         self.config, self.places = config, places
         self.routing, self.catalogue = Routing(self.places), Catalogue.load(self.config, self.places)
+        self.num_buckets = read_num_buckets(places.path("ingest"))
         self.recommender: Recommender | None = None
 
     def __call__(self, batch: dict[str, NDArray[Any]]) -> pa.Table:
@@ -126,7 +127,7 @@ class BucketScorer:
 
     def _share(self, num_rows: int) -> int:
         """Of so many rows those of one bucket."""
-        return -(-num_rows // self.config.data.num_buckets)
+        return -(-num_rows // self.num_buckets)
 
     def _scored(
         self, tables: PromptData, bucket: int, positions: NDArray[np.int64], variants: Sequence[Variant], is_test: bool

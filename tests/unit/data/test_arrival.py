@@ -4,10 +4,10 @@ import polars as pl
 import pytest
 
 from thinkrec.config.data import DataSection
-from thinkrec.data.arrival import doubts, refuse_one_label
+from thinkrec.data.arrival import Scale, doubts, refuse_one_label
 from thinkrec.errors import DataError
 
-ITEMS = pl.DataFrame({"categories": [["Drama", "Crime"], ["War"], None]})
+ITEMS = pl.Series([["Drama", "Crime"], ["War"], None])
 
 
 def log(labels, ratings=None, split="train"):
@@ -18,13 +18,19 @@ def log(labels, ratings=None, split="train"):
 
 
 def lists(*categories):
-    return pl.DataFrame({"categories": pl.Series(categories, dtype=pl.List(pl.String))})
+    return pl.Series(categories, dtype=pl.List(pl.String))
+
+
+def counted(rows):
+    """Likes and rows by split, and the scale, which adds up over parts."""
+    likes = {name: (likes, number) for name, likes, number in rows.group_by("split").agg(pl.col("label").sum(), pl.len()).iter_rows()}
+    return likes, sum((Scale.of(part["rating"]) for part in rows.iter_slices(3)), start=Scale())
 
 
 def test_a_usual_log_raises_no_doubt():
     rows = log([0, 1, 1, 0], [0.5, 4.0, 5.0, 3.5])
-    refuse_one_label(rows, DataSection())
-    assert doubts(rows, ITEMS, DataSection()) == []
+    refuse_one_label(*counted(rows), DataSection())
+    assert doubts(*counted(rows), ITEMS, DataSection()) == []
 
 
 @pytest.mark.parametrize(
@@ -38,7 +44,7 @@ def test_a_usual_log_raises_no_doubt():
 )
 def test_one_label_in_train_is_refused(labels, ratings, settings, says, fix):
     with pytest.raises(DataError, match=says) as caught:
-        refuse_one_label(log(labels, ratings), settings)
+        refuse_one_label(*counted(log(labels, ratings)), settings)
     assert fix in caught.value.fix
 
 
@@ -61,10 +67,10 @@ def test_one_label_in_train_is_refused(labels, ratings, settings, says, fix):
     ],
 )
 def test_what_is_possible_but_more_often_a_mistake_is_said(rows, items, says):
-    (doubt,) = doubts(rows, items, DataSection())
+    (doubt,) = doubts(*counted(rows), items, DataSection())
     assert pl.Series([doubt]).str.contains(says.replace("|", r"\|")).all()
 
 
 def test_a_scale_around_zero_and_a_scale_of_two_are_no_doubt():
-    assert doubts(log([1, 0, 0], [8, -9, 0]), ITEMS, DataSection()) == []
-    assert doubts(log([1, 0], [1, 0]), ITEMS, DataSection(like_threshold=1)) == []
+    assert doubts(*counted(log([1, 0, 0], [8, -9, 0])), ITEMS, DataSection()) == []
+    assert doubts(*counted(log([1, 0], [1, 0])), ITEMS, DataSection(like_threshold=1)) == []

@@ -1,10 +1,11 @@
 """Which rows a run takes, and what it says of the others."""
 
+import numpy as np
 import polars as pl
 import pytest
 
 from thinkrec.config.data import DataSection
-from thinkrec.data.filters import select
+from thinkrec.data.filters import active, refuse_nothing_left, select
 from thinkrec.errors import ConfigError, DataError
 
 DAY_MS = 86_400_000
@@ -12,15 +13,20 @@ ROWS = pl.DataFrame(
     {
         "row": [0, 1, 2, 3, 4],
         "user_id": ["a", "a", "a", "b", "a"],
-        "item_id": ["x", "y", "x", "x", "x"],
+        "item": [0, 1, 0, 0, 0],
         "ts": [3 * DAY_MS, 1 * DAY_MS, 2 * DAY_MS, 2 * DAY_MS, 2 * DAY_MS],
     }
 )
 
 
-def taken(**settings) -> tuple[list[int], dict[str, int]]:
+def taken(min_rows: int = 0, **settings) -> tuple[list[int], dict[str, int]]:
+    """Rows in their order, and how many each rule left out, if any."""
     rows, left_out = select(ROWS, DataSection(**settings))
-    return rows["row"].to_list(), left_out
+    if min_rows:
+        rows, too_few = active(rows, np.bincount(rows["item"], minlength=2), min_rows)
+        left_out |= too_few
+    refuse_nothing_left(len(rows), left_out)
+    return rows["row"].sort().to_list(), {rule: number for rule, number in left_out.items() if number}
 
 
 def test_by_default_every_row_is_taken():
@@ -37,7 +43,7 @@ def test_one_row_a_user_and_item_by_time_then_row(keep, rows):
 
 
 def test_activity_is_counted_once_for_users_and_items_together():
-    """Row 1 leaves with item y; a is judged by all its rows (D27)."""
+    """Row 1 leaves with item 1; a is judged by all its rows (D27)."""
     assert taken(min_rows=4) == ([0, 2, 4], {"users and items with few rows": 2})
 
 

@@ -1,6 +1,5 @@
 """Histories as slices equal the naive loop over rows."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +7,9 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from ingested import write_log
 
 from thinkrec.artefacts.ingest import SPLITS, bucket_of
-from thinkrec.data.ingest import count, write_bucket
 from thinkrec.data.interactions import Interactions
 
 NUM_BUCKETS = 4
@@ -42,12 +41,8 @@ def rows() -> pl.DataFrame:
 def folder(rows, tmp_path_factory) -> Path:
     """An ingest artefact of these rows, without Ray."""
     folder = tmp_path_factory.mktemp("ingest")
-    buckets = rows.with_columns(bucket=pl.Series([bucket_of(user, NUM_BUCKETS) for user in rows["user_id"]]))
-    for part in buckets.partition_by("bucket"):
-        write_bucket(part.to_arrow(), str(folder))
+    write_log(folder, rows, NUM_BUCKETS)
     pq.write_table(pa.table({"item_id": [f"i{number}" for number in range(29, -1, -1)]}), folder / "items.parquet")
-    pq.write_table(count(buckets), folder / "counts.parquet")
-    (folder / "fingerprint.json").write_text(json.dumps({"num_buckets": NUM_BUCKETS}))
     return folder
 
 

@@ -1,10 +1,11 @@
 """One time cut for all users."""
 
+import numpy as np
 import polars as pl
 import pytest
 
 from thinkrec.config.data import SplitSection
-from thinkrec.data.split import assign, iso
+from thinkrec.data.split import Begins, Cuts, Span, assign, count_times, find_cuts, iso, refuse_no_split, refuse_splits
 from thinkrec.errors import ConfigError, DataError
 
 DAY_MS = 86_400_000
@@ -15,13 +16,34 @@ def rows(times: list[int], **columns: list[object]) -> pl.DataFrame:
 
 
 def splits(frame: pl.DataFrame, **settings: object) -> list[str]:
-    return assign(frame, SplitSection(**settings))["split"].to_list()
+    """Split as `ingest` does, whose buckets are stretches of the rows here."""
+    chosen, cuts = SplitSection(**settings), None
+    if chosen.mode == "given":
+        refuse_no_split(frame.columns)
+    else:
+        times = frame["ts"].to_numpy()
+        cuts = find_cuts(Span(len(times), times.min(), times.max()), lambda window: count_times(times, window), chosen)
+    assigned = [assign(part, cuts) for part in frame.iter_slices(2)]
+    refuse_splits(sum(map(Begins.of, assigned), start=Begins()), cuts)
+    return pl.concat(assigned)["split"].to_list()
 
 
 def test_quantiles_cut_by_rows_whatever_their_order():
     times = [7, 3, 9, 1, 5, 0, 8, 2, 6, 4]
     found = splits(rows(times), valid_quantile=0.6, test_quantile=0.8)
     assert found == ["train" if ts < 6 else "valid" if ts < 8 else "test" for ts in times]
+
+
+@pytest.mark.parametrize("spread", [1, 10**3, 10**7, 4 * 10**12])
+def test_counting_finds_the_very_time_of_a_rank(spread):
+    times = np.random.default_rng(spread).integers(0, spread, 1000)
+    for share in (0.0, 0.137, 0.5, 0.999):
+        cuts = find_cuts(
+            Span(1000, times.min(), times.max()),
+            lambda window: count_times(times, window),
+            SplitSection(valid_quantile=share, test_quantile=1.0),
+        )
+        assert cuts == Cuts(np.sort(times)[int(share * 1000)], times.max() + 1)
 
 
 def test_ties_at_a_cut_go_to_the_later_side():

@@ -1,5 +1,6 @@
 """What is refused, what is set aside with a reason, and what stops the run."""
 
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
@@ -8,7 +9,8 @@ import pytest
 from thinkrec.artefacts.ingest import ITEMS
 from thinkrec.config.data import DataSection
 from thinkrec.data.readers.source import Tables, refused
-from thinkrec.data.validate import validate
+from thinkrec.data.refused import Refusal, add, reasons_of
+from thinkrec.data.validate import Census, Fault, judge, refuse_log, validate_items
 from thinkrec.errors import DataError
 
 TS = 1_600_000_000_000
@@ -27,6 +29,16 @@ def tables(rows: list[dict[str, Any]], items: list[dict[str, Any]] | None = None
     return Tables("here", pa.Table.from_pylist(whole, schema), pa.Table.from_pylist(given_items, ITEMS))
 
 
+def validate(given: Tables, settings: DataSection) -> Tables:
+    """The tables judged as one block, as `ingest` judges each."""
+    items = validate_items(given.source, given.items, given.bad_items)
+    rows, bad, census = judge(given.interactions, items.table["item_id"].combine_chunks(), settings)
+    refused_rows = add(reasons_of(given.bad_interactions), reasons_of(bad))
+    refuse_log(given.source, replace(census, refused=refused_rows), items, reasons_of(items.bad), settings)
+    bad_rows = pa.concat_tables([given.bad_interactions, bad])
+    return replace(given, interactions=rows.to_arrow(), items=items.table, bad_interactions=bad_rows, bad_items=items.bad)
+
+
 def test_good_rows_pass_untouched():
     given = tables([{}, {"label": 0}])
     judged = validate(given, DataSection(max_bad_share=0))
@@ -36,15 +48,22 @@ def test_good_rows_pass_untouched():
     assert judged.quarantine.num_rows == 0
 
 
-def test_a_rating_at_the_threshold_is_a_like():
-    judged = validate(tables([{"rating": 3.5}, {"rating": 4.0}, {"rating": 5.0}]), DataSection(like_threshold=4.0))
-    assert judged.interactions["label"].to_pylist() == [0, 1, 1]
-    assert validate(tables([{"rating": 4.0}]), DataSection(like_threshold=5.0)).interactions["label"].to_pylist() == [0]
+def test_blocks_add_up_to_the_whole():
+    rows = [{"user_id": "../a"}, {"item_id": "z"}, {"label": 7}, {"item_id": "y"}, {"user_id": ""}, {}, {"user_id": "../b", "item_id": "z"}]
+    given = tables(rows, [{"item_id": "x", "title": "X"}])
+    item_ids = pa.array(["x"])
 
+    def census(table: pa.Table) -> Census:
+        _, bad, counted = judge(table, item_ids, LENIENT)
+        return replace(counted, refused=reasons_of(bad))
 
-def test_a_given_label_comes_before_the_rating():
-    rows = [{"rating": 5.0, "label": 0}, {"rating": 5.0, "label": None}, {"rating": None, "label": 1}]
-    assert validate(tables(rows), DataSection()).interactions["label"].to_pylist() == [0, 1, 1]
+    whole = census(given.interactions)
+    assert whole == sum((census(given.interactions.slice(at, 2)) for at in range(0, 7, 2)), start=Census())
+    assert whole.escapes == {"user_id": Fault(2, 0, "../a")}
+    assert (whole.wrong_labels, whole.unknown, whole.newest) == (Fault(1, 2, "7"), ("y", "z"), TS + 6)
+    assert whole.refused["item_id is not among the items"] == Refusal(
+        3, "interactions", 1, whole.refused["item_id is not among the items"].content
+    )
 
 
 @pytest.mark.parametrize(
@@ -111,11 +130,9 @@ def test_a_label_that_is_no_label_stops_the_run(label):
     assert caught.value.exit_code == 2
 
 
-def test_doubled_items_and_row_numbers_stop_the_run():
+def test_doubled_items_stop_the_run():
     with pytest.raises(DataError, match="item_id are doubled or null: x"):
         validate(tables([{}], [{"item_id": "x", "title": "X"}] * 2), LENIENT)
-    with pytest.raises(DataError, match="row number are doubled or null: 0"):
-        validate(tables([{"row": 0}, {"row": 0}]), LENIENT)
 
 
 def test_seconds_are_recognised():

@@ -9,7 +9,7 @@ import pytest
 from tastes import planted_log
 
 from thinkrec.artefacts.ingest import INTERACTIONS, TEST, TRAIN, VALID, write_fingerprint
-from thinkrec.data.ingest import count
+from thinkrec.data.buckets import count
 from thinkrec.encoder.coded_log import Log
 from thinkrec.encoder.factors import Ratings
 

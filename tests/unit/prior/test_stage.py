@@ -10,7 +10,8 @@ from sklearn.metrics import roc_auc_score
 
 from thinkrec.artefacts import ingest
 from thinkrec.artefacts.prior import OFFSETS, read_offsets, scan_offsets
-from thinkrec.data.ingest import count, with_bucket
+from thinkrec.data.buckets import count
+from thinkrec.data.spill import with_bucket
 from thinkrec.errors import ArtefactError
 from thinkrec.job import Job
 from thinkrec.prior import stage

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from itertools import count
 
 import numpy as np
 import polars as pl
-import pyarrow.parquet as pq
 import pytest
+from ingested import write_log
 
 from thinkrec.artefacts.ingest import bucket_of
 from thinkrec.config.model import NanoSection, PromptSection
-from thinkrec.data.ingest import count as count_rows
-from thinkrec.data.ingest import with_bucket, write_bucket
 from thinkrec.data.interactions import Interactions
 from thinkrec.errors import ModelError
 from thinkrec.nano import model as nano
@@ -173,12 +170,8 @@ def tables_of(tmp_path, tokenizer):
 
     def make(rows: pl.DataFrame) -> PromptData:
         folder = tmp_path / f"ingest{next(numbers)}"
-        bucketed = with_bucket(rows, NUM_BUCKETS)
-        for part in bucketed.partition_by("bucket"):
-            write_bucket(part.to_arrow(), str(folder))
-        pq.write_table(count_rows(bucketed), folder / "counts.parquet")
+        write_log(folder, rows, NUM_BUCKETS)
         pl.DataFrame({"item_id": list("abcd")}).write_parquet(folder / "items.parquet")
-        (folder / "fingerprint.json").write_text(json.dumps({"num_buckets": NUM_BUCKETS}))
         data = Interactions.load(folder)
         words, end = [item.keywords for item in ITEMS], data.snapshots(2)
         priors, shared = (Priors.load(folder, data, words, NUM_BUCKETS, True, before) for before in (None, end))

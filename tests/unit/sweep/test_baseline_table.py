@@ -33,12 +33,8 @@ def fitted(monkeypatch) -> list[str]:
         names.append(task.config.encoder.source)
         function(Worker(), task)
 
-    def deal(rows, num_buckets, uri) -> None:
-        for part in rows.partition_by("bucket"):
-            ingest.write_bucket(part.to_arrow(), uri)
-
     monkeypatch.setattr(fit, "run_on_workers", here)
-    monkeypatch.setattr(ingest, "shuffle", deal)
+    monkeypatch.setattr(ingest, "map_tasks", map)
     return names
 
 

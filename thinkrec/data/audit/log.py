@@ -1,4 +1,6 @@
-"""The leak audit of the log: ways in which a model could see answers it will be judged on, looked for in the final table.
+"""The leak audit of the log: ways in which a model could see answers it will be judged on, looked for in the rows as they are stored.
+
+Every check looks at all rows of some users, so a bucket is audited by itself and findings add up.
 
 What later stages were fitted on is audited in artefacts.py.
 """
@@ -6,7 +8,7 @@ What later stages were fitted on is audited in artefacts.py.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import polars as pl
@@ -42,21 +44,51 @@ class Check:
     fix: str
     severity: Severity = "stop"
 
-    def __call__(self, *tables: pl.DataFrame | pl.LazyFrame) -> Finding:
+    def __call__(self, *tables: pl.DataFrame | pl.LazyFrame | Suspects) -> Finding:
         rows = self.find(*tables)
         meaning = (self.find.__doc__ or "").strip()
-        return Finding(self.find.__name__, self.severity, meaning, self.fix, rows.height, rows.head(NUM_EXAMPLES).to_dicts())
+        shown = rows.bottom_k(NUM_EXAMPLES, by="row").sort("row") if "row" in rows.columns else rows.head(NUM_EXAMPLES)
+        return Finding(self.find.__name__, self.severity, meaning, self.fix, rows.height, shown.to_dicts())
 
 
-def audit(interactions: pl.DataFrame, items: pl.DataFrame) -> list[Finding]:
-    """One finding a check, passed ones too; interactions in order of `row`, with user_id, item_id, ts, label, split.
+@dataclass(frozen=True)
+class Suspects:
+    """What the whole data set must tell for one bucket's rows to be audited."""
 
-    items: item_id, title, text and, where the source dates its texts, ts (int64 ms UTC).
-    """
-    repeated = interactions.filter(pl.struct("user_id", "item_id").is_duplicated())  # few rows, if any: their checks stay cheap
-    by_time = [check(interactions) for check in TIME_CHECKS]
+    begins: Mapping[str, int]  # time of the first row of each split that has rows
+    late: pl.DataFrame  # (item_id, text_ts) of the texts that are not older than the first cut; an older one is of no row's future
+    twins: pl.DataFrame  # (item_id, title, text) of the items that share both with another
+
+    @classmethod
+    def of(cls, items: pl.DataFrame, begins: Mapping[str, int]) -> Suspects:
+        """Among items (item_id, title, text and, where the source dates its texts, ts in ms UTC)."""
+        first_cut = min((ts for name, ts in begins.items() if name != SPLITS[0]), default=None)
+        dated = items if "ts" in items.columns else items.with_columns(ts=pl.lit(None, pl.Int64))
+        late = dated.filter(pl.col("ts") >= pl.lit(first_cut, pl.Int64)).select("item_id", text_ts="ts")
+        return cls(begins, late, items.filter(pl.struct("title", "text").is_duplicated()).select("item_id", "title", "text"))
+
+    def next_begin(self) -> pl.Expr:
+        """For each row the time of the first row of any later split; null for test rows."""
+        valid, test = (self.begins.get(name) for name in SPLITS[1:])
+        later = min((ts for ts in (valid, test) if ts is not None), default=None)
+        by_split = pl.when(pl.col("split") == SPLITS[0]).then(pl.lit(later, pl.Int64))
+        return by_split.when(pl.col("split") == SPLITS[1]).then(pl.lit(test, pl.Int64))
+
+
+def audit(rows: pl.DataFrame, suspects: Suspects) -> list[Finding]:
+    """One finding a check, passed ones too; all rows of some users, with user_id, item_id, ts, label, split, row."""
+    repeated = rows.filter(pl.struct("user_id", "item_id").is_duplicated())  # few rows, if any: their checks stay cheap
     by_identity = [check(repeated) for check in PAIR_CHECKS]
-    return [*by_time, *by_identity, *(check(interactions, items) for check in TEXT_CHECKS)]
+    by_time, by_text = ([check(rows, suspects) for check in checks] for checks in (TIME_CHECKS, TEXT_CHECKS))
+    return [*by_time, *by_identity, *by_text]
+
+
+def add(first: Sequence[Finding], second: Sequence[Finding]) -> list[Finding]:
+    """The findings of the same checks on other users' rows, together."""
+    return [
+        replace(one, num_rows=one.num_rows + other.num_rows, examples=_first([*one.examples, *other.examples]))
+        for one, other in zip(first, second, strict=True)
+    ]
 
 
 def enforce(findings: Sequence[Finding], allow: bool) -> list[str]:
@@ -69,14 +101,14 @@ def enforce(findings: Sequence[Finding], allow: bool) -> list[str]:
     return [f"{'leak allowed' if finding.severity == 'stop' else 'perhaps a leak'}: {finding}" for finding in found]
 
 
-def later_than_the_next_split(interactions: pl.DataFrame) -> pl.DataFrame:
+def later_than_the_next_split(rows: pl.DataFrame, suspects: Suspects) -> pl.DataFrame:
     """Train rows later than the first valid or test row, or valid rows later than the first test row."""
-    return interactions.filter(pl.col("ts") > _next_begin())
+    return rows.filter(pl.col("ts") > suspects.next_begin())
 
 
-def tie_across_a_cut(interactions: pl.DataFrame) -> pl.DataFrame:
+def tie_across_a_cut(rows: pl.DataFrame, suspects: Suspects) -> pl.DataFrame:
     """Rows at the very time at which a later split begins: their order is unknown."""
-    return interactions.filter(pl.col("ts") == _next_begin())
+    return rows.filter(pl.col("ts") == suspects.next_begin())
 
 
 def pair_in_two_splits(repeated: pl.DataFrame) -> pl.DataFrame:
@@ -92,28 +124,23 @@ def doubled_row(repeated: pl.DataFrame) -> pl.DataFrame:
 def target_in_its_history(repeated: pl.DataFrame) -> pl.DataFrame:
     """The user has an earlier row with the same item, so its label stands in the history (D26)."""
     ordered = repeated.sort("user_id", "ts", "row")
-    return ordered.filter(~pl.struct("user_id", "item_id").is_first_distinct()).sort("row")
+    return ordered.filter(~pl.struct("user_id", "item_id").is_first_distinct())
 
 
-def text_of_the_future(interactions: pl.DataFrame, items: pl.DataFrame) -> pl.DataFrame:
+def text_of_the_future(rows: pl.DataFrame, suspects: Suspects) -> pl.DataFrame:
     """The item's text was written after the row's split had ended, or after a test row itself: it may tell what came of it."""
-    if "ts" not in items.columns:
-        return interactions.clear()
-    first_cut = interactions.filter(pl.col("split") != "train")["ts"].min()
-    late = items.filter(pl.col("ts") >= first_cut).select("item_id", text_ts="ts")  # few; an older text is of no row's future
-    rows = interactions.with_columns(last_known=pl.coalesce(_next_begin() - 1, "ts")).join(late, on="item_id", maintain_order="left")
-    return rows.filter(pl.col("text_ts") > pl.col("last_known")).drop("last_known")
+    described = rows.join(suspects.late, on="item_id").with_columns(last_known=pl.coalesce(suspects.next_begin() - 1, "ts"))
+    return described.filter(pl.col("text_ts") > pl.col("last_known")).drop("last_known")
 
 
-def item_under_two_ids(interactions: pl.DataFrame, items: pl.DataFrame) -> pl.DataFrame:
+def item_under_two_ids(rows: pl.DataFrame, suspects: Suspects) -> pl.DataFrame:
     """The user meets another item of the same title and text in another split: perhaps one item under two ids."""
-    same = items.filter(pl.struct("title", "text").is_duplicated())
-    rows = interactions.join(same.select("item_id", "title", "text"), on="item_id", maintain_order="left")
+    twins = rows.join(suspects.twins, on="item_id")
     among = ("user_id", "title", "text")
-    return rows.filter((pl.col("split").n_unique().over(among) > 1) & (pl.col("item_id").n_unique().over(among) > 1)).drop("text")
+    return twins.filter((pl.col("split").n_unique().over(among) > 1) & (pl.col("item_id").n_unique().over(among) > 1)).drop("text")
 
 
-TIME_CHECKS = (  # of the interactions
+TIME_CHECKS = (  # of all rows and the suspects
     Check(later_than_the_next_split, 'split by one time cut for all users (split.mode = "time")'),
     Check(tie_across_a_cut, "move the cut off that time, so that rows of one time stand in one split"),
 )
@@ -122,14 +149,12 @@ PAIR_CHECKS = (  # of the rows whose (user, item) occurs twice
     Check(doubled_row, ONE_ROW),
     Check(target_in_its_history, ONE_ROW),
 )
-TEXT_CHECKS = (  # of the interactions and the items
+TEXT_CHECKS = (  # of all rows and the suspects
     Check(text_of_the_future, "bring the texts as they stood at the first cut, or leave those texts out"),
     Check(item_under_two_ids, "give both the same item_id if they are one item", "warn"),
 )
 
 
-def _next_begin() -> pl.Expr:
-    """For each row the time of the first row of any later split; null for test rows."""
-    train, valid, test = (pl.col("split") == name for name in SPLITS)
-    of_valid, of_test = pl.col("ts").filter(valid).min(), pl.col("ts").filter(test).min()
-    return pl.when(train).then(pl.min_horizontal(of_valid, of_test)).when(valid).then(of_test)
+def _first(examples: Sequence[Mapping[str, object]]) -> list[Mapping[str, object]]:
+    """The first NUM_EXAMPLES, by row where they are rows of the log."""
+    return sorted(examples, key=lambda example: int(str(example.get("row", 0))))[:NUM_EXAMPLES]

@@ -16,7 +16,6 @@ from thinkrec.data.inspect.recognise import Recognised, Setting, recognise
 from thinkrec.data.inspect.survey import Survey, survey
 from thinkrec.data.split import iso
 
-LARGE_ROWS, MANY_BUCKETS = 10**6, 64
 WIDTH = 130
 SCALE = 5.0  # up to this highest rating a 4 is a like; of larger scales four fifths
 UNREAD = ("delta",)  # sources that only Ray reads
@@ -58,8 +57,6 @@ def _more(found: Recognised, data: DataSection, seen: Survey) -> Iterator[Settin
     if seen.unknown_share > data.max_bad_share:
         reason = f"{seen.unknown_share:.1%} of the rows are about items without a description, and are left out"
         yield Setting("data.max_bad_share", min(1.0, round(2 * seen.unknown_share, 2)), reason)
-    if not seen.is_whole or seen.rows.height > LARGE_ROWS:
-        yield Setting("data.num_buckets", MANY_BUCKETS, "parts of the log, by user; one is in memory at a time")
     if found.value("split.mode") != "given":
         cuts = [iso(int(seen.rows["ts"].quantile(share, "nearest") or 0))[:10] for share in (0.7, 0.85)]
         which = "" if seen.is_whole else " of the rows looked at"

@@ -66,7 +66,8 @@ class Survey:
 
     def like_rate(self, settings: DataSection) -> float:
         """Likes among the rows whose label these settings tell."""
-        rate = self.rows.select(label(self.rows, settings).mean()).item()
+        highest = self.scale[1] if self.has("rating") else 0.0
+        rate = self.rows.select(label(self.rows.columns, settings, highest).mean()).item()
         return 0.0 if rate is None else float(rate)
 
     def described_share(self, column: str) -> float:

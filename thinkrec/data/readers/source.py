@@ -68,8 +68,13 @@ class Tables:
 def collect(source: Source) -> Tables:
     """Read both streams to their end."""
     interactions, bad_interactions = _join(source.interactions, NO_INTERACTIONS)
-    items, bad_items = _join(source.items, NO_ITEMS)
+    items, bad_items = collect_items(source)
     return Tables(source.name, interactions, items, source.truth, bad_interactions, bad_items, source.notes)
+
+
+def collect_items(source: Source) -> tuple[pa.Table, pa.Table]:
+    """Read the items to their end: the catalogue, and REFUSED_ROWS of what could not be parsed."""
+    return _join(source.items, NO_ITEMS)
 
 
 def refused(source: str, rows: Sequence[int], reasons: Sequence[str], contents: Sequence[str]) -> pa.Table:
@@ -78,12 +83,15 @@ def refused(source: str, rows: Sequence[int], reasons: Sequence[str], contents: 
     return pa.table([[source] * len(rows), rows, reasons, shortened], schema=REFUSED_ROWS)
 
 
-def part(frame: pl.DataFrame, reasons: Reasons, source: str) -> tuple[pl.DataFrame, pa.Table]:
-    """Rows (with a column `row`) to which no reason applies, and the others, refused with the first that does."""
+def part(frame: pl.DataFrame, reasons: Reasons, source: str, hidden: Sequence[str] = ()) -> tuple[pl.DataFrame, pa.Table]:
+    """Rows (with a column `row`) to which no reason applies, and the others, refused with the first that does.
+
+    A refused row's content is its columns but for those `hidden`.
+    """
     first = pl.coalesce(pl.when(holds.fill_null(False)).then(pl.lit(reason)) for reason, holds in reasons.items())
     judged = frame.with_columns(reason=first)
     bad = judged.filter(pl.col("reason").is_not_null())
-    content = bad.select(pl.struct(pl.exclude("row", "reason")).struct.json_encode()).to_series()
+    content = bad.select(pl.struct(pl.exclude("row", "reason", *hidden)).struct.json_encode()).to_series()
     good = judged.filter(pl.col("reason").is_null()).drop("reason")
     return good, refused(source, bad["row"].to_list(), bad["reason"].to_list(), content.to_list())
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from ingested import write_log
 
 from thinkrec.artefacts.ingest import INTERACTIONS
 from thinkrec.artefacts.vectors import EncoderFacts, write_facts
 from thinkrec.data.audit.artefacts import audit_artefacts
 from thinkrec.data.audit.log import enforce
-from thinkrec.data.ingest import count, with_bucket, write_bucket
 from thinkrec.errors import LeakError
 from thinkrec.store.artefacts import Artefact
 
@@ -31,10 +31,7 @@ def folder(tmp_path) -> Path:
     """One folder that holds what all five stages leave, all of it made from train alone."""
     log = pl.DataFrame(ROWS, schema=["user_id", "item_id", "split", "label"], orient="row").with_row_index("row")
     log = log.with_columns(ts=pl.col("row").cast(pl.Int64), rating=pl.lit(None, pl.Float32)).select(INTERACTIONS.names)
-    rows = with_bucket(log.cast({"row": pl.Int64, "label": pl.Int8}), 3)
-    for part in rows.partition_by("bucket"):
-        write_bucket(part.to_arrow(), str(tmp_path))
-    pl.DataFrame(count(rows)).write_parquet(tmp_path / "counts.parquet")
+    write_log(tmp_path, log.cast({"row": pl.Int64, "label": pl.Int8}), 3)
     (tmp_path / "users/bucket=000").mkdir(parents=True)
     pl.DataFrame({"id": ["u1", "u0"]}).write_parquet(tmp_path / "users/bucket=000/part-0.parquet")
     pl.DataFrame({"id": ["i0", "i1"]}).write_parquet(tmp_path / "items.parquet")

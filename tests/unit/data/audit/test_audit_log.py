@@ -3,7 +3,9 @@
 import polars as pl
 import pytest
 
-from thinkrec.data.audit.log import PAIR_CHECKS, TEXT_CHECKS, TIME_CHECKS, Finding, audit, enforce
+from thinkrec.data.audit.log import PAIR_CHECKS, TEXT_CHECKS, TIME_CHECKS, Finding, Suspects, add, enforce
+from thinkrec.data.audit.log import audit as audit_users
+from thinkrec.data.split import Begins
 from thinkrec.errors import LeakError
 
 CLEAN = [
@@ -33,6 +35,13 @@ def items(**changes: dict[str, object]) -> pl.DataFrame:
     for name, values in changes.items():
         columns[name] = [values.get(i, old) for i, old in zip(ids, columns[name], strict=True)]
     return pl.DataFrame(columns, schema={"item_id": pl.String, "title": pl.String, "text": pl.String, "ts": pl.Int64})
+
+
+def audit(frame: pl.DataFrame, texts: pl.DataFrame) -> list[Finding]:
+    """What the audit finds in the users of two buckets, together."""
+    suspects = Suspects.of(texts, Begins.of(frame).first_ts)
+    mine = pl.col("user_id") == "a"
+    return add(audit_users(frame.filter(mine), suspects), audit_users(frame.filter(~mine), suspects))
 
 
 def failed(frame: pl.DataFrame, texts: pl.DataFrame | None = None) -> dict[str, list[int]]:
