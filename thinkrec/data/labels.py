@@ -12,12 +12,12 @@ import polars as pl
 from numpy.typing import NDArray
 
 from thinkrec.config.data import DataSection
+from thinkrec.data.readers.source import FILE_BITS
 from thinkrec.errors import DataError
 
 Ints = NDArray[np.int64]
 MAX_ROUNDS = 50  # of drawing again what the user has met or was given before
 PLACES_A_NEGATIVE = 32  # row numbers kept for the rows drawn beside one, times their mean: more are never drawn
-FILE_BITS = 40  # of a row number, below the number of its file
 
 
 @dataclass(frozen=True)

@@ -109,7 +109,7 @@ def _opened(path: str, kind: str, files: Sequence[File]) -> Table:
 def columns_of(path: str, kind: str, file: File) -> Sequence[str]:
     """Names of the columns of a table of this kind; raises DataError where they cannot be read."""
     if kind == "parquet":
-        return list(next(parquet(path)).column_names)
+        return list(next(parquet(path)).rows.column_names)
     if kind == "csv":
         return [name for name in next(delimited(file)).rows.column_names if name != LINE]
     records = [record for _, record in islice(next(json_records(file), ((), None))[0], NUM_RECORDS)]

@@ -35,13 +35,14 @@ def read(settings: DataSection) -> Source:
 
 
 def _interactions(source: str, is_rated: bool) -> Iterator[Batch]:
-    for table in parquet(source, [*NEEDED, *OPTIONAL]):
+    for batch in parquet(source, [*NEEDED, *OPTIONAL]):
+        table = batch.rows
         columns = {name: take(table, name, kind, source) for name, kind in NEEDED.items()}
         columns |= {name: take(table, name, kind, source) for name, kind in OPTIONAL.items() if name in table.column_names}
         if is_rated and "rating" not in columns and "label" not in columns:
             listed = ", ".join(table.column_names)
             raise DataError(f"neither 'rating' nor 'label' is among the columns {listed}", source, "add rating: numbers, or label: 0 or 1")
-        yield Batch(pa.table(columns))
+        yield Batch(pa.table(columns), file=batch.file)
 
 
 def _items(source: str) -> Iterator[Batch]:
@@ -62,7 +63,8 @@ def _dated(batches: Iterator[Batch], unit: str, source: str) -> Iterator[Batch]:
 
 
 def _described(source: str) -> Iterator[Batch]:
-    for table in parquet(source):
+    for batch in parquet(source):
+        table = batch.rows
         columns = {"item_id": take(table, "item_id", Kind.ID, source), "title": take(table, "title", Kind.TEXT, source)}
         columns["text"] = take_optional(table, "text", Kind.TEXT, source)
         columns["categories"] = take_optional(table, "categories", Kind.WORDS, source)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 
 import polars as pl
 import pyarrow as pa
 
-from thinkrec.data.readers.source import Batch, part
+from thinkrec.data.readers.source import FILE_BITS, Batch, part
 from thinkrec.data.readers.times import Clock, find_clock
 
 IDS = ("user_id", "item_id")
@@ -45,12 +46,13 @@ def interactions(batches: Iterator[Batch], source: str, unit: str, scale: Rating
 
 
 def numbered(batches: Iterable[Batch]) -> Iterator[Batch]:
-    """The batches with `row` counted through, from 0: several files then share one order."""
-    start = 0
+    """The batches with `row` counted from 0 in each file, behind the file's number: several files then share one order."""
+    counted: Counter[int] = Counter()
     for batch in batches:
+        start = (batch.file << FILE_BITS) + counted[batch.file]
         rows = pl.DataFrame(batch.rows).with_columns(row=pl.int_range(start, start + batch.rows.num_rows, dtype=pl.Int64))
-        start += batch.rows.num_rows
-        yield Batch(rows.to_arrow(), batch.bad)
+        counted[batch.file] += batch.rows.num_rows
+        yield replace(batch, rows=rows.to_arrow())
 
 
 def first_of_each(batches: Iterable[Batch], source: str) -> Iterator[Batch]:
@@ -89,7 +91,7 @@ def _typed(batch: Batch, source: str, clock: Clock, scale: Ratings) -> Batch:
         *(cell.cast(pl.Float32 if name == "rating" else pl.Int64).alias(name) for name, cell in cells.items()),
         *(["split"] if "split" in raw.columns else []),
     )
-    return Batch(kept.to_arrow(), pa.concat_tables([batch.bad, bad]))
+    return Batch(kept.to_arrow(), pa.concat_tables([batch.bad, bad]), batch.file)
 
 
 def _spelt_label(label: pl.Series) -> pl.Series:

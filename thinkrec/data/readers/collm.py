@@ -87,9 +87,9 @@ def load(file: File) -> Any:
 
 
 def _rows(frames: dict[str, Any]) -> Iterator[Batch]:
-    for split, frame in frames.items():
+    for number, (split, frame) in enumerate(frames.items()):
         columns = {ours: pa.array(frame[theirs].to_numpy()) for ours, theirs in COLLM_COLUMNS.items()}
-        yield Batch(pa.table({**columns, "split": pa.array([split] * len(frame), pa.string())}))
+        yield Batch(pa.table({**columns, "split": pa.array([split] * len(frame), pa.string())}), file=number)
 
 
 def _items(path: str, frames: dict[str, Any]) -> Batch:

@@ -42,10 +42,10 @@ def json_columns(files: Sequence[File], names: Mapping[str, str], optional: Coll
     """
     unseen = {ours: theirs for ours, theirs in names.items() if ours not in optional}
     there: Collection[str] = ()
-    for file in files:
+    for number, file in enumerate(files):
         for records, bad in json_records(file):
             columns = {ours: _column([record.get(theirs) for _, record in records], ours) for ours, theirs in names.items()}
-            yield Batch(pa.table({"row": pa.array([row for row, _ in records], pa.int64()), **columns}), bad)
+            yield Batch(pa.table({"row": pa.array([row for row, _ in records], pa.int64()), **columns}), bad, number)
             unseen = {ours: theirs for ours, theirs in unseen.items() if not any(theirs in record for _, record in records)}
             there = records[0][1] if records else there
     if unseen and there:

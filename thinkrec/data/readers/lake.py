@@ -4,6 +4,7 @@ Every node must see the files. Delta and Iceberg need the extras thinkrec[delta]
 metadata file (`table.metadata_location`): that is one snapshot for good, and needs no catalog and no secret. A Delta table is named by its
 folder and read at its newest version. Both take their store's credentials from the environment. Neither has an order of rows: `row`, and
 with it ties of time, follows Delta's own list of files, and Iceberg's files from the largest to the smallest; the cluster changes neither.
+Rows of all files are counted through: Ray says of no row which file it is from.
 """
 
 from __future__ import annotations
@@ -20,11 +21,12 @@ import pyarrow.dataset as ds
 
 from thinkrec.data.readers.hive import parquet_files, partition, with_partition
 from thinkrec.data.readers.parquet_columns import BATCH_ROWS
+from thinkrec.data.readers.source import Batch
 from thinkrec.distributed.placement import await_room
 from thinkrec.errors import ConfigError, DataError
 
 
-def parquet(path: str, names: Collection[str]) -> Iterator[pa.Table]:
+def parquet(path: str, names: Collection[str]) -> Iterator[Batch]:
     """A Parquet file, or every .parquet file below a folder in order of name, in batches; of the columns `names` those that are there.
 
     Folders called name=value are a column, too.
@@ -39,12 +41,12 @@ def parquet(path: str, names: Collection[str]) -> Iterator[pa.Table]:
         yield (first := _no_rows(schema, names))
         hive = Partitioning("hive", base_dir=base, filesystem=system) if schema != own else None
         options = {"filesystem": system, "schema": schema, "partitioning": hive, "file_extensions": None}
-        yield from _batches(partial(read_parquet, files, **options), first.column_names)
+        yield from _batches(partial(read_parquet, files, **options), first.rows.column_names)
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"this cannot be read as Parquet: {error}", path, "write it again, all files with one schema") from None
 
 
-def delta(path: str, names: Collection[str]) -> Iterator[pa.Table]:
+def delta(path: str, names: Collection[str]) -> Iterator[Batch]:
     """The rows of the Delta table in this folder, in batches, of the columns `names` those that are there."""
     deltalake = _extra("deltalake", "delta")
     from ray.data import read_delta
@@ -52,12 +54,12 @@ def delta(path: str, names: Collection[str]) -> Iterator[pa.Table]:
     try:
         table = deltalake.DeltaTable(_absolute(path))
         yield (first := _no_rows(table.to_pyarrow_dataset().schema, names))
-        yield from _batches(partial(read_delta, _absolute(path), version=table.version()), first.column_names)
+        yield from _batches(partial(read_delta, _absolute(path), version=table.version()), first.rows.column_names)
     except (deltalake.exceptions.DeltaError, OSError, pa.ArrowException) as error:
         raise DataError(f"this cannot be read as a Delta table: {error}", path, "name the folder that holds _delta_log") from None
 
 
-def iceberg(path: str, names: Collection[str]) -> Iterator[pa.Table]:
+def iceberg(path: str, names: Collection[str]) -> Iterator[Batch]:
     """The rows of the Iceberg snapshot of this metadata file, in batches, of the columns `names` those that are there."""
     _extra("pyiceberg", "iceberg")
     from pyiceberg.exceptions import NoSuchTableError, ValidationError
@@ -69,7 +71,7 @@ def iceberg(path: str, names: Collection[str]) -> Iterator[pa.Table]:
         if num_files := len(list(table.scan().plan_files())):
             catalog = {"py-catalog-impl": f"{__name__}.{Snapshot.__name__}"}
             rows = partial(read_iceberg, table_identifier=path, catalog_kwargs=catalog, override_num_blocks=num_files)
-            yield from _batches(rows, first.column_names)
+            yield from _batches(rows, first.rows.column_names)
     except (ValidationError, NoSuchTableError, ValueError, OSError, pa.ArrowException) as error:
         what = f"this cannot be read as an Iceberg table: {error}"
         raise DataError(what, path, "name the table's metadata file, NUMBER-ID.metadata.json") from None
@@ -94,19 +96,19 @@ def _absolute(path: str) -> str:
     return path if "://" in path else str(Path(path).absolute())
 
 
-def _no_rows(schema: pa.Schema, names: Collection[str]) -> pa.Table:
+def _no_rows(schema: pa.Schema, names: Collection[str]) -> Batch:
     """An empty table, so that a missing column is found before anything is read."""
-    return schema.empty_table().select([name for name in schema.names if name in names])
+    return Batch(schema.empty_table().select([name for name in schema.names if name in names]))
 
 
-def _batches(read: Callable[[], Any], columns: list[str]) -> Iterator[pa.Table]:
+def _batches(read: Callable[[], Any], columns: list[str]) -> Iterator[Batch]:
     """These columns of the Ray data set that `read` opens, for which Ray already looks into the files on a worker."""
     await_room("a reader of tables")
     rows = read()
     rows.context.execution_options.preserve_order = True  # `row` is counted through
     # Whole blocks stay in the object store and are cut without a copy; batches of a size would be put together here.
     for block in rows.select_columns(columns).iter_batches(batch_format="pyarrow", batch_size=None):
-        yield from (block.slice(start, BATCH_ROWS) for start in range(0, block.num_rows, BATCH_ROWS))
+        yield from (Batch(block.slice(start, BATCH_ROWS)) for start in range(0, block.num_rows, BATCH_ROWS))
 
 
 def _extra(module: str, extra: str) -> ModuleType:

@@ -12,6 +12,7 @@ import pyarrow.dataset as ds
 
 from thinkrec.data.readers.headers import missing_columns
 from thinkrec.data.readers.hive import parquet_files, partition, with_partition
+from thinkrec.data.readers.source import Batch
 from thinkrec.errors import DataError
 
 BATCH_ROWS = 65_536
@@ -29,7 +30,7 @@ class Kind(Enum):
     WORDS = "lists of strings"
 
 
-def parquet(uri: str, names: Collection[str] = ()) -> Iterator[pa.Table]:
+def parquet(uri: str, names: Collection[str] = ()) -> Iterator[Batch]:
     """A Parquet file, or every .parquet file below a folder in order of name, in batches; of the columns `names` those that are there.
 
     Folders called name=value are a column, too.
@@ -37,22 +38,22 @@ def parquet(uri: str, names: Collection[str] = ()) -> Iterator[pa.Table]:
     system, base, files = parquet_files(uri)
     try:
         dataset = ds.dataset(files, format="parquet", filesystem=system)
-        for file, table in _batches(dataset, names):
-            values = {name: value for name, value in partition(file, base).items() if not names or name in names}
-            yield with_partition(table, values)
+        for number, table in _batches(dataset, names):
+            values = {name: value for name, value in partition(dataset.files[number], base).items() if not names or name in names}
+            yield Batch(with_partition(table, values), file=number)
     except (pa.ArrowInvalid, pa.ArrowTypeError, OSError) as error:
         raise DataError(f"this cannot be read as Parquet: {error}", uri, "write it again, all files with one schema") from None
 
 
-def _batches(dataset: Any, names: Collection[str]) -> Iterator[tuple[str, pa.Table]]:
-    """The rows of a pyarrow dataset of Parquet files in order, each batch with its file; an empty table first, for its columns."""
+def _batches(dataset: Any, names: Collection[str]) -> Iterator[tuple[int, pa.Table]]:
+    """The rows of a pyarrow dataset of Parquet files in order, with the number of its file; an empty table first, for its columns."""
     wanted = [name for name in dataset.schema.names if name in names] if names else dataset.schema.names
-    yield dataset.files[0], dataset.schema.empty_table().select(wanted)
+    yield 0, dataset.schema.empty_table().select(wanted)
     # One row group after the other: a scan of the whole reads ahead of a slow consumer until it holds the file.
-    for fragment in dataset.get_fragments():
+    for number, fragment in enumerate(dataset.get_fragments()):
         for row_group in fragment.split_by_row_group(schema=dataset.schema):
             for batch in row_group.to_batches(schema=dataset.schema, columns=wanted, batch_size=BATCH_ROWS):
-                yield fragment.path, pa.Table.from_batches([batch])
+                yield number, pa.Table.from_batches([batch])
 
 
 def take(table: pa.Table, name: str, kind: Kind, source: str) -> pa.ChunkedArray:

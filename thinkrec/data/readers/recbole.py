@@ -37,18 +37,18 @@ def read(settings: DataSection) -> Source:
     if len(whole) == 1:
         batches = _inter(whole[0], settings.columns)
     else:
-        batches = chain(*(_inter(files[0], settings.columns, name) for name, files in parts.items()))
+        batches = chain(*(_inter(files[0], settings.columns, name, number) for number, (name, files) in enumerate(parts.items())))
     rows, notes = interactions(batches, settings.path, settings.time_unit)
     return Source(settings.path, numbered(rows), _items(items[0], settings), notes=notes)
 
 
-def _inter(file: File, columns: ColumnsSection, split: str = "") -> Iterator[Batch]:
+def _inter(file: File, columns: ColumnsSection, split: str = "", number: int = 0) -> Iterator[Batch]:
     names = columns.interactions()
     if split:
         names.pop("split")
     for batch in need((batch for _, batch in _atomic(file)), names, file.name, columns.optional()):
         rows = batch.rows
-        yield Batch(rows.append_column("split", pa.array([split] * len(rows), pa.string())) if split else rows, batch.bad)
+        yield Batch(rows.append_column("split", pa.array([split] * len(rows), pa.string())) if split else rows, batch.bad, number)
 
 
 def _items(file: File, settings: DataSection) -> Iterator[Batch]:

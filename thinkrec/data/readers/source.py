@@ -18,6 +18,7 @@ REFUSED_ROWS = pa.schema(
 )
 NO_INTERACTIONS = pa.schema([("row", pa.int64()), ("user_id", pa.string()), ("item_id", pa.string()), ("ts", pa.int64())])
 NO_ITEMS = pa.schema([("item_id", pa.string()), ("title", pa.string()), ("text", pa.string()), ("categories", pa.list_(pa.string()))])
+FILE_BITS = 40  # of a row number, below the number of its file
 MAX_CONTENT = 500  # characters of a refused row that are kept
 
 Reasons = Mapping[str, pl.Expr]  # why a row is refused -> whether it is
@@ -25,17 +26,19 @@ Reasons = Mapping[str, pl.Expr]  # why a row is refused -> whether it is
 
 @dataclass(frozen=True)
 class Batch:
-    """One stretch of a source: the rows that could be parsed, and REFUSED_ROWS rows of the others."""
+    """One stretch of a source: the rows that could be parsed, REFUSED_ROWS rows of the others, and the number of the file they are from."""
 
     rows: pa.Table
     bad: pa.Table = field(default_factory=REFUSED_ROWS.empty_table)
+    file: int = 0  # in the order of reading; a table of a lake is one file
 
 
 @dataclass(frozen=True)
 class Source:
     """A data set opened by its reader. Both streams hold one batch at a time and can be read once.
 
-    interactions: row int64, user_id and item_id string, ts int64 ms; rating float32 and/or label int64; split string if the source has one.
+    interactions: row int64, the number of the file << FILE_BITS | the row in it; user_id and item_id string, ts int64 ms; rating float32
+    and/or label int64; split string if the source has one.
     items: item_id, title, text string, categories list<string>; ts int64 ms, when the text was written, if the source says so.
     Ids and values may still be null or wrong: validate.py judges them.
     """

@@ -49,7 +49,9 @@ def need(batches: Iterator[Batch], names: Mapping[str, str], source: str, option
     """`row` and the columns `names` (our name -> the file's) under our names; those in `optional` may be missing, else DataError."""
     for batch in batches:
         found = choose(names, batch.rows.column_names[:-1], source, optional)
-        yield Batch(pa.table({"row": batch.rows[LINE], **{ours: batch.rows[theirs] for ours, theirs in found.items()}}), batch.bad)
+        yield Batch(
+            pa.table({"row": batch.rows[LINE], **{ours: batch.rows[theirs] for ours, theirs in found.items()}}), batch.bad, batch.file
+        )
 
 
 def _records(file: File, delimiter: str, quoted: bool) -> Iterator[Cells]:

@@ -6,7 +6,7 @@ CSV and JSON lines (a file, or a folder of them in order of name, packed or not)
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
-from itertools import chain
+from dataclasses import replace
 
 import polars as pl
 import pyarrow as pa
@@ -77,18 +77,20 @@ def _source(settings: DataSection, open_at: Opener) -> Source:
 
 
 def _csv(path: str, names: Mapping[str, str], optional: Collection[str]) -> Iterator[Batch]:
-    return chain.from_iterable(need(delimited(file), names, file.name, optional) for file in _files(path, ".csv"))
+    for number, file in enumerate(_files(path, ".csv")):
+        yield from (replace(batch, file=number) for batch in need(delimited(file), names, file.name, optional))
 
 
 def _jsonl(path: str, names: Mapping[str, str], optional: Collection[str]) -> Iterator[Batch]:
     return json_columns(_files(path, ".jsonl"), names, optional)
 
 
-def _table(tables: Iterator[pa.Table], names: Mapping[str, str], source: str, optional: Collection[str]) -> Iterator[Batch]:
-    for table in tables:
+def _table(tables: Iterator[Batch], names: Mapping[str, str], source: str, optional: Collection[str]) -> Iterator[Batch]:
+    for batch in tables:
+        table = batch.rows
         found = choose(names, table.column_names, source, optional)
         kinds = {ours: Kind.TEXT if ours == "categories" and is_text(table[theirs].type) else KINDS[ours] for ours, theirs in found.items()}
-        yield Batch(pa.table({ours: take(table, theirs, kinds[ours], source) for ours, theirs in found.items()}))
+        yield Batch(pa.table({ours: take(table, theirs, kinds[ours], source) for ours, theirs in found.items()}), file=batch.file)
 
 
 def _files(path: str, ending: str) -> list[File]:

@@ -12,7 +12,7 @@ from thinkrec.data.readers import prepared
 from thinkrec.data.readers.source import Tables, collect
 from thinkrec.errors import DataError, MissingFileError
 
-SPLIT_ROWS = {"train": [2, 0], "valid": [3], "test": [1]}  # row ids, out of order on purpose
+SPLIT_ROWS = {"train": [0, 2], "valid": [3], "test": [1]}  # row ids of the whole, so that they ascend in each file alone
 
 
 @pytest.fixture
@@ -46,10 +46,19 @@ def read(settings: DataSection) -> Tables:
     return collect(prepared.read(settings))
 
 
-def test_rows_keep_their_row_id_and_split(folder):
-    rows = read(settings(folder)).interactions.sort_by("row").to_pylist()  # ingest orders them
-    assert rows[1] == {"row": 1, "user_id": "7", "item_id": "2", "ts": 1_001_000, "label": 1, "split": "test"}
-    assert [(row["row"], row["split"]) for row in rows] == [(0, "train"), (1, "test"), (2, "train"), (3, "valid")]
+def test_rows_are_numbered_by_file_and_place(folder):
+    rows = read(settings(folder)).interactions.to_pylist()
+    assert rows[3] == {"row": 2 << 40, "user_id": "7", "item_id": "2", "ts": 1_001_000, "label": 1, "split": "test"}
+    assert [(row["row"], row["split"]) for row in rows] == [(0, "train"), (1, "train"), (1 << 40, "valid"), (2 << 40, "test")]
+
+
+@pytest.mark.parametrize("row_ids", [[2, 0], [2, 2], [0, None]])
+def test_row_ids_that_do_not_ascend_are_refused(folder, row_ids):
+    table = pq.read_table(folder / "train.parquet").drop_columns(["row_id"]).append_column("row_id", pa.array(row_ids, pa.int64()))
+    pq.write_table(table, folder / "train.parquet")
+    with pytest.raises(DataError, match="1 values of row_id are doubled, null, or lower") as caught:
+        read(settings(folder))
+    assert caught.value.where.endswith("train.parquet")
 
 
 @pytest.mark.parametrize("labels", [[1.0], [True], ["1"]])
