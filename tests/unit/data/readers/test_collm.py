@@ -43,7 +43,7 @@ def folder(tmp_path, request) -> Path:
 def test_rows_titles_and_splits_come_through(folder):
     tables = collect(collm.read(str(folder)))
     assert tables.interactions.to_pylist() == [
-        {"row": n, "user_id": "7", "item_id": str(n + 1), "ts": (1_000_000_000 + n) * 1000, "label": n % 2, "split": name}
+        {"row": n << 40, "user_id": "7", "item_id": str(n + 1), "ts": (1_000_000_000 + n) * 1000, "label": n % 2, "split": name}
         for n, name in enumerate(SPLITS)
     ]
     assert tables.items["title"].to_pylist() == ["Film 0", "Film 1", "Film 2"]
@@ -58,7 +58,8 @@ def test_the_command_writes_what_the_canonical_reader_reads(folder, tmp_path, ca
     assert done.value.code == 0
     assert json.loads(capsys.readouterr().out) == {"interactions": 3, "items": 3, "refused": 0}
     back, direct = collect(canonical.read(DataSection(source="canonical", path=str(folder / "out")))), collect(collm.read(str(folder)))
-    assert back.interactions.select(direct.interactions.column_names) == direct.interactions
+    columns = [name for name in direct.interactions.column_names if name != "row"]  # three files become one
+    assert back.interactions.select(columns) == direct.interactions.select(columns)
     assert back.items == direct.items == pq.read_table(folder / "out/items.parquet")
 
 

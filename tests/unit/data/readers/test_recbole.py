@@ -88,7 +88,7 @@ def test_split_files_bring_their_split_and_their_histories_stay_out(folder):
         (folder / f"ml.{name}.inter").write_text(f"{header}1\t10\t11 11\t5.0\t{978300760 + n}\n")
     tables = read(folder, **COLUMNS)
     assert tables.interactions["split"].to_pylist() == ["train", "valid", "test"]
-    assert tables.interactions["row"].to_pylist() == [0, 1, 2]
+    assert tables.interactions["row"].to_pylist() == [0, 1 << 40, 2 << 40]
     assert "item_id_list" not in tables.interactions.column_names
 
 

@@ -97,7 +97,10 @@ def test_a_folder_of_files_is_one_log_in_order_of_name(tmp_path):
     for name, user in (("b.csv", "second"), ("a.csv", "first")):
         (tmp_path / "log" / name).write_text(f"\ufeffwho,what,when,stars\n{user},x,{SECONDS},1\n")
     tables = read(section("csv", tmp_path / "log", write_csv(tmp_path, "items", ITEMS)))
-    assert tables.interactions.select(["user_id", "row"]).to_pylist() == [{"user_id": "first", "row": 0}, {"user_id": "second", "row": 1}]
+    assert tables.interactions.select(["user_id", "row"]).to_pylist() == [
+        {"user_id": "first", "row": 0},
+        {"user_id": "second", "row": 1 << 40},
+    ]
     (tmp_path / "empty").mkdir()
     with pytest.raises(MissingFileError, match=r"ends in \.csv"):
         read(section("csv", tmp_path / "empty", write_csv(tmp_path, "items", ITEMS)))
