@@ -85,8 +85,8 @@ def _batches(path: str, key: str) -> Iterator[pa.Table]:
         raise MissingFileError("the table of vectors is not there", f"{path} ({key})", "name a parquet file with columns id and vector")
     first: tuple[str, list[float]] | None = None
     num_rows, all_equal = 0, True
-    for rows in parquet(path, ("id", "vector")):
-        batch = _columns(rows, f"{path} ({key})")
+    for part in parquet(path, ("id", "vector")):
+        batch = _columns(part.rows, f"{path} ({key})")
         if not batch.num_rows:  # the first one, which tells the columns
             continue
         dim = _width(batch, path, first)
