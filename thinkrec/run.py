@@ -127,7 +127,7 @@ class Run:
         return self._columns(scorer, prompts, gates)["score"]
 
     def explain(self, users: Ids, items: Ids, variant: Variant | None = None) -> pl.DataFrame:
-        """What the model says to each pair by itself: user_id, item_id, title, score, p_like, route, verdict, said, text, prompt, ...
+        """What the model says to each pair, with a prior for the verdict of the score: user_id, item_id, title, score, verdict, text, ...
 
         The columns are those of explanations.parquet, the arguments those of `score`.
         """
@@ -135,10 +135,11 @@ class Run:
 
         scorer, prompts, gates = self._ask(users, items, variant)
         owners, data = range(len(prompts)), scorer.tables.interactions
-        answers = scorer.speak(prompts, owners, gates)
+        columns = self._columns(scorer, prompts, gates)
+        answers = scorer.speak(prompts, owners, gates, columns["score"])
         positions = _positions(data)
         named = {"user_id": data.user_ids, "item_id": [data.item_ids[item] for item in data.item[positions]]}
-        rows = pl.DataFrame(named | self._columns(scorer, prompts, gates) | {"route": routes(gates)}).to_dicts()
+        rows = pl.DataFrame(named | columns | {"route": routes(gates)}).to_dicts()
         return pl.DataFrame(
             [explanation(scorer, row, at, answer) for row, at, answer in zip(rows, positions.tolist(), answers, strict=True)]
         )

@@ -62,7 +62,7 @@ class BucketRecommender:
         found = find(log, self.sources, settings, given, request.top if request.until_test else 0)
         ranked = self.ranker.rank(log, [user.items for user in found])
         best = [np.argsort(-scores, kind="stable")[: request.top] for scores in ranked.score]  # of equals the earlier candidate
-        said = self._explain(log, [user.items[own[: request.explain]] for user, own in zip(found, best, strict=True)])
+        said = self._explain(log, found, ranked, [own[: request.explain] for own in best])
         lists = self._lists(log, found, ranked, best, said)
         orders = self._orders(log, found, ranked) if request.until_test else None
         counts = BucketCounts(
@@ -100,11 +100,14 @@ class BucketRecommender:
         parts = parts_of(self.task.request.candidates, "user_id", "item_id")
         return read_given(parts, log.user_ids, pl.Enum(self.item_ids), self.task.allowed)
 
-    def _explain(self, log: Interactions, items: Sequence[Ints]) -> dict[tuple[int, int], Explanation]:
-        """{(user, item): explanation}, both as indices."""
+    def _explain(
+        self, log: Interactions, found: Sequence[Found], ranked: Ranked, chosen: Sequence[Ints]
+    ) -> dict[tuple[int, int], Explanation]:
+        """{(user, item): explanation}, both as indices, of each user's chosen candidates."""
         if not self.task.request.explain:
             return {}
-        said = self.explainer.explain(log, items)
+        items = [user.items[own] for user, own in zip(found, chosen, strict=True)]
+        said = self.explainer.explain(log, items, [scores[own] for scores, own in zip(ranked.score, chosen, strict=True)])
         return {(user, int(item)): one for user, own in enumerate(items) for item, one in zip(own, said[user], strict=True)}
 
     def _lists(

@@ -14,6 +14,7 @@ from thinkrec.recommend.ranker import Ranker
 from thinkrec.text.phrases import normal
 
 Ints = NDArray[np.integer]
+Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -32,8 +33,8 @@ class Explainer:
         self._ranker = ranker
         self._vocabulary = frozenset(normal(word) for item in ranker.catalogue.items for word in item.keywords)
 
-    def explain(self, log: Interactions, items: Sequence[Ints]) -> list[list[Explanation]]:
-        """Of each user of `log`, in the order of his items (as indices), what the model says."""
+    def explain(self, log: Interactions, items: Sequence[Ints], served: Sequence[Floats]) -> list[list[Explanation]]:
+        """Of each user of `log`, in the order of his items (as indices), what the model says of the scores that he is served."""
         questions = self._ranker.questions(log, items)
         scorer, write = self._ranker.scorer(questions), questions.tables.template.write
         histories = [questions.history(user) for user in range(len(items))]
@@ -43,7 +44,8 @@ class Explainer:
             for item, counted in zip(own, questions.counted(user), strict=True)
         ]
         owners = [user for user, _, _ in asked]
-        speeches = scorer.speak([prompt for _, _, prompt in asked], owners, questions.gates[owners])
+        scores = np.concatenate([np.empty(0, np.float32), *served])
+        speeches = scorer.speak([prompt for _, _, prompt in asked], owners, questions.gates[owners], scores)
         said: list[list[Explanation]] = [[] for _ in items]
         for (user, item, prompt), speech in zip(asked, speeches, strict=True):
             text = scorer.text(speech)

@@ -29,7 +29,8 @@ def explain_rows(config: Config, places: ArtefactPaths, rows: Explained) -> tupl
     position_of = {int(row): at for at, row in enumerate(tables.interactions.row)}
     positions = [position_of[row["row"]] for row in rows]
     gates = routing.gates(routing.variants[-1], [row["user_id"] for row in rows])
-    speeches = speaker.speak([tables.prompt(at) for at in positions], tables.interactions.user[positions].tolist(), gates)
+    served = np.array([row["score"] for row in rows], np.float32)
+    speeches = speaker.speak([tables.prompt(at) for at in positions], tables.interactions.user[positions].tolist(), gates, served)
     explained, rescored = [], []
     for row, position, speech, own_gates in zip(rows, positions, speeches, gates, strict=True):
         explained.append(explanation(speaker, row, position, speech))

@@ -89,14 +89,21 @@ class Scorer:
         found = self.scores(prompts, np.repeat(users, sizes).tolist(), np.repeat(gates, sizes, axis=0))
         return np.split(found, np.cumsum(sizes)[:-1])
 
-    def speak(self, prompts: Sequence[Prompt], users: Sequence[int], gates: NDArray[np.float32]) -> list[Answer]:
+    def speak(
+        self, prompts: Sequence[Prompt], users: Sequence[int], gates: NDArray[np.float32], served: NDArray[np.float32] | None = None
+    ) -> list[Answer]:
         """What the model says to each prompt, greedily and with nothing put into its mouth but a least length.
 
-        The end token, and the verdict where it comes last, are held back for the first MIN_TOKENS tokens of reasoning.
+        The end token, and the verdict where it comes last, are held back for the first MIN_TOKENS tokens of reasoning. `served` (n,) are
+        the scores that users get: with a prior they, and not the model alone, decide the verdict, and where it comes first the model goes
+        on from it. Else it says its own.
         """
+        decides = served is not None and self.config.prior.kind != "none" and self.config.prompt.answer == "first"
+        verdicts = [int(score > 0) if decides else None for score in (np.zeros(len(prompts)) if served is None else served)]
         speeches = dict[int, Answer]()
         for chosen in self._batches(prompts):
-            found = self._speak([prompts[at] for at in chosen], [users[at] for at in chosen], gates[chosen])
+            asked, own = [prompts[at] for at in chosen], [users[at] for at in chosen]
+            found = self._speak(asked, own, gates[chosen], [verdicts[at] for at in chosen])
             speeches |= dict(zip(chosen.tolist(), found, strict=True))
         return [speeches[at] for at in range(len(prompts))]
 
@@ -104,27 +111,31 @@ class Scorer:
         """The reasoning as text."""
         return str(self.tables.template.tokenizer.decode(speech.reasoning, skip_special_tokens=True)).strip()
 
-    def _speak(self, prompts: Sequence[Prompt], users: Sequence[int], gates: NDArray[np.float32]) -> list[Answer]:
+    def _speak(
+        self, prompts: Sequence[Prompt], users: Sequence[int], gates: NDArray[np.float32], verdicts: Sequence[int | None]
+    ) -> list[Answer]:
+        """`speak` of one batch, after verdicts that are given for all of it or for nothing of it."""
         template, first = self.tables.template, self.config.prompt.answer == "first"
         stops = [template.tokenizer.eos_token_id, *(() if first else template.verdict_ids)]
-        tables, rows = self.tables, self._rows(prompts, users, [NOTHING] * len(prompts))
+        given = [[] if verdict is None else [template.verdict_ids[verdict]] for verdict in verdicts]
+        tables, rows = self.tables, self._rows(prompts, users, [Answer(ids, None, False) for ids in given])
         pad_id = template.tokenizer.pad_token_id
         batch = collate(rows, torch.from_numpy(gates), tables.item_vectors, tables.user_vectors, pad_id, text_loss=False)
         batch = batch.to(self.recommender.device)
         # generate() fills every setting left open from the model's own generation config: give it one that is empty (D32).
         self.recommender.llm.generation_config = GenerationConfig()
         with torch.inference_mode(), self.recommender.bank.gated(batch.gates, self.config.evaluate.fusion):
-            embedded, mask = _left_padded(self.recommender.embed(batch), [len(prompt.ids) for prompt in prompts])
+            embedded, mask = _left_padded(self.recommender.embed(batch), [row.num_tokens for row in rows])
             output = self.recommender.llm.generate(
                 inputs_embeds=embedded,
                 attention_mask=mask,
                 max_new_tokens=self.config.prompt.max_answer_tokens,
-                min_new_tokens=MIN_TOKENS + first,
+                min_new_tokens=MIN_TOKENS + (first and not any(given)),
                 do_sample=False,
                 pad_token_id=pad_id,
                 eos_token_id=stops,
             )
-        return [_parse(ids, stops, template, first) for ids in output.tolist()]
+        return [_parse([*begun, *ids], stops, template, first) for begun, ids in zip(given, output.tolist(), strict=True)]
 
     def _rows(self, prompts: Sequence[Prompt], users: Sequence[int], said: Sequence[Answer]) -> list[Instance]:
         """Prompts with what was said after them; the verdict is read at the end."""

@@ -132,7 +132,7 @@ class Service:
             best = np.argsort(-scores, kind="stable")[: request.top].tolist()
             listed = [ListedItem(**vars(items[at]), rank=rank, source=asked.sources[at]) for rank, at in enumerate(best, 1)]
             return RecommendAnswer(**vars(about), items=listed)
-        said = self._explainer.explain(asked.log, [asked.items])[0]
+        said = self._explainer.explain(asked.log, [asked.items], [ranked.score[place]])[0]
         explained = [
             ExplainedItem(
                 **vars(item), verdict="" if one.verdict is None else VERDICTS[one.verdict], text=one.text, is_grounded=one.is_grounded

@@ -106,6 +106,26 @@ def test_a_batch_says_what_each_row_alone_would_say(make, answer):
     assert len({tuple(speech.reasoning) for speech in speeches}) > 1
 
 
+def test_with_a_prior_the_served_score_gives_the_verdict_and_the_reasoning_goes_on_from_it(make):
+    speaker, served = make("first"), np.array([2.0, -1.0, 0.5, -3.0], np.float32)
+    template, (prompts, users, gates) = speaker.tables.template, ask(speaker)
+    speeches = speaker.speak(prompts, users, gates, served)
+    for prompt, own, score, speech in zip(prompts, gates, served, speeches, strict=True):
+        verdict = int(score > 0)
+        said = plain_loop(speaker, [*prompt.ids, template.verdict_ids[verdict]], own, [template.tokenizer.eos_token_id], MIN_TOKENS)
+        assert (speech.verdict, speech.finished) == (verdict, said[-1] == template.tokenizer.eos_token_id)
+        assert speech.reasoning == said[: len(said) - speech.finished]
+    assert speeches != speaker.speak(prompts, users, gates, -served)
+
+
+@pytest.mark.parametrize(("answer", "prior"), [("first", "none"), ("after", "counted")])
+def test_without_a_prior_or_where_it_thinks_first_it_says_a_verdict_of_its_own(make, answer, prior):
+    speaker = make(answer)
+    config = speaker.config.model_copy(update={"prior": speaker.config.prior.model_copy(update={"kind": prior})})
+    for served in (np.ones(4, np.float32), -np.ones(4, np.float32)):
+        assert replace(speaker, config=config).speak(*ask(speaker), served) == speaker.speak(*ask(speaker))
+
+
 def test_first_scores_are_read_from_the_prompt_alone(make):
     speaker = make("first")
     prompts, users, gates = ask(speaker)

@@ -2,10 +2,10 @@
 
 * Claims (prompt/claims.py): numbers, names and tastes are looked up in the prompt. `shuffled` is the same check of each text against the
   prompt of another row: what it reaches there is reached by form alone.
-* Verdicts: `consistent_share` is how often the verdict that the model says by itself is the score's. With prompt.answer = "first",
-  score = "yes_no" and no prior both come from the same two logits, so they can differ only where the model says another word; with a prior
-  the score is the sum, and the model may speak against it. `supported_share` can always fail: how often the tastes stated in the reasoning
-  lean to the side of the score's verdict.
+* Verdicts: `consistent_share` is how often the verdict that is said is the score's. With prompt.answer = "first" and a prior, the score
+  gives the verdict and the model goes on from it; without one and with score = "yes_no" both come from the same two logits, so they can
+  differ only where the model says another word. `supported_share` can always fail: how often the tastes stated in the reasoning lean to the
+  side of the score's verdict.
 * Counterfactuals: how far the score moves for interactions the text cites against those it does not, paired within a row.
 * Think: AUC with the verdict asked first, after the reasoning, and, of a model that thinks first, with no reasoning at all.
 * Overlap (text.py) with references, where the run has any: `teacher`, what a teacher says about the same row, as in the paper
