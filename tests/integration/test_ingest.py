@@ -45,7 +45,7 @@ def test_the_artefact_holds_every_row_once_in_its_bucket_and_in_order(ingested, 
     assert whole.equals(here.interactions)
     assert read_fingerprint(artefact.path()) == here.facts
     assert len(Interactions.load(artefact.path())) == whole.height == artefact.figures["num_rows"]
-    names = {"items.parquet", "users.parquet", "truth.parquet", "quarantine/part-0.parquet", "audit.json", "fingerprint.json"}
+    names = {"items.parquet", "truth.parquet", "quarantine/part-0.parquet", "audit.json", "fingerprint.json"}
     assert names <= set(artefact.manifest["files"])
     assert isinstance(reported[-1], Ingested)
 

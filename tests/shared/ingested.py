@@ -10,8 +10,8 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 
-from thinkrec.artefacts.ingest import COUNTS_FILE, INTERACTIONS, USERS, USERS_FILE, read_items, write_bucket, write_fingerprint
-from thinkrec.artefacts.tables import read_table, write_table
+from thinkrec.artefacts.ingest import COUNTS_FILE, INTERACTIONS, read_items, write_bucket, write_fingerprint
+from thinkrec.artefacts.tables import write_table
 from thinkrec.config.data import DataSection, SplitSection
 from thinkrec.data.audit.log import Finding
 from thinkrec.data.buckets import count
@@ -51,16 +51,10 @@ def source_of(rows: pa.Table, items: pa.Table, batch_rows: int = 10**9, truth: p
 
 
 def write_log(folder: Path, rows: pl.DataFrame, num_buckets: int) -> None:
-    """Rows (INTERACTIONS, in any order) as the buckets, counts, users and fingerprint of an ingest artefact."""
+    """Rows (INTERACTIONS, in any order) as the buckets, counts and fingerprint of an ingest artefact."""
     bucketed = with_bucket(rows, num_buckets)
     for (bucket,), part in bucketed.partition_by("bucket", as_dict=True).items():
         ordered = part.sort("user_id", "ts", "row").select(INTERACTIONS.names)
         write_bucket(str(folder), int(bucket), ordered.to_arrow().cast(INTERACTIONS))
     write_table(folder / COUNTS_FILE, count(bucketed))
-    write_table(folder / USERS_FILE, rows.select(pl.col("user_id").unique().sort()).to_arrow().cast(USERS))
     write_fingerprint(folder, {"num_buckets": num_buckets})
-
-
-def read_users_file(folder: Path) -> list[str]:
-    """The users of an artefact, as they stand there."""
-    return read_table(folder / USERS_FILE)["user_id"].to_list()

@@ -99,7 +99,6 @@ def _ingest(world: pl.DataFrame, folder: Path) -> None:
     categories = pl.when(pl.int_range(pl.len()) % 3 > 0).then(pl.concat_list(pl.lit("c") + (pl.int_range(pl.len()) % 5).cast(pl.String)))
     items.with_columns(title=pl.lit(EVIL), text=pl.lit(None, pl.String), categories=categories).write_parquet(folder / "items.parquet")
     world.select("row", p_like="p_true", reason=pl.concat_list(pl.lit("space"), pl.lit("crew"))).write_parquet(folder / "truth.parquet")
-    world.select(pl.col("user_id").unique().sort()).write_parquet(folder / "users.parquet")
     pq.write_table(count(with_bucket(world, 2)), folder / "counts.parquet")
     leak = {"check": "tie_across_a_cut", "severity": "stop", "meaning": "Rows at the time of a cut.", "fix": EVIL, "num_rows": 3}
     leak |= {"examples": [{"item_id": EVIL}]}

@@ -3,7 +3,6 @@
 Ids are strings; dense integers exist only beside the vocabulary of a model artefact. It holds:
   interactions/bucket=NNN/part-0.parquet   INTERACTIONS, one bucket a hash of the user, sorted by (user_id, ts, row)
   items.parquet                            ITEMS
-  users.parquet                            USERS
   counts.parquet                           COUNTS, how often and how well each item was rated in each bucket's train rows
   quarantine/part-N.parquet                rows that were refused, with the reason: 0 of the items, else of a block of the log
   audit.json, fingerprint.json             what the leak audit found; counts, like rates and time cuts
@@ -12,17 +11,13 @@ Ids are strings; dense integers exist only beside the vocabulary of a model arte
 
 from __future__ import annotations
 
-import heapq
 import zlib
-from collections.abc import Collection, Iterator, Sequence
-from itertools import islice
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.dataset as ds
-import pyarrow.parquet as pq
-from pyarrow import fs
 
 from thinkrec.artefacts.tables import read_table, write_table
 from thinkrec.errors import ArtefactError
@@ -33,10 +28,9 @@ if TYPE_CHECKING:
 
 SPLITS = ("train", "valid", "test")
 TRAIN, VALID, TEST = range(len(SPLITS))
-USERS_AT_ONCE = 8192  # of each bucket, while they are merged
 LATEST_MS = 4_102_444_800_000  # the year 2100: no row is later
 
-ITEMS_FILE, USERS_FILE, COUNTS_FILE, TRUTH_FILE = "items.parquet", "users.parquet", "counts.parquet", "truth.parquet"
+ITEMS_FILE, COUNTS_FILE, TRUTH_FILE = "items.parquet", "counts.parquet", "truth.parquet"
 QUARANTINE_FOLDER = "quarantine"
 AUDIT_FILE, FINGERPRINT_FILE = "audit.json", "fingerprint.json"
 
@@ -67,7 +61,6 @@ COUNTS = pa.schema(  # train rows alone
         pa.field("num_likes", pa.int32(), nullable=False),
     ]
 )
-USERS = pa.schema([pa.field("user_id", pa.string(), nullable=False)])
 TRUTH = pa.schema(
     [
         pa.field("row", pa.int64(), nullable=False),
@@ -125,26 +118,6 @@ def read_users(folder: Path, buckets: Collection[int] | None = None) -> pl.Serie
 def read_num_buckets(folder: Path) -> int:
     """How many buckets an artefact has; some may be without users."""
     return int((read_fingerprint(folder) or {})["num_buckets"])
-
-
-def write_users(uri: str) -> None:
-    """Write USERS of the buckets below `uri`, each of them sorted: merged, so that nobody holds all users."""
-    system, base = open_root(uri)
-    files = [info.path for info in system.get_file_info(fs.FileSelector(f"{base}/interactions", recursive=True)) if info.is_file]
-    merged = heapq.merge(*(_users(system, file) for file in files))
-    with pq.ParquetWriter(f"{base}/{USERS_FILE}", USERS, filesystem=system, compression="zstd") as writer:
-        while some := list(islice(merged, USERS_AT_ONCE)):
-            writer.write_table(pa.table({"user_id": some}, schema=USERS))
-
-
-def _users(system: Any, file: str) -> Iterator[str]:
-    last = None
-    with system.open_input_file(file) as stream:
-        for batch in pq.ParquetFile(stream).iter_batches(USERS_AT_ONCE, columns=["user_id"]):
-            for user in batch.column(0).unique().to_pylist():
-                if user != last:
-                    yield user
-                last = user
 
 
 def read_row_numbers(uri: str) -> pa.Table:

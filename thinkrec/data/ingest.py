@@ -9,6 +9,7 @@ streaming map. Both passes are tasks of the cluster; this process holds the item
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -25,7 +26,6 @@ from thinkrec.artefacts.ingest import (
     write_audit,
     write_fingerprint,
     write_refused,
-    write_users,
 )
 from thinkrec.artefacts.tables import write_table
 from thinkrec.config.data import DataSection, SplitSection
@@ -102,9 +102,13 @@ def build(source: Source, data: DataSection, split: SplitSection, seed: int, uri
     items = validate_items(source.name, *collect_items(source))
     spill = Spill(f"{uri}/spill", data.num_buckets or NUM_SLOTS)
     try:
-        return _Building(source, items, data, split, seed, uri, spill, mapper).done()
-    finally:
-        spill.remove()
+        built = _Building(source, items, data, split, seed, uri, spill, mapper).done()
+    except BaseException:
+        with suppress(OSError):  # what went wrong says more; the next try begins with an empty draft
+            spill.remove()
+        raise
+    spill.remove()
+    return built
 
 
 @dataclass(frozen=True)
@@ -197,7 +201,6 @@ class _Building:
     def _write_tables(self, items: pa.Table, counts: Sequence[pa.Table]) -> None:
         write_table(f"{self.uri}/{ITEMS_FILE}", items)
         write_table(f"{self.uri}/{COUNTS_FILE}", pa.concat_tables(counts).sort_by([("item_id", "ascending"), ("bucket", "ascending")]))
-        write_users(self.uri)
         write_refused(self.uri, 0, self.items.bad)
         if self.source.truth is not None:
             kept = pl.DataFrame(read_row_numbers(self.uri))

@@ -10,7 +10,7 @@ import polars as pl
 import pyarrow as pa
 
 from thinkrec.artefacts.clusters import AssignmentFacts, assignment_table, write_assignment, write_assignment_facts
-from thinkrec.artefacts.ingest import COUNTS_FILE, INTERACTIONS, ITEMS, ITEMS_FILE, USERS, USERS_FILE, write_bucket, write_fingerprint
+from thinkrec.artefacts.ingest import COUNTS_FILE, INTERACTIONS, ITEMS, ITEMS_FILE, write_bucket, write_fingerprint
 from thinkrec.artefacts.keywords import write_keywords
 from thinkrec.artefacts.models import MODEL_FOLDER, write_pointer
 from thinkrec.artefacts.tables import write_rows, write_table
@@ -33,7 +33,7 @@ def write_inputs(config: Config, store: Store) -> dict[str, str]:
     users = rows["user_id"].unique().sort().to_list()
     dim = config.encoder.dim + (config.encoder.source != "given")
     writers: dict[str, Callable[[Path], None]] = {
-        "ingest": lambda folder: _write_log(folder, rows, users, items),
+        "ingest": lambda folder: _write_log(folder, rows, items),
         "encode": lambda folder: _write_vectors(folder, config.encoder.source, users, items, dim),
         "keywords": lambda folder: write_keywords(
             folder, [{"item_id": item, "keywords": ["noir", "heist"], "source": "categories"} for item in items], []
@@ -53,10 +53,9 @@ def _title(item: str) -> str:
     return f"Title {item}"
 
 
-def _write_log(folder: Path, rows: pl.DataFrame, users: list[str], items: list[str]) -> None:
+def _write_log(folder: Path, rows: pl.DataFrame, items: list[str]) -> None:
     described = [{"item_id": item, "title": _title(item), "text": None, "categories": None} for item in items]
     write_rows(folder / ITEMS_FILE, described, ITEMS)
-    write_table(folder / USERS_FILE, pa.table({"user_id": users}, schema=USERS))
     write_table(folder / COUNTS_FILE, count(rows.with_columns(bucket=pl.lit(0, pl.Int16))))
     write_bucket(str(folder), 0, rows.to_arrow().cast(INTERACTIONS))
     write_fingerprint(folder, {"num_buckets": 1})

@@ -9,6 +9,7 @@ from typing import Any, Protocol, TypeVar
 from thinkrec.distributed.placement import await_room
 from thinkrec.errors import ThinkrecError
 
+STOP_S = 60.0  # for a task that is cancelled
 Value = TypeVar("Value")
 Result = TypeVar("Result")
 
@@ -40,6 +41,8 @@ def map_tasks(function: Callable[[Value], Result], values: Iterable[Value], /) -
     finally:
         for task in begun:
             ray.cancel(task)
+        if begun:  # it is asked and does not stop at once: nobody may still write when the caller clears up
+            ray.wait(list(begun), num_returns=len(begun), timeout=STOP_S)
 
 
 def _call(function: Callable[[Value], Result], value: Value) -> Result:

@@ -20,8 +20,8 @@ Unit = tuple[int, int, list[int]]  # minus its tokens, its first row, its rows b
 def deal(rows: Sequence[Instance], gates: Tensor, max_tokens: int, num_workers: int, run_length: int = 1) -> list[list[list[int]]]:
     """For each worker, the numbers of the rows of each of its micro batches: the fewest of at most `max_tokens` tokens.
 
-    A run, or a row, that is longer than that goes alone. The largest micro batches come first: what does not fit the memory fails in the
-    first step, and what is smaller fits in its place.
+    Where a run or a row is longer than that, of at most as many as the longest has. The largest micro batches come first: what does not fit
+    the memory fails in the first step, and what is smaller fits in its place.
     """
 
     def unit(members: list[int]) -> Unit:
@@ -36,7 +36,7 @@ def deal(rows: Sequence[Instance], gates: Tensor, max_tokens: int, num_workers: 
     while True:
         units = _halved(units, unit, max_tokens, num_workers * count, run_length)
         found = _spread(units, num_workers * count)
-        if count == limit or -found[0][0] <= max_tokens:
+        if count == limit or -found[0][0] <= max(max_tokens, -units[0][0]):
             return [[members for _, _, members in found[worker::num_workers]] for worker in range(num_workers)]
         count += 1
 

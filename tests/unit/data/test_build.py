@@ -9,9 +9,9 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from ingested import Ingested, ingest_here, read_users_file, source_of
+from ingested import Ingested, ingest_here, source_of
 
-from thinkrec.artefacts.ingest import INTERACTIONS, ITEMS, TRUTH, USERS, bucket_files
+from thinkrec.artefacts.ingest import INTERACTIONS, ITEMS, TRUTH, bucket_files, read_users
 from thinkrec.config.data import DataSection, SplitSection, WorldSection
 from thinkrec.data import blocks, fingerprint, ingest
 from thinkrec.data.ingest import num_buckets_for, warnings
@@ -35,12 +35,12 @@ def ready(tmp_path_factory) -> Ingested:
 
 def test_the_world_comes_through_whole_and_clean(ready):
     assert ready.interactions.columns == INTERACTIONS.names
-    schemas = {name: pq.read_schema(ready.folder / f"{name}.parquet") for name in ("items", "users", "truth")}
-    assert schemas == {"items": ITEMS, "users": USERS, "truth": TRUTH}
+    schemas = {name: pq.read_schema(ready.folder / f"{name}.parquet") for name in ("items", "truth")}
+    assert schemas == {"items": ITEMS, "truth": TRUTH}
     assert pl.read_parquet(ready.folder / "truth.parquet")["row"].to_list() == ready.interactions["row"].to_list()
     assert ready.quarantine.is_empty()
     assert sum(finding.num_rows for finding in ready.findings) == 0
-    assert read_users_file(ready.folder) == sorted(set(ready.interactions["user_id"]))
+    assert read_users(ready.folder).to_list() == sorted(set(ready.interactions["user_id"]))
     assert not (ready.folder / "spill").exists()
 
 
@@ -147,7 +147,6 @@ def test_blocks_batches_and_buckets_change_nothing_but_the_files(settings, tmp_p
         assert other.quarantine.sort("source", "row").equals(whole.quarantine.sort("source", "row"))
         assert other.findings == whole.findings
         assert other.doubts == whole.doubts
-        assert read_users_file(other.folder) == read_users_file(whole.folder)
         apart = {"num_buckets", "bucket_rows"}
         assert {key: value for key, value in other.facts.items() if key not in apart} == {
             key: value for key, value in whole.facts.items() if key not in apart
@@ -247,6 +246,6 @@ def test_the_data_room_imports_no_heavy_engine():
 
 def test_an_artefact_lies_where_it_is_asked_for(ready):
     assert {path.relative_to(ready.folder).parts[0] for path in Path(ready.folder).rglob("*") if path.is_file()} == {
-        *("interactions", "quarantine", "items.parquet", "users.parquet", "counts.parquet"),
+        *("interactions", "quarantine", "items.parquet", "counts.parquet"),
         *("truth.parquet", "audit.json", "fingerprint.json"),
     }

@@ -165,6 +165,11 @@ def only(rows: list[Instance]) -> torch.Tensor:
     return torch.zeros(len(rows), dtype=torch.int64)
 
 
+def num_tokens(rows: list[Instance], at: list[int]) -> int:
+    chosen = [rows[number] for number in at]
+    return share_prefixes(chosen, only(chosen), None, None).num_tokens
+
+
 @settings(max_examples=40, deadline=None)
 @given(
     st.lists(st.tuples(st.integers(1, 9), st.integers(1, 60)), min_size=1, max_size=8),
@@ -180,9 +185,10 @@ def test_every_row_is_dealt_once_and_every_worker_gets_as_many_micro_batches(siz
     dealt = deal(rows, only(rows), max_tokens, num_workers, run_length)
     assert len({len(batches) for batches in dealt}) == 1
     assert sorted(at for batches in dealt for batch in batches for at in batch) == list(range(len(rows)))
+    runs = [list(range(begin, begin + run_length)) for begin in range(0, len(rows), run_length)]
+    most = max(max_tokens, *(num_tokens(rows, run) for run in runs))
     for at in (batch for batches in dealt for batch in batches):
-        batch = share_prefixes([rows[number] for number in at], only([rows[number] for number in at]), None, None)
-        assert batch.num_tokens <= max_tokens or len(at) == run_length
+        assert num_tokens(rows, at) <= most
         assert all(
             number % run_length or at[place : place + run_length] == [*range(number, number + run_length)]
             for place, number in enumerate(at)
@@ -194,3 +200,10 @@ def test_the_largest_comes_first_and_a_history_stays_whole_where_it_has_room():
     assert deal(rows, only(rows), 50, 1) == [[[0, 1, 2, 3], [4, 5, 6, 7], [8]]]
     assert deal(rows, only(rows), 80, 1) == [[[0, 1, 2, 3, 8], [4, 5, 6, 7]]]
     assert deal(rows, only(rows), 30, 1) == [[[8], [0], [1], [2], [3], [4], [5], [6], [7]]]
+
+
+def test_a_row_that_is_longer_than_allowed_does_not_part_the_others():
+    rows = rows_of([(1, 400), *[(1, 79)] * 63])  # 421 tokens, and 63 times 100
+    [batches] = deal(rows, only(rows), 300, 1)
+    assert len(batches) == 23  # 6,721 tokens, 300 at a time
+    assert max(num_tokens(rows, at) for at in batches) == 421
