@@ -92,6 +92,7 @@ class DataSection(Section):
     source: Literal[
         "world",
         "movielens1m",
+        "movielens10m",
         "movielens_csv",
         "amazon2018",
         "amazon2023",

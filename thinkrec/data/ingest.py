@@ -50,6 +50,7 @@ MAX_LIKE_RATE_MOVE = 0.05  # between train and a later split; more is worth a wa
 BUCKET_ROWS, MIN_BUCKETS, NUM_SLOTS = 10**6, 8, 256  # for data.num_buckets = 0, known only when the whole log has been read
 READERS: Mapping[str, Callable[[DataSection], Source]] = {
     "movielens1m": movielens.read_1m,
+    "movielens10m": movielens.read_10m,
     "movielens_csv": movielens.read_csv,
     "amazon2018": amazon.read_2018,
     "amazon2023": amazon.read_2023,

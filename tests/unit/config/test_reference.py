@@ -62,7 +62,7 @@ def test_every_kind_of_value_is_written_as_toml(tree):
     ("name", "said"),
     [
         ("train.experts.lr", ["values:  number, above 0", "default: 0.0005"]),
-        ("data.source", ['"world", "movielens1m"', 'default: "world"']),
+        ("data.source", ['"world", "movielens1m", "movielens10m"', 'default: "world"']),
         ("base.nano.hidden_size", ["whole number, from 32, a multiple of 32"]),
         ("engine.vllm.gpu_memory_utilization", ["number, above 0, to 1"]),
         ("engine.http.key_variable", ["text, like `^[A-Z_]", "or empty"]),

@@ -1,4 +1,4 @@
-"""MovieLens-1M files as GroupLens writes them, in a folder and in a zip archive."""
+"""MovieLens files as GroupLens writes them, in a folder and in a zip archive."""
 
 import zipfile
 from pathlib import Path
@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from thinkrec.config.data import DataSection
-from thinkrec.data.readers.movielens import read_1m, read_csv
+from thinkrec.data.readers.files import single
+from thinkrec.data.readers.movielens import has_half_stars, read_1m, read_10m, read_csv
 from thinkrec.data.readers.source import Tables, collect
 from thinkrec.errors import DataError, MissingFileError
 
@@ -80,7 +81,7 @@ def test_a_line_of_another_form_is_refused_with_its_number(folder, line):
     (folder / "ratings.dat").write_bytes(f"{line}\n{RATINGS}".encode("latin-1"))
     tables = read(settings(folder))
     assert tables.interactions["row"].to_pylist() == [2, 3, 4]
-    reason = "not UserID::MovieID::Rating::Timestamp"
+    reason = "not UserID::MovieID::Rating::Timestamp, with whole stars (half stars: data.source = movielens10m)"
     assert tables.quarantine.to_pylist() == [{"source": "ratings.dat", "row": 1, "reason": reason, "content": line}]
 
 
@@ -99,6 +100,31 @@ def test_missing_files_are_named(folder, tmp_path):
 def test_a_file_that_is_no_archive_is_refused(folder):
     with pytest.raises(DataError, match="zip archive cannot be read"):
         read(settings(folder / "ratings.dat"))
+
+
+def test_10m_has_half_stars_utf_8_titles_and_no_users(folder):
+    (folder / "users.dat").unlink()
+    log = "1::122::5::838985046\n1::185::0.5::838983525\n2::185::4.5::838983526\n2::122::5.5::1\n2::122::0::1\n2::122::3.2::1\n"
+    (folder / "ratings.dat").write_text(log)
+    movies = "122::Boomerang (1992)::Comedy|Romance\n185::Mis\xe9rables: Les (1995)::(no genres listed)\n"
+    (folder / "movies.dat").write_text(movies, encoding="utf-8")
+    tables = collect(read_10m(DataSection(source="movielens10m", path=str(folder))))
+    assert tables.interactions["rating"].to_pylist() == [5.0, 0.5, 4.5]
+    assert tables.interactions.to_pylist()[1] == {"row": 2, "user_id": "1", "item_id": "185", "rating": 0.5, "ts": 838983525000}
+    assert tables.items["title"].to_pylist() == ["Boomerang (1992)", "Mis\xe9rables: Les (1995)"]
+    assert tables.items["categories"].to_pylist() == [["Comedy", "Romance"], None]
+    scale, form = "rating is not between 0.5 and 5", "not UserID::MovieID::Rating::Timestamp"
+    assert {(row["row"], row["reason"]) for row in tables.quarantine.to_pylist()} == {(4, scale), (5, scale), (6, form)}
+
+
+def test_whole_stars_are_read_alike_as_1m_and_10m_and_half_stars_tell_10m(folder):
+    ten = collect(read_10m(DataSection(source="movielens10m", path=str(folder))))
+    assert ten.interactions == read(settings(folder)).interactions
+    ratings = folder / "ratings.dat"
+    assert not has_half_stars(single(str(ratings)))
+    ratings.write_text(f"{RATINGS}2::661::3.5::978298414\n")
+    assert has_half_stars(single(str(ratings)))
+    assert read(settings(folder)).quarantine["reason"].to_pylist()[0].endswith("(half stars: data.source = movielens10m)")
 
 
 def test_the_csv_family_has_half_stars_quoted_titles_and_no_genres(tmp_path):
