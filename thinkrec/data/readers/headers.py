@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from thinkrec.errors import DataError
 
 DELIMITERS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars"}
+RENAME = "name the columns as they are called here in [data.columns]"
 
 
 def missing_columns(names: Sequence[str], there: Sequence[str], source: str, fix: str) -> DataError:
@@ -21,10 +22,12 @@ def missing_columns(names: Sequence[str], there: Sequence[str], source: str, fix
     return DataError(f"{missing}; there are {', '.join(there)}{hint}", source, fix)
 
 
-def choose(names: Mapping[str, str], there: Sequence[str], source: str, optional: Collection[str] = ()) -> dict[str, str]:
+def choose(
+    names: Mapping[str, str], there: Sequence[str], source: str, optional: Collection[str] = (), fix: str = RENAME
+) -> dict[str, str]:
     """Of our name -> the file's those that are there; raises DataError for missing ones that are not in `optional`."""
     if missing := [theirs for ours, theirs in names.items() if theirs not in there and ours not in optional]:
-        raise missing_columns(missing, there, source, "name the columns as they are called here in [data.columns]")
+        raise missing_columns(missing, there, source, fix)
     return {ours: theirs for ours, theirs in names.items() if theirs in there}
 
 

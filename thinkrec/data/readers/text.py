@@ -10,7 +10,7 @@ from typing import TypeVar
 import pyarrow as pa
 
 from thinkrec.data.readers.files import lines
-from thinkrec.data.readers.headers import choose, header
+from thinkrec.data.readers.headers import RENAME, choose, header
 from thinkrec.data.readers.packing import File
 from thinkrec.data.readers.source import Batch, refused
 from thinkrec.errors import DataError
@@ -40,15 +40,17 @@ def delimited(file: File, delimiter: str = ",", quoted: bool = True) -> Iterator
     if reason:
         raise DataError(f"the header line cannot be read: {reason}", file.name, "let the first line name the columns")
     names = header(cells, file.name, delimiter)
-    yield _columns(file.name, names, [])  # so that a missing column is found in a file without rows
+    yield _columns(file.name, names, [], delimiter)  # so that a missing column is found in a file without rows
     for stretch in stretches(records):
-        yield _columns(file.name, names, stretch)
+        yield _columns(file.name, names, stretch, delimiter)
 
 
-def need(batches: Iterator[Batch], names: Mapping[str, str], source: str, optional: Collection[str] = ()) -> Iterator[Batch]:
+def need(
+    batches: Iterator[Batch], names: Mapping[str, str], source: str, optional: Collection[str] = (), fix: str = RENAME
+) -> Iterator[Batch]:
     """`row` and the columns `names` (our name -> the file's) under our names; those in `optional` may be missing, else DataError."""
     for batch in batches:
-        found = choose(names, batch.rows.column_names[:-1], source, optional)
+        found = choose(names, batch.rows.column_names[:-1], source, optional, fix)
         yield Batch(
             pa.table({"row": batch.rows[LINE], **{ours: batch.rows[theirs] for ours, theirs in found.items()}}), batch.bad, batch.file
         )
@@ -86,7 +88,7 @@ def unquoted(cell: str) -> str:
     return inner.replace('""', '"') if is_quoted else cell
 
 
-def _columns(source: str, names: Sequence[str], stretch: Sequence[Cells]) -> Batch:
+def _columns(source: str, names: Sequence[str], stretch: Sequence[Cells], delimiter: str) -> Batch:
     good: list[tuple[int, list[str]]] = []
     bad: list[Cells] = []
     for row, cells, reason in stretch:
@@ -96,7 +98,7 @@ def _columns(source: str, names: Sequence[str], stretch: Sequence[Cells]) -> Bat
             good.append((row, cells))
     columns = {name: pa.array([cells[n] or None for _, cells in good], pa.string()) for n, name in enumerate(names) if name}
     rows = pa.table({**columns, LINE: pa.array([row for row, _ in good], pa.int64())})
-    contents = [",".join(cells).rstrip("\r\n").encode("utf-8", "replace").decode() for _, cells, _ in bad]
+    contents = [delimiter.join(cells).rstrip("\r\n").encode("utf-8", "replace").decode() for _, cells, _ in bad]
     return Batch(rows, refused(source, [row for row, _, _ in bad], [reason for _, _, reason in bad], contents))
 
 

@@ -1,6 +1,7 @@
 """The user's own tables: interactions at data.path, items at data.items_path, their columns named in [data.columns].
 
-CSV and JSON lines (a file, or a folder of them in order of name, packed or not); Parquet, Delta and Iceberg, for which see lake.py.
+CSV, whatever of DELIMITERS parts its columns, and JSON lines (a file, or a folder of them in order of name, packed or not); Parquet, Delta
+and Iceberg, for which see lake.py.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ import pyarrow as pa
 from thinkrec.config.data import DataSection
 from thinkrec.data.readers import lake
 from thinkrec.data.readers.cast import interactions, numbered
+from thinkrec.data.readers.delimiters import find_delimiter
 from thinkrec.data.readers.files import ending_in
-from thinkrec.data.readers.headers import choose
+from thinkrec.data.readers.headers import DELIMITERS, RENAME, choose
 from thinkrec.data.readers.json_lines import json_columns
 from thinkrec.data.readers.lists import split_lists
 from thinkrec.data.readers.packing import File
@@ -77,8 +79,11 @@ def _source(settings: DataSection, open_at: Opener) -> Source:
 
 
 def _csv(path: str, names: Mapping[str, str], optional: Collection[str]) -> Iterator[Batch]:
-    for number, file in enumerate(_files(path, ".csv")):
-        yield from (replace(batch, file=number) for batch in need(delimited(file), names, file.name, optional))
+    needed = {theirs for ours, theirs in names.items() if ours not in optional}
+    fix = f"{RENAME}; tried between them: {', '.join(DELIMITERS.values())}"
+    for number, file in enumerate(_files(path, ".csv", ".tsv")):
+        batches = delimited(file, find_delimiter(file, needed.issubset))
+        yield from (replace(batch, file=number) for batch in need(batches, names, file.name, optional, fix))
 
 
 def _jsonl(path: str, names: Mapping[str, str], optional: Collection[str]) -> Iterator[Batch]:
@@ -93,8 +98,9 @@ def _table(tables: Iterator[Batch], names: Mapping[str, str], source: str, optio
         yield Batch(pa.table({ours: take(table, theirs, kinds[ours], source) for ours, theirs in found.items()}), file=batch.file)
 
 
-def _files(path: str, ending: str) -> list[File]:
-    files = ending_in(path, ending)
+def _files(path: str, *endings: str) -> list[File]:
+    """The files of the first of these endings that there is."""
+    files = next(filter(None, (ending_in(path, ending) for ending in endings)), [])
     if not files:
-        raise MissingFileError(f"no file here ends in {ending}", path, "check data.path and data.items_path")
+        raise MissingFileError(f"no file here ends in {' or '.join(endings)}", path, "check data.path and data.items_path")
     return files

@@ -1,7 +1,9 @@
 """Tables whose columns the run file names, in CSV and JSON lines; those that Ray Data reads are in tests/integration/test_lake.py."""
 
+import csv
 import gzip
 import json
+import zipfile
 
 import pyarrow as pa
 import pyarrow.csv as pacsv
@@ -9,6 +11,7 @@ import pytest
 
 from thinkrec.config.data import DataSection
 from thinkrec.data.readers import user_columns
+from thinkrec.data.readers.headers import DELIMITERS
 from thinkrec.data.readers.source import collect
 from thinkrec.errors import DataError, MissingFileError
 
@@ -102,8 +105,66 @@ def test_a_folder_of_files_is_one_log_in_order_of_name(tmp_path):
         {"user_id": "second", "row": 1 << 40},
     ]
     (tmp_path / "empty").mkdir()
-    with pytest.raises(MissingFileError, match=r"ends in \.csv"):
+    with pytest.raises(MissingFileError, match=r"ends in \.csv or \.tsv"):
         read(section("csv", tmp_path / "empty", write_csv(tmp_path, "items", ITEMS)))
+
+
+@pytest.mark.parametrize("delimiter", [*DELIMITERS])
+@pytest.mark.parametrize("name", ["log.csv", "log.tsv"])
+def test_the_delimiter_is_the_one_under_which_the_header_names_the_columns(tmp_path, name, delimiter):
+    names = ["", "who", "what, or; so|\tit is", "what", "when", "stars"]
+    rows = [names, [0, "a", "n", "x", SECONDS, 4.5], [1, "b", "n", "y", SECONDS + 1, 1]]
+    with (tmp_path / name).open("w", newline="") as stream:
+        writer = csv.writer(stream, delimiter=delimiter)
+        stream.write("\n")  # a blank line is none
+        writer.writerows(rows)
+    with (tmp_path / "items.csv").open("w", newline="") as stream:
+        csv.writer(stream, delimiter=delimiter).writerows([["what", "name", "tags"], ["x", "X", "one|two"], ["y", "Y, the second", ""]])
+    tables = read(section("csv", tmp_path / name, tmp_path / "items.csv"))
+    assert tables.interactions.select(list(EXPECTED[0])).to_pylist() == EXPECTED
+    assert tables.items.to_pylist() == EXPECTED_ITEMS
+    assert not tables.quarantine.num_rows
+
+
+@pytest.mark.parametrize(
+    ("header", "says"),
+    [
+        ("who:what:when:stars", "'who' is missing.*there are who:what:when:stars"),
+        ("who;what;when,stars", "'when' is missing.*there are who, what, when,stars"),
+        ("who,what,when,stars,x;who;what;when;stars", "names the columns with commas as well as with semicolons"),
+    ],
+)
+def test_a_header_that_fits_no_delimiter_or_two_is_refused(tmp_path, header, says):
+    (tmp_path / "log.csv").write_text(f"{header}\na;x;{SECONDS};1\n")
+    with pytest.raises(DataError, match=says) as caught:
+        read(section("csv", tmp_path / "log.csv", write_csv(tmp_path, "items", ITEMS)))
+    assert caught.value.where.endswith("log.csv")
+    assert "delimiter" in caught.value.fix or "commas, tabs, semicolons, bars" in caught.value.fix
+
+
+def test_a_name_that_goes_on_in_the_next_line_hides_no_delimiter(tmp_path):
+    (tmp_path / "log.csv").write_text(f'who;what;when;stars;"a; long,\nlong, name"\na;x;{SECONDS};1;2\n')
+    tables = read(section("csv", tmp_path / "log.csv", write_csv(tmp_path, "items", ITEMS)))
+    assert tables.interactions["user_id"].to_pylist() == ["a"]
+
+
+def test_decimal_commas_between_semicolons_are_refused_by_row_as_they_stand(tmp_path):
+    (tmp_path / "log.csv").write_text(f"who;what;when;stars\na;x;{SECONDS};4,5\nb;y;{SECONDS};1.0\nb;x;{SECONDS};3,5;\n")
+    tables = read(section("csv", tmp_path / "log.csv", write_csv(tmp_path, "items", ITEMS)))
+    assert tables.interactions["user_id"].to_pylist() == ["b"]
+    refused = {row["reason"]: row["content"] for row in tables.quarantine.to_pylist()}
+    assert '"rating":"4,5"' in refused["rating cannot be read as a number"]
+    assert refused["not 4 fields, as the header has"] == f"b;x;{SECONDS};3,5;"
+
+
+def test_a_folder_or_archive_of_tsv_is_read_where_there_is_no_csv(tmp_path):
+    (tmp_path / "log").mkdir()
+    (tmp_path / "log" / "a.tsv").write_text(f"who\twhat\twhen\tstars\na\tx\t{SECONDS}\t1\n")
+    items = write_csv(tmp_path, "items", ITEMS)
+    assert read(section("csv", tmp_path / "log", items)).interactions["user_id"].to_pylist() == ["a"]
+    with zipfile.ZipFile(tmp_path / "log.zip", "w") as archive:
+        archive.write(tmp_path / "log" / "a.tsv", "in/a.tsv")
+    assert read(section("csv", tmp_path / "log.zip", items)).interactions["user_id"].to_pylist() == ["a"]
 
 
 def test_torn_cells_are_refused_by_line_and_the_rest_go_on(tmp_path):
