@@ -24,12 +24,18 @@ def rows(first: str, last: str) -> Iterator[Row]:
         yield user, item, 1 + (3 * user + item) % 5, begin + number * step
 
 
-def movielens1m(folder: Path) -> dict[str, str]:
-    log = (f"{user}::{item}::{rating}::{seconds}\n" for user, item, rating, seconds in rows("2001-06-02", "2003-01-30"))
+def movielens1m(folder: Path, halves: int = 0) -> dict[str, str]:
+    less = halves / 2  # half a star, for every other user
+    seen = rows("2001-06-02", "2003-01-30")
+    log = (f"{user}::{item}::{rating - user % 2 * less:g}::{seconds}\n" for user, item, rating, seconds in seen)
     (folder / "ratings.dat").write_text("".join(log), encoding="latin-1")
     films = (f"{item}::Film {item}, The (1995)::{GENRES[item % 3]}|Action\n" for item in range(1, NUM_ITEMS + 1))
     (folder / "movies.dat").write_text("".join(films), encoding="latin-1")
     return {"data.path": str(folder)}
+
+
+def movielens10m(folder: Path) -> dict[str, str]:
+    return movielens1m(folder, halves=1)
 
 
 def amazon2018(folder: Path) -> dict[str, str]:
@@ -71,4 +77,4 @@ def world(folder: Path) -> dict[str, str]:
     return {"data.world.num_users": "40", "data.world.num_items": "40", "data.world.interactions_per_user": "16"}
 
 
-WRITERS = {one.__name__: one for one in (movielens1m, amazon2018, yelp, prepared, world)}
+WRITERS = {one.__name__: one for one in (movielens1m, movielens10m, amazon2018, yelp, prepared, world)}

@@ -9,7 +9,9 @@ from pathlib import PurePosixPath
 
 from pyarrow import fs
 
+from thinkrec.data.inspect.columns import guess
 from thinkrec.data.readers.archives import is_hidden
+from thinkrec.data.readers.delimiters import find_delimiter
 from thinkrec.data.readers.files import PACKED, ending_in
 from thinkrec.data.readers.json_lines import json_records
 from thinkrec.data.readers.packing import File
@@ -18,7 +20,7 @@ from thinkrec.data.readers.text import LINE, delimited
 from thinkrec.errors import DataError, MissingFileError, UserError
 from thinkrec.store.address import look
 
-KINDS = {".csv": "csv", ".jsonl": "jsonl", ".json": "jsonl", ".parquet": "parquet"}  # ending -> data.source
+KINDS = {".csv": "csv", ".tsv": "csv", ".jsonl": "jsonl", ".json": "jsonl", ".parquet": "parquet"}  # ending -> data.source
 DELTA = "_delta_log"  # the folder that makes a folder a Delta table
 NUM_RECORDS = 100  # objects of a file of JSON lines whose keys are looked at
 MAX_FOLDERS = 20
@@ -71,47 +73,48 @@ def plain_name(name: str) -> str:
     return next((own.removesuffix(packed) for packed in PACKED if packed and own.endswith(packed)), own)
 
 
-def tables(place: Place) -> list[Table]:
-    """Every table of the place: its files, and its folders of files of one kind."""
+def tables(place: Place, given: Mapping[str, str]) -> list[Table]:
+    """Every table of the place: its files, and its folders of files of one kind. `given`: our name of a column -> the user's."""
     if place.is_delta:
         return [Table(place.path, "delta", columns_of_parquet(place.path))]
-    found = [table for name, file in place.files.items() if (table := _of_file(place, name, file))]
+    found = [table for name, file in place.files.items() if (table := _of_file(place, name, file, given))]
     if place.is_folder:
-        found += [table for name in place.folders if (table := _of_folder(f"{place.path.rstrip('/')}/{name}"))]
+        found += [table for name in place.folders if (table := _of_folder(f"{place.path.rstrip('/')}/{name}", given))]
     return found
 
 
-def _of_file(place: Place, name: str, file: File) -> Table | None:
+def _of_file(place: Place, name: str, file: File, given: Mapping[str, str]) -> Table | None:
     kind = KINDS.get(PurePosixPath(name.lower()).suffix)
     if kind is None:
         return None
     # A member of an archive has no address of its own: the archive must hold it alone.
     path = f"{place.path.rstrip('/')}/{PurePosixPath(file.name).name}" if place.is_folder else place.path
-    return _opened(path, kind, [file])
+    return _opened(path, kind, [file], given)
 
 
-def _of_folder(path: str) -> Table | None:
+def _of_folder(path: str, given: Mapping[str, str]) -> Table | None:
     if look(f"{path}/{DELTA}")[2].type == fs.FileType.Directory:
         return Table(path, "delta", columns_of_parquet(path))
     for ending, kind in KINDS.items():
         if files := ending_in(path, ending):
-            return _opened(path, kind, files)
+            return _opened(path, kind, files, given)
     return None
 
 
-def _opened(path: str, kind: str, files: Sequence[File]) -> Table:
+def _opened(path: str, kind: str, files: Sequence[File], given: Mapping[str, str]) -> Table:
     try:
-        return Table(path, kind, columns_of(path, kind, files[0]))
+        return Table(path, kind, columns_of(path, kind, files[0], given))
     except UserError as error:
         return Table(path, kind, (), error)
 
 
-def columns_of(path: str, kind: str, file: File) -> Sequence[str]:
+def columns_of(path: str, kind: str, file: File, given: Mapping[str, str]) -> Sequence[str]:
     """Names of the columns of a table of this kind; raises DataError where they cannot be read."""
     if kind == "parquet":
         return list(next(parquet(path)).rows.column_names)
     if kind == "csv":
-        return [name for name in next(delimited(file)).rows.column_names if name != LINE]
+        delimiter = find_delimiter(file, lambda names: (found := guess(names, given)).is_log or found.is_items)
+        return [name for name in next(delimited(file, delimiter)).rows.column_names if name != LINE]
     records = [record for _, record in islice(next(json_records(file), ((), None))[0], NUM_RECORDS)]
     if not records:
         raise DataError("no line of this file is a JSON object", file.name, "write one object a line")

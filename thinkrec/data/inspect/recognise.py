@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from thinkrec.data.inspect.columns import ITEMS, LOG, Columns, guess
 from thinkrec.data.inspect.place import Place, Table, tables
 from thinkrec.data.readers.amazon import REVIEW_2018, REVIEW_2023
-from thinkrec.data.readers.movielens import CSV_MOVIE, CSV_RATING
+from thinkrec.data.readers.delimiters import names_by_delimiter
+from thinkrec.data.readers.movielens import CSV_MOVIE, CSV_RATING, has_half_stars
 from thinkrec.data.readers.text import LINE, delimited
 from thinkrec.data.readers.yelp import BUSINESSES, REVIEWS
 from thinkrec.errors import ConfigError, DataError
@@ -16,7 +17,7 @@ from thinkrec.errors import ConfigError, DataError
 PREPARED = ("train.parquet", "valid.parquet", "test.parquet", "items.parquet")
 KNOWN = (
     "MovieLens (ratings.dat and movies.dat, or ratings.csv and movies.csv), Yelp's two JSON files, Amazon reviews with their metadata, "
-    "RecBole's NAME.inter and NAME.item, thinkrec's own layouts, and tables of CSV, JSON lines, Parquet or Delta: "
+    "RecBole's NAME.inter and NAME.item, thinkrec's own layouts, and tables of CSV or TSV, JSON lines, Parquet or Delta: "
     "a log with columns for user, item and time, and items with item and title"
 )
 
@@ -52,15 +53,16 @@ def recognise(place: Place, given: Mapping[str, object]) -> Recognised:
     found = _by_files(place) or _recbole(place, given)
     if found:
         return found
-    seen = tables(place)
+    seen = tables(place, _given_columns(given))
     return _own_layout(place, seen) or _amazon(place, seen) or _tables(place, seen, given)
 
 
 def _by_files(place: Place) -> Recognised | None:
     path = Setting("data.path", place.path)
     if place.has("ratings.dat", "movies.dat"):
-        source = Setting("data.source", "movielens1m", "ratings.dat and movies.dat lie here")
-        return Recognised("MovieLens as .dat files, such as 1M", (source, path), "movie")
+        size, stars = ("10M", "half") if has_half_stars(place.files["ratings.dat"]) else ("1M", "whole")
+        source = Setting("data.source", f"movielens{size.lower()}", f"ratings.dat, with {stars} stars, and movies.dat lie here")
+        return Recognised(f"MovieLens as .dat files, such as {size}", (source, path), "movie")
     if (
         place.has("ratings.csv", "movies.csv")
         and _has_columns(place, "ratings.csv", CSV_RATING)
@@ -81,7 +83,7 @@ def _by_files(place: Place) -> Recognised | None:
 
 
 def _has_columns(place: Place, name: str, columns: Mapping[str, str]) -> bool:
-    return set(columns.values()) <= set(next(delimited(place.files[name])).rows.column_names)
+    return set(columns.values()) <= set(names_by_delimiter(place.files[name])[","])
 
 
 def _recbole(place: Place, given: Mapping[str, object]) -> Recognised | None:

@@ -62,6 +62,19 @@ def write_csv(folder: Path, log: pl.DataFrame = TIMED, items: pl.DataFrame = ITE
     items.write_csv(folder / "films.csv")
 
 
+def write_tsv(folder: Path) -> None:
+    """Tabs in the log; semicolons in the items, whose file is called CSV."""
+    TIMED.write_csv(folder / "reviews.tsv", separator="\t")
+    ITEMS.write_csv(folder / "films.csv", separator=";")
+
+
+def write_semicolons_under_known_names(folder: Path) -> None:
+    """The files of MovieLens, saved again by a spreadsheet: no reader of MovieLens reads them, that of tables does."""
+    names = {"user": "userId", "stars": "rating"}
+    TIMED.rename(names).write_csv(folder / "ratings.csv", separator=";")
+    ITEMS.rename({"name": "title", "genre": "genres"}).write_csv(folder / "movies.csv", separator=";")
+
+
 def write_jsonl(folder: Path) -> None:
     TIMED.write_ndjson(folder / "a.jsonl")
     ITEMS.write_ndjson(folder / "b.jsonl")
@@ -117,6 +130,23 @@ def test_tables_of_ones_own_are_recognised_by_their_columns_and_read(source, tmp
         }
         assert made.config.data.separator == ", "  # what parts "Drama, War"
         assert made.config.prompt.domain == "movie"
+
+
+@pytest.mark.parametrize("write", [write_tsv, write_semicolons_under_known_names])
+def test_other_delimiters_than_commas_are_found_out(write, tmp_path):
+    write(tmp_path)
+    made = look(tmp_path)
+    assert (made.config.data.source, made.config.data.columns.item_id) == ("csv", "movieId")
+    assert any(f"{NUM_USERS:,}, with" in line for line in made.findings)
+    assert not any(line.startswith("refused") for line in made.findings)
+
+
+def test_columns_that_the_user_names_tell_the_delimiter(tmp_path):
+    write_csv(tmp_path)
+    log = TIMED.rename({"user": "kunde"}).with_columns(pl.lit("x").alias("more commas, here, than, semi, co, lons"))
+    log.write_csv(tmp_path / "reviews.csv", separator=";")
+    made = look(tmp_path, data__columns__user_id="kunde")
+    assert made.config.data.columns.user_id == "kunde"
 
 
 def test_a_log_file_named_alone_finds_no_items_and_an_archive_does(tmp_path):
