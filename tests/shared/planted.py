@@ -112,9 +112,8 @@ def _ingest(world: pl.DataFrame, folder: Path) -> None:
         "from": "1970-01-01T00:00:00",
         "to": None,
     }
-    (folder / "fingerprint.json").write_text(
-        json.dumps({"num_rows": world.height, "num_buckets": 2, "splits": {"train": split, "test": split}})
-    )
+    totals = {"num_rows": world.height, "num_users": world["user_id"].n_unique(), "num_buckets": 2}
+    (folder / "fingerprint.json").write_text(json.dumps(totals | {"splits": {"train": split, "test": split}}))
 
 
 def _encode(world: pl.DataFrame, folder: Path) -> None:

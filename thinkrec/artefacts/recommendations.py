@@ -29,7 +29,7 @@ LISTS = pa.schema(  # sorted by user and rank
         pa.field("user_id", pa.string(), nullable=False),
         pa.field("rank", pa.int32(), nullable=False),  # 1 is the best
         pa.field("item_id", pa.string(), nullable=False),
-        pa.field("score", pa.float32(), nullable=False),  # log-odds of a like: prior + model
+        pa.field("score", pa.float32(), nullable=False),  # log-odds of a like: prior + g * model, see score/total.py
         pa.field("p_like", pa.float32(), nullable=False),
         pa.field("prior", pa.float32()),  # its part of the score; null without a prior
         pa.field("route", pa.string(), nullable=False),  # expert | global | mixture
@@ -89,9 +89,9 @@ def write_bucket(uri: str, bucket: int, lists: pa.Table, orders: pa.Table | None
     write_json(f"{folder}/{COUNTS_FILE}", asdict(counts))
 
 
-def read_counts(uri: str, num_buckets: int) -> dict[int, BucketCounts]:
-    """The counts of every bucket that is done."""
-    found = {bucket: read_json(f"{uri}/bucket={bucket:03d}/{COUNTS_FILE}") for bucket in range(num_buckets)}
+def read_counts(uri: str, buckets: Iterable[int]) -> dict[int, BucketCounts]:
+    """The counts of those of these buckets that are done, in their order."""
+    found = {bucket: read_json(f"{uri}/bucket={bucket:03d}/{COUNTS_FILE}") for bucket in buckets}
     return {bucket: BucketCounts(**counts) for bucket, counts in found.items() if counts is not None}
 
 

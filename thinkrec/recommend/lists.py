@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 
-from thinkrec.artefacts.ingest import read_fingerprint, read_items, read_users
+from thinkrec.artefacts.ingest import read_fingerprint, read_items, read_num_buckets
 from thinkrec.artefacts.recommendations import LISTS_FOLDER, BucketCounts, claim, read_counts
 from thinkrec.config.run import Config
 from thinkrec.distributed.placement import await_room
@@ -32,21 +32,19 @@ class Lists:
     request: Request
     out: str
     key: str
-    num_buckets: int
     buckets: tuple[int, ...]  # that are asked for
     users: Mapping[int, list[str]] | None
 
     @classmethod
     def plan(cls, config: Config, artefacts: Mapping[str, Artefact], request: Request, out: str = "") -> Lists:
         """Check the request against a finished run; `out` is a folder or address, by default in the run's own folder."""
-        ingest = artefacts["ingest"].path()
-        num_buckets = int((read_fingerprint(ingest) or {})["num_buckets"])
+        num_buckets = read_num_buckets(artefacts["ingest"].path())
         request.check(config, num_buckets, Router.load(artefacts["cluster"].path()).num_clusters)
         key, users = request.key(config, artefacts), request.users_by_bucket(num_buckets)
         buckets = tuple(range(num_buckets)) if users is None else tuple(sorted(users))
         if request.bucket is not None:
             buckets = tuple(bucket for bucket in buckets if bucket == request.bucket)
-        return cls(config, artefacts, request, out or f"{config.run.dir}/{LISTS_FOLDER}/{key}", key, num_buckets, buckets, users)
+        return cls(config, artefacts, request, out or f"{config.run.dir}/{LISTS_FOLDER}/{key}", key, buckets, users)
 
     def to_do(self) -> list[int]:
         """Buckets that are asked for and whose lists are not there."""
@@ -55,19 +53,19 @@ class Lists:
 
     def done(self) -> list[int]:
         """Buckets that are asked for and whose lists are there."""
-        there = read_counts(self.out, self.num_buckets)
-        return [bucket for bucket in self.buckets if bucket in there]
+        return list(read_counts(self.out, self.buckets))
 
     def counts(self) -> BucketCounts:
         """Who was served, in the buckets that are asked for."""
-        done = read_counts(self.out, self.num_buckets)
-        return BucketCounts.total(done[bucket] for bucket in self.buckets if bucket in done)
+        return BucketCounts.total(read_counts(self.out, self.buckets).values())
 
     def num_users(self) -> int | None:
         """How many users these buckets have, where that is known without reading them."""
         if self.request.cluster is not None or self.request.until_test or (self.users is None and self.request.bucket is not None):
             return None
-        return len(read_users(self.artefacts["ingest"].path())) if self.users is None else sum(map(len, self._asked()))
+        if self.users is not None:
+            return sum(len(self.users[bucket]) for bucket in self.buckets)
+        return int((read_fingerprint(self.artefacts["ingest"].path()) or {})["num_users"])
 
     def make(self, report: Reporter, session: Session) -> BucketCounts:
         """Make what is missing, one bucket an actor at a time; `session` is entered only if there is work."""
@@ -81,13 +79,10 @@ class Lists:
             task = Task(request, allowed, self.users, self.out)
             with session(self.config):
                 for bucket in _stream(to_do, self.config, ArtefactPaths({name: one.uri for name, one in self.artefacts.items()}), task):
-                    report(BucketListed(bucket, len(self.buckets), asdict(read_counts(self.out, self.num_buckets)[bucket])))
+                    report(BucketListed(bucket, len(self.buckets), asdict(read_counts(self.out, [bucket])[bucket])))
         counts = self.counts()
         report(Listed(self.out, asdict(counts)))
         return counts
-
-    def _asked(self) -> list[list[str]]:
-        return [(self.users or {}).get(bucket, []) for bucket in self.buckets]
 
 
 def _stream(buckets: Sequence[int], config: Config, places: ArtefactPaths, task: Task) -> Iterator[int]:
