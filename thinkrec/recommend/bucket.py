@@ -84,9 +84,8 @@ class BucketRecommender:
     def users(self, bucket: int) -> tuple[Interactions, int]:
         """Those who get lists, with their histories, sorted by id, and how many of them the run does not know."""
         request, log = self.task.request, Interactions.load(self.places.path("ingest"), buckets=[bucket])
-        users = log.user_ids if self.task.users is None else self.task.users.get(bucket, [])
-        if request.cluster is not None:
-            users = [user for user, own in zip(users, self.ranker.routing.clusters(users), strict=True) if own == request.cluster]
+        named = log.user_ids if self.task.users is None else self.task.users.get(bucket, [])
+        users = request.asked(named, self.places.path("cluster"))
         if request.until_test:
             likes = set(log.user[(log.split == TEST) & (log.label == 1)].tolist())
             judged = {log.user_ids[user] for user in likes}
@@ -141,16 +140,16 @@ class BucketRecommender:
         rows = [
             (log.user_ids[user], name, rank, self.item_ids[int(item)])
             for user, own in enumerate(found)
-            for name, items in self._rivals(own, ranked.score[user], ranked.prior[user])
+            for name, items in self._rivals(own, ranked.prior[user], ranked.model[user])
             for rank, item in enumerate(items, 1)
         ]
         return pa.table([list(column) for column in zip(*rows, strict=True)] or [[]] * len(ORDERS), schema=ORDERS)
 
-    def _rivals(self, found: Found, score: Floats, prior: Floats) -> Iterator[tuple[str, Sequence[int]]]:
+    def _rivals(self, found: Found, prior: Floats, model: Floats) -> Iterator[tuple[str, Sequence[int]]]:
         """Lists that others would make: all candidates as they came, the best by parts of the score, and each source alone."""
         yield RETRIEVAL, found.items.tolist()
         top, items = self.task.request.top, found.items
-        for name, part in ((PRIOR, prior), (MODEL, score - prior)) if self.ranker.prior else ():
+        for name, part in ((PRIOR, prior), (MODEL, model)) if self.ranker.prior else ():
             yield name, items[np.argsort(-part, kind="stable")[:top]].tolist()
         for name, own in found.orders.items():
             rest = [item for item in found.orders[POPULAR] if item not in own]

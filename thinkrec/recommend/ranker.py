@@ -40,11 +40,13 @@ MAX_PROMPTS = 2**14  # written at a time
 class Ranked:
     """Scores of candidates, an array a user in the order of his candidates, and what served each user.
 
-    score: log-odds of a like, see score/total.py. prior: its part, 0 without a prior. route: expert | global | mixture.
+    score: log-odds of a like, see score/total.py. prior: its part, 0 without a prior. model: what the language model says by itself,
+    of which the score takes g times. route: expert | global | mixture.
     """
 
     score: list[Floats]
     prior: list[Floats]
+    model: list[Floats]
     route: list[str]
 
 
@@ -93,7 +95,7 @@ class Ranker:
                 model[user] = found
         prior = self.prior_offsets(log, candidates)
         scores = [total_score(*parts, self.model_weight) for parts in zip(prior, model, strict=True)]
-        return Ranked(scores, prior, routes(questions.gates).tolist())
+        return Ranked(scores, prior, model, routes(questions.gates).tolist())
 
     def questions(self, log: Interactions, candidates: Sequence[Ints]) -> Questions:
         """What the model is asked about these candidates; gates by the variant that serves."""

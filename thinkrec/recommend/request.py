@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import polars as pl
 
+from thinkrec.artefacts.clusters import read_clusters
 from thinkrec.artefacts.ingest import bucket_of
 from thinkrec.config.run import Config
 from thinkrec.errors import ConfigError
 from thinkrec.recommend.filters import parts_of, read_ids
 from thinkrec.store.artefacts import Artefact, digest
 from thinkrec.store.digests import fingerprint
+
+VERSION = 1  # raise it when lists change for the same run and options: those that were begun are then made anew
 
 
 @dataclass(frozen=True)
@@ -57,10 +61,17 @@ class Request:
         parts = users.with_columns(bucket=pl.Series(bucket, dtype=pl.Int64)).partition_by("bucket", as_dict=True)
         return {int(bucket): part["user_id"].to_list() for (bucket,), part in parts.items()}
 
+    def asked(self, users: Sequence[str], cluster: Path) -> list[str]:
+        """Those of these users who are in the cluster that is asked for, or all; `cluster` is the folder of that artefact."""
+        if self.cluster is None:
+            return list(users)
+        return [user for user, own in zip(users, read_clusters(cluster, users), strict=True) if own == self.cluster]
+
     def made_from(self, config: Config, artefacts: Mapping[str, Artefact]) -> dict[str, object]:
         """What decides the lists, for their key; which bucket is made first does not."""
         files = {name: getattr(self, name) for name in ("users", "candidates", "allow", "deny")}
         return {
+            "version": VERSION,
             "run": {stage: artefact.key for stage, artefact in artefacts.items()},
             "settings": config.recommend.model_dump(mode="json"),
             "options": {"top": self.top, "explain": self.explain, "cluster": self.cluster, "until_test": self.until_test},

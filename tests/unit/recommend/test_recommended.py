@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 
+from thinkrec.artefacts.ingest import bucket_of
 from thinkrec.artefacts.recommendations import LISTS
 from thinkrec.errors import ConfigError, DataError, MissingFileError
 from thinkrec.evaluate.report.lists import lists_text
@@ -19,6 +21,7 @@ from thinkrec.recommend.judged import judge
 from thinkrec.recommend.lists import Lists
 from thinkrec.recommend.ranker import Ranker
 from thinkrec.recommend.request import Request
+from thinkrec.store.address import read_json
 
 STRANGER = "nobody has heard of"
 
@@ -78,6 +81,14 @@ def test_a_run_that_was_stopped_goes_on_with_the_same_lists(recommend, in_proces
     first = recommend("one", bucket=0)[0]
     assert 0 < first["user_id"].n_unique() < 39
     assert recommend("one")[0].equals(whole)
+
+
+def test_counts_are_read_once_a_bucket(recommend, tmp_path, monkeypatch):
+    """To see what is there, when the bucket is done, and for the total: never all of them after each."""
+    asked: list[str] = []
+    monkeypatch.setattr("thinkrec.artefacts.recommendations.read_json", lambda uri: asked.append(uri) or read_json(uri))
+    recommend(top=1)
+    assert [Counter(asked)[f"{tmp_path}/lists/bucket={bucket:03d}/counts.json"] for bucket in range(2)] == [3, 3]
 
 
 def test_named_users_are_served_known_or_not(recommend, tmp_path):
@@ -182,7 +193,7 @@ def test_what_cannot_be_done_is_said(recommend, tmp_path, options, error, said):
         recommend(**(options | files))
 
 
-def test_the_key_follows_what_decides_the_lists(run, tmp_path):
+def test_the_key_follows_what_decides_the_lists(run, tmp_path, monkeypatch):
     def key(num_candidates: int = 8, **options) -> str:
         section = run.settings.recommend.model_copy(update={"num_candidates": num_candidates})
         config = run.settings.model_copy(update={"recommend": section})
@@ -193,22 +204,54 @@ def test_the_key_follows_what_decides_the_lists(run, tmp_path):
     write(tmp_path, "users.csv", user_id=["u002"])
     assert len(keys | {key(users=users)}) == 8
     assert key(bucket=1) == key()
+    monkeypatch.setattr("thinkrec.recommend.request.VERSION", 0)
+    assert key() not in keys
 
 
 def test_by_default_lists_lie_in_the_run(run):
     lists = Lists.plan(run.settings, run.artefacts, Request())
     assert lists.out == f"{run.dir}/recommendations/{lists.key}"
-    assert lists.num_users() == 39  # with rows
+    assert lists.num_users() == 40  # as ingest counted them, without a look at the rows, where one has none any more
     assert json.dumps(Request().made_from(run.settings, run.artefacts))
+
+
+def judged(recommend, run, folder: Path, **options) -> dict:
+    """The report of lists that are made for it."""
+    recommend(folder.name, of=run, until_test=True, **options)
+    config = run.settings.model_copy(update={"recommend": run.settings.recommend.model_copy(update={"num_candidates": 8})})
+    return judge(Lists.plan(config, run.artefacts, Request(top=5, until_test=True, **options), str(folder)))
+
+
+def test_only_who_was_asked_for_is_judged(recommend, whole_run, tmp_path):
+    """One named user beside one whom nobody knows, alone in the other bucket; the users of a cluster; and nobody at all."""
+    stranger = next(name for name in map(str, range(99)) if bucket_of(name, 2) != bucket_of("u001", 2))
+    report = judged(recommend, whole_run, tmp_path / "named", users=write(tmp_path, "both.csv", user_id=["u001", stranger]))
+    assert report["num_users"] == 1
+    assert {row["metrics"]["recall@5"]["num_users"] for row in report["metrics"]} == {1}
+    log = pl.read_parquet(whole_run.artefacts["ingest"].path("interactions") / "*/*.parquet", hive_partitioning=False)
+    likes = log.filter((pl.col("split") == "test") & (pl.col("label") == 1))
+    assert report["num_likes"] == likes.filter(pl.col("user_id") == "u001").height
+    report = judged(recommend, whole_run, tmp_path / "cluster", cluster=1)
+    assert report["num_users"] == read(tmp_path / "cluster")["user_id"].n_unique() < likes["user_id"].n_unique()
+    with pytest.raises(DataError, match="none of these users likes"):
+        judged(recommend, whole_run, tmp_path / "nobody", users=write(tmp_path, "nobody.csv", user_id=[stranger]))
+
+
+def test_the_order_of_the_model_does_not_follow_its_weight(recommend, whole_run, tmp_path, monkeypatch):
+    """Also where it weighs nothing; the control: then the lists have the prior's order."""
+    users, orders = write(tmp_path, "few.csv", user_id=["u001", "u002", "u003"]), []
+    for weight in (1.0, 0.0):
+        monkeypatch.setattr("thinkrec.recommend.ranker.read_model_weight", lambda folder, weight=weight: weight)
+        table, _, _ = recommend(f"weight {weight}", of=whole_run, until_test=True, users=users)
+        rows = pl.read_parquet(tmp_path / f"weight {weight}/*/orders.parquet", hive_partitioning=False)
+        orders.append({name: part["item_id"].to_list() for (name,), part in rows.partition_by("order", as_dict=True).items()})
+    assert orders[0]["model"] == orders[1]["model"] != orders[1]["prior"]
+    assert table["item_id"].to_list() == orders[1]["prior"]
 
 
 def test_judging_counts_every_like_of_test(recommend, whole_run, tmp_path):
     """The same numbers as a loop over the lists; every order has the same users."""
-    of = whole_run.settings.recommend.model_copy(update={"num_candidates": 8})
-    recommend("judged", of=whole_run, until_test=True)
-    config = whole_run.settings.model_copy(update={"recommend": of})
-    lists = Lists.plan(config, whole_run.artefacts, Request(top=5, until_test=True), str(tmp_path / "judged"))
-    report = judge(lists)
+    report = judged(recommend, whole_run, tmp_path / "judged")
     log = pl.read_parquet(whole_run.artefacts["ingest"].path("interactions") / "*/*.parquet", hive_partitioning=False)
     likes = log.filter((pl.col("split") == "test") & (pl.col("label") == 1)).select("user_id", "item_id")
     assert (report["num_likes"], report["num_repeated"]) == (likes.height, 0)
