@@ -19,6 +19,7 @@ from thinkrec.recommend.item_index import ItemIndex
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.integer]
+MAX_CELLS = 2**22  # results of a search that are held in memory, of 20 bytes
 
 
 class Sources:
@@ -43,17 +44,30 @@ class Sources:
         queries, known = vectors.copy(), np.asarray(vectors.any(axis=1))
         if self._has_bias:
             queries[:, -1] = 1  # the last number of an item is its bias, and a user's own moves all items alike
-        found, _ = self._by_product.search(queries, num)
-        return [own[own >= 0] if is_known else own[:0] for own, is_known in zip(found, known, strict=True)]
+        lists: list[Ints] = []
+        for users in self._parts(np.ones(len(queries), np.int64), num):
+            found, _ = self._by_product.search(queries[users], num)
+            lists += [own[(own >= 0) & is_known] for own, is_known in zip(found, known[users], strict=True)]
+        return lists
 
     def by_history(self, log: Interactions, num: int) -> list[Ints]:
         """The items nearest to one of each user's last likes; the liked items themselves are the nearest."""
         likes = np.flatnonzero((log.label == 1) & self._has_vector[log.item])
         ends = np.searchsorted(likes, log.offsets)
         last = [likes[max(begin, end - self._num_likes) : end] for begin, end in pairwise(ends)]
-        found, similarity = self._by_cosine.search(self._directions(log.item[np.concatenate([likes[:0], *last])]), num)
-        stops = np.cumsum([len(own) for own in last])
-        return [_merged(found[stop - len(own) : stop], similarity[stop - len(own) : stop]) for own, stop in zip(last, stops, strict=True)]
+        lists: list[Ints] = []
+        for users in self._parts(np.array([len(own) for own in last], np.int64), num):
+            asked = last[users]
+            found, similarity = self._by_cosine.search(self._directions(log.item[np.concatenate(asked)]), num)
+            begins = np.cumsum([len(own) for own in asked])[:-1]
+            lists += [_merged(*own, num) for own in zip(np.split(found, begins), np.split(similarity, begins), strict=True)]
+        return lists
+
+    def _parts(self, num_queries: Ints, num: int) -> list[slice]:
+        """Consecutive users whose queries together have about MAX_CELLS results: `num` is as large as the longest history wants it."""
+        cells = np.cumsum(num_queries * min(num, len(self._vectors)))
+        stops = [*(np.flatnonzero(np.diff(cells // MAX_CELLS)) + 1).tolist(), len(num_queries)]
+        return [slice(begin, stop) for begin, stop in pairwise([0, *stops]) if begin < stop]
 
     def _directions(self, items: Ints) -> Floats:
         """Unit vectors (n, d) of items, without their bias."""
@@ -62,13 +76,13 @@ class Sources:
         return np.asarray(np.divide(latent, length, out=np.zeros_like(latent), where=length > 0))
 
 
-def _merged(items: Ints, similarity: Floats) -> Ints:
-    """The different items of several results (n, num), the most similar first."""
+def _merged(items: Ints, similarity: Floats, num: int) -> Ints:
+    """The different items of several results (n, num), the most similar first, at most `num`."""
     order = np.argsort(-similarity.ravel(), kind="stable")
     ranked = items.ravel()[order]
     _, first = np.unique(ranked, return_index=True)
     merged: Ints = ranked[np.sort(first)]
-    return merged[merged >= 0]
+    return merged[merged >= 0][:num].copy()  # a view would hold all of them
 
 
 def _popular(places: ArtefactPaths, item_ids: Sequence[str], allowed: NDArray[np.bool_]) -> Ints:

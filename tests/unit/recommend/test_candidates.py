@@ -11,6 +11,7 @@ from thinkrec.artefacts.vectors import read_vectors
 from thinkrec.config.recommend import RecommendSection
 from thinkrec.prompt.catalogue import ArtefactPaths
 from thinkrec.recommend.candidates import find, quotas, union
+from thinkrec.recommend.histories import of_users
 from thinkrec.recommend.item_index import ItemIndex
 from thinkrec.recommend.sources import Sources
 
@@ -45,6 +46,24 @@ def test_nearest_to_one_of_the_last_likes(sources, run, log, vectors):
         nearest = (items @ items[likes].T).max(axis=1)[found]
         assert (np.diff(nearest) <= 1e-6).all()
         assert set(found.tolist()) == set(np.flatnonzero(ALLOWED).tolist())
+
+
+def test_searches_are_bounded_and_their_parts_give_the_same_items(sources, log, monkeypatch):
+    """By one long history everybody's lists grow; the largest part is that of two users' last likes."""
+    vectors, sizes = sources.user_vectors(log), list[int]()
+    whole = sources.by_vector(vectors, 8), sources.by_history(log, 8)
+    assert max(map(len, whole[1])) == 8
+
+    def search(index, queries, num, search=ItemIndex.search):
+        sizes.append(len(queries) * num)
+        return search(index, queries, num)
+
+    monkeypatch.setattr(ItemIndex, "search", search)
+    monkeypatch.setattr("thinkrec.recommend.sources.MAX_CELLS", 80)
+    for lists, parts in zip(whole, (sources.by_vector(vectors, 8), sources.by_history(log, 8)), strict=True):
+        assert [own.tolist() for own in lists] == [own.tolist() for own in parts]
+    assert max(sizes) <= 2 * 80 < sum(sizes)
+    assert sources.by_history(of_users(log, []), 8) == sources.by_vector(vectors[:0], 8) == []
 
 
 def test_most_liked_in_train_first(sources, run, log):
