@@ -63,7 +63,7 @@ def write_lessons(config: Config, folder: Path, data: Interactions, places: Arte
     tokenizer = nano.make_tokenizer([*titles, *between], whole, small)
     nano.save(folder / MODEL_FOLDER, nano.make_model(len(tokenizer), config.prompt.max_tokens, small, config.run.seed), tokenizer)
     settings = config.prompt.model_copy(update={"slots": "none"})
-    tables = PromptData(data, Template(tokenizer, items, settings, load_priors(config, places, data, items)), None, None)
+    tables = PromptData(data, Template(tokenizer, items, settings, load_priors(settings, places, items)), None, None)
     return write_token_rows(folder, chain(windows(tables, small, config.run.seed), spoken(tables, small, config.run.seed)))
 
 

@@ -22,7 +22,8 @@ from thinkrec.artefacts.traces import read_traces
 from thinkrec.config.run import Config
 from thinkrec.data.interactions import Interactions
 from thinkrec.errors import ConfigError
-from thinkrec.prompt.counted_rates import Priors
+from thinkrec.prompt.catalogue import PromptData
+from thinkrec.prompt.counted_rates import Counted, ItemPriors
 from thinkrec.prompt.template import ItemText, Template, fixed_phrases
 from thinkrec.prompt.tokenizer import SLOT, Tokenizer, add_missing_tokens, load_tokenizer
 from thinkrec.store.artefacts import Artefact
@@ -139,19 +140,16 @@ def mean_history(num_rows: int, num_users: int, length: int) -> float:
 
 def _sampled(config: Config, found: Mapping[str, Artefact], tokenizer: Tokenizer, counter: str) -> Lengths:
     folder, settings = found["ingest"].path(), config.prompt
-    num_buckets = read_num_buckets(folder)
-    data = _first_bucket(folder, num_buckets)
-    items, rolling = _texts(config, found), settings.history_policy == "rolling"
-    words = [item.keywords for item in items]
-    priors = Priors.load(folder, data, words, num_buckets, rolling) if settings.priors else None
+    data = _first_bucket(folder, read_num_buckets(folder))
+    items = _texts(config, found)
+    priors = ItemPriors.load(folder, [item.keywords for item in items]) if settings.priors else None
     template = Template(tokenizer, items, settings, priors)
+    tables = PromptData(data, template, None, None)
     train = np.flatnonzero(data.split == TRAIN)
     chosen = np.random.default_rng(config.run.seed).choice(train, min(NUM_SAMPLES, len(train)), replace=False)
     counts, questions, lines, num_slots = [], [], [], 0
     for position in chosen:
-        before = data.history(int(position), settings.history_length, settings.history_policy, settings.history_dislikes)
-        history = list(zip(data.item[before].tolist(), data.label[before].tolist(), strict=True))
-        counted = priors.at(int(position), int(data.user[position])) if priors else None
+        history, counted = tables.history(int(position)), tables.counted(int(position))
         prompt = template.write(history, int(data.item[position]), counted)
         counts.append(len(prompt.ids))
         questions.append(len(prompt.suffix))
@@ -185,10 +183,9 @@ def _typical(config: Config, size: Sizes, tokenizer: Tokenizer, counter: str) ->
     """A prompt of the planted world, whose items have as many keywords as facets."""
     num_words = {"none": 0.0, "categories": config.data.world.annotated_share}.get(config.keywords.source, 1.0)
     words = tuple("word" for _ in range(round(num_words * config.data.world.facets_per_item)))
-    rate, count = np.zeros((1, 1), np.int8), np.zeros((1, 1), np.int64)
-    priors = Priors(rate, count, count[0], rate[0], rate[0]) if config.prompt.priors else None
-    template = Template(tokenizer, [ItemText("title", words)], config.prompt, priors)
-    counted = priors.at(0, 0) if priors else None
+    nothing = ItemPriors(np.zeros((1, 1), np.int8), np.zeros((1, 1), np.int64), np.zeros(1), np.empty((0, 2), np.int64))
+    template = Template(tokenizer, [ItemText("title", words)], config.prompt, nothing)
+    counted = Counted(0, 0, 0) if config.prompt.priors else None
     shortest, line = template.write([], 0, counted), len(template.line(0, 1, counted))
     bare, question = len(shortest.ids), float(len(shortest.suffix))
     num_history = mean_history(size.num_train, size.num_users, config.prompt.history_length)

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from thinkrec.artefacts.ingest import read_items, read_num_buckets
+from thinkrec.artefacts.ingest import read_items
 from thinkrec.artefacts.keywords import read_keywords
 from thinkrec.artefacts.models import base_model
 from thinkrec.artefacts.vectors import Side, read_vectors
 from thinkrec.config.model import PromptSection
 from thinkrec.config.run import Config
 from thinkrec.data.interactions import Interactions
-from thinkrec.prompt.counted_rates import Counted, Priors
+from thinkrec.prompt.counted_rates import Counted, ItemPriors, UserPriors
 from thinkrec.prompt.template import ItemText, Prompt, Template
 from thinkrec.prompt.tokenizer import Tokenizer, load_tokenizer
 from thinkrec.store.artefacts import fetch
@@ -46,7 +46,7 @@ class Snapshots:
     """The histories that train rows are learned on where several share one: `end` names the position before which each row's ends."""
 
     end: NDArray[np.int64]
-    priors: Priors | None  # counted before that position
+    priors: UserPriors | None  # counted before that position
 
 
 @dataclass
@@ -79,8 +79,16 @@ class PromptData:
 
     def counted(self, position: int) -> Counted | None:
         """What is counted for the row at `position`, for the words of priors; None without priors."""
-        priors = self.template.priors
-        return priors.at(position, int(self.interactions.user[position])) if priors else None
+        return self._priors.at(position, int(self.interactions.user[position])) if self._priors else None
+
+    @cached_property
+    def _priors(self) -> UserPriors | None:
+        return self.priors()
+
+    def priors(self, end: NDArray[np.int64] | None = None) -> UserPriors | None:
+        """What is counted of these users before each row, or before the position `end` of each row; None without priors."""
+        items, rolling = self.template.priors, self.template.settings.history_policy == "rolling"
+        return items.of_users(self.interactions, rolling, end) if items else None
 
 
 def base_folder(places: ArtefactPaths) -> Path:
@@ -92,7 +100,6 @@ def base_folder(places: ArtefactPaths) -> Path:
 class Catalogue:
     """What every prompt is written from, whoever's it is; a process loads it once and makes the tables of many users from it."""
 
-    config: Config
     places: ArtefactPaths
     prompt: PromptSection
     tokenizer: Tokenizer
@@ -105,7 +112,7 @@ class Catalogue:
         prompt = config.prompt if slots else config.prompt.model_copy(update={"slots": "none"})
         item_ids = read_items(places.path("ingest"), ["item_id"])["item_id"].to_list()
         vectors = None if prompt.slots == "none" else _vectors(places.path("encode"), "items", item_ids)
-        return cls(config, places, prompt, load_tokenizer(base_folder(places)), item_texts(places), vectors)
+        return cls(places, prompt, load_tokenizer(base_folder(places)), item_texts(places), vectors)
 
     def tables(self, users: Collection[str] | None = None, buckets: Collection[int] | None = None) -> PromptData:
         """The tables of all users, of `users` or of `buckets`."""
@@ -113,18 +120,15 @@ class Catalogue:
 
     def tables_of(self, interactions: Interactions) -> PromptData:
         """The tables of these interactions."""
-        template = self._template
-        if priors := load_priors(self.config, self.places, interactions, self.items):
-            template = Template(self.tokenizer, self.items, self.prompt, priors)
         if self.item_vectors is None:
-            return PromptData(interactions, template, None, None)
+            return PromptData(interactions, self._template, None, None)
         user_vectors = _vectors(self.places.path("encode"), "users", interactions.user_ids)
-        return PromptData(interactions, template, self.item_vectors, user_vectors)
+        return PromptData(interactions, self._template, self.item_vectors, user_vectors)
 
     @cached_property
     def _template(self) -> Template:
-        """The one of all users where prompts tell no counted rates: it keeps the items' tokens."""
-        return Template(self.tokenizer, self.items, self.prompt)
+        """The one of all users: it keeps the items' tokens."""
+        return Template(self.tokenizer, self.items, self.prompt, load_priors(self.prompt, self.places, self.items))
 
 
 def load_tables(config: Config, places: ArtefactPaths, users: Collection[str] | None = None, slots: bool = True) -> PromptData:
@@ -134,23 +138,16 @@ def load_tables(config: Config, places: ArtefactPaths, users: Collection[str] | 
 
 def load_train_tables(config: Config, places: ArtefactPaths, slots: bool = True) -> PromptData:
     """The tables of all users with the histories that train rows are learned on, by prompt.targets_per_history."""
-    catalogue = Catalogue.load(config, places, slots)
-    tables, num_targets = catalogue.tables(), config.prompt.targets_per_history
+    tables, num_targets = load_tables(config, places, slots=slots), config.prompt.targets_per_history
     if num_targets > 1:
         end = tables.interactions.snapshots(num_targets)
-        tables.snapshots = Snapshots(end, load_priors(config, places, tables.interactions, catalogue.items, end))
+        tables.snapshots = Snapshots(end, tables.priors(end))
     return tables
 
 
-def load_priors(
-    config: Config, places: ArtefactPaths, interactions: Interactions, items: Sequence[ItemText], end: NDArray[np.int64] | None = None
-) -> Priors | None:
-    """The counted priors if the prompt tells them, before each row or before the position `end` of each row."""
-    if not config.prompt.priors:
-        return None
-    keywords, rolling = [item.keywords for item in items], config.prompt.history_policy == "rolling"
-    folder = places.path("ingest")
-    return Priors.load(folder, interactions, keywords, read_num_buckets(folder), rolling, end)
+def load_priors(settings: PromptSection, places: ArtefactPaths, items: Sequence[ItemText]) -> ItemPriors | None:
+    """The counted priors of the catalogue, if the prompt tells them."""
+    return ItemPriors.load(places.path("ingest"), [item.keywords for item in items]) if settings.priors else None
 
 
 def item_texts(places: ArtefactPaths) -> list[ItemText]:

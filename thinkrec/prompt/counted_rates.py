@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from thinkrec.artefacts.ingest import TRAIN, bucket_of, read_counts
+from thinkrec.artefacts.ingest import TRAIN, bucket_of, read_counts, read_items, read_num_buckets
 from thinkrec.data.counts import Log, category_affinity, history_counts
 from thinkrec.data.interactions import Interactions
 
@@ -32,49 +32,50 @@ class Counted(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Priors:
-    """`rate` (num_items, num_buckets) int8 in twentieths and `count` (num_items, num_buckets), both without that bucket's users."""
+class UserPriors:
+    """What is counted of the users of a log, in twentieths."""
 
-    rate: NDArray[np.int8]
-    count: NDArray[np.int64]
-    user_bucket: NDArray[np.int64]  # bucket of each loaded user
-    user_rate: NDArray[np.int8]  # of each position
+    bucket: NDArray[np.int64]  # of each user
+    rate: NDArray[np.int8]  # of each position
     taste: NDArray[np.int8]
-
-    @classmethod
-    def load(
-        cls,
-        folder: Path,
-        data: Interactions,
-        keywords: Sequence[Sequence[str]],
-        num_buckets: int,
-        rolling: bool,
-        end: NDArray[np.int64] | None = None,
-    ) -> Priors:
-        """Count from an ingest artefact for the users in `data`; `keywords` of each item in the order of items.parquet.
-
-        `end`: the position before which each row's history ends, if that is not its own.
-        """
-        import polars as pl
-
-        counts = read_counts(folder)
-        item = counts["item_id"].replace_strict(pl.Series(data.item_ids), pl.Series(np.arange(len(data.item_ids)))).to_numpy()
-        rows, likes = np.zeros((2, len(data.item_ids), num_buckets))
-        rows[item, counts["bucket"]], likes[item, counts["bucket"]] = counts["num_rows"], counts["num_likes"]
-        other_rows, other_likes = rows.sum(1, keepdims=True) - rows, likes.sum(1, keepdims=True) - likes
-        mean = other_likes.sum(0) / np.maximum(1, other_rows.sum(0))  # of the other buckets: the smoothing must not tell the label either
-        buckets = np.array([bucket_of(user, num_buckets) for user in data.user_ids], dtype=np.int64)
-        rates = _rate(other_likes, other_rows, mean)
-        train = data.split == TRAIN
-        visible = data.row >= 0 if rolling else train  # what is only asked about has no number
-        log = Log(data.user, data.item, data.label, train, visible, _pairs(keywords), end)
-        own = _rate(*history_counts(log), mean[buckets[data.user]])
-        taste = np.clip(own + category_affinity(log, own), 0, 1)
-        return cls(_twentieths(rates), other_rows.astype(np.int64), buckets, _twentieths(own), _twentieths(taste))
 
     def at(self, position: int, user: int) -> Counted:
         """What is counted for the row at `position`, which is `user`'s."""
-        return Counted(int(self.user_bucket[user]), int(self.user_rate[position]), int(self.taste[position]))
+        return Counted(int(self.bucket[user]), int(self.rate[position]), int(self.taste[position]))
+
+
+@dataclass(frozen=True)
+class ItemPriors:
+    """What is counted of the catalogue, whoever is asked about; every number leaves out the users of its bucket."""
+
+    rate: NDArray[np.int8]  # (num_items, num_buckets) in twentieths
+    count: NDArray[np.int64]  # (num_items, num_buckets) rows
+    mean: NDArray[np.float64]  # (num_buckets,) share of likes of all items
+    keywords: NDArray[np.int64]  # (item, keyword) pairs, sorted by item
+
+    @classmethod
+    def load(cls, folder: Path, keywords: Sequence[Sequence[str]]) -> ItemPriors:
+        """Count from an ingest artefact; `keywords` of each item in the order of items.parquet."""
+        import polars as pl
+
+        counts, item_ids, num_buckets = read_counts(folder), read_items(folder, ["item_id"])["item_id"], read_num_buckets(folder)
+        item = counts["item_id"].replace_strict(item_ids, pl.Series(np.arange(len(item_ids)))).to_numpy()
+        rows, likes = np.zeros((2, len(item_ids), num_buckets))
+        rows[item, counts["bucket"]], likes[item, counts["bucket"]] = counts["num_rows"], counts["num_likes"]
+        other_rows, other_likes = rows.sum(1, keepdims=True) - rows, likes.sum(1, keepdims=True) - likes
+        mean = other_likes.sum(0) / np.maximum(1, other_rows.sum(0))  # of the other buckets: the smoothing must not tell the label either
+        rates = _rate(other_likes, other_rows, mean)
+        return cls(_twentieths(rates), other_rows.astype(np.int64), mean, _pairs(keywords))
+
+    def of_users(self, data: Interactions, rolling: bool, end: NDArray[np.int64] | None = None) -> UserPriors:
+        """Count for the users in `data`; `end`: the position before which each row's history ends, if that is not its own."""
+        buckets = np.array([bucket_of(user, len(self.mean)) for user in data.user_ids], dtype=np.int64)
+        train = data.split == TRAIN
+        visible = data.row >= 0 if rolling else train  # what is only asked about has no number
+        log = Log(data.user, data.item, data.label, train, visible, self.keywords, end)
+        own = _rate(*history_counts(log), self.mean[buckets[data.user]])
+        taste = np.clip(own + category_affinity(log, own), 0, 1)
+        return UserPriors(buckets, _twentieths(own), _twentieths(taste))
 
     def rate_words(self, item: int, bucket: int) -> str:
         return f"{self.rate[item, bucket]} of {STEPS} like it"

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from thinkrec.config.model import PromptSection
 from thinkrec.errors import ModelError
 from thinkrec.prompt.chat import surroundings
-from thinkrec.prompt.counted_rates import STEPS, Counted, Priors, phrases
+from thinkrec.prompt.counted_rates import STEPS, Counted, ItemPriors, phrases
 from thinkrec.prompt.tokenizer import SLOT, Tokenizer
 
 TEMPLATE_VERSION = 1  # raise it when prompts change for the same settings: what is made from them is then made anew
@@ -51,7 +51,7 @@ class Template:
     With `priors`, a prompt for a user of some bucket also tells the counted rates (see counted_rates.py).
     """
 
-    def __init__(self, tokenizer: Tokenizer, items: Sequence[ItemText], settings: PromptSection, priors: Priors | None = None) -> None:
+    def __init__(self, tokenizer: Tokenizer, items: Sequence[ItemText], settings: PromptSection, priors: ItemPriors | None = None) -> None:
         self.tokenizer, self.items, self.settings, self.priors = tokenizer, items, settings, priors
         _refuse_slots(items)
         self._frame = _frame(tokenizer, settings)
@@ -59,7 +59,7 @@ class Template:
         self.marks = [self._encode(mark) for mark in LABEL_MARKS]
         self._slot_id = tokenizer.convert_tokens_to_ids(SLOT)
         self.verdict_ids = verdict_ids(tokenizer)
-        self._pieces: dict[tuple[int, int | None, bool, bool], list[int]] = {}
+        self._pieces: dict[tuple[int, tuple[str, ...], bool, bool], list[int]] = {}
         self._heads: dict[int | None, list[int]] = {}
         self._tails: dict[int | None, list[int]] = {}
 
@@ -118,16 +118,21 @@ class Template:
         return self._tails[taste]
 
     def _describe(self, item: int, counted: Counted | None, asked: bool, named: bool) -> list[int]:
-        named, bucket = named and self.settings.titles, counted.bucket if counted else None
-        key = (item, bucket, asked, named)
+        named, told = named and self.settings.titles, self._told(item, counted, asked)
+        key = (item, told, asked, named)  # the words, which few buckets change, and not the bucket: a server keeps what it has met
         if key not in self._pieces:
             text, slots = self.items[item], self.settings.slots
-            words = text.keywords if asked or self.settings.keywords_in_history else ()
-            if self.priors and bucket is not None:
-                words += (self.priors.rate_words(item, bucket), *([self.priors.count_words(item, bucket)] if asked else []))
+            words = (text.keywords if asked or self.settings.keywords_in_history else ()) + told
             slot = SLOT if slots == "all" or (asked and slots == "target") else ""
             self._pieces[key] = self._encode(describe(ItemText(text.title if named else "", words), slot))
         return self._pieces[key]
+
+    def _told(self, item: int, counted: Counted | None, asked: bool) -> tuple[str, ...]:
+        """What others made of the item, in words."""
+        if self.priors is None or counted is None:
+            return ()
+        rate = self.priors.rate_words(item, counted.bucket)
+        return (rate, self.priors.count_words(item, counted.bucket)) if asked else (rate,)
 
     def _slots(self, ids: list[int], history: list[int], target: int) -> list[tuple[int, int]]:
         kind = self.settings.slots

@@ -15,7 +15,7 @@ from thinkrec.data.interactions import Interactions
 from thinkrec.errors import ModelError
 from thinkrec.nano import model as nano
 from thinkrec.prompt.catalogue import PromptData, Snapshots
-from thinkrec.prompt.counted_rates import Priors
+from thinkrec.prompt.counted_rates import ItemPriors
 from thinkrec.prompt.template import ItemText, Prompt, Template, fixed_phrases
 from thinkrec.prompt.tokenizer import SLOT
 
@@ -173,9 +173,9 @@ def tables_of(tmp_path, tokenizer):
         write_log(folder, rows, NUM_BUCKETS)
         pl.DataFrame({"item_id": list("abcd")}).write_parquet(folder / "items.parquet")
         data = Interactions.load(folder)
-        words, end = [item.keywords for item in ITEMS], data.snapshots(2)
-        priors, shared = (Priors.load(folder, data, words, NUM_BUCKETS, True, before) for before in (None, end))
-        return PromptData(data, Template(tokenizer, ITEMS, PromptSection(), priors), None, None, Snapshots(end, shared))
+        priors, end = ItemPriors.load(folder, [item.keywords for item in ITEMS]), data.snapshots(2)
+        template = Template(tokenizer, ITEMS, PromptSection(), priors)
+        return PromptData(data, template, None, None, Snapshots(end, priors.of_users(data, True, end)))
 
     return make
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import polars as pl
 import pytest
 
+from thinkrec.artefacts.ingest import bucket_of, read_counts
 from thinkrec.data.interactions import Interactions
-from thinkrec.prompt.catalogue import ArtefactPaths
+from thinkrec.prompt.catalogue import ArtefactPaths, Catalogue, load_tables
 from thinkrec.recommend.histories import asking, of_users, sent_along
 from thinkrec.recommend.ranker import Ranker, _parts
 
@@ -85,6 +88,19 @@ def test_without_a_prior_the_model_speaks_alone(ranker, log):
     both, alone = ranker.rank(own, items), Ranker(ranker.config, places).rank(own, items)
     np.testing.assert_array_equal(alone.prior[0], [0, 0])
     np.testing.assert_allclose(both.score[0] - both.prior[0], alone.score[0], atol=1e-5)
+
+
+def test_what_is_counted_of_items_is_counted_once_for_all_users(ranker, log, monkeypatch):
+    """Users of two buckets asked about one after another, and once more: the prompts of tables that have all users."""
+    read: list[Path] = []
+    monkeypatch.setattr("thinkrec.prompt.counted_rates.read_counts", lambda folder: read.append(folder) or read_counts(folder))
+    one, other = ([bucket_of(user, 2) for user in log.user_ids].index(bucket) for bucket in range(2))
+    catalogue, users = Catalogue.load(ranker.config, ranker.places), [one, other, one]
+    prompts = [catalogue.tables_of(of_users(log, [log.user_ids[user]])).prompt(9) for user in users]
+    assert len(read) == 1
+    whole = load_tables(ranker.config, ranker.places)
+    assert prompts == [whole.prompt(int(log.offsets[user]) + 9) for user in users]
+    assert "of 20 like it" in whole.template.text(prompts[0])
 
 
 def test_before_test_its_rows_are_gone(log):

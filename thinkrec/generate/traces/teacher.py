@@ -99,7 +99,7 @@ def teacher_tables(job: Job, tokenizer: Tokenizer) -> PromptData:
     data = Interactions.load(places.path("ingest"))
     prompt = job.config.prompt.model_copy(update={"slots": "none", "answer": "after"})
     items = item_texts(places)
-    template = Template(tokenizer, items, prompt, load_priors(job.config, places, data, items))
+    template = Template(tokenizer, items, prompt, load_priors(prompt, places, items))
     return PromptData(data, template, None, None)
 
 
