@@ -25,7 +25,7 @@ from thinkrec.store.address import write_json
 from thinkrec.store.artefacts import Artefact
 
 RANKING_FILE, SERVED = "ranking.json", "served"
-LOG = {"user_id": pl.String, "item_id": pl.String, "label": pl.Int8, "split": pl.String}  # what is read of INTERACTIONS
+LOG = pl.Schema({"user_id": pl.String, "item_id": pl.String, "label": pl.Int8, "split": pl.String})  # what is read of INTERACTIONS
 
 
 def judge(lists: Lists) -> dict[str, Any]:
@@ -84,7 +84,7 @@ def known_items(artefacts: Mapping[str, Artefact]) -> Known:
 
 def _likes(lists: Lists, bucket: int) -> tuple[pl.DataFrame, pl.DataFrame]:
     """(user_id, item_id) of the likes in test of who was asked for, and of those among them that their user had met before."""
-    parts = (read_table(file, list(LOG)) for file in bucket_files(lists.artefacts["ingest"].path(), [bucket]))
+    parts = (read_table(file, LOG.names()) for file in bucket_files(lists.artefacts["ingest"].path(), [bucket]))
     log = pl.concat([pl.DataFrame(schema=LOG), *parts])
     named = log["user_id"].unique().to_list() if lists.users is None else lists.users[bucket]
     log = log.filter(pl.col("user_id").is_in(lists.request.asked(named, lists.artefacts["cluster"].path())))
