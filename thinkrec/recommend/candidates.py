@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from thinkrec.config.recommend import RecommendSection
 from thinkrec.data.interactions import Interactions
-from thinkrec.recommend.histories import of_users
+from thinkrec.recommend.histories import part
 from thinkrec.recommend.sources import Sources
 
 Ints = NDArray[np.integer]
@@ -37,11 +37,11 @@ def find(log: Interactions, sources: Sources, settings: RecommendSection, given:
     """
     found, vectors = [], sources.user_vectors(log)
     for first in range(0, len(log.user_ids), USERS_AT_ONCE):
-        part = of_users(log, log.user_ids[first : first + USERS_AT_ONCE])
-        seen = [set[int]() if settings.seen else set(own.tolist()) for own in np.split(part.item, part.offsets[1:-1])]
+        users = part(log, first, USERS_AT_ONCE)
+        seen = [set[int]() if settings.seen else set(own.tolist()) for own in np.split(users.item, users.offsets[1:-1])]
         most = max(settings.num_candidates, num_ordered) + max(map(len, seen))
-        named = {VECTOR: sources.by_vector(vectors[first : first + USERS_AT_ONCE], most), HISTORY: sources.by_history(part, most)}
-        for place, user_id in enumerate(part.user_ids):
+        named = {VECTOR: sources.by_vector(vectors[first : first + USERS_AT_ONCE], most), HISTORY: sources.by_history(users, most)}
+        for place, user_id in enumerate(users.user_ids):
             orders = {name: lists[place] for name, lists in named.items()} | {POPULAR: sources.popular}
             offered = orders | {GIVEN: given.get(user_id, sources.popular[:0])}
             lists = [(name, offered[name], quota) for name, quota in quotas(settings, user_id in given)]

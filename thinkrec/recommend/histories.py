@@ -12,6 +12,7 @@ from thinkrec.data.interactions import Interactions
 
 Ints = NDArray[np.integer]
 Event = tuple[int, int, int]  # item as an index, label, milliseconds UTC
+COLUMNS = ("item", "label", "ts", "row", "split")
 
 
 def of_users(log: Interactions, user_ids: Sequence[str], until_test: bool = False) -> Interactions:
@@ -22,8 +23,15 @@ def of_users(log: Interactions, user_ids: Sequence[str], until_test: bool = Fals
     at = {user: place for place, user in enumerate(log.user_ids)}
     rows = [_rows(log, at.get(user), until_test) for user in user_ids]
     source = np.concatenate([np.empty(0, np.int64), *rows])
-    columns = {name: getattr(log, name)[source] for name in ("item", "label", "ts", "row", "split")}
+    columns = {name: getattr(log, name)[source] for name in COLUMNS}
     return _interactions(log, list(user_ids), np.array([len(own) for own in rows], np.int64), columns)
+
+
+def part(log: Interactions, first: int, num: int) -> Interactions:
+    """At most `num` users from place `first` on. By their places: requests without a user_id all have one id, and each its own history."""
+    offsets = log.offsets[first : first + num + 1]
+    columns = {name: getattr(log, name)[offsets[0] : offsets[-1]] for name in COLUMNS}
+    return _interactions(log, log.user_ids[first : first + num], np.diff(offsets), columns)
 
 
 def sent_along(catalogue: Interactions, user_ids: Sequence[str], histories: Sequence[Sequence[Event]]) -> Interactions:
@@ -40,7 +48,7 @@ def together(logs: Sequence[Interactions]) -> Interactions:
         logs[0],
         [user for log in logs for user in log.user_ids],
         np.concatenate([np.diff(log.offsets) for log in logs]),
-        {name: np.concatenate([getattr(log, name) for log in logs]) for name in ("item", "label", "ts", "row", "split")},
+        {name: np.concatenate([getattr(log, name) for log in logs]) for name in COLUMNS},
     )
 
 

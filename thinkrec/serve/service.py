@@ -86,7 +86,7 @@ class Service:
 
     def _asked(self, request: Request) -> _Asked:
         log, num_unknown = self._history(request)
-        named = (request.candidates or []) if isinstance(request, RecommendRequest) else request.items
+        named = list(dict.fromkeys(request.candidates or ())) if isinstance(request, RecommendRequest) else request.items
         items = [self._item_at[item] for item in named if item in self._item_at]
         num_unknown += len(named) - len(items)
         if isinstance(request, RecommendRequest) and not request.seen:

@@ -120,9 +120,9 @@ def test_lists_are_ordered_by_score_and_leave_out_what_was_seen(client, ranker):
 
 
 def test_given_candidates_are_the_only_ones(client):
-    body = {"user_id": "nobody", "candidates": ["i004", "unheard-of", "i001"], "top": 5}
+    body = {"user_id": "nobody", "candidates": ["i004", "unheard-of", "i001", "i004"], "top": 5}
     answer = ask(client, "/recommend", body)
-    assert {item["item_id"] for item in answer["items"]} == {"i004", "i001"}
+    assert sorted(item["item_id"] for item in answer["items"]) == ["i001", "i004"]  # one that is named twice is listed once
     assert {item["source"] for item in answer["items"]} == {"given"}
     assert (answer["num_unknown_items"], answer["is_known_user"]) == (1, False)
 
@@ -143,14 +143,17 @@ def test_explanations_tell_what_was_said_and_whether_it_is_so(client):
 
 
 def test_users_of_one_batch_get_the_answers_they_get_alone(service, client):
-    from thinkrec.serve.messages import RecommendRequest, ScoreRequest
+    from thinkrec.serve.messages import Event, RecommendRequest, ScoreRequest
 
+    histories = [[Event(item_id=f"i{item:03}", liked=True) for item in own] for own in (range(5), range(5, 30))]
     requests = [
         ScoreRequest(user_id="u003", items=["i001", "i002"]),
         RecommendRequest(user_id="nobody", top=3),
         ScoreRequest(user_id="u017", items=["i009"]),
         RecommendRequest(user_id="u039", seen=True, top=3),
         ScoreRequest(user_id="u003", items=["i002"]),
+        *(RecommendRequest(history=own, top=3) for own in histories),  # two strangers
+        *(RecommendRequest(user_id="u039", history=own, top=3) for own in histories),
     ]
     for together, request in zip(service.answer(requests), requests, strict=True):
         (alone,) = service.answer([request])
