@@ -6,6 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -21,7 +22,7 @@ class TooLate(Exception):
     """The deadline passed before there was an answer."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # two may ask the same
 class _Waiting(Generic[Q, A]):
     question: Q
     size: int
@@ -58,13 +59,16 @@ class BatchQueue(Generic[Q, A]):
                 return await one.answer
         except TimeoutError:
             raise TooLate from None
+        finally:
+            with suppress(ValueError):  # taken up
+                self._waiting.remove(one)  # who has left keeps nobody out
 
     async def _drain(self) -> None:
         while batch := self._next():
             await self._answer(batch)
 
     def _next(self) -> list[_Waiting[Q, A]]:
-        """Those who have waited longest, but for those who no longer wait."""
+        """Those who have waited longest, but for those who are just leaving."""
         batch, room = list[_Waiting[Q, A]](), self._max_size
         while self._waiting and (not batch or self._waiting[0].size <= room):
             one = self._waiting.popleft()
@@ -82,7 +86,8 @@ class BatchQueue(Generic[Q, A]):
                 _settle(batch[0], error)
                 return
             for one in batch:
-                await self._answer([one])
+                if not one.answer.done():  # else he has left
+                    await self._answer([one])
             return
         for one, answer in zip(batch, answers, strict=True):
             if not one.answer.done():

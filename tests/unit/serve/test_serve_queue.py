@@ -69,6 +69,45 @@ def test_what_is_too_late_is_not_computed():
     assert computing.batches == [[0]]  # the one that was being computed; the others had left
 
 
+def held_up(max_size, numbers, then):
+    """What `then(queue, computing, asked)` finds where the first batch of these numbers is held up, and all batches."""
+    computing = Computing()
+    computing.may_go.clear()
+
+    async def ask():
+        queue = BatchQueue(computing, len(numbers), max_size, 0.05)
+        asked = [asyncio.create_task(queue.ask(number, 1)) for number in numbers]
+        await asyncio.sleep(0)  # they ask
+        await asyncio.sleep(0)  # the first batch is taken up
+        found = await then(queue, computing, asked)
+        computing.may_go.set()
+        await asyncio.gather(queue._work, *asked, return_exceptions=True)
+        return found
+
+    return asyncio.run(ask()), computing.batches
+
+
+def test_who_has_left_keeps_nobody_out():
+    async def too_late(queue, computing, asked):
+        await asyncio.wait(asked)
+        return len(queue)
+
+    async def cancelled(queue, computing, asked):
+        asked[2].cancel()
+        await asyncio.wait(asked[2:])
+        return len(queue)
+
+    assert held_up(1, range(3), too_late) == (0, [[0]])
+    assert held_up(1, range(3), cancelled)[0] == 1
+
+
+def test_a_bad_question_is_not_asked_again_for_those_who_have_left():
+    async def too_late(queue, computing, asked):
+        await asyncio.wait(asked)
+
+    assert held_up(9, [1, 13, 3], too_late)[1] == [[1, 13, 3]]
+
+
 def test_the_next_questions_are_answered_after_the_queue_ran_dry():
     async def twice():
         queue = BatchQueue(Computing(), 10, 4, 10.0)
