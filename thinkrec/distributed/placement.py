@@ -69,12 +69,14 @@ def await_room(what: str, num_cpus: float = 1, num_gpus: float = 0) -> None:
     """Wait until the cluster has room for one worker of a step; Ray Data itself would wait for ever, without a word.
 
     Call it before every step. A task that does nothing asks for the room, so that an autoscaler hears of it. Raises EnvironmentFault after
-    `ray.resource_timeout_s`.
+    `ray.resource_timeout_s`, of which only the session's own process knows; elsewhere, as in a replica of a server, after its default.
     """
     import ray
     from ray.data import DataContext
 
-    timeout_s = DataContext.get_current().get_config(RESOURCE_TIMEOUT, None)
+    from thinkrec.config.cluster import ClusterResources
+
+    timeout_s = DataContext.get_current().get_config(RESOURCE_TIMEOUT, ClusterResources().resource_timeout_s)
     asked = ray.remote(num_cpus=num_cpus, num_gpus=num_gpus, max_retries=0)(_nothing).remote()
     if not ray.wait([asked], timeout=timeout_s)[0]:
         ray.cancel(asked)

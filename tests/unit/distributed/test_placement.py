@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import itertools
+from types import SimpleNamespace
 
 import pytest
+import ray
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from ray.data import DataContext
 
+from thinkrec.config.cluster import ClusterResources
 from thinkrec.distributed import worker_group
-from thinkrec.distributed.placement import SHOWN_NODES, Node, needs, require, strategy
+from thinkrec.distributed.placement import SHOWN_NODES, Node, await_room, needs, require, strategy
 from thinkrec.errors import EnvironmentFault
 
 GPU = needs(use_gpu=True)
@@ -96,3 +100,13 @@ def test_the_backend_is_that_of_the_workers_also_of_those_to_come(monkeypatch, l
     monkeypatch.setattr(worker_group, "to_come", lambda: kinds)
     assert worker_group._backend(use_gpu=True) == expected
     assert worker_group._backend(use_gpu=False) == "gloo"
+
+
+def test_where_no_session_has_told_how_long_to_wait_nobody_waits_for_ever(monkeypatch):
+    """As in a replica of a server, which asks for room for the next package."""
+    waits, context = [], DataContext()
+    monkeypatch.setattr(DataContext, "get_current", lambda: context)
+    monkeypatch.setattr(ray, "remote", lambda **needed: lambda function: SimpleNamespace(remote=lambda: "asked"))
+    monkeypatch.setattr(ray, "wait", lambda tasks, timeout: waits.append(timeout) or (tasks, []))
+    await_room("the canary of a package")
+    assert waits == [ClusterResources().resource_timeout_s]
