@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 APP = "thinkrec"
 DRAIN_S = 5.0  # beyond the deadline of a request
 EVERYBODY = "0.0.0.0"  # whom a Serve config listens to: a key is asked for
+READY_S = 900.0  # after which replicas that are not ready, as where there is no room for them, may be replaced by another package's
 SPARE_CPUS = 1  # logical: for the canary, beside the replicas of two packages
 
 
@@ -44,7 +46,8 @@ class Replica:
     def __init__(self, options: ServeOptions, current: Served, previous: Served | None) -> None:
         from ray import serve
 
-        self._options, self._current, self._before, self._is_changing = options, current, previous, False
+        self._options, self._current, self._before = options, current, previous
+        self._is_changing = self._has_deployed = False
         self._service = Service(*open_package(current.address, options.num_gpus > 0))
         self.replica = serve.get_replica_context().replica_id.unique_id
         self.previous = previous.key if previous else ""
@@ -70,11 +73,13 @@ class Replica:
             raise HTTPException(409)
         self._is_changing = True
         try:
+            if self._has_deployed and await asyncio.to_thread(is_starting):
+                raise HTTPException(409)  # this replica is about to end
             served = await asyncio.to_thread(heard, self._options, address)
             await asyncio.to_thread(deploy, self._options, served, self._current, False)
-        except BaseException:
-            self._is_changing = False  # else this replica is about to end
-            raise
+            self._has_deployed = True
+        finally:
+            self._is_changing = False
         return served.key
 
 
@@ -129,6 +134,14 @@ def deploy(options: ServeOptions, current: Served, previous: Served | None, wait
 
     target = serve.RunTarget(application(options, current, previous), name=APP, route_prefix="/")
     serve.run_many([target], wait_for_applications_running=wait)
+
+
+def is_starting() -> bool:
+    """Whether replicas that were deployed may still get ready: Serve has not given them up, and READY_S have not passed."""
+    from ray import serve
+
+    app = serve.status().applications.get(APP)
+    return app is not None and app.status == "DEPLOYING" and time.time() < app.last_deployed_time_s + READY_S
 
 
 def application(options: ServeOptions, current: Served, previous: Served | None) -> Application:
