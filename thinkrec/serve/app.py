@@ -74,9 +74,17 @@ def make_app(service: Service, options: ServeOptions, changes: Changes) -> FastA
     @app.middleware("http")
     async def count(request: Request, call: Callable[[Request], Awaitable[Response]]) -> Response:
         begun = time.monotonic()
-        response = await call(request)
-        route = request.scope.get("route")  # of unknown pages there are as many as somebody likes to make up
-        metrics.request(getattr(route, "path", "other"), response.status_code, time.monotonic() - begun)
+
+        def done(status: int) -> None:
+            route = request.scope.get("route")  # of unknown pages there are as many as somebody likes to make up
+            metrics.request(getattr(route, "path", "other"), status, time.monotonic() - begun)
+
+        try:
+            response = await call(request)
+        except Exception:
+            done(500)  # which starlette answers outside of all middleware
+            raise
+        done(response.status_code)
         return response
 
     @app.post("/recommend", dependencies=[Depends(guard)])

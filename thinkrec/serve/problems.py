@@ -1,4 +1,7 @@
-"""Every answer that is not 2xx: what, where and how to fix it as JSON, and nothing of the server's insides or of what was sent."""
+"""Every answer that is not 2xx: what, where and how to fix it as JSON, and nothing of what was sent.
+
+Of the server's insides only the pages for operators tell, who change packages: which file or address it is, and what the cluster lacks.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,12 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from thinkrec.errors import DataError, UserError
+from thinkrec.errors import DataError, ThinkrecError, UserError
 from thinkrec.serve.messages import Problem
 from thinkrec.serve.options import MAX_BODY_BYTES
 from thinkrec.serve.queue import QueueFull, TooLate
 
+OPERATORS = "/admin/"  # their pages, which a key alone opens
 SEE_DOCS = "see /docs for the form of a request"
 HOW = {  # by status, where starlette or this package raises HTTPException
     401: ("no key, or not the right one", "send the header Authorization: Bearer KEY"),
@@ -72,11 +76,25 @@ def install_problems(app: FastAPI) -> None:
 
     @app.exception_handler(UserError)
     async def wrong(request: Request, error: UserError) -> JSONResponse:
-        return _problem(404 if isinstance(error, DataError) else 422, error.what, request.url.path, error.fix)
+        return _problem(404 if isinstance(error, DataError) else 422, error.what, _where(request, error), error.fix)
+
+    @app.exception_handler(ThinkrecError)
+    async def unready(request: Request, error: ThinkrecError) -> JSONResponse:
+        if not _is_operator(request):
+            raise error
+        return _problem(503, error.what, _where(request, error), error.fix)
 
     @app.exception_handler(Exception)
     async def failed(request: Request, error: Exception) -> JSONResponse:
         return _problem(500, "the server failed", request.url.path, "look into its log")  # which has the traceback: starlette raises on
+
+
+def _is_operator(request: Request) -> bool:
+    return request.url.path.startswith(OPERATORS)
+
+
+def _where(request: Request, error: ThinkrecError) -> str:
+    return (_is_operator(request) and error.where) or request.url.path
 
 
 def _problem(status: int, what: str, where: str, how: str, headers: dict[str, str] | None = None) -> JSONResponse:

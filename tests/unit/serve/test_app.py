@@ -9,7 +9,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from thinkrec.data.interactions import Interactions
-from thinkrec.errors import PackageError
+from thinkrec.errors import ArtefactError, EnvironmentFault, PackageError
 from thinkrec.recommend.histories import of_users, sent_along
 from thinkrec.serve.app import make_app
 from thinkrec.serve.opened import open_package
@@ -21,12 +21,20 @@ ASKED = {"/recommend": {"user_id": "u003"}, "/score": {"user_id": "u003", "items
 ASKED["/explain"] = ASKED["/score"]
 
 
+FAULTS = {
+    "s3://nobody": EnvironmentFault("this address does not answer", "s3://nobody", "check the address"),
+    "s3://torn": ArtefactError("a stored JSON file is not whole", "s3://torn/base/base.json", "make it again"),
+}
+
+
 class Changing:
     """Stands for the deployment: knows one other package."""
 
     replica, previous = "replica-0", ""
 
     async def change(self, address):
+        if address in FAULTS:
+            raise FAULTS[address]
         if address != "s3://other":
             raise PackageError("a file of the package has changed", address, "copy it again")
         return "0123456789abcdef"
@@ -233,7 +241,11 @@ def test_with_the_key_everybody_is(locked):
     changed = locked.post("/admin/package", json={"package": "s3://other"}, headers=headers)
     assert (changed.status_code, changed.json()["package"]) == (202, "0123456789abcdef")
     refused = locked.post("/admin/package", json={"package": "../other"}, headers=headers)
-    assert (refused.status_code, refused.json()["what"]) == (422, "a file of the package has changed")
+    told = {"what": "a file of the package has changed", "where": "../other", "how": "copy it again"}
+    assert (refused.status_code, refused.json()) == (422, told)
+    for address, fault in FAULTS.items():
+        refused = locked.post("/admin/package", json={"package": address}, headers=headers)
+        assert (refused.status_code, refused.json()) == (503, {"what": fault.what, "where": fault.where, "how": fault.fix})
     assert locked.post("/admin/rollback", headers=headers).status_code == 409
 
 
@@ -256,10 +268,16 @@ def test_what_is_too_much_is_shed_and_what_is_too_late_is_told(service):
         assert client.post("/score", json=ASKED["/score"]).status_code == 504
 
 
-def test_a_fault_of_the_server_shows_nothing(service, monkeypatch):
-    monkeypatch.setattr(service, "answer", lambda requests: 1 / 0)
+@pytest.mark.parametrize("fault", [ZeroDivisionError("division"), FAULTS["s3://torn"]])
+def test_a_fault_of_the_server_shows_nothing_and_is_counted(service, monkeypatch, fault):
+    def fail(requests):
+        raise fault
+
+    monkeypatch.setattr(service, "answer", fail)
     with client_of(service) as client:
         response = client.post("/score", json=ASKED["/score"])
+        figures = client.get("/metrics").text
     assert response.status_code == 500
     assert response.json()["what"] == "the server failed"
-    assert "division" not in response.text
+    assert str(fault.args[0]) not in response.text
+    assert f'thinkrec_requests_total{{package="{service.key}",path="/score",replica="replica-0",status="500"}} 1.0' in figures
