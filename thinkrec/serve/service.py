@@ -32,6 +32,7 @@ from thinkrec.serve.messages import (
     ScoredItem,
     ScoreRequest,
 )
+from thinkrec.store.cache import hold
 
 Ints = NDArray[np.integer]
 Request = RecommendRequest | ScoreRequest | ExplainRequest
@@ -60,6 +61,7 @@ class Service:
         self._sources = Sources(ranker.config, ranker.places, self._item_ids, np.ones(len(self._item_ids), bool))
         self._explainer = Explainer(ranker)
         self._num_buckets = int((read_fingerprint(ranker.places.path("ingest")) or {})["num_buckets"])
+        self._held = hold(ranker.places.path("ingest").parent)  # files of the package are read for as long as it is served
         self._log_of_bucket = lru_cache(NUM_LOGS)(self._load)
 
     def check(self, request: Request) -> None:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 from pyarrow import fs
 
@@ -27,7 +28,7 @@ def local_copy(system: object, base: str, name: str) -> Path:
 
     It moves into place whole, so a copy that was killed halfway is never taken for one. Raises EnvironmentFault for a bound that is none.
     """
-    cache = Path.home() / ".cache" / "thinkrec"
+    cache = _cache()
     target, part = cache / name, cache / f"{name}.part"
     with _alone(name):
         if target.is_dir():
@@ -41,8 +42,20 @@ def local_copy(system: object, base: str, name: str) -> Path:
     return target
 
 
+def hold(copy: Path) -> IO[str] | None:
+    """Keep a copy from the sweep, however long ago it was asked for, until the stream is closed or this process ends.
+
+    None, and nothing done, for a folder that is not in the cache.
+    """
+    if copy.parent != _cache():
+        return None
+    stream = _lock_file(_held(copy.name))
+    fcntl.flock(stream, fcntl.LOCK_SH)
+    return stream
+
+
 def _sweep(cache: Path) -> None:
-    """Remove the copies that nobody has asked for longest until the rest is within the bound; those in use stay."""
+    """Remove the copies that nobody has asked for longest until the rest is within the bound; those in use or held stay."""
     told = os.environ.get(CACHE_GIB, "") or str(DEFAULT_GIB)
     try:
         bound = float(told) * 2**30
@@ -55,7 +68,8 @@ def _sweep(cache: Path) -> None:
     for folder in sorted(ages, key=lambda folder: ages[folder]):
         if sum(sizes.values()) <= bound:
             return
-        with suppress(BlockingIOError), _alone(folder.name.removesuffix(".part"), waits=False):
+        name = folder.name.removesuffix(".part")
+        with suppress(BlockingIOError), _alone(name, waits=False), _alone(_held(name), waits=False):
             info = _stat(folder)
             if info and info.st_mtime < time.time() - IN_USE_S:
                 shutil.rmtree(folder)
@@ -80,8 +94,21 @@ def _alone(name: str, waits: bool = True) -> Iterator[None]:
 
     Raises BlockingIOError, unless it `waits`, if another has it.
     """
-    folder = Path.home() / ".cache" / "thinkrec-locks"
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / name).open("w") as stream:
+    with _lock_file(name) as stream:
         fcntl.flock(stream, fcntl.LOCK_EX | (0 if waits else fcntl.LOCK_NB))
         yield
+
+
+def _held(name: str) -> str:
+    """The lock of those who `hold` a copy: another than that of who makes or asks for it, who would wait for them."""
+    return f"{name}.held"
+
+
+def _lock_file(name: str) -> IO[str]:
+    folder = Path.home() / ".cache" / "thinkrec-locks"
+    folder.mkdir(parents=True, exist_ok=True)
+    return (folder / name).open("w")
+
+
+def _cache() -> Path:
+    return Path.home() / ".cache" / "thinkrec"

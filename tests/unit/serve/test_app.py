@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import os
+import shutil
 
 import numpy as np
 import pytest
+from pyarrow import fs
 from starlette.testclient import TestClient
 
 from thinkrec.data.interactions import Interactions
 from thinkrec.errors import ArtefactError, EnvironmentFault, PackageError
 from thinkrec.recommend.histories import of_users, sent_along
 from thinkrec.serve.app import make_app
-from thinkrec.serve.opened import open_package
+from thinkrec.serve.opened import open_package, places_of
 from thinkrec.serve.options import MAX_BODY_BYTES, MAX_CANDIDATES, MAX_HISTORY, ServeOptions, sha256_of_key
 from thinkrec.serve.service import Service
+from thinkrec.store.cache import CACHE_GIB, local_copy
 
 KEY = "a key of more than sixteen characters"
 ASKED = {"/recommend": {"user_id": "u003"}, "/score": {"user_id": "u003", "items": ["i001"]}}
@@ -167,6 +172,20 @@ def test_users_of_one_batch_get_the_answers_they_get_alone(service, client):
         (alone,) = service.answer([request])
         assert [item.item_id for item in together.items] == [item.item_id for item in alone.items]
         np.testing.assert_allclose([item.score for item in together.items], [item.score for item in alone.items], atol=1e-5)
+
+
+def test_the_copy_of_a_package_is_held_for_as_long_as_it_is_served(ranker, packaged, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv(CACHE_GIB, "0")
+    folder, model = tmp_path / ".cache/thinkrec/package", copy.copy(ranker[0])
+    shutil.copytree(packaged, folder)
+    model.places = places_of(folder)
+    service = Service(model, ranker[1])
+    for is_served in (True, False):
+        os.utime(folder, (0, 0))
+        local_copy(fs.LocalFileSystem(), str(packaged), f"another-{is_served}")
+        assert folder.is_dir() == is_served
+        service._held.close()
 
 
 EVENT = {"item_id": "i001", "liked": True}

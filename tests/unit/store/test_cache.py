@@ -13,7 +13,7 @@ from pyarrow import fs
 
 from thinkrec.errors import EnvironmentFault
 from thinkrec.store import cache
-from thinkrec.store.cache import CACHE_GIB, IN_USE_S, local_copy
+from thinkrec.store.cache import CACHE_GIB, IN_USE_S, hold, local_copy
 
 SYSTEM = fs.LocalFileSystem()
 
@@ -81,6 +81,18 @@ def test_the_copies_asked_for_longest_ago_go_first_and_those_in_use_stay(remote,
     local_copy(SYSTEM, remote, "old")  # asked for again: in use
     local_copy(SYSTEM, remote, "newer")
     assert sorted(path.name for path in kept.iterdir()) == ["new", "newer", "old"]
+
+
+def test_a_copy_that_is_held_stays_however_old_it_grows_and_keeps_nobody_waiting(remote, kept, monkeypatch):
+    monkeypatch.setenv(CACHE_GIB, "0.003")  # one copy fits
+    with hold(local_copy(SYSTEM, remote, "a")), hold(kept / "a"):
+        local_copy(SYSTEM, remote, "a")
+        grow_old(kept / "a", 2 * IN_USE_S)
+        local_copy(SYSTEM, remote, "b")
+        assert (kept / "a").is_dir()
+    local_copy(SYSTEM, remote, "c")
+    assert not (kept / "a").exists()
+    assert hold(Path(remote)) is None
 
 
 def test_what_another_process_is_copying_is_left_to_it(remote, kept, monkeypatch):
