@@ -176,7 +176,7 @@ STAGES = (
         "score",
         "thinkrec.score.stage",
         ("ingest", "encode", "cluster", "keywords", "prior", "base", *ADAPTERS),
-        (*PROMPTED, "adapter", "train.loss.score", *(f"evaluate.{key}" for key in SCORING)),
+        (*PROMPTED, "adapter", "train.loss.score", "prior.kind", *(f"evaluate.{key}" for key in SCORING)),
         version=5,
         uses=("engine.num_actors", "evaluate.batch_tokens", *RESOURCES),
     ),
