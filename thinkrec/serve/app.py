@@ -71,21 +71,7 @@ def make_app(service: Service, options: ServeOptions, changes: Changes) -> FastA
     app.add_middleware(BodyLimit)
     install_problems(app)
 
-    @app.middleware("http")
-    async def count(request: Request, call: Callable[[Request], Awaitable[Response]]) -> Response:
-        begun = time.monotonic()
-
-        def done(status: int) -> None:
-            route = request.scope.get("route")  # of unknown pages there are as many as somebody likes to make up
-            metrics.request(getattr(route, "path", "other"), status, time.monotonic() - begun)
-
-        try:
-            response = await call(request)
-        except Exception:
-            done(500)  # which starlette answers outside of all middleware
-            raise
-        done(response.status_code)
-        return response
+    _count_requests(app, metrics)
 
     @app.post("/recommend", dependencies=[Depends(guard)])
     async def recommend(request: RecommendRequest) -> RecommendAnswer:
@@ -112,6 +98,33 @@ def make_app(service: Service, options: ServeOptions, changes: Changes) -> FastA
         """Figures of the replica that answers, as Prometheus text."""
         return PlainTextResponse(metrics.text(len(queue)), media_type=CONTENT_TYPE_LATEST)
 
+    _add_changes(app, service, changes, operator)
+    return app
+
+
+def _count_requests(app: FastAPI, metrics: Metrics) -> None:
+    """Count every request with its status and seconds."""
+
+    @app.middleware("http")
+    async def count(request: Request, call: Callable[[Request], Awaitable[Response]]) -> Response:
+        begun = time.monotonic()
+
+        def done(status: int) -> None:
+            route = request.scope.get("route")  # of unknown pages there are as many as somebody likes to make up
+            metrics.request(getattr(route, "path", "other"), status, time.monotonic() - begun)
+
+        try:
+            response = await call(request)
+        except Exception:
+            done(500)  # which starlette answers outside of all middleware
+            raise
+        done(response.status_code)
+        return response
+
+
+def _add_changes(app: FastAPI, service: Service, changes: Changes, operator: Callable[..., None]) -> None:
+    """The pages of operators, whom `operator` lets in."""
+
     @app.post("/admin/package", dependencies=[Depends(operator)], status_code=202)
     async def change(request: PackageRequest) -> Health:
         """Open another package, try its canary, and put it in the place of this one, which serves until then."""
@@ -123,5 +136,3 @@ def make_app(service: Service, options: ServeOptions, changes: Changes) -> FastA
         if not changes.previous:
             raise HTTPException(409)
         return Health(status="starting", package=await changes.rollback(), previous=service.key)
-
-    return app
