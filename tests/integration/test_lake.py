@@ -200,4 +200,4 @@ def test_a_table_without_rows_has_its_columns(tmp_path):
         if source == "parquet":
             continue
         (empty,) = getattr(lake, source)(str(write(tmp_path, source, LOG.slice(0, 0))), ["who", "when"])
-        assert (empty.num_rows, empty.column_names) == (0, ["who", "when"])
+        assert (empty.rows.num_rows, empty.rows.column_names) == (0, ["who", "when"])

@@ -21,7 +21,8 @@ def test_scores_wait_for_the_reasoning_and_its_worth_is_reported(ray_cluster, tm
     artefacts = run_stages(run_file.parse(tree), lambda event: None)
     fusion, direct = (pl.read_parquet(artefacts["score"].path(f"scores/{name}.parquet")) for name in ("fusion", "direct"))
     assert fusion["row"].to_list() == direct["row"].to_list()
-    assert (fusion["score"] != direct["score"]).any()
+    # What the model says, not the sum with the prior: in so small a world the sum's weight of the model may be 0.
+    assert (fusion["model"] != direct["model"]).any()
     report = json.loads(artefacts["evaluate"].path("report.json").read_text())
     think = report["explanations"]["think"]
     assert think["difference"]["value"] == pytest.approx(think["after"] - think["none"])
