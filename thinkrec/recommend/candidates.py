@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,7 +39,7 @@ def find(log: Interactions, sources: Sources, settings: RecommendSection, given:
     found, vectors = [], sources.user_vectors(log)
     for first in range(0, len(log.user_ids), USERS_AT_ONCE):
         users = part(log, first, USERS_AT_ONCE)
-        seen = [set[int]() if settings.seen else set(own.tolist()) for own in np.split(users.item, users.offsets[1:-1])]
+        seen = [set[int]() if settings.seen else own for own in seen_items(users)]
         most = max(settings.num_candidates, num_ordered) + max(map(len, seen))
         named = {VECTOR: sources.by_vector(vectors[first : first + USERS_AT_ONCE], most), HISTORY: sources.by_history(users, most)}
         for place, user_id in enumerate(users.user_ids):
@@ -49,6 +50,11 @@ def find(log: Interactions, sources: Sources, settings: RecommendSection, given:
             alone = {name: list(union([(name, items, num_ordered)], seen[place], num_ordered)) for name, items in orders.items()}
             found.append(Found(np.array(list(chosen), np.int64), list(chosen.values()), alone))
     return found
+
+
+def seen_items(log: Interactions) -> list[set[int]]:
+    """The items with which each user has rows."""
+    return [set(log.item[begin:end].tolist()) for begin, end in pairwise(log.offsets)]
 
 
 def quotas(settings: RecommendSection, is_given: bool) -> list[tuple[str, int]]:

@@ -2,30 +2,52 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
-from thinkrec.artefacts.ingest import SPLITS, TEST, bucket_files, read_counts, read_fingerprint, read_items
+from thinkrec.artefacts.clusters import NO_CLUSTER, read_clusters
+from thinkrec.artefacts.ingest import TEST, read_counts, read_fingerprint, read_items
 from thinkrec.artefacts.keywords import read_keywords
 from thinkrec.artefacts.recommendations import ORDERS_FILE, scan_lists
-from thinkrec.artefacts.tables import read_table
 from thinkrec.artefacts.vectors import read_facts
+from thinkrec.data.interactions import Interactions
 from thinkrec.errors import DataError
 from thinkrec.evaluate.metrics.intervals import resample
 from thinkrec.evaluate.metrics.lists import DEFINITIONS, Known, exposure, list_statistics, list_users, times_listed
 from thinkrec.evaluate.metrics.table import difference_rows, metric_rows
+from thinkrec.evaluate.metrics.user_groups import by_group, spans
 from thinkrec.recommend.bucket import MODEL, PRIOR, RETRIEVAL
 from thinkrec.recommend.candidates import HISTORY, POPULAR, VECTOR
+from thinkrec.recommend.filters import allowed_items
+from thinkrec.recommend.histories import of_users
+from thinkrec.recommend.list_baselines import ListBaselines
 from thinkrec.recommend.lists import Lists
 from thinkrec.routing.router import Router
 from thinkrec.store.address import write_json
 from thinkrec.store.artefacts import Artefact
 
+Ints = NDArray[np.integer]
 RANKING_FILE, SERVED = "ranking.json", "served"
-LOG = pl.Schema({"user_id": pl.String, "item_id": pl.String, "label": pl.Int8, "split": pl.String})  # what is read of INTERACTIONS
+
+
+@dataclass(frozen=True)
+class JudgedBucket:
+    """Of the users of a bucket who like something in test, by order: the metrics of their lists, and how often items are listed.
+
+    users: (user_id, num_rows before test, cluster), as those metrics are sorted. candidate_recall: of each of these users.
+    """
+
+    metrics: Mapping[str, pl.DataFrame]
+    listed: Mapping[str, pl.DataFrame]
+    users: pl.DataFrame
+    candidate_recall: pl.Series
+    num_likes: int
+    num_repeated: int
 
 
 def judge(lists: Lists) -> dict[str, Any]:
@@ -34,38 +56,35 @@ def judge(lists: Lists) -> dict[str, Any]:
     A like of an item with which its user had a row before test cannot be listed: unless items may come again it is left out, and counted.
     Raises DataError where no like is left.
     """
-    config, top = lists.config, lists.request.top
-    known, ks, most = known_items(lists.artefacts), sorted({1, min(5, top), top}), config.recommend.num_candidates
-    tables, shown = defaultdict[str, list[pl.DataFrame]](list), defaultdict[str, list[pl.DataFrame]](list)
-    names, recalls, num_likes, num_repeated = _names(lists), [], 0, 0
-    for bucket in lists.done():
-        likes, repeated = _likes(lists, bucket)
-        if not config.recommend.seen:
-            likes, num_repeated = likes.join(repeated, on=["user_id", "item_id"], how="anti"), num_repeated + repeated.height
-        num_likes += likes.height
-        orders = _orders(lists, bucket)
-        for order, own in orders.items():
-            name = names.get(order, order)
-            first = own.filter(pl.col("rank") <= top)
-            tables[name].append(list_users(first, likes, ks, known))
-            shown[name].append(times_listed(first))
-        recalls.append(list_users(orders[RETRIEVAL], likes, [most], known)[f"recall@{most}"])
+    config, top, request = lists.config, lists.request.top, lists.request
+    item_ids = read_items(lists.artefacts["ingest"].path(), ["item_id"])["item_id"].to_list()
+    known, ks = known_items(lists.artefacts), sorted({1, min(5, top), top})
+    baselines = ListBaselines(lists.artefacts, allowed_items(item_ids, request.allow, request.deny)[0])
+    parts = [_judged(lists, bucket, baselines, known, ks) for bucket in lists.done()]
+    num_likes = sum(part.num_likes for part in parts)
     if not num_likes:
         raise DataError("none of these users likes anything new in test", lists.out, "judge lists of other users")
-    users = {name: pl.concat(parts, how="diagonal_relaxed").sort("user_id") for name, parts in tables.items()}
-    measured = {
-        name: resample(list_statistics(table), table.height, config.evaluate.num_bootstrap, config.run.seed)
-        for name, table in users.items()
+    names, num_bootstrap, seed = _names(lists), config.evaluate.num_bootstrap, config.run.seed
+    users = pl.concat([part.users for part in parts]).sort("user_id")
+    tables = {
+        names.get(order, order): pl.concat([part.metrics[order] for part in parts], how="diagonal_relaxed").sort("user_id")
+        for order in parts[0].metrics
     }
-    served = next(iter(measured))
+    measured = {name: resample(list_statistics(table), table.height, num_bootstrap, seed) for name, table in tables.items()}
+    served, *others = measured
+    main = {name: table[f"ndcg@{top}"].to_numpy() for name, table in tables.items()}
     report = {
-        "num_users": next(iter(users.values())).height,
+        "num_users": users.height,
         "num_likes": num_likes,
-        "num_repeated": num_repeated,
-        "candidate_recall": {"num_candidates": most, "recall": pl.concat(recalls).mean()},
+        "num_repeated": sum(part.num_repeated for part in parts),
+        "candidate_recall": {
+            "num_candidates": config.recommend.num_candidates,
+            "recall": pl.concat([part.candidate_recall for part in parts]).mean(),
+        },
         "metrics": metric_rows(measured),
-        "exposure": {name: exposure(parts, known) for name, parts in shown.items()},
-        "differences": difference_rows(measured, [(served, name) for name in measured if name != served]),
+        "exposure": {names.get(order, order): exposure([part.listed[order] for part in parts], known) for order in parts[0].listed},
+        "differences": difference_rows(measured, [(served, name) for name in others]),
+        "groups": {by: by_group(main, *parted, num_bootstrap, seed) for by, parted in _groups(users).items()},
         "definitions": DEFINITIONS,
     }
     write_json(f"{lists.out}/{RANKING_FILE}", report)
@@ -82,15 +101,42 @@ def known_items(artefacts: Mapping[str, Artefact]) -> Known:
     return Known(read_items(ingest, ["item_id"]).height, dict(counts.iter_rows()), num_users, keywords)
 
 
-def _likes(lists: Lists, bucket: int) -> tuple[pl.DataFrame, pl.DataFrame]:
+def _judged(lists: Lists, bucket: int, baselines: ListBaselines, known: Known, ks: Sequence[int]) -> JudgedBucket:
+    settings, top, cluster = lists.config.recommend, lists.request.top, lists.artefacts["cluster"].path()
+    log = Interactions.load(lists.artefacts["ingest"].path(), buckets=[bucket])
+    named = log.user_ids if lists.users is None else lists.users[bucket]
+    likes, repeated = _likes(log, lists.request.asked(named, cluster))
+    if not settings.seen:
+        likes = likes.join(repeated, on=["user_id", "item_id"], how="anti")
+    before = of_users(log, likes["user_id"].unique().sort().to_list(), until_test=True)
+    orders = _orders(lists, bucket) | baselines.orders(before, top, settings.seen)
+    first = {order: own.filter(pl.col("rank") <= top) for order, own in orders.items()}
+    most = settings.num_candidates
+    return JudgedBucket(
+        metrics={order: list_users(own, likes, ks, known) for order, own in first.items()},
+        listed={order: times_listed(own.join(likes, on="user_id", how="semi")) for order, own in first.items()},
+        users=pl.DataFrame(
+            {"user_id": before.user_ids, "num_rows": np.diff(before.offsets), "cluster": read_clusters(cluster, before.user_ids)},
+            schema={"user_id": pl.String, "num_rows": pl.Int64, "cluster": pl.Int64},
+        ),
+        candidate_recall=list_users(orders[RETRIEVAL], likes, [most], known)[f"recall@{most}"],
+        num_likes=likes.height,
+        num_repeated=0 if settings.seen else repeated.height,
+    )
+
+
+def _likes(log: Interactions, asked: Sequence[str]) -> tuple[pl.DataFrame, pl.DataFrame]:
     """(user_id, item_id) of the likes in test of who was asked for, and of those among them that their user had met before."""
-    parts = (read_table(file, LOG.names()) for file in bucket_files(lists.artefacts["ingest"].path(), [bucket]))
-    log = pl.concat([pl.DataFrame(schema=LOG), *parts])
-    named = log["user_id"].unique().to_list() if lists.users is None else lists.users[bucket]
-    log = log.filter(pl.col("user_id").is_in(lists.request.asked(named, lists.artefacts["cluster"].path())))
-    test = pl.col("split") == SPLITS[TEST]
-    likes = log.filter(test & (pl.col("label") == 1)).select("user_id", "item_id").unique()
-    return likes, likes.join(log.filter(~test), on=["user_id", "item_id"], how="semi")
+    rows = pl.DataFrame(
+        {
+            "user_id": pl.Series(log.user_ids, dtype=pl.String).gather(log.user),
+            "item_id": pl.Series(log.item_ids, dtype=pl.String).gather(log.item),
+            "is_test": log.split == TEST,
+            "is_like": log.label == 1,
+        }
+    ).filter(pl.col("user_id").is_in(list(asked)))
+    likes = rows.filter("is_test", "is_like").select("user_id", "item_id").unique()
+    return likes, likes.join(rows.filter(~pl.col("is_test")), on=["user_id", "item_id"], how="semi")
 
 
 def _names(lists: Lists) -> dict[str, str]:
@@ -105,3 +151,10 @@ def _orders(lists: Lists, bucket: int) -> dict[str, pl.DataFrame]:
     [own], [others] = scan_lists(lists.out, [bucket]), scan_lists(lists.out, [bucket], ORDERS_FILE)
     names = [RETRIEVAL, *((PRIOR, MODEL) if "prior" in lists.artefacts else ()), VECTOR, HISTORY, POPULAR]
     return {SERVED: own} | {name: others.filter(pl.col("order") == name) for name in names}  # empty where nobody is judged
+
+
+def _groups(users: pl.DataFrame) -> dict[str, tuple[Ints, list[str]]]:
+    """Parts of the users: by how much is known of them, and by cluster, of which they have none without a vector."""
+    cluster, place = np.unique(users["cluster"].to_numpy(), return_inverse=True)
+    names = ["none" if number == NO_CLUSTER else str(number) for number in cluster]
+    return {"history": spans(users["num_rows"].to_numpy()), "cluster": (place, names)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -33,7 +34,7 @@ class Sources:
         items = np.flatnonzero(self._has_vector & allowed)
         self._by_product = ItemIndex(items, self._vectors[items], exact)
         self._by_cosine = ItemIndex(items, self._directions(items), exact)
-        self.popular: Ints = _popular(places, item_ids, allowed)
+        self.popular: Ints = most_liked(places.path("ingest"), item_ids, allowed)
 
     def user_vectors(self, log: Interactions) -> Floats:
         """The vectors (n, d) of the users; zeros where there is none."""
@@ -85,9 +86,9 @@ def _merged(items: Ints, similarity: Floats, num: int) -> Ints:
     return merged[merged >= 0][:num].copy()  # a view would hold all of them
 
 
-def _popular(places: ArtefactPaths, item_ids: Sequence[str], allowed: NDArray[np.bool_]) -> Ints:
+def most_liked(ingest: Path, item_ids: Sequence[str], allowed: NDArray[np.bool_]) -> Ints:
     """All allowed items, those with the most likes in train first, then in the catalogue's order."""
-    likes = read_counts(places.path("ingest"), ["item_id", "num_likes"]).group_by("item_id").agg(pl.col("num_likes").sum())
+    likes = read_counts(ingest, ["item_id", "num_likes"]).group_by("item_id").agg(pl.col("num_likes").sum())
     counted = pl.DataFrame({"item_id": item_ids}).join(likes, on="item_id", how="left", maintain_order="left")["num_likes"]
     order = np.argsort(-counted.fill_null(0).to_numpy().astype(np.int64), kind="stable")
     popular: Ints = order[allowed[order]]

@@ -257,7 +257,7 @@ def test_judging_counts_every_like_of_test(recommend, whole_run, tmp_path):
     assert (report["num_likes"], report["num_repeated"]) == (likes.height, 0)
     table = read(tmp_path / "judged").join(likes, on=["user_id", "item_id"], how="semi")
     found = {row["name"]: row["metrics"] for row in report["metrics"]}
-    assert list(found) == ["prior+fusion", "retrieval", "prior", "fusion", "sasrec", "history", "popular"]
+    assert list(found) == ["prior+fusion", "retrieval", "prior", "fusion", "sasrec", "history", "popular", "item_knn", "two_hop"]
     shares = table.group_by("user_id").len().join(likes.group_by("user_id").len(), on="user_id", suffix="_all")
     assert found["prior+fusion"]["recall@5"]["value"] == pytest.approx(
         (shares["len"] / shares["len_all"]).sum() / likes["user_id"].n_unique()
@@ -265,6 +265,12 @@ def test_judging_counts_every_like_of_test(recommend, whole_run, tmp_path):
     assert {metrics["ndcg@5"]["num_users"] for metrics in found.values()} == {likes["user_id"].n_unique()}
     assert report["candidate_recall"]["recall"] >= found["retrieval"]["recall@5"]["value"]
     assert json.loads((tmp_path / "judged/ranking.json").read_text())["metrics"] == report["metrics"]
+    groups = report["groups"]["history"]["groups"]
+    assert sum(row["num_users"] for row in groups) == report["num_users"]
+    mean = sum(row["num_users"] * row["means"]["prior+fusion"]["value"] for row in groups) / report["num_users"]
+    assert mean == pytest.approx(found["prior+fusion"]["ndcg@5"]["value"])
+    assert {row["group"] for row in report["groups"]["cluster"]["groups"]} == {"none", "0", "1"}
     text = lists_text(report)
+    assert "NDCG@5 by history of the user: 0 to " in text
     assert "Prior + language model" in text
     assert text.splitlines()[-1].startswith("in NDCG@5, Prior + language model ")

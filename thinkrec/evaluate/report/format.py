@@ -19,6 +19,8 @@ LABELS = {
     "retrieval": "Candidates in their own order",
     "history": "Neighbours of the last likes",
     "popular": "Most liked in train",
+    "item_knn": "Item-kNN",
+    "two_hop": "Two-hop graph",
     "item_rate": "Item rate",
     "user_item_rate": "User + item rate",
     "history_rate": "History rate",

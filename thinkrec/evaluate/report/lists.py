@@ -30,7 +30,7 @@ def lists_text(report: Mapping[str, Any]) -> str:
         ]
         rows.append([f"{label(row['name'])} - {label(row['against'])}", *words])
     head = f"{report['num_likes']:,} likes of {report['num_users']:,} users, over the full catalogue; 95 % intervals over resampled users"
-    return "\n".join([head, *_notes(report), "", *_aligned(rows), *_losses(report, columns[0])])
+    return "\n".join([head, *_notes(report), "", *_aligned(rows), *_gaps(report, columns[0]), *_losses(report, columns[0])])
 
 
 def _columns(k: int) -> list[str]:
@@ -51,6 +51,17 @@ def _notes(report: Mapping[str, Any]) -> list[str]:
             f"{number(recall['recall'])} of a user's likes are among his {recall['num_candidates']} candidates: no order of them finds more"
         )
     return notes
+
+
+def _gaps(report: Mapping[str, Any], metric: str) -> list[str]:
+    """For each way of parting the users, how well the lists serve each part, and how far the best is from the worst, of others too."""
+    lines, served = [], report["metrics"][0]["name"]
+    for by, found in report.get("groups", {}).items():
+        means = [f"{row['group']}: {number(row['means'][served]['value'])}" for row in found["groups"]]
+        gaps = [f"{label(name)} {number(cell['value'])} ({span(cell)})" for name, cell in found["gap"].items()]
+        lines += ["", f"{metric_name(metric)} by {by} of the user: {', '.join(means)}"]
+        lines += [f"best less worst group: {', '.join(gaps)}"] if gaps else []
+    return lines
 
 
 def _losses(report: Mapping[str, Any], metric: str) -> list[str]:

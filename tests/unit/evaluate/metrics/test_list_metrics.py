@@ -8,6 +8,7 @@ import ir_measures
 import numpy as np
 import polars as pl
 import pytest
+from sklearn.metrics import ndcg_score
 
 from thinkrec.evaluate.metrics.lists import Known, exposure, gini, list_statistics, list_users, times_listed
 
@@ -41,6 +42,17 @@ def test_equal_to_ir_measures(drawn):
         assert ours == pytest.approx({user: theirs.get(user, 0.0) for user in ours}, abs=1e-9), name
     assert users.height == 60
     assert users["mrr"][0] == 0
+
+
+def test_ndcg_of_scikit_learn(drawn):
+    """A second oracle: lists as scores of the whole catalogue, of which only the first 5 count."""
+    lists, likes = drawn
+    users, items = list_users(lists, likes, (5,), NOTHING), [f"i{item}" for item in range(40)]
+    for user, found in zip(users["user_id"], users["ndcg@5"], strict=True):
+        liked = np.isin(items, likes.filter(user_id=user)["item_id"].to_list())
+        rank = dict(lists.filter(user_id=user).select("item_id", "rank").iter_rows())
+        if len(rank) >= 5:  # else scikit-learn fills the places up with items that are not listed
+            assert found == pytest.approx(ndcg_score([liked], [[-rank.get(item, 99) for item in items]], k=5), abs=1e-9)
 
 
 def test_average_precision_by_a_loop(drawn):
