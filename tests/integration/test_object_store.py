@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from pyarrow import fs
+from s3 import s3_server
 
 from thinkrec.config.data import DataSection
 from thinkrec.data.readers import canonical, user_columns
@@ -22,8 +23,7 @@ from thinkrec.pipeline.keys import stage_keys
 from thinkrec.store.artefacts import Store
 from thinkrec.store.digests import fingerprint
 
-moto = pytest.importorskip("moto.server")
-CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}
+pytest.importorskip("moto.server")
 NUM_ROWS = 120
 LAKE = """
 import sys
@@ -43,11 +43,8 @@ with ray_session(parse({"ray": {"num_cpus": 4}})):
 @pytest.fixture(scope="module")
 def endpoint() -> Iterator[dict[str, str]]:
     """What the environment must hold to reach the server."""
-    server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield {**CREDENTIALS, "AWS_ENDPOINT_URL": f"http://{host}:{port}"}
-    server.stop()
+    with s3_server() as environment:
+        yield environment
 
 
 @pytest.fixture
