@@ -68,6 +68,9 @@ TRUTH = pa.schema(
         pa.field("logic", pa.int8(), nullable=False),  # the user's dominant logic
         pa.field("mixed", pa.bool_(), nullable=False),
         pa.field("reason", pa.list_(pa.string()), nullable=False),  # the facets that decided, strongest first
+        pa.field("p_linear", pa.float32(), nullable=False),  # p_like for the best judge to whom facets only add
+        pa.field("rule", pa.list_(pa.string()), nullable=False),  # the first of `reason` that are the rule: facet, or facet and setting
+        pa.field("trace", pa.string(), nullable=False),  # the rule in words
     ]
 )
 

@@ -36,6 +36,9 @@ class WorldSection(Section):
     """Share of items whose categories an editor has written down; the nano extractor learns keywords from them."""
     taste_scale: Positive = 2.5
     """How strongly tastes decide a label; lower is noisier."""
+    taste: Literal["linear", "rules"] = "linear"
+    """linear: each facet adds to an item's worth; rules: the last facet of an item is its setting, and half of the settings turn round what
+    the other facets are worth, unless the setting stood in the user's row before."""
     keywords: Literal["true", "shuffled"] = "true"
     """Texts of the items: true, or shuffled between them, which is the control that must fail."""
 

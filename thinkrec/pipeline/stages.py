@@ -44,10 +44,15 @@ class Stage:
     def settings(self, config: Config) -> dict[str, object]:
         """What decides the result, for the key: the settings read, and the version of the prompts where any are written."""
         tree = config.model_dump(mode="json")
+        for key, value in LATER.items():
+            *section, name = key.split(".")
+            if (inside := lookup(tree, ".".join(section)))[name] == value:
+                del inside[name]
         version = {"template": template.TEMPLATE_VERSION} if "prompt" in self.reads and template.TEMPLATE_VERSION > 1 else {}
         return {key: lookup(tree, key) for key in self.reads} | version
 
 
+LATER = {"data.world.taste": "linear"}  # settings that older artefacts were made without, and the value that means the same
 ENGINE = (  # how many ask, how fast and where decides no answer
     "engine.kind",
     "engine.http.model",

@@ -1,8 +1,9 @@
 """The planted world: interactions whose reasons are known (docs/design.md 13).
 
-Items carry facets. A taste logic is a vector over facets; logics conflict on half of the facets and are independent on the rest. A user
-follows one logic, or a mixture of two. Whether a row is a like is a coin with a known bias, so the best possible AUC is known, and so is
-the reason of every row. Titles and ids say nothing; facets stand in the description among words that do not matter.
+Items carry facets. A taste logic is a vector over facets, in the world of rules with exceptions to it (tastes.py); logics conflict on half
+of the facets and are independent on the rest. A user follows one logic, or a mixture of two. Whether a row is a like is a coin with a known
+bias, so the best possible AUC is known, the best of a judge for whom every facet adds, and the reason of every row. Titles and ids say
+nothing; facets stand in the description among words that do not matter.
 
 NumPy only: the same settings and seed give the same tables, byte for byte once written.
 """
@@ -17,6 +18,8 @@ from numpy.typing import NDArray
 
 from thinkrec.artefacts.ingest import ITEMS, TRUTH
 from thinkrec.config.data import WorldSection
+from thinkrec.data.world import tastes as rules
+from thinkrec.data.world.tastes import Tastes, draw_facets, draw_tastes
 from thinkrec.data.world.texts import FACETS, describe, make_titles
 from thinkrec.errors import ConfigError
 
@@ -53,6 +56,22 @@ class Log:
     ts: Ints
 
 
+@dataclass(frozen=True)
+class Causes:
+    """Of each row: what every facet of its item adds to the log-odds of a like, what a judge for whom facets only add makes of them, and
+    whether the item's last facet was also that of the user's row before.
+    """
+
+    shares: Floats  # (rows, facets_per_item)
+    linear: Floats  # (rows,)
+    repeats: NDArray[np.bool_]
+
+    @property
+    def total(self) -> Floats:
+        """(rows,) log-odds that the facets add."""
+        return np.asarray(self.shares.sum(axis=1))
+
+
 def make_world(settings: WorldSection, seed: int) -> World:
     """Draw items, logics, users, meetings and labels; raises ConfigError for settings no world can have."""
     _check(settings)
@@ -60,17 +79,14 @@ def make_world(settings: WorldSection, seed: int) -> World:
     for_items, for_tastes, for_users, for_log, for_labels, for_texts, for_control = (
         np.random.default_rng([seed, part]) for part in range(7)
     )
-    facets = np.array([for_items.permutation(settings.num_facets)[: settings.facets_per_item] for _ in range(settings.num_items)])
+    facets = draw_facets(settings, for_items)
     tastes = draw_tastes(settings, facets, for_tastes)
     weights = draw_weights(settings, for_users)
     log = draw_log(settings, for_log)
-
-    user_tastes = np.sum([weights[:, logic, None] * taste for logic, taste in enumerate(tastes)], axis=0)
-    shares = settings.taste_scale * user_tastes[log.user[:, None], facets[log.item]]  # what each facet of the item adds
     quality = for_labels.normal(0, QUALITY_SCALE, settings.num_items)
     bias = for_labels.normal(0, BIAS_SCALE, settings.num_users)
-    p_like = 1 / (1 + np.exp(-(shares.sum(axis=1) + quality[log.item] + bias[log.user])))
-    p_like = (1 - 2 * settings.label_flip) * p_like + settings.label_flip
+    cause = find_causes(settings, tastes, facets[log.item], weights[log.user], log.user)
+    p_like, p_linear = (_coin(worth + (quality[log.item] + bias[log.user]), settings.label_flip) for worth in (cause.total, cause.linear))
     label = for_labels.random(len(p_like)) < p_like
 
     return World(
@@ -83,24 +99,18 @@ def make_world(settings: WorldSection, seed: int) -> World:
             }
         ),
         items=_items(settings, facets, for_texts, for_control),
-        truth=_truth(log, facets, weights, shares, p_like),
+        truth=_truth(tastes, cause, facets[log.item], weights[log.user], p_like, p_linear),
     )
 
 
-def draw_tastes(settings: WorldSection, facets: Ints, rng: np.random.Generator) -> Floats:
-    """(num_logics, num_facets) tastes; the sum over an item's facets has mean 0 and variance 1 over the items.
-
-    On half of the facets as many logics like as dislike, so two logics are opposite there; on the others each decides alone.
-    """
-    shape = (settings.num_logics, settings.num_facets)
-    sign = rng.choice([-1, 1], size=shape)
-    balanced = np.where(np.arange(settings.num_logics) % 2, -1, 1)[:, None] * rng.choice([-1, 1], size=settings.num_facets)
-    contested = rng.permutation(settings.num_facets)[: settings.num_facets // 2]
-    sign[:, contested] = rng.permuted(balanced, axis=0)[:, contested]
-    tastes = sign * rng.uniform(0.5, 1.5, size=shape)
-    utility = tastes[:, facets].sum(axis=2)
-    centred: Floats = (tastes - utility.mean(axis=1, keepdims=True) / facets.shape[1]) / utility.std(axis=1, keepdims=True)
-    return centred
+def find_causes(settings: WorldSection, tastes: Tastes, facets: Ints, weights: Floats, user: Ints) -> Causes:
+    """What decides each row; `facets` (rows, facets_per_item) and `weights` (rows, num_logics) of the rows' items and users."""
+    repeats = rules.set_again(user, facets[:, -1])
+    worths = rules.row_worths(tastes, facets, repeats)
+    shares = settings.taste_scale * sum(weight[:, None] * worth for weight, worth in zip(weights.T, worths, strict=True))
+    fitted = [rules.linear_worth(worth.sum(axis=1), facets, settings.num_facets) for worth in worths]
+    linear = settings.taste_scale * sum(weight * fit for weight, fit in zip(weights.T, fitted, strict=True))
+    return Causes(shares, linear, repeats)
 
 
 def draw_weights(settings: WorldSection, rng: np.random.Generator) -> Floats:
@@ -173,19 +183,43 @@ def _items(settings: WorldSection, facets: Ints, rng: np.random.Generator, for_c
     return pa.table(columns, schema=ITEMS)
 
 
-def _truth(log: Log, facets: Ints, weights: Floats, shares: Floats, p_like: Floats) -> pa.Table:
-    verdict = np.where(p_like >= 0.5, 1, -1)[:, None]
-    strongest = np.argsort(-verdict * shares, axis=1, kind="stable")
-    reason = np.take_along_axis(facets[log.item], strongest, axis=1)
-    offsets = np.arange(0, reason.size + 1, reason.shape[1], dtype=np.int32)
+def _coin(log_odds: Floats, flip: float) -> Floats:
+    """The chance of a like."""
+    p_like = 1 / (1 + np.exp(-log_odds))
+    return np.asarray((1 - 2 * flip) * p_like + flip)
+
+
+def _truth(tastes: Tastes, cause: Causes, facets: Ints, weights: Floats, p_like: Floats, p_linear: Floats) -> pa.Table:
+    """TRUTH; `facets` (rows, facets_per_item) and `weights` (rows, num_logics) as in find_causes."""
+    logic = weights.argmax(axis=1)
+    ruled = rules.rules_of(tastes, logic, facets[:, -1], cause.repeats)
+    leading = np.where(p_like >= 0.5, 1, -1)[:, None] * cause.shares
+    if rules.has_settings(tastes):  # what turned the others goes with the strongest of them
+        leading[:, -1] = np.where(ruled.turned, np.sort(leading[:, :-1], axis=1)[:, -1], -np.inf)
+    strongest = np.argsort(-leading, axis=1, kind="stable")
+    reason = np.take_along_axis(facets, strongest, axis=1)
+    liked = np.take_along_axis(cause.shares, strongest[:, :1], axis=1)[:, 0] > 0
     columns = [
         np.arange(len(p_like)),
         p_like.astype(np.float32),
-        weights.argmax(axis=1)[log.user].astype(np.int8),
-        ((weights > 0).sum(axis=1) > 1)[log.user],
-        pa.ListArray.from_arrays(offsets, pa.array(FACETS).take(pa.array(reason.ravel()))),
+        logic.astype(np.int8),
+        (weights > 0).sum(axis=1) > 1,
+        _words(reason.ravel(), np.arange(0, reason.size + 1, reason.shape[1])),
+        p_linear.astype(np.float32),
+        _words(reason[_first(reason, 1 + ruled.turned)], np.cumsum([0, *(1 + ruled.turned)])),
+        [rules.state_rule(*row) for row in zip(reason[:, 0], facets[:, -1], liked, ruled.turned, ruled.repeated, strict=True)],
     ]
     return pa.table([pa.array(column) for column in columns], schema=TRUTH)
+
+
+def _first(table: Ints, counts: Ints) -> NDArray[np.bool_]:
+    """The mask of the first `counts` of each row."""
+    return np.asarray(np.arange(table.shape[1]) < counts[:, None])
+
+
+def _words(facets: Ints, offsets: Ints) -> pa.Array:
+    """Names of facets as lists that begin at `offsets`."""
+    return pa.ListArray.from_arrays(offsets.astype(np.int32), pa.array(FACETS).take(pa.array(facets)))
 
 
 def _names(prefix: str, count: int) -> pa.Array:
@@ -201,7 +235,9 @@ def _random_mask(count: int, share: float, rng: np.random.Generator) -> NDArray[
 def _check(settings: WorldSection) -> None:
     if settings.num_facets > len(FACETS):
         raise ConfigError(f"{settings.num_facets} facets asked for, {len(FACETS)} have names", "data.world.num_facets", "ask for fewer")
-    if settings.facets_per_item >= settings.num_facets:
+    if settings.taste == "rules" and settings.facets_per_item < 2:
+        raise ConfigError("an item of one facet has no setting", "data.world.facets_per_item", 'name at least 2 for taste = "rules"')
+    if settings.facets_per_item >= settings.num_facets - max(0, rules.num_settings(settings) - 1):
         raise ConfigError("every item would have every facet", "data.world.facets_per_item", f"name fewer than {settings.num_facets}")
     num_warm = settings.num_items - round(settings.cold_item_share * settings.num_items)
     if 2 * settings.interactions_per_user > num_warm:

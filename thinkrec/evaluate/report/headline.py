@@ -63,10 +63,11 @@ def sentences(report: Mapping[str, Any]) -> list[str]:
         if best == mixture:
             said.append(_against(report, best, single, "Against one adapter for all users"))
     if report.get("planted"):
-        share = report["planted"]["recovered_share"]
+        share, linear = report["planted"]["recovered_share"], report["planted"].get("linear_auc")
+        added_up = "" if linear is None else f", of a judge who knows all tastes and adds up what facets are worth {number(linear)}"
         said.append(
-            f"In this planted world the best possible AUC is {number(report['planted']['bayes_auc'])}; of the way there from chance, "
-            f"the model has gone {percent(share.get(best))}, the two-number baseline {percent(share.get(TWO_NUMBER_BASELINE))}."
+            f"In this planted world the best possible AUC is {number(report['planted']['bayes_auc'])}{added_up}; of the way there from "
+            f"chance, the model has gone {percent(share.get(best))}, the two-number baseline {percent(share.get(TWO_NUMBER_BASELINE))}."
         )
         if (beyond := report["planted"].get("share_beyond_prior")) is not None:
             said.append(f"Of the way from the counted prior to the best possible AUC the language model has gone {percent(beyond)}.")

@@ -30,11 +30,12 @@ class PriorFacts(TypedDict):
 
 
 class Planted(TypedDict):
-    """The best possible AUC of a planted world, the share of the way to it from chance that each scorer has gone, and of the way from the
-    prior that the best scores have.
+    """The best possible AUC of a planted world, that of the best judge to whom facets only add (None in a world made before it was known),
+    the share of the way to the first from chance that each scorer has gone, and of the way from the prior that the best scores have.
     """
 
     bayes_auc: float
+    linear_auc: float | None
     recovered_share: Shares
     share_beyond_prior: float | None
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+from polars import selectors as cs
 
 from thinkrec.artefacts.ingest import TEST, TRAIN, TRUTH_FILE, read_items
 from thinkrec.artefacts.scores import scores_file
@@ -19,6 +20,7 @@ from thinkrec.evaluate.metrics.table import MODEL, with_prior
 from thinkrec.evaluate.run_report import baselines
 from thinkrec.store.artefacts import Artefact
 
+TRUE = ("p_true", "p_linear")  # what the two best judges of a planted world expect; older worlds have the first
 JUDGED_ROW = ("row", "user_id", "item_id", "label")  # a row is the same where all of these are
 
 
@@ -28,7 +30,7 @@ def judged_rows(inputs: Mapping[str, Artefact], prompt: PromptSection, variants:
     `inputs`: ingest and score, and encode and prior where the run has them. Columns: row, user_id, item_id, label, user_seen, item_seen,
     num_history (earlier rows the prompt may draw on), num_item_rows (rows of the item in train); a score for every baseline and for every
     variant that is there, under its name with the prior where there is one; for the variants also <name>:p_like and <name>:route; with a
-    prior MODEL, the first variant without it; in a planted world p_true. Raises DataError for scores that do not fit the test rows.
+    prior MODEL, the first variant without it; in a planted world those of TRUE. Raises DataError for scores that do not fit the test rows.
     """
     ingest, score = inputs["ingest"], inputs["score"]
     table = baseline_rows(ingest.path(), prompt)
@@ -38,7 +40,7 @@ def judged_rows(inputs: Mapping[str, Artefact], prompt: PromptSection, variants:
             table = beside(table, scores.join(table, on="row", how="semi"), inputs[stage].uri)
     truth = ingest.path(TRUTH_FILE)
     if truth.is_file():
-        true = read_table(truth, ["row", "p_like"]).rename({"p_like": "p_true"})
+        true = read_table(truth).rename({"p_like": "p_true"}).select("row", cs.by_name(*TRUE, require_all=False))
         table = beside(table, true.join(table, on="row", how="semi"), str(truth))
     files = {name: scores_file(score.path(), name) for name in variants}
     found = {name: file for name, file in files.items() if file.is_file()}

@@ -47,7 +47,7 @@ from thinkrec.evaluate.run_report.schema import (
     StageFacts,
     Views,
 )
-from thinkrec.evaluate.run_report.scored_rows import judged_rows
+from thinkrec.evaluate.run_report.scored_rows import TRUE, judged_rows
 from thinkrec.evaluate.run_report.usermap import user_map
 from thinkrec.events import Judged, Reported
 from thinkrec.job import Job
@@ -180,14 +180,19 @@ def _planted(table: pl.DataFrame, rows: list[MetricRow], best: str) -> Planted |
     """In the planted world the best possible AUC is known: the share of the way from chance to it that each scorer has gone."""
     if "p_true" not in table.columns:
         return None
-    bayes = pooled_auc(table.select("user_id", "label", score="p_true")).at(np.ones(table["user_id"].n_unique()))
+    best_areas = {name: _area(table, name) for name in TRUE if name in table.columns}
+    bayes = best_areas["p_true"]
     if not bayes > 0.5:  # one class only, or a world without anything to know
         return None
     areas = {row["name"]: row["metrics"]["auc"]["value"] for row in rows}
     shares = {name: None if area is None else (area - 0.5) / (bayes - 0.5) for name, area in areas.items()}
     prior, served = areas.get(PRIOR), areas[best]
     beyond = None if prior is None or served is None or prior >= bayes else (served - prior) / (bayes - prior)
-    return {"bayes_auc": bayes, "recovered_share": shares, "share_beyond_prior": beyond}
+    return {"bayes_auc": bayes, "linear_auc": best_areas.get("p_linear"), "recovered_share": shares, "share_beyond_prior": beyond}
+
+
+def _area(table: pl.DataFrame, name: str) -> float:
+    return pooled_auc(table.select("user_id", "label", score=name)).at(np.ones(table["user_id"].n_unique()))
 
 
 def _kind(name: str) -> str:

@@ -12,8 +12,9 @@ from sklearn.metrics import roc_auc_score
 
 from thinkrec.artefacts.ingest import ITEMS, TRUTH
 from thinkrec.config.data import WorldSection
+from thinkrec.data.world.tastes import draw_tastes
 from thinkrec.data.world.texts import DISTRACTORS, FACETS
-from thinkrec.data.world.world import World, draw_tastes, draw_weights, make_world
+from thinkrec.data.world.world import World, draw_weights, make_world
 from thinkrec.errors import ConfigError
 
 SMALL = WorldSection(num_users=60, num_items=100, interactions_per_user=20)
@@ -94,7 +95,7 @@ def test_two_logics_conflict_and_one_logic_does_not(world):
 def test_logics_are_opposite_on_half_of_the_facets_and_free_on_the_rest(num_logics):
     settings = WorldSection(num_logics=num_logics, num_facets=40)
     facets = np.array([np.random.default_rng(item).permutation(40)[:3] for item in range(300)])
-    tastes = draw_tastes(settings, facets, np.random.default_rng(0))
+    tastes = draw_tastes(settings, facets, np.random.default_rng(0)).worth
     utility = tastes[:, facets].sum(axis=2)
     assert np.allclose(utility.mean(axis=1), 0)
     assert np.allclose(utility.std(axis=1), 1)

@@ -32,6 +32,7 @@ def test_report_holds_models_baselines_and_honest_figures(inputs, world, judged)
     assert figures["prior"]["auc"] == pytest.approx(roc_auc_score(counted["label"], counted["offset"]), abs=1e-12)
     bayes = roc_auc_score(test["label"], test["p_true"])
     assert report["planted"]["bayes_auc"] == pytest.approx(bayes, abs=1e-12)
+    assert report["planted"]["linear_auc"] == pytest.approx(roc_auc_score(test["label"], test["p_true"].round(1)), abs=1e-12)
     area, counted_area = figures["prior+fusion"]["auc"], figures["prior"]["auc"]
     assert report["planted"]["recovered_share"]["prior+fusion"] == pytest.approx((area - 0.5) / (bayes - 0.5))
     assert report["planted"]["share_beyond_prior"] == pytest.approx((area - counted_area) / (bayes - counted_area))

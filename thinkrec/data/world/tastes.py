@@ -1,0 +1,118 @@
+"""What users of the planted world like, and by which rule: tastes of facets, and in the world of rules settings that turn them round.
+
+In the linear world every facet of an item adds to its worth. In the world of rules the last facet of an item is its setting and adds
+nothing, but half of the settings turn round what the others are worth: a conjunction where a dislike becomes a like ("heist, but only with
+satire"), an exception where a like becomes a dislike. Each logic has its own tastes and its own turning settings. And users change their
+minds: a setting that also stood in the user's row before is no news and turns nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from thinkrec.config.data import WorldSection
+from thinkrec.data.world.texts import FACETS
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+
+SETTING_SHARE = 1 / 3  # of the facets, in the world of rules
+
+
+@dataclass(frozen=True)
+class Tastes:
+    """Of each logic: `worth` (num_logics, num_facets) of every facet, and which settings turn it round, `turns` of the same shape."""
+
+    worth: Floats
+    turns: Bools
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What decides each row, by its user's dominant logic."""
+
+    turned: Bools  # the setting turns the tastes round
+    repeated: Bools  # it would, but stood in the user's row before
+
+
+def num_settings(settings: WorldSection) -> int:
+    """The last so many facets are settings; none in the linear world."""
+    return round(SETTING_SHARE * settings.num_facets) if settings.taste == "rules" else 0
+
+
+def has_settings(tastes: Tastes) -> bool:
+    """Whether anything turns tastes round."""
+    return bool(tastes.turns.any())
+
+
+def draw_facets(settings: WorldSection, rng: np.random.Generator) -> Ints:
+    """(num_items, facets_per_item): different facets of each item, in the world of rules the last one a setting."""
+    num_plain, num_drawn = settings.num_facets - num_settings(settings), settings.facets_per_item - (settings.taste == "rules")
+    facets = np.array([rng.permutation(num_plain)[:num_drawn] for _ in range(settings.num_items)])
+    if settings.taste == "linear":
+        return facets
+    return np.column_stack([facets, rng.integers(num_plain, settings.num_facets, settings.num_items)])
+
+
+def draw_tastes(settings: WorldSection, facets: Ints, rng: np.random.Generator) -> Tastes:
+    """The sum of an item's worths has mean 0 and variance 1 over the items, before settings turn it.
+
+    On half of the facets as many logics like as dislike, so two logics are opposite there; on the others each decides alone.
+    """
+    shape = (settings.num_logics, settings.num_facets)
+    sign = rng.choice([-1, 1], size=shape)
+    balanced = np.where(np.arange(settings.num_logics) % 2, -1, 1)[:, None] * rng.choice([-1, 1], size=settings.num_facets)
+    contested = rng.permutation(settings.num_facets)[: settings.num_facets // 2]
+    sign[:, contested] = rng.permuted(balanced, axis=0)[:, contested]
+    drawn = sign * rng.uniform(0.5, 1.5, size=shape)
+    last = num_settings(settings)
+    plain = facets[:, :-1] if last else facets
+    utility = drawn[:, plain].sum(axis=2)
+    worth: Floats = (drawn - utility.mean(axis=1, keepdims=True) / plain.shape[1]) / utility.std(axis=1, keepdims=True)
+    turns = np.zeros(shape, bool)
+    if last:
+        worth[:, -last:] = 0
+        turns[:, -last:] = rng.permuted(np.tile(np.arange(last) < last // 2, (settings.num_logics, 1)), axis=1)
+    return Tastes(worth, turns)
+
+
+def row_worths(tastes: Tastes, facets: Ints, repeats: Bools) -> list[Floats]:
+    """What each facet of a row's item is worth to each logic: (rows, facets_per_item) a logic.
+
+    `facets` (rows, facets_per_item) of the rows' items; `repeats`: the row's setting stood in the user's row before.
+    """
+    turned = [turns[facets[:, -1]] & ~repeats for turns in tastes.turns]
+    return [np.where(turn[:, None], -worth[facets], worth[facets]) for turn, worth in zip(turned, tastes.worth, strict=True)]
+
+
+def set_again(user: Ints, setting: Ints) -> Bools:
+    """Whether a row's setting is that of the user's row before; rows in order of time."""
+    order = np.argsort(user, kind="stable")
+    repeated = np.zeros(len(user), bool)
+    repeated[order[1:]] = (np.diff(user[order]) == 0) & (np.diff(setting[order]) == 0)
+    return repeated
+
+
+def linear_worth(total: Floats, facets: Ints, num_facets: int) -> Floats:
+    """The part of `total` (rows,) that is linear in the facets of the rows' items: its least squares fit."""
+    shown = np.zeros((len(facets), num_facets))
+    np.put_along_axis(shown, facets, 1.0, axis=1)
+    gram = shown.T @ shown
+    fitted: Floats = shown @ (np.linalg.pinv(gram) @ (shown.T @ total))
+    return fitted
+
+
+def rules_of(tastes: Tastes, logic: Ints, setting: Ints, repeats: Bools) -> Rules:
+    """The rules by which rows of these dominant logics and settings are decided."""
+    turning = tastes.turns[logic, setting]
+    return Rules(turning & ~repeats, turning & repeats)
+
+
+def state_rule(facet: int, setting: int, liked: bool, turned: bool, repeated: bool) -> str:
+    """The rule in words: "heist is liked with satire." where the setting turned it, else "heist is disliked."."""
+    said = f"{FACETS[facet]} is {'liked' if liked else 'disliked'}"
+    return f"{said} with {FACETS[setting]}." if turned else f"{FACETS[setting]} again, {said}." if repeated else f"{said}."
