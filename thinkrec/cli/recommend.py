@@ -29,6 +29,9 @@ def recommend(
     judge: Annotated[
         bool, typer.Option("--judge", help="Lists as of before test for those who like something there, and how good they are.")
     ] = False,
+    sampled: Annotated[
+        int, typer.Option(help="With --judge: also how the likes stand among so many items drawn at random, as papers often judge.")
+    ] = 0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say how many users and rows; make nothing.")] = False,
     insecure: Insecure = False,
 ) -> None:
@@ -44,7 +47,7 @@ def recommend(
     from thinkrec.watch.progress import Progress
 
     config = cluster.load(file, overrides, insecure)
-    request = Request(top, explain, users, bucket, of_cluster, candidates, allow, deny, until_test=judge)
+    request = Request(top, explain, users, bucket, of_cluster, candidates, allow, deny, until_test=judge, sampled=sampled)
     lists = Lists.plan(config, finished_run(config).artefacts, request, out)
     if dry_run:
         _say(lists)

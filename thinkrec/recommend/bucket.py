@@ -16,17 +16,19 @@ from thinkrec.artefacts.recommendations import LISTS, ORDERS, BucketCounts, writ
 from thinkrec.config.run import Config
 from thinkrec.data.interactions import Interactions
 from thinkrec.prompt.catalogue import ArtefactPaths
-from thinkrec.recommend.candidates import POPULAR, Found, find
+from thinkrec.recommend.candidates import POPULAR, VECTOR, Found, find
 from thinkrec.recommend.explain import Explainer, Explanation
 from thinkrec.recommend.filters import parts_of, read_given
 from thinkrec.recommend.histories import of_users
 from thinkrec.recommend.ranker import Ranked, Ranker
 from thinkrec.recommend.request import Request
+from thinkrec.recommend.sampled import SAMPLED, with_sampled
 from thinkrec.recommend.sources import Sources
 
 Ints = NDArray[np.integer]
 Floats = NDArray[np.float32]
-RETRIEVAL, PRIOR, MODEL = "retrieval", "prior", "model"  # orders of the candidates beside the score's; the others are those of a source
+# Orders of the candidates, SERVED that of the lists; the others are those of a source.
+SERVED, RETRIEVAL, PRIOR, MODEL = "served", "retrieval", "prior", "model"
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,8 @@ class BucketRecommender:
 
     def write(self, bucket: int) -> BucketCounts:
         """Make and commit the lists of one bucket."""
-        log, num_unknown = self.users(bucket)
+        whole = Interactions.load(self.places.path("ingest"), buckets=[bucket])
+        log, num_unknown = self.users(bucket, whole)
         given, num_unknown_items = self._given(log)
         settings, request = self.config.recommend, self.task.request
         found = find(log, self.sources, settings, given, request.top if request.until_test else 0)
@@ -64,7 +67,7 @@ class BucketRecommender:
         best = [np.argsort(-scores, kind="stable")[: request.top] for scores in ranked.score]  # of equals the earlier candidate
         said = self._explain(log, found, ranked, [own[: request.explain] for own in best])
         lists = self._lists(log, found, ranked, best, said)
-        orders = self._orders(log, found, ranked) if request.until_test else None
+        orders = self._orders(log, found, ranked, self._sampled(whole, log)) if request.until_test else None
         counts = BucketCounts(
             num_users=len(log.user_ids),
             num_unknown=num_unknown,
@@ -81,9 +84,9 @@ class BucketRecommender:
         write_bucket(self.task.out, bucket, lists, orders, counts)
         return counts
 
-    def users(self, bucket: int) -> tuple[Interactions, int]:
-        """Those who get lists, with their histories, sorted by id, and how many of them the run does not know."""
-        request, log = self.task.request, Interactions.load(self.places.path("ingest"), buckets=[bucket])
+    def users(self, bucket: int, log: Interactions) -> tuple[Interactions, int]:
+        """Those who get lists, with their histories in the bucket's log, sorted by id, and how many of them the run does not know."""
+        request = self.task.request
         named = log.user_ids if self.task.users is None else self.task.users.get(bucket, [])
         users = request.asked(named, self.places.path("cluster"))
         if request.until_test:
@@ -136,11 +139,11 @@ class BucketRecommender:
         }
         return pa.table(columns, schema=LISTS)
 
-    def _orders(self, log: Interactions, found: Sequence[Found], ranked: Ranked) -> pa.Table:
+    def _orders(self, log: Interactions, found: Sequence[Found], ranked: Ranked, sampled: Sequence[Mapping[str, Ints]]) -> pa.Table:
         rows = [
             (log.user_ids[user], name, rank, self.item_ids[int(item)])
             for user, own in enumerate(found)
-            for name, items in self._rivals(own, ranked.prior[user], ranked.model[user])
+            for name, items in [*self._rivals(own, ranked.prior[user], ranked.model[user]), *sampled[user].items()]
             for rank, item in enumerate(items, 1)
         ]
         return pa.table([list(column) for column in zip(*rows, strict=True)] or [[]] * len(ORDERS), schema=ORDERS)
@@ -154,3 +157,18 @@ class BucketRecommender:
         for name, own in found.orders.items():
             rest = [item for item in found.orders[POPULAR] if item not in own]
             yield name, [*own, *rest][:top]  # who has no vector is shown what is popular
+
+    def _sampled(self, whole: Interactions, log: Interactions) -> list[dict[str, Ints]]:
+        """For each user the first of his likes in test among items drawn at random, by who orders them; nothing unless it is asked for."""
+        request, num = self.task.request, len(log.user_ids)
+        if not request.sampled:
+            return [{} for _ in range(num)]
+        items = with_sampled(whole, log.user_ids, self.task.allowed, request.sampled, self.config.recommend.seen, self.config.run.seed)
+        ranked, places = self.ranker.rank(log, items), np.full(len(self.item_ids), len(self.item_ids))
+        places[self.sources.popular] = np.arange(len(self.sources.popular))
+        scores = {SERVED: ranked.score} | ({PRIOR: ranked.prior, MODEL: ranked.model} if self.ranker.prior else {})
+        scores |= {VECTOR: self.sources.products(self.sources.user_vectors(log), items), POPULAR: [-places[own] for own in items]}
+        return [
+            {SAMPLED + name: own[np.lexsort((places[own], -parts[user]))][: request.top] for name, parts in scores.items()}
+            for user, own in enumerate(items)
+        ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import polars as pl
@@ -19,30 +19,40 @@ from thinkrec.data.interactions import Interactions
 from thinkrec.errors import DataError
 from thinkrec.evaluate.metrics.intervals import resample
 from thinkrec.evaluate.metrics.lists import DEFINITIONS, Known, exposure, list_statistics, list_users, times_listed
-from thinkrec.evaluate.metrics.table import difference_rows, metric_rows
+from thinkrec.evaluate.metrics.table import DifferenceRow, MetricRow, difference_rows, metric_rows
 from thinkrec.evaluate.metrics.user_groups import by_group, spans
-from thinkrec.recommend.bucket import MODEL, PRIOR, RETRIEVAL
+from thinkrec.recommend.bucket import MODEL, PRIOR, RETRIEVAL, SERVED
 from thinkrec.recommend.candidates import HISTORY, POPULAR, VECTOR
 from thinkrec.recommend.filters import allowed_items
 from thinkrec.recommend.histories import of_users
 from thinkrec.recommend.list_baselines import ListBaselines
 from thinkrec.recommend.lists import Lists
+from thinkrec.recommend.sampled import SAMPLED
 from thinkrec.routing.router import Router
 from thinkrec.store.address import write_json
 from thinkrec.store.artefacts import Artefact
 
 Ints = NDArray[np.integer]
-RANKING_FILE, SERVED = "ranking.json", "served"
+RANKING_FILE = "ranking.json"
+
+
+class Compared(TypedDict):
+    """Orders of the same users' items: metrics, and paired differences of the first order."""
+
+    metrics: list[MetricRow]
+    differences: list[DifferenceRow]
 
 
 @dataclass(frozen=True)
 class JudgedBucket:
     """Of the users of a bucket who like something in test, by order: the metrics of their lists, and how often items are listed.
 
+    sampled: metrics of orders of their likes among items that were drawn at random; empty unless they were asked for.
     users: (user_id, num_rows before test, cluster), as those metrics are sorted. candidate_recall: of each of these users.
     """
 
     metrics: Mapping[str, pl.DataFrame]
+    sampled: Mapping[str, pl.DataFrame]
     listed: Mapping[str, pl.DataFrame]
     users: pl.DataFrame
     candidate_recall: pl.Series
@@ -66,12 +76,8 @@ def judge(lists: Lists) -> dict[str, Any]:
         raise DataError("none of these users likes anything new in test", lists.out, "judge lists of other users")
     names, num_bootstrap, seed = _names(lists), config.evaluate.num_bootstrap, config.run.seed
     users = pl.concat([part.users for part in parts]).sort("user_id")
-    tables = {
-        names.get(order, order): pl.concat([part.metrics[order] for part in parts], how="diagonal_relaxed").sort("user_id")
-        for order in parts[0].metrics
-    }
-    measured = {name: resample(list_statistics(table), table.height, num_bootstrap, seed) for name, table in tables.items()}
-    served, *others = measured
+    tables = _together([part.metrics for part in parts], names)
+    found = _compared(tables, num_bootstrap, seed)
     main = {name: table[f"ndcg@{top}"].to_numpy() for name, table in tables.items()}
     report = {
         "num_users": users.height,
@@ -81,10 +87,13 @@ def judge(lists: Lists) -> dict[str, Any]:
             "num_candidates": config.recommend.num_candidates,
             "recall": pl.concat([part.candidate_recall for part in parts]).mean(),
         },
-        "metrics": metric_rows(measured),
+        "metrics": found["metrics"],
         "exposure": {names.get(order, order): exposure([part.listed[order] for part in parts], known) for order in parts[0].listed},
-        "differences": difference_rows(measured, [(served, name) for name in others]),
+        "differences": found["differences"],
         "groups": {by: by_group(main, *parted, num_bootstrap, seed) for by, parted in _groups(users).items()},
+        "sampled": None
+        if not request.sampled
+        else {"num_sampled": request.sampled, **_compared(_together([part.sampled for part in parts], names), num_bootstrap, seed)},
         "definitions": DEFINITIONS,
     }
     write_json(f"{lists.out}/{RANKING_FILE}", report)
@@ -114,6 +123,7 @@ def _judged(lists: Lists, bucket: int, baselines: ListBaselines, known: Known, k
     most = settings.num_candidates
     return JudgedBucket(
         metrics={order: list_users(own, likes, ks, known) for order, own in first.items()},
+        sampled={order: list_users(own, likes, ks, Known(0, {}, 0, {})) for order, own in _sampled(lists, bucket).items()},
         listed={order: times_listed(own.join(likes, on="user_id", how="semi")) for order, own in first.items()},
         users=pl.DataFrame(
             {"user_id": before.user_ids, "num_rows": np.diff(before.offsets), "cluster": read_clusters(cluster, before.user_ids)},
@@ -148,9 +158,34 @@ def _names(lists: Lists) -> dict[str, str]:
 
 def _orders(lists: Lists, bucket: int) -> dict[str, pl.DataFrame]:
     """(user_id, rank, item_id) of one bucket by what made them, the lists themselves first."""
-    [own], [others] = scan_lists(lists.out, [bucket]), scan_lists(lists.out, [bucket], ORDERS_FILE)
+    [own], others = scan_lists(lists.out, [bucket]), _others(lists, bucket)
     names = [RETRIEVAL, *((PRIOR, MODEL) if "prior" in lists.artefacts else ()), VECTOR, HISTORY, POPULAR]
     return {SERVED: own} | {name: others.filter(pl.col("order") == name) for name in names}  # empty where nobody is judged
+
+
+def _sampled(lists: Lists, bucket: int) -> dict[str, pl.DataFrame]:
+    """The same of the likes among items that were drawn at random."""
+    others, names = _others(lists, bucket), [SERVED, *((PRIOR, MODEL) if "prior" in lists.artefacts else ()), VECTOR, POPULAR]
+    return {name: others.filter(pl.col("order") == SAMPLED + name) for name in names} if lists.request.sampled else {}
+
+
+def _others(lists: Lists, bucket: int) -> pl.DataFrame:
+    [others] = scan_lists(lists.out, [bucket], ORDERS_FILE)
+    return others
+
+
+def _together(parts: Sequence[Mapping[str, pl.DataFrame]], names: Mapping[str, str]) -> dict[str, pl.DataFrame]:
+    """The tables of all buckets, sorted by user, under the names of the report."""
+    return {
+        names.get(order, order): pl.concat([part[order] for part in parts], how="diagonal_relaxed").sort("user_id") for order in parts[0]
+    }
+
+
+def _compared(tables: Mapping[str, pl.DataFrame], num_bootstrap: int, seed: int) -> Compared:
+    """Metrics of every order, and the first one's against each other's."""
+    measured = {name: resample(list_statistics(table), table.height, num_bootstrap, seed) for name, table in tables.items()}
+    served, *others = measured
+    return {"metrics": metric_rows(measured), "differences": difference_rows(measured, [(served, name) for name in others])}
 
 
 def _groups(users: pl.DataFrame) -> dict[str, tuple[Ints, list[str]]]:

@@ -24,7 +24,8 @@ class Request:
     """Options of `thinkrec recommend`; files as paths or addresses, empty where there is none.
 
     top: items of a list. explain: how many of them are explained. users: a file of user ids; bucket, cluster: those of one bucket or
-    cluster. until_test: lists as of before test, for users who like something there, to be judged.
+    cluster. until_test: lists as of before test, for users who like something there, to be judged; sampled: also by how those likes stand
+    among so many items drawn at random.
     """
 
     top: int = 10
@@ -36,6 +37,7 @@ class Request:
     allow: str = ""
     deny: str = ""
     until_test: bool = False
+    sampled: int = 0
 
     def check(self, config: Config, num_buckets: int, num_clusters: int) -> None:
         """Raise ConfigError, MissingFileError or DataError for what can be seen before anything is loaded."""
@@ -44,6 +46,8 @@ class Request:
         if self.top > config.recommend.num_candidates:
             what = f"a list of {self.top} items from {config.recommend.num_candidates} candidates"
             raise ConfigError(what, "--top", f"raise recommend.num_candidates to {self.top} or more")
+        if self.sampled < 0 or (self.sampled and not self.until_test):
+            raise ConfigError(f"likes among {self.sampled} items cannot be judged", "--sampled", "give 1 or more, and --judge")
         if not 0 <= self.explain <= self.top:
             raise ConfigError(f"{self.explain} of {self.top} items cannot be explained", "--explain", f"give 0 to {self.top}")
         for name, value, num in (("bucket", self.bucket, num_buckets), ("cluster", self.cluster, num_clusters)):
@@ -70,11 +74,12 @@ class Request:
     def made_from(self, config: Config, artefacts: Mapping[str, Artefact]) -> dict[str, object]:
         """What decides the lists, for their key; which bucket is made first does not."""
         files = {name: getattr(self, name) for name in ("users", "candidates", "allow", "deny")}
+        sampled = {"sampled": self.sampled} if self.sampled else {}  # without it lists keep the keys that they had before there was one
         return {
             "version": VERSION,
             "run": {stage: artefact.key for stage, artefact in artefacts.items()},
             "settings": config.recommend.model_dump(mode="json"),
-            "options": {"top": self.top, "explain": self.explain, "cluster": self.cluster, "until_test": self.until_test},
+            "options": {"top": self.top, "explain": self.explain, "cluster": self.cluster, "until_test": self.until_test} | sampled,
             "files": {name: path and fingerprint(path) for name, path in files.items()},
         }
 

@@ -42,14 +42,18 @@ class Sources:
 
     def by_vector(self, vectors: Floats, num: int) -> list[Ints]:
         """The items with the largest inner product with each of these vectors, with the item's bias where vectors have one."""
-        queries, known = vectors.copy(), np.asarray(vectors.any(axis=1))
-        if self._has_bias:
-            queries[:, -1] = 1  # the last number of an item is its bias, and a user's own moves all items alike
+        queries, known = self._queries(vectors), np.asarray(vectors.any(axis=1))
         lists: list[Ints] = []
         for users in self._parts(np.ones(len(queries), np.int64), num):
             found, _ = self._by_product.search(queries[users], num)
             lists += [own[(own >= 0) & is_known] for own, is_known in zip(found, known[users], strict=True)]
         return lists
+
+    def products(self, vectors: Floats, items: Sequence[Ints]) -> list[Floats]:
+        """What `by_vector` orders by, of each vector (n, d) with its own items: -inf for an item without one, 0 for a user without one."""
+        queries = self._queries(vectors) * vectors.any(axis=1, keepdims=True)
+        found = ((self._vectors[own] @ query, query.any() & ~self._has_vector[own]) for query, own in zip(queries, items, strict=True))
+        return [np.where(is_unknown, -np.inf, product).astype(np.float32) for product, is_unknown in found]
 
     def by_history(self, log: Interactions, num: int) -> list[Ints]:
         """The items nearest to one of each user's last likes; the liked items themselves are the nearest."""
@@ -63,6 +67,12 @@ class Sources:
             begins = np.cumsum([len(own) for own in asked])[:-1]
             lists += [_merged(*own, num) for own in zip(np.split(found, begins), np.split(similarity, begins), strict=True)]
         return lists
+
+    def _queries(self, vectors: Floats) -> Floats:
+        queries = vectors.copy()
+        if self._has_bias:
+            queries[:, -1] = 1  # the last number of an item is its bias, and a user's own moves all items alike
+        return queries
 
     def _parts(self, num_queries: Ints, num: int) -> list[slice]:
         """Consecutive users whose queries together have about MAX_CELLS results: `num` is as large as the longest history wants it."""

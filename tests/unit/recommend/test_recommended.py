@@ -170,6 +170,7 @@ def test_judged_lists_know_nothing_of_test(recommend, whole_run, tmp_path):
         ({"top": 9}, ConfigError, "a list of 9 items from 8 candidates"),
         ({"explain": 6}, ConfigError, "6 of 5 items"),
         ({"explain": -1}, ConfigError, "-1 of 5 items"),
+        ({"sampled": 9}, ConfigError, "likes among 9 items cannot be judged"),
         ({"bucket": 2}, ConfigError, "there is no bucket 2"),
         ({"bucket": -1}, ConfigError, "there is no bucket -1"),
         ({"cluster": 7}, ConfigError, "there is no cluster 7"),
@@ -200,9 +201,9 @@ def test_the_key_follows_what_decides_the_lists(run, tmp_path, monkeypatch):
         return Request(**options).key(config, run.artefacts)
 
     users = write(tmp_path, "users.csv", user_id=["u001"])
-    keys = {key(), key(9), key(top=3), key(explain=1), key(cluster=0), key(users=users), key(until_test=True)}
+    keys = {key(), key(9), key(top=3), key(explain=1), key(cluster=0), key(users=users), key(until_test=True), key(sampled=9)}
     write(tmp_path, "users.csv", user_id=["u002"])
-    assert len(keys | {key(users=users)}) == 8
+    assert len(keys | {key(users=users)}) == 9
     assert key(bucket=1) == key()
     monkeypatch.setattr("thinkrec.recommend.request.VERSION", 0)
     assert key() not in keys
@@ -235,6 +236,22 @@ def test_only_who_was_asked_for_is_judged(recommend, whole_run, tmp_path):
     assert report["num_users"] == read(tmp_path / "cluster")["user_id"].n_unique() < likes["user_id"].n_unique()
     with pytest.raises(DataError, match="none of these users likes"):
         judged(recommend, whole_run, tmp_path / "nobody", users=write(tmp_path, "nobody.csv", user_id=[stranger]))
+
+
+def test_likes_among_sampled_items_are_judged_apart(recommend, whole_run, tmp_path):
+    """Against a loop; who orders by chance would rank a like and a stranger alike, and the catalogue's figures stay what they are."""
+    plain = judged(recommend, whole_run, tmp_path / "plain")
+    report = judged(recommend, whole_run, tmp_path / "sampled", sampled=4)
+    assert plain["sampled"] is None
+    assert (report["metrics"], report["groups"]) == (plain["metrics"], plain["groups"])
+    found = {row["name"]: row["metrics"]["ndcg@1"] for row in report["sampled"]["metrics"]}
+    assert list(found) == ["prior+fusion", "prior", "fusion", "sasrec", "popular"]
+    log = pl.read_parquet(whole_run.artefacts["ingest"].path("interactions") / "*/*.parquet", hive_partitioning=False)
+    likes = set(log.filter((pl.col("split") == "test") & (pl.col("label") == 1)).select("user_id", "item_id").iter_rows())
+    rows = pl.read_parquet(tmp_path / "sampled/*/orders.parquet", hive_partitioning=False)
+    first = rows.filter((pl.col("order") == "sampled:popular") & (pl.col("rank") == 1)).select("user_id", "item_id").rows()
+    assert found["popular"]["value"] == pytest.approx(np.mean([row in likes for row in first]))
+    assert "among 4 items drawn at random" in lists_text(report)
 
 
 def test_the_order_of_the_model_does_not_follow_its_weight(recommend, whole_run, tmp_path, monkeypatch):

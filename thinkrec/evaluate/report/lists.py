@@ -30,7 +30,9 @@ def lists_text(report: Mapping[str, Any]) -> str:
         ]
         rows.append([f"{label(row['name'])} - {label(row['against'])}", *words])
     head = f"{report['num_likes']:,} likes of {report['num_users']:,} users, over the full catalogue; 95 % intervals over resampled users"
-    return "\n".join([head, *_notes(report), "", *_aligned(rows), *_gaps(report, columns[0]), *_losses(report, columns[0])])
+    return "\n".join(
+        [head, *_notes(report), "", *_aligned(rows), *_gaps(report, columns[0]), *_sampled(report, columns), *_losses(report, columns[0])]
+    )
 
 
 def _columns(k: int) -> list[str]:
@@ -62,6 +64,20 @@ def _gaps(report: Mapping[str, Any], metric: str) -> list[str]:
         lines += ["", f"{metric_name(metric)} by {by} of the user: {', '.join(means)}"]
         lines += [f"best less worst group: {', '.join(gaps)}"] if gaps else []
     return lines
+
+
+def _sampled(report: Mapping[str, Any], columns: Sequence[str]) -> list[str]:
+    """How the likes stand among items drawn at random; it says so, and that this is not how they stand in the catalogue."""
+    found = report.get("sampled")
+    if not found:
+        return []
+    columns = [name for name in columns if name in found["metrics"][0]["metrics"]]
+    rows = [["", *map(metric_name, columns)]]
+    for row in found["metrics"]:
+        cells = [row["metrics"][name] for name in columns]
+        rows.append([label(row["name"]), *(f"{number(cell['value'])} ({span(cell)})" for cell in cells)])
+    said = f"not over the catalogue: a user's likes among {found['num_sampled']} items drawn at random, which may order rankers otherwise"
+    return ["", said, *_aligned(rows)]
 
 
 def _losses(report: Mapping[str, Any], metric: str) -> list[str]:
