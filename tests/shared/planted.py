@@ -99,7 +99,8 @@ def _ingest(world: pl.DataFrame, folder: Path) -> None:
     categories = pl.when(pl.int_range(pl.len()) % 3 > 0).then(pl.concat_list(pl.lit("c") + (pl.int_range(pl.len()) % 5).cast(pl.String)))
     items.with_columns(title=pl.lit(EVIL), text=pl.lit(None, pl.String), categories=categories).write_parquet(folder / "items.parquet")
     reason = pl.concat_list(pl.lit("space"), pl.lit("crew"))
-    world.select("row", p_like="p_true", p_linear=pl.col("p_true").round(1), reason=reason).write_parquet(folder / "truth.parquet")
+    truth = world.select("row", p_like="p_true", p_linear=pl.col("p_true").round(1), reason=reason)
+    truth.with_columns(rule=pl.col("reason").list.head(1)).write_parquet(folder / "truth.parquet")
     pq.write_table(count(with_bucket(world, 2)), folder / "counts.parquet")
     leak = {"check": "tie_across_a_cut", "severity": "stop", "meaning": "Rows at the time of a cut.", "fix": EVIL, "num_rows": 3}
     leak |= {"examples": [{"item_id": EVIL}]}

@@ -57,6 +57,8 @@ def _verdicts(found: Explanations) -> str:
         ("different words", percent(diversity["distinct_1"])),
         ("different word pairs", percent(diversity["distinct_2"])),
     ]
+    if rules := found.get("rules"):
+        facts.append((f"name the rule that decided first ({percent(rules['chance_share'])} by chance)", percent(rules["named_share"])))
     return tiles(facts)
 
 

@@ -101,6 +101,12 @@ def references(inputs: Mapping[str, Artefact]) -> dict[str, pl.DataFrame]:
     return found
 
 
+def rules(inputs: Mapping[str, Artefact]) -> pl.DataFrame | None:
+    """Which facets decided each row of a planted world (row, rule, reason); None elsewhere and in a world made before it was written."""
+    truth = _table(inputs, "ingest", TRUTH_FILE)
+    return truth.select("row", "rule", "reason") if truth is not None and "rule" in truth.columns else None
+
+
 def figures(inputs: Mapping[str, Artefact]) -> dict[str, dict[str, Any]]:
     """The headline numbers of every stage."""
     return {name: dict(artefact.figures) for name, artefact in inputs.items()}

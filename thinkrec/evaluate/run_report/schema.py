@@ -177,10 +177,19 @@ class Reasoning(Verdicts):
     overlap: Mapping[str, Leaves | None]
 
 
+class RulesNamed(TypedDict):
+    """Explained rows of a planted world, how many name the rule that decided first, and how many would by chance."""
+
+    num_rows: int
+    named_share: float
+    chance_share: float
+
+
 class Explanations(Reasoning):
-    """The same, what thinking adds to the score, and some explanations to read."""
+    """The same, what thinking adds to the score, whether the rule is named, and some explanations to read."""
 
     think: Leaves
+    rules: RulesNamed | None
     rows: Sequence[Leaves]
 
 

@@ -36,6 +36,7 @@ from thinkrec.evaluate.run_report.cluster_profiles import portraits
 from thinkrec.evaluate.run_report.cost import costs
 from thinkrec.evaluate.run_report.curves import curves
 from thinkrec.evaluate.run_report.examples import examples
+from thinkrec.evaluate.run_report.named_rules import rules_named
 from thinkrec.evaluate.run_report.schema import (
     REPORT_FILE,
     REPORT_VERSION,
@@ -173,7 +174,9 @@ def _explanations(job: Job, measured: dict[str, Resampled], names: Sequence[str]
     found = reasoning.reasoning(explained, rescored, keywords, evidence.references(job.inputs), settings, job.config.run.seed)
     direct = next((name for name in names if name in (DIRECT, with_prior(DIRECT))), None)
     think = reasoning.think(measured, names[0], direct, job.config.prompt.answer)
-    return {**found, "think": think, "rows": examples(explained.drop("facts"))}
+    planted = evidence.rules(job.inputs)
+    rules = None if planted is None else rules_named(explained, planted)
+    return {**found, "think": think, "rules": rules, "rows": examples(explained.drop("facts"))}
 
 
 def _planted(table: pl.DataFrame, rows: list[MetricRow], best: str) -> Planted | None:
