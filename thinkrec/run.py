@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -170,7 +170,10 @@ class Run:
         if self._prior is None:
             return np.zeros(len(asked.user_ids), np.float32)
         rows = Rows.of(asked, self.settings.prompt.history_policy == "rolling")
-        queries = rows.queries(self.settings.prior.same_second).take(_positions(asked))
+        positions = _positions(asked)
+        queries, of_new = (rows.queries(same_second).take(positions) for same_second in (self.settings.prior.same_second, "seen"))
+        is_new = asked.row[positions] < 0  # it comes after all that the user did, and has the time of the last of it
+        queries = replace(queries, seen=np.where(is_new, of_new.seen, queries.seen))
         return np.asarray(self._prior.offsets(rows.histories(), queries).offset, np.float32)
 
     @cached_property

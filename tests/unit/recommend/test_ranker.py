@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +61,20 @@ def test_a_test_row_asked_after_the_rows_before_it_has_the_score_of_the_file(who
         assert float(found.score[0][0]) - prior == pytest.approx(model, abs=1e-4)
         assert prior == pytest.approx(offsets.filter(pl.col("row") == number)["offset"][0], abs=0.5)  # asked a second earlier
         assert abs(prior) > 1e-3
+
+
+@pytest.mark.parametrize("same_second", ["seen", "hidden"])
+def test_a_new_pair_in_python_has_the_score_of_the_lists(run, same_second):
+    """It comes after all rows of its user, also where rows of one second do not see each other."""
+    settings = run.report["settings"]
+    prior = settings["prior"] | {"same_second": same_second}
+    changed = replace(run, report={**run.report, "settings": settings | {"prior": prior}})
+    ranker = Ranker(changed.settings, ArtefactPaths({stage: artefact.uri for stage, artefact in run.artefacts.items()}))
+    log = Interactions.load(ranker.places.path("ingest"))
+    own = of_users(log, ["u001"])
+    items = np.setdiff1d(np.arange(30), own.item)[:3]
+    found = ranker.rank(own, [items])
+    np.testing.assert_allclose(changed.score("u001", [log.item_ids[item] for item in items]), found.score[0], atol=1e-5)
 
 
 def test_everybody_is_served(ranker, log):
