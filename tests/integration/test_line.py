@@ -177,6 +177,8 @@ def test_the_report_names_models_and_baselines(artefacts):
     assert places == sorted(places)
     assert report["prior"] == {name: artefacts["score"].figures[name] for name in ("model_weight", "num_valid_rows")}
     assert report["prior"]["num_valid_rows"] > 0
+    assert report["planted"]["linear_auc"] == pytest.approx(report["planted"]["bayes_auc"], abs=1e-6)  # facets add up in this world
+    assert report["explanations"]["rules"]["num_rows"] == report["explanations"]["num_rows"]
     page = artefacts["evaluate"].path("report.html").read_text()
     assert "<svg" in page
     assert 'src="http' not in page
