@@ -8,6 +8,7 @@ minds: a setting that also stood in the user's row before is no news and turns n
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -80,13 +81,14 @@ def draw_tastes(settings: WorldSection, facets: Ints, rng: np.random.Generator) 
     return Tastes(worth, turns)
 
 
-def row_worths(tastes: Tastes, facets: Ints, repeats: Bools) -> list[Floats]:
-    """What each facet of a row's item is worth to each logic: (rows, facets_per_item) a logic.
+def row_worths(tastes: Tastes, facets: Ints, repeats: Bools) -> Iterator[Floats]:
+    """Logic by logic what each facet of a row's item is worth: (rows, facets_per_item).
 
     `facets` (rows, facets_per_item) of the rows' items; `repeats`: the row's setting stood in the user's row before.
     """
-    turned = [turns[facets[:, -1]] & ~repeats for turns in tastes.turns]
-    return [np.where(turn[:, None], -worth[facets], worth[facets]) for turn, worth in zip(turned, tastes.worth, strict=True)]
+    for worth, turns in zip(tastes.worth, tastes.turns, strict=True):
+        turned = turns[facets[:, -1]] & ~repeats
+        yield np.where(turned[:, None], -worth[facets], worth[facets])
 
 
 def set_again(user: Ints, setting: Ints) -> Bools:
@@ -98,11 +100,13 @@ def set_again(user: Ints, setting: Ints) -> Bools:
 
 
 def linear_worth(total: Floats, facets: Ints, num_facets: int) -> Floats:
-    """The part of `total` (rows,) that is linear in the facets of the rows' items: its least squares fit."""
-    shown = np.zeros((len(facets), num_facets))
-    np.put_along_axis(shown, facets, 1.0, axis=1)
-    gram = shown.T @ shown
-    fitted: Floats = shown @ (np.linalg.pinv(gram) @ (shown.T @ total))
+    """The part of `total` (rows,) that is linear in the facets (rows, facets_per_item) of the rows' items: its least squares fit."""
+    together, sums = np.zeros((num_facets, num_facets)), np.zeros(num_facets)
+    for own in facets.T:
+        sums += np.bincount(own, total, num_facets)
+        for other in facets.T:
+            together += np.bincount(own * num_facets + other, minlength=num_facets**2).reshape(together.shape)
+    fitted: Floats = (np.linalg.pinv(together) @ sums)[facets].sum(axis=1)
     return fitted
 
 

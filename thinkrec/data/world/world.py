@@ -18,8 +18,18 @@ from numpy.typing import NDArray
 
 from thinkrec.artefacts.ingest import ITEMS, TRUTH
 from thinkrec.config.data import WorldSection
-from thinkrec.data.world import tastes as rules
-from thinkrec.data.world.tastes import Tastes, draw_facets, draw_tastes
+from thinkrec.data.world.tastes import (
+    Tastes,
+    draw_facets,
+    draw_tastes,
+    has_settings,
+    linear_worth,
+    num_settings,
+    row_worths,
+    rules_of,
+    set_again,
+    state_rule,
+)
 from thinkrec.data.world.texts import FACETS, describe, make_titles
 from thinkrec.errors import ConfigError
 
@@ -105,12 +115,12 @@ def make_world(settings: WorldSection, seed: int) -> World:
 
 def find_causes(settings: WorldSection, tastes: Tastes, facets: Ints, weights: Floats, user: Ints) -> Causes:
     """What decides each row; `facets` (rows, facets_per_item) and `weights` (rows, num_logics) of the rows' items and users."""
-    repeats = rules.set_again(user, facets[:, -1])
-    worths = rules.row_worths(tastes, facets, repeats)
-    shares = settings.taste_scale * sum(weight[:, None] * worth for weight, worth in zip(weights.T, worths, strict=True))
-    fitted = [rules.linear_worth(worth.sum(axis=1), facets, settings.num_facets) for worth in worths]
-    linear = settings.taste_scale * sum(weight * fit for weight, fit in zip(weights.T, fitted, strict=True))
-    return Causes(shares, linear, repeats)
+    repeats = set_again(user, facets[:, -1])
+    shares, linear = np.zeros(facets.shape), np.zeros(len(facets))
+    for weight, worth in zip(weights.T, row_worths(tastes, facets, repeats), strict=True):
+        shares += weight[:, None] * worth
+        linear += weight * linear_worth(worth.sum(axis=1), facets, settings.num_facets)
+    return Causes(settings.taste_scale * shares, settings.taste_scale * linear, repeats)
 
 
 def draw_weights(settings: WorldSection, rng: np.random.Generator) -> Floats:
@@ -192,9 +202,9 @@ def _coin(log_odds: Floats, flip: float) -> Floats:
 def _truth(tastes: Tastes, cause: Causes, facets: Ints, weights: Floats, p_like: Floats, p_linear: Floats) -> pa.Table:
     """TRUTH; `facets` (rows, facets_per_item) and `weights` (rows, num_logics) as in find_causes."""
     logic = weights.argmax(axis=1)
-    ruled = rules.rules_of(tastes, logic, facets[:, -1], cause.repeats)
+    ruled = rules_of(tastes, logic, facets[:, -1], cause.repeats)
     leading = np.where(p_like >= 0.5, 1, -1)[:, None] * cause.shares
-    if rules.has_settings(tastes):  # what turned the others goes with the strongest of them
+    if has_settings(tastes):  # what turned the others goes with the strongest of them
         leading[:, -1] = np.where(ruled.turned, np.sort(leading[:, :-1], axis=1)[:, -1], -np.inf)
     strongest = np.argsort(-leading, axis=1, kind="stable")
     reason = np.take_along_axis(facets, strongest, axis=1)
@@ -207,7 +217,7 @@ def _truth(tastes: Tastes, cause: Causes, facets: Ints, weights: Floats, p_like:
         _words(reason.ravel(), np.arange(0, reason.size + 1, reason.shape[1])),
         p_linear.astype(np.float32),
         _words(reason[_first(reason, 1 + ruled.turned)], np.cumsum([0, *(1 + ruled.turned)])),
-        [rules.state_rule(*row) for row in zip(reason[:, 0], facets[:, -1], liked, ruled.turned, ruled.repeated, strict=True)],
+        [state_rule(*row) for row in zip(reason[:, 0], facets[:, -1], liked, ruled.turned, ruled.repeated, strict=True)],
     ]
     return pa.table([pa.array(column) for column in columns], schema=TRUTH)
 
@@ -237,7 +247,7 @@ def _check(settings: WorldSection) -> None:
         raise ConfigError(f"{settings.num_facets} facets asked for, {len(FACETS)} have names", "data.world.num_facets", "ask for fewer")
     if settings.taste == "rules" and settings.facets_per_item < 2:
         raise ConfigError("an item of one facet has no setting", "data.world.facets_per_item", 'name at least 2 for taste = "rules"')
-    if settings.facets_per_item >= settings.num_facets - max(0, rules.num_settings(settings) - 1):
+    if settings.facets_per_item >= settings.num_facets - max(0, num_settings(settings) - 1):
         raise ConfigError("every item would have every facet", "data.world.facets_per_item", f"name fewer than {settings.num_facets}")
     num_warm = settings.num_items - round(settings.cold_item_share * settings.num_items)
     if 2 * settings.interactions_per_user > num_warm:
