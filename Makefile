@@ -27,7 +27,7 @@ export RAY_worker_niceness ?= 0
 run: $(READY)  ## the main job on the embedded planted world
 	$(BIN)/thinkrec run $(RECIPE)
 
-test: test-units test-engines  ## everything but the long tests
+test: test-engines test-units  ## everything but the long tests
 
 test-units: $(READY)
 	$(BIN)/python -m pytest -p no:cacheprovider tests/unit tests/bad_input
@@ -35,7 +35,7 @@ test-units: $(READY)
 test-engines: $(READY)
 	$(BIN)/python -m pytest -p no:cacheprovider tests/integration tests/faults
 
-test-long: test-faults test-lines test-claims  ## what takes minutes of training each
+test-long: test-claims test-lines test-faults  ## what takes minutes of training each
 
 test-claims: $(READY)  ## what experts, fusion, keywords and traces are worth in planted worlds
 	$(BIN)/python -m pytest -p no:cacheprovider -m long $(CLAIMS)

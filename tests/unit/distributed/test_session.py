@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import gc
 import signal
+import subprocess
 import sys
 from typing import Any
 
 import pytest
+import ray.cloudpickle
 from ray.data import DataContext
 from ray.exceptions import AuthenticationError
 
 from thinkrec.config import run as run_file
 from thinkrec.distributed.placement import RESOURCE_TIMEOUT
-from thinkrec.distributed.session import SPARE_CPUS, num_cpus_needed, ray_session, worker_environment
+from thinkrec.distributed.session import SPARE_CPUS, num_cpus_needed, ray_session, runtime_env, worker_environment
 from thinkrec.errors import ConfigError, EnvironmentFault
 
 
@@ -59,6 +62,15 @@ def test_a_ray_that_does_not_start_is_the_environments_fault(monkeypatch, error)
 def test_cards_are_allocated_in_segments_that_grow():
     environments = [worker_environment(run_file.parse({"train": {"use_gpu": use_gpu}})) for use_gpu in (True, False)]
     assert [one.get("PYTORCH_CUDA_ALLOC_CONF") for one in environments] == ["expandable_segments:True", None]
+
+
+def test_a_worker_collects_seldom_even_where_thinkrec_is_not_installed():
+    """Ray's own processes start with the same environment, and would load our modules for it."""
+    hook = ray.cloudpickle.dumps(runtime_env(run_file.parse({}))["worker_process_setup_hook"])
+    code = "import gc, pickle, sys; pickle.load(sys.stdin.buffer)(); print(gc.get_threshold()[0], 'thinkrec' in sys.modules)"
+    found = subprocess.run([sys.executable, "-c", code], input=hook, capture_output=True, check=True).stdout.decode().split()
+    assert int(found[0]) > 100 * gc.get_threshold()[0]
+    assert found[1] == "False"
 
 
 def test_the_run_file_takes_names_of_secrets_and_no_values():

@@ -40,7 +40,9 @@ def plant(root: str, generation: int = 1, **changed: object) -> Record:
     record = replace(Record.own(), **changed)
     place = Path(root.removeprefix("file://"), "lease", f"{generation:06d}.json")
     place.parent.mkdir(exist_ok=True)
-    place.write_text(json.dumps(asdict(record)))
+    whole = place.with_suffix(".new")  # a holder that beats meanwhile sees no half of it
+    whole.write_text(json.dumps(asdict(record)))
+    whole.replace(place)
     return record
 
 
