@@ -22,7 +22,7 @@ SHIPPED = json.loads((ROOT / "ds_configs" / "cpu.json").read_text())
 CLIPPED = SHIPPED | {"gradient_clipping": 0.05}  # small enough to bind at every step
 
 
-@pytest.fixture(scope="module", params=[(1, 3), (2, 3), (2, 2)], ids=["1 rank", "2 ranks", "2 ranks ZeRO-2"])
+@pytest.fixture(scope="module", params=[(1, 1), (2, 3), (2, 2)], ids=["1 rank ZeRO-1", "2 ranks ZeRO-3", "2 ranks ZeRO-2"])
 def folder(request, tmp_path_factory) -> Path:
     num_ranks, stage = request.param
     made = tmp_path_factory.mktemp("packed")
