@@ -67,7 +67,7 @@ RUN: dict[str, Any] = {
     "base": {"nano": {"num_epochs": 1}},
     "prompt": {"history_length": 30},
     "train": {"global_adapter": {"max_steps": 10}, "experts": {"batch_size": 32, "max_steps": 10}},
-    "evaluate": {"num_explanations": 0},
+    "evaluate": {"num_explanations": 1},
 }
 
 
