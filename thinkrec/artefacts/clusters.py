@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -52,7 +52,7 @@ def sample_columns(dim: int) -> pa.Schema:
     return pa.schema([ASSIGNMENT.field("user_id"), ASSIGNMENT.field("cluster"), vector])
 
 
-def assignment_table(user_ids: pa.Array, cluster: NDArray[np.int16], gates: NDArray[Any]) -> pa.Table:
+def assignment_table(user_ids: pa.Array, cluster: NDArray[np.int16], gates: NDArray[np.floating]) -> pa.Table:
     """ASSIGNMENT of users (n,), clusters (n,) and gates (n, K + 1), of which the last is the global adapter's."""
     rows, experts = np.nonzero(gates)
     weights = gates[rows, experts].astype(np.float32)

@@ -8,13 +8,12 @@ the model's prompt follows (D39).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
-Ints = NDArray[np.signedinteger[Any]]
+Ints = NDArray[np.signedinteger]
 
 SMOOTHING = 5.0  # rows of average like-rate mixed into every counted rate
 

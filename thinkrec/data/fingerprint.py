@@ -180,7 +180,7 @@ def _counted(items: Ints) -> tuple[Ints, Ints]:
     return places, counts
 
 
-def _digest(rows: pl.DataFrame, user: Ints, split: NDArray[np.integer[Any]]) -> int:
+def _digest(rows: pl.DataFrame, user: Ints, split: NDArray[np.integer]) -> int:
     """The sum of every user's SHA-256: of the name, and of the rows in order."""
     content = np.zeros(len(rows), CONTENT)
     for name in ("item", "ts", "label", "row"):

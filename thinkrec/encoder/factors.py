@@ -10,7 +10,7 @@ somebody never seen.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,7 @@ from torch import Tensor
 from thinkrec.errors import DataError
 
 INIT_STD = 0.1
-Matrix = TypeVar("Matrix", Tensor, NDArray[Any])
+Matrix = TypeVar("Matrix", Tensor, NDArray[np.floating])
 
 
 @dataclass(frozen=True)

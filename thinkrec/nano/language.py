@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -86,7 +85,7 @@ def train_language_model(worker: Worker, task: LanguageTask) -> None:
     ds_config = zero.read_config(config.base.nano.ds_config)
     engine = zero.initialise(module, module.parameters(), ds_config, task.weight_decay)
 
-    def feed(steps: Sequence[int | None]) -> Iterator[tuple[Any, ...]]:
+    def feed(steps: Sequence[int | None]) -> Iterator[tuple[object, ...]]:
         [step] = steps
         assert step is not None
         mine = order.batch(step)[worker.rank * rank_rows :][:rank_rows]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from thinkrec.prior.windows import SESSION_S, Histories, Queries, distinct
 
 Floats = NDArray[np.floating]
 Ints = NDArray[np.integer]
+Number = TypeVar("Number", bound=np.number)
 
 MAX_QUERIES = 2**15  # described at a time
 LONGEST_GAP_S = 1e7
@@ -137,6 +138,6 @@ def _context(histories: Histories, queries: Queries, begin: Ints) -> Floats:
     return np.stack(columns, axis=1).astype(np.float64)
 
 
-def _at(column: NDArray[Any], place: Ints) -> NDArray[Any]:
+def _at(column: NDArray[Number], place: Ints) -> NDArray[Number]:
     """`column[place]`, and anything at all where there is no such place."""
     return np.asarray(column[np.clip(place, 0, len(column) - 1)] if len(column) else np.zeros(len(place), column.dtype))

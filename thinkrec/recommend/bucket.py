@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -51,7 +50,7 @@ class BucketRecommender:
         self.sources = Sources(config, places, self.item_ids, task.allowed)
         self.explainer = Explainer(self.ranker)
 
-    def __call__(self, batch: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    def __call__(self, batch: dict[str, NDArray[np.int64]]) -> dict[str, NDArray[np.int64]]:
         for bucket in batch["bucket"]:
             self.write(int(bucket))
         return {"bucket": batch["bucket"]}

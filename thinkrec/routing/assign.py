@@ -7,7 +7,7 @@ comes back to the driver is the sample and a few counts a bucket.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +74,7 @@ def over_buckets(work: Callable[..., pa.Table], what: str, num_buckets: int, **s
     yield from (pl.DataFrame(table) for table in tables.iter_batches(batch_size=None, batch_format="pyarrow"))
 
 
-def _of_bucket(batch: dict[str, NDArray[Any]], work: Callable[..., pa.Table], settings: dict[str, object]) -> pa.Table:
+def _of_bucket(batch: Mapping[str, NDArray[np.int64]], work: Callable[..., pa.Table], settings: dict[str, object]) -> pa.Table:
     return work(int(batch["bucket"][0]), **settings)
 
 
@@ -93,7 +93,7 @@ def _no_vectors(ingest: Path, encode: Path, num_buckets: int) -> DataError:
 
 
 def fit_router(
-    vectors: NDArray[Any], settings: ClusterSection | None = None, seed: int = 42, has_bias: bool = False, vectors_key: str = ""
+    vectors: NDArray[np.floating], settings: ClusterSection | None = None, seed: int = 42, has_bias: bool = False, vectors_key: str = ""
 ) -> tuple[Router, dict[str, Any]]:
     """A router for vectors like these (n, d), and the figures of its k-means; raises DataError as `kmeans` does.
 

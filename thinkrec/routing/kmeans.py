@@ -8,13 +8,13 @@ come back with a mean ARI of .93, the worst seed .87; centring alone with the bi
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from thinkrec.config.model import ClusterSection
 from thinkrec.errors import DataError
+from thinkrec.routing.nearest import Reals
 
 NUM_RESTARTS = 5  # k-means ends in a local optimum; the best of a few is stable between seeds
 SILHOUETTE_POINTS = 2000  # its cost is the square of this
@@ -28,7 +28,7 @@ class Centroids:
     inertia: float  # mean of 1 - cos(point, own centroid)
 
 
-def standardise(vectors: NDArray[Any], has_bias: bool) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def standardise(vectors: Reals, has_bias: bool) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Mean and scale (d,) of vectors (n, d); constant dimensions, and with `has_bias` the last one, get an infinite scale (left out).
 
     Raises DataError for NaN, and when no dimension varies.
@@ -45,7 +45,7 @@ def standardise(vectors: NDArray[Any], has_bias: bool) -> tuple[NDArray[np.float
     return mean.astype(np.float32), scale.astype(np.float32)
 
 
-def train(points: NDArray[Any], num_clusters: int, settings: ClusterSection, seed: int) -> Centroids:
+def train(points: Reals, num_clusters: int, settings: ClusterSection, seed: int) -> Centroids:
     """Cluster unit rows (n, d). The same seed gives the same centroids; FAISS samples max_points_per_centroid points a cluster.
 
     On the CPU, wherever it is called: the sample is small, and a context that the driver opened on every GPU would stay there and take room
@@ -78,7 +78,7 @@ def train(points: NDArray[Any], num_clusters: int, settings: ClusterSection, see
     return Centroids(centroids[order], inertia)
 
 
-def silhouette(points: NDArray[Any], centroids: Centroids, seed: int) -> float | None:
+def silhouette(points: Reals, centroids: Centroids, seed: int) -> float | None:
     """Mean cosine silhouette of a sample of the points, or None where they fill a single cluster."""
     from sklearn.metrics import silhouette_score
 
@@ -89,7 +89,7 @@ def silhouette(points: NDArray[Any], centroids: Centroids, seed: int) -> float |
     return float(silhouette_score(points[sample], labels, metric="cosine"))
 
 
-def choose_num_clusters(points: NDArray[Any], settings: ClusterSection, seed: int) -> dict[int, float]:
+def choose_num_clusters(points: Reals, settings: ClusterSection, seed: int) -> dict[int, float]:
     """The silhouette of every number of clusters from 2 to max_clusters that the points allow, the best first."""
     most = min(settings.max_clusters, len(np.unique(points, axis=0)) - 1)
     found = {k: silhouette(points, train(points, k, settings, seed), seed) for k in range(2, most + 1)}

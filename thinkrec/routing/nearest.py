@@ -8,17 +8,16 @@ the digits of vectors that lie far off the origin, so it is taken off a block at
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
 from thinkrec.errors import DataError
 
+Reals = NDArray[np.floating]  # of any precision
 BLOCK_ROWS = 4096
 
 
-def nearest_centroid(vectors: NDArray[Any], centroids: NDArray[Any], mean: NDArray[Any], scale: NDArray[Any]) -> NDArray[np.int16]:
+def nearest_centroid(vectors: Reals, centroids: Reals, mean: Reals, scale: Reals) -> NDArray[np.int16]:
     """(n, d) vectors, (K, d) centroids, mean and scale (d,) -> (n,) nearest centroid, the first of equals; raises DataError for NaN."""
     import faiss
 

@@ -14,14 +14,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
 from thinkrec.errors import ConfigError, DataError, MissingFileError
-from thinkrec.routing.nearest import nearest_centroid
+from thinkrec.routing.nearest import Reals, nearest_centroid
 from thinkrec.store.address import read_json, write_json
 
 Floats = NDArray[np.float32]
@@ -43,11 +42,11 @@ class RouterSettings:
             raise ConfigError(f"a temperature of {self.temperature} makes no weights", "RouterSettings.temperature", "give one above 0")
 
 
-def directions(vectors: NDArray[Any], mean: NDArray[Any], scale: NDArray[Any]) -> NDArray[Any]:
+def directions(vectors: Reals, mean: Reals, scale: Reals) -> Reals:
     """Unit rows (n, d) of z(e), float32 of float32. An infinite scale leaves a dimension out; a user at the mean stays a row of zeros."""
     z = (vectors - mean) / scale
     length = np.linalg.norm(z, axis=1, keepdims=True)
-    unit: NDArray[Any] = np.divide(z, length, out=np.zeros_like(z), where=length > 0)
+    unit: Reals = np.divide(z, length, out=np.zeros_like(z), where=length > 0)
     return unit
 
 
@@ -70,7 +69,7 @@ class Router:
     def num_clusters(self) -> int:
         return len(self.centroids)
 
-    def weights(self, vectors: NDArray[Any]) -> Floats:
+    def weights(self, vectors: Reals) -> Floats:
         """(n, d) user vectors -> (n, K) softmax weights, before the rule. Raises DataError for a wrong shape or NaN."""
         vectors = self._checked(vectors)
         found = np.empty((len(vectors), self.num_clusters), np.float32)
@@ -78,7 +77,7 @@ class Router:
             found[rows] = self._softmax(vectors[rows], points).weights.T
         return found
 
-    def gates(self, vectors: NDArray[Any], known: NDArray[np.bool_] | None = None) -> Floats:
+    def gates(self, vectors: Reals, known: NDArray[np.bool_] | None = None) -> Floats:
         """(n, d) user vectors -> (n, K + 1) gates; rows where `known` is False hold no vector and get the global adapter."""
         vectors = self._checked(vectors)
         gates = np.empty((len(vectors), self.num_clusters + 1), np.float32)
@@ -94,7 +93,7 @@ class Router:
                 gates[rows][unsure] = self._rule(self._softmax(close, np.empty(close.shape)))[0].T
         return gates
 
-    def hard(self, vectors: NDArray[Any], known: NDArray[np.bool_] | None = None) -> NDArray[np.int16]:
+    def hard(self, vectors: Reals, known: NDArray[np.bool_] | None = None) -> NDArray[np.int16]:
         """(n, d) user vectors -> (n,) nearest centroid, the cluster a user trains; -1 where `known` is False."""
         vectors = self._checked(vectors)
         if known is None:
@@ -119,7 +118,7 @@ class Router:
         settings = RouterSettings(**{field.name: rule[field.name] for field in fields(RouterSettings)})
         return cls(**load_file(tensors), settings=settings, vectors_key=rule["vectors_key"])
 
-    def _checked(self, vectors: NDArray[Any]) -> NDArray[Any]:
+    def _checked(self, vectors: Reals) -> Reals:
         vectors = np.asarray(vectors)  # data frames are welcome
         if vectors.ndim != 2 or vectors.shape[1] != len(self.mean):
             what = f"vectors of shape {vectors.shape}, this router takes (n, {len(self.mean)})"
@@ -133,7 +132,7 @@ class Router:
         points = np.empty((min(size, num_rows), len(self.mean)), np.float32)
         return ((slice(begin, begin + size), points[: num_rows - begin]) for begin in range(0, num_rows, size))
 
-    def _softmax(self, vectors: NDArray[Any], points: NDArray[Any]) -> _Softmax:
+    def _softmax(self, vectors: Reals, points: Reals) -> _Softmax:
         """Computed in `points` (n, d), with its precision. Users lie along the rows, so that each step runs through memory in order."""
         np.subtract(vectors, self.mean, out=points, casting="same_kind")
         points *= 1 / self.scale.astype(points.dtype)
@@ -147,7 +146,7 @@ class Router:
         exponentials = np.exp(logits)
         return _Softmax(logits, exponentials, exponentials.sum(axis=0))
 
-    def _rule(self, softmax: _Softmax) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    def _rule(self, softmax: _Softmax) -> tuple[Reals, NDArray[np.bool_]]:
         """Gates (K + 1, n), and whose route (n,) hangs on more digits than float32 has."""
         rule, top, entropy = self.settings, 1 / softmax.total, softmax.entropy()
         threshold = rule.expert_threshold + rule.expert_slope / self.num_clusters
@@ -166,16 +165,16 @@ class Router:
 class _Softmax:
     """Of n users over K experts: logits whose greatest is 0, their exponentials (K, n), and the sums of these (n,)."""
 
-    logits: NDArray[Any]
-    exponentials: NDArray[Any]
-    total: NDArray[Any]
+    logits: Reals
+    exponentials: Reals
+    total: Reals
 
     @property
-    def weights(self) -> NDArray[Any]:
+    def weights(self) -> Reals:
         """(K, n), which sum to 1."""
         return np.asarray(self.exponentials / self.total)
 
-    def entropy(self) -> NDArray[Any]:
+    def entropy(self) -> Reals:
         """(n,) entropy of the weights."""
         return np.asarray(np.log(self.total) - np.einsum("kn,kn->n", self.exponentials, self.logits) / self.total)
 
@@ -187,6 +186,6 @@ class _Softmax:
         return found
 
 
-def routes(gates: NDArray[Any]) -> NDArray[np.str_]:
+def routes(gates: Reals) -> NDArray[np.str_]:
     """(n, K + 1) gates -> (n,) "expert" | "global" | "mixture"."""
     return np.where(gates[:, -1] == 1, "global", np.where(gates.max(axis=1, initial=0) == 1, "expert", "mixture"))

@@ -7,7 +7,6 @@ server is refused, however well it answers.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,7 +88,7 @@ def _scores(ranker: Ranker, user_ids: Sequence[str], item_ids: Sequence[str]) ->
     return found | {SERVED: np.concatenate(ranker.rank(log, candidates).score)}
 
 
-def _moves(scores: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.float64]]:
+def _moves(scores: Mapping[str, NDArray[np.floating]]) -> dict[str, NDArray[np.float64]]:
     """By how much each adapter moves the scores of the base."""
     return {name: own.astype(np.float64) - scores[BASE] for name, own in scores.items() if name not in (BASE, SERVED)}
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -112,13 +112,13 @@ class AdapterTrainer:
         run_length = loss.rows_per_user if loss.rank > 0 else 1
         rank, num_workers, max_tokens = self.worker.rank, self.worker.world_size, self.config.train.micro_batch_tokens
 
-        def rows_of(slot: int, step: int) -> tuple[NDArray[Any], ...]:
+        def rows_of(slot: int, step: int) -> tuple[NDArray[np.number], ...]:
             """Slot, number and weight of each row: the loss of a slot is the mean over its own batch, and DeepSpeed's over the workers."""
             numbers = adapters[slot].order.batch(step)
             size = len(numbers)
             return np.full(size, slot), numbers, np.full(size, num_workers / size, np.float32)
 
-        def feed(steps: Sequence[int | None]) -> Iterator[tuple[Any, ...]]:
+        def feed(steps: Sequence[int | None]) -> Iterator[tuple[object, ...]]:
             active = [rows_of(slot, step) for slot, step in enumerate(steps) if step is not None]
             slots, numbers, weight = (np.concatenate(parts) for parts in zip(*active, strict=True))
             for batch in step_batches(sets, slots, numbers, weight, max_tokens, rank, num_workers, run_length):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 import polars as pl
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from thinkrec.evaluate.metrics.ranking import Profile, UserMean
 from thinkrec.evaluate.metrics.score_counts import Array
 
+Weights = NDArray[np.int64] | int  # of users
 TIES = "ties count one half"
 
 
@@ -34,7 +35,18 @@ def definitions(ks: Sequence[int], profile: Profile) -> dict[str, str]:
     return found | {"log_loss": "mean over rows of -ln(probability given to the label)"}
 
 
-def uauc_variants(users: pl.DataFrame) -> list[dict[str, Any]]:
+class Reading(TypedDict):
+    """One of the public readings of "UAUC" and "GAUC"; None where it gives no number."""
+
+    name: str
+    value: float | None
+    num_users: int
+    num_dropped: int
+    used_by: str
+    definition: str
+
+
+def uauc_variants(users: pl.DataFrame) -> list[Reading]:
     """The public readings of "UAUC" and "GAUC" on one `user_table`: name, value, users used and dropped, who uses it, definition.
 
     None where a reading gives no number. Ties count one half in all of them; TorchRec's own code goes by the order of the rows.
@@ -44,7 +56,7 @@ def uauc_variants(users: pl.DataFrame) -> list[dict[str, Any]]:
     area = np.where(mixed, users["auc"].to_numpy(), 0.0)
     everyone, nobody, varied = np.ones_like(mixed), np.zeros_like(mixed), mixed & ~users["flat"].to_numpy()
     strict = everyone if mixed.all() else nobody
-    readings: list[tuple[str, Array, NDArray[np.bool_], Any, str, str]] = [  # name, values, users, weights, who uses it, definition
+    readings: list[tuple[str, Array, NDArray[np.bool_], Weights, str, str]] = [  # name, values, users, weights, who uses it, definition
         ("uauc", area, mixed, 1, "CoLLM, BinLLM, ThinkRec; FuxiCTR avgAUC", "plain mean over users with both classes"),
         ("gauc_rows", area, mixed, rows, "FuxiCTR gAUC", "weighted by rows"),
         ("gauc_pos", area, mixed, positives, "RecBole GAUC", "weighted by positives"),
@@ -54,10 +66,10 @@ def uauc_variants(users: pl.DataFrame) -> list[dict[str, Any]]:
         ("uauc_catalogue", area, nobody, 1, "Elliot GAUC", "negatives are all unrated items: cannot be computed from scored rows"),
         ("uauc_half", np.where(mixed, area, 0.5), everyone, 1, "", "plain mean, one-class users count one half"),
     ]
-    found = []
+    found: list[Reading] = []
     for name, values, used, weight, used_by, definition in readings:
         statistic = UserMean(values, (used * weight).astype(np.float64))
         value = statistic.at(np.ones(len(rows))) if statistic.num_users else None
-        counts = {"num_users": statistic.num_users, "num_dropped": statistic.num_dropped}
-        found.append({"name": name, "value": value, **counts, "used_by": used_by, "definition": definition})
+        num_users, num_dropped = statistic.num_users, statistic.num_dropped
+        found.append(Reading(name=name, value=value, num_users=num_users, num_dropped=num_dropped, used_by=used_by, definition=definition))
     return found

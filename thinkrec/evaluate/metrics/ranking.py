@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 import polars as pl
@@ -178,7 +178,7 @@ def _top(frame: pl.DataFrame, ks: Sequence[int]) -> pl.DataFrame:
             miss=no_hit,
         )
     )
-    sums: list[Any] = []
+    sums: list[pl.Expr] = []
     for k in ks:
         inside = pl.col("place") <= k
         sums += [pl.col(name).filter(inside).sum().alias(f"{name}@{k}") for name in ("dcg", "precision")]
@@ -195,5 +195,5 @@ def _pooled(users: pl.DataFrame) -> PooledAuc:
     )
 
 
-def _mean(values: Array, weights: NDArray[Any]) -> UserMean:
+def _mean(values: Array, weights: NDArray[np.number | np.bool_]) -> UserMean:
     return UserMean(np.where(weights > 0, values, 0.0), np.asarray(weights, np.float64))
