@@ -14,7 +14,7 @@ from thinkrec.evaluate.metrics.intervals import Difference, Estimate
 from thinkrec.evaluate.metrics.ranking import Profile
 from thinkrec.evaluate.metrics.table import KS
 from thinkrec.evaluate.score_files import terminal
-from thinkrec.evaluate.score_files.judge import Files, InMemory, ScoreIs, judge
+from thinkrec.evaluate.score_files.judge import FileReport, Files, InMemory, ScoreIs, judge
 from thinkrec.evaluate.score_files.read import check_column
 
 __all__ = ["Difference", "Estimate", "Evaluation", "evaluate"]
@@ -35,7 +35,7 @@ class Evaluation:
 
     metrics: Mapping[str, Estimate]
     differences: Mapping[str, Difference]
-    report: Mapping[str, object] = field(repr=False)
+    report: FileReport = field(repr=False)
 
     def __getitem__(self, metric: str) -> Estimate:
         return self.metrics[metric]

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
@@ -17,8 +17,9 @@ from thinkrec.artefacts.scores import read_model_weight
 from thinkrec.config.run import Config, parse
 from thinkrec.data.interactions import Interactions
 from thinkrec.errors import ArtefactError, ConfigError, DataError, MissingFileError
-from thinkrec.evaluate.report.table import text_table
+from thinkrec.evaluate.report.table import report_text
 from thinkrec.evaluate.run_report.publish import adapter_folders
+from thinkrec.evaluate.run_report.schema import Report
 from thinkrec.pipeline.stages import STAGES, lookup
 from thinkrec.prior.counted import CountedPrior
 from thinkrec.prior.rows import Rows
@@ -26,7 +27,7 @@ from thinkrec.prior.stored import read_prior
 from thinkrec.prompt.catalogue import ArtefactPaths, Catalogue
 from thinkrec.routing.gate_table import Routing, Variant
 from thinkrec.routing.router import Router, routes
-from thinkrec.store.address import exists, read_json
+from thinkrec.store.address import exists, read_record
 from thinkrec.store.artefacts import Artefact, Store
 
 if TYPE_CHECKING:  # who looks at a report waits for no torch
@@ -47,7 +48,7 @@ def open_run(folder: str | Path) -> Run:
     MissingFileError where no finished run is, ConfigError for settings that this version does not know.
     """
     where = str(folder).rstrip("/")
-    report = read_json(f"{where}/report.json")
+    report = read_record(f"{where}/report.json", Report)
     if report is None:
         raise MissingFileError("there is no finished run here", where, "give the folder that holds report.json: run.dir of the run file")
     if not {"run", "settings"} <= report.keys():
@@ -93,11 +94,11 @@ class Run:
     """
 
     dir: str
-    report: Mapping[str, Any] = field(repr=False)
+    report: Report = field(repr=False)
     artefacts: Mapping[str, Artefact] = field(repr=False)
 
     def __str__(self) -> str:
-        return text_table(self.report)
+        return report_text(self.report)
 
     @cached_property
     def settings(self) -> Config:

@@ -20,7 +20,7 @@ from thinkrec.artefacts.scores import read_model_weight
 from thinkrec.config import run as run_file
 from thinkrec.config.run import Config
 from thinkrec.data.interactions import Interactions
-from thinkrec.evaluate.report.table import text_table
+from thinkrec.evaluate.report.table import report_text
 from thinkrec.evaluate.run_report.publish import publish
 from thinkrec.events import NothingToDo, StageStarted
 from thinkrec.model.base import load_model
@@ -171,7 +171,7 @@ def test_teachers_were_asked_about_the_explained_rows_and_nobody_learned_from_it
 
 def test_the_report_names_models_and_baselines(artefacts):
     report: dict[str, Any] = json.loads(artefacts["evaluate"].path("report.json").read_text())
-    table = text_table(report)
+    table = report_text(report)
     first = ("Prior + language model", "Counted prior (no language model)", "Language model alone", "Prior + nearest expert")
     places = [table.index(f"\n{name} ") for name in (*first, "Prior + global adapter", "Item rate", "User + item rate", "Logistic", "MF")]
     assert places == sorted(places)

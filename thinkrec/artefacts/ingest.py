@@ -12,16 +12,16 @@ Ids are strings; dense integers exist only beside the vocabulary of a model arte
 from __future__ import annotations
 
 import zlib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
 
 import pyarrow as pa
 import pyarrow.dataset as ds
 
 from thinkrec.artefacts.tables import read_table, write_table
 from thinkrec.errors import ArtefactError
-from thinkrec.store.address import open_root, read_json, write_json
+from thinkrec.store.address import open_root, read_record, write_json
 
 if TYPE_CHECKING:
     import polars as pl
@@ -75,6 +75,50 @@ TRUTH = pa.schema(
 )
 
 
+SplitFacts = TypedDict(
+    "SplitFacts",
+    {
+        "num_rows": int,
+        "num_users": int,
+        "num_items": int,
+        "like_rate": float,
+        "user_like_rate_deciles": list[float],
+        "from": str,
+        "to": str,
+    },
+)
+
+
+class Fingerprint(TypedDict, total=False):
+    """Counts, like rates and time cuts of the log. bucket_rows: rows of each bucket. left_out: good rows that settings leave out, by rule.
+
+    quarantined: refused rows by reason. cells: of each split but train, rows by whether train has seen their user and their item.
+    """
+
+    num_rows: int
+    num_users: int
+    num_items: int
+    quarantined: dict[str, int]
+    splits: dict[str, SplitFacts]
+    cells: dict[str, dict[str, int]]
+    sha256: str
+    num_buckets: int
+    bucket_rows: list[int]
+    left_out: dict[str, int]
+    notes: list[str]
+
+
+class FoundRows(TypedDict):
+    """A Finding of data/audit/log.py."""
+
+    check: str
+    severity: str
+    meaning: str
+    fix: str
+    num_rows: int
+    examples: Sequence[Mapping[str, object]]
+
+
 def bucket_of(user_id: str, num_buckets: int) -> int:
     """The bucket of a user: a CRC, because Python's own hash changes between processes."""
     return zlib.crc32(user_id.encode()) % num_buckets
@@ -90,7 +134,7 @@ def bucket_files(folder: Path, buckets: Collection[int] | None = None) -> list[P
     names = ["*"] if buckets is None else [f"bucket={bucket:03d}" for bucket in sorted(buckets)]
     files = [file for name in names for file in sorted(folder.glob(f"interactions/{name}/*.parquet"))]
     there = {file.parent.name for file in files}
-    for bucket, num_rows in enumerate((read_fingerprint(folder) or {}).get("bucket_rows", ())):
+    for bucket, num_rows in enumerate(known["bucket_rows"] if (known := read_fingerprint(folder)) and "bucket_rows" in known else ()):
         name = f"bucket={bucket:03d}"
         if num_rows and name not in there and (buckets is None or bucket in buckets):
             what = f"the file with the {num_rows} rows of a bucket is gone"
@@ -120,7 +164,7 @@ def read_users(folder: Path, buckets: Collection[int] | None = None) -> pl.Serie
 
 def read_num_buckets(folder: Path) -> int:
     """How many buckets an artefact has; some may be without users."""
-    return int((read_fingerprint(folder) or {})["num_buckets"])
+    return known_fingerprint(folder)["num_buckets"]
 
 
 def read_row_numbers(uri: str) -> pa.Table:
@@ -139,21 +183,36 @@ def read_counts(folder: Path, columns: Sequence[str] | None = None) -> pl.DataFr
     return read_table(folder / COUNTS_FILE, columns)
 
 
-def write_fingerprint(folder: Path | str, facts: dict[str, Any]) -> None:
+def write_fingerprint(folder: Path | str, facts: Fingerprint) -> None:
     """Write what data/fingerprint.py counted, with num_buckets and bucket_rows, the rows of each."""
     write_json(f"{folder}/{FINGERPRINT_FILE}", facts)
 
 
-def read_fingerprint(folder: Path) -> dict[str, Any] | None:
+def read_fingerprint(folder: Path) -> Fingerprint | None:
     """What `write_fingerprint` wrote; None where it is not there."""
-    return read_json(f"{folder}/{FINGERPRINT_FILE}")
+    return read_record(f"{folder}/{FINGERPRINT_FILE}", Fingerprint)
 
 
-def write_audit(folder: Path | str, findings: Sequence[dict[str, Any]]) -> None:
+class _Audit(TypedDict):
+    findings: list[FoundRows]
+
+
+def known_fingerprint(folder: Path) -> Fingerprint:
+    """The same; raises ArtefactError where it is not there."""
+    found = read_fingerprint(folder)
+    if found is None:
+        raise ArtefactError(
+            "the fingerprint of the log is gone", f"{folder}/{FINGERPRINT_FILE}", "delete the artefact's folder and run again"
+        )
+    return found
+
+
+def write_audit(folder: Path | str, findings: Sequence[FoundRows]) -> None:
     """Write what the leak audit of the log found."""
     write_json(f"{folder}/{AUDIT_FILE}", {"findings": findings})
 
 
-def read_audit(folder: Path) -> list[dict[str, Any]]:
+def read_audit(folder: Path) -> list[FoundRows]:
     """What `write_audit` wrote; empty where it is not there."""
-    return list((read_json(f"{folder}/{AUDIT_FILE}") or {"findings": []})["findings"])
+    found = read_record(f"{folder}/{AUDIT_FILE}", _Audit)
+    return found["findings"] if found else []

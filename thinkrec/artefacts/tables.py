@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -14,6 +14,8 @@ from thinkrec.store.address import open_root
 
 if TYPE_CHECKING:  # a bare GPU machine, as benchmarks/gpu_check.py finds it, has no polars
     import polars as pl
+
+Row = TypeVar("Row")
 
 
 def write_table(where: str | Path, table: pa.Table) -> None:
@@ -33,3 +35,8 @@ def read_table(file: Path, columns: Sequence[str] | None = None) -> pl.DataFrame
     import polars as pl
 
     return pl.read_parquet(file, columns=None if columns is None else list(columns), hive_partitioning=False)
+
+
+def rows_as(kind: Callable[..., Row], rows: Iterable[Mapping[str, object]]) -> list[Row]:
+    """Rows as dataclasses or TypedDicts of their columns."""
+    return [kind(**row) for row in rows]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 import pyarrow as pa
 
@@ -48,6 +48,19 @@ REFUSED_TRACES = pa.schema(
     ]
 )
 TRACE_QUESTIONS = pa.schema([TRACES.field("row"), TRACES.field("teacher"), pa.field("prompt", pa.string(), nullable=False)])
+
+
+class AttemptFigures(TypedDict):
+    """What came of some attempts: how many, why the others were refused; of the accepted ones the shares of claims and tastes that hold."""
+
+    num_asked: int
+    num_attempts: int
+    num_accepted: int
+    num_hinted: int
+    claim_rate: float
+    taste_rate: float
+    num_tokens: int
+    refused: dict[str, int]
 
 
 def write_lessons(folder: Path, rows: Rows) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -13,7 +15,8 @@ from thinkrec.errors import ConfigError
 from thinkrec.store.address import write_json
 
 if TYPE_CHECKING:  # other commands start without polars
-    from thinkrec.evaluate.score_files.judge import Files, Judged
+    from thinkrec.evaluate.metrics.lists import ListsReport
+    from thinkrec.evaluate.score_files.judge import Files, Judged, Shards
 
 
 def evaluate(
@@ -57,14 +60,8 @@ def evaluate(
         _show_lists(judge_lists(paths, likes, train, names, sorted(set(k or KS)), num_bootstrap, seed), out, as_json)
         return
     files = Files(scores, labels, reference, train, names)
-    options: dict[str, Any] = {
-        "ks": sorted(set(k or KS)),
-        "profile": profile,
-        "score_is": score_is,
-        "num_bootstrap": num_bootstrap,
-        "seed": seed,
-    }
-    judged = _judge_on_ray(files, shards, options) if shards else judge(files, InMemory.of(files), **options)
+    judge_shards = partial(judge, ks=sorted(set(k or KS)), profile=profile, score_is=score_is, num_bootstrap=num_bootstrap, seed=seed)
+    judged = _judge_on_ray(files, shards, judge_shards) if shards else judge_shards(files, InMemory.of(files))
     if out:
         _write(judged, out)
     if as_json:
@@ -73,18 +70,17 @@ def evaluate(
         show(judged.report)
 
 
-def _judge_on_ray(files: Files, num_shards: int, options: dict[str, Any]) -> Judged:
+def _judge_on_ray(files: Files, num_shards: int, judge: Callable[[Files, Shards], Judged]) -> Judged:
     from thinkrec.config import run as run_file
     from thinkrec.distributed.session import ray_session
-    from thinkrec.evaluate.score_files.judge import judge
     from thinkrec.evaluate.score_files.sharded import OnRay
 
     num_cpus = max(4, os.cpu_count() or 1)  # logical: readers and shuffle run side by side
     with ray_session(run_file.parse({"ray": {"num_cpus": num_cpus}})):
-        return judge(files, OnRay.of(files, num_shards), **options)
+        return judge(files, OnRay.of(files, num_shards))
 
 
-def _show_lists(report: dict[str, Any], out: Path | None, as_json: bool) -> None:
+def _show_lists(report: ListsReport, out: Path | None, as_json: bool) -> None:
     from thinkrec.evaluate.report.lists import lists_text
 
     if out:

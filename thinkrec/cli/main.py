@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import sys
 from typing import Annotated
@@ -64,12 +63,12 @@ def run_stages(settings: Config, until: str | None = None) -> None:
     judged = artefacts.get("evaluate")
     if judged is None:
         return
-    from thinkrec.evaluate.report.table import text_table
+    from thinkrec.evaluate.report.table import report_text
     from thinkrec.evaluate.run_report.publish import publish
+    from thinkrec.evaluate.run_report.schema import read_report
 
     judged.verify()
-    report = json.loads(judged.path("report.json").read_text(encoding="utf-8"))
-    typer.echo(text_table(report))
+    typer.echo(report_text(read_report(judged.path())))
     publish(artefacts, settings.run.dir)
     typer.echo(f"report: {settings.run.dir}/report.html")
     typer.echo(f"adapters: {settings.run.dir}/adapters")

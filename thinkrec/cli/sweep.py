@@ -31,6 +31,7 @@ def sweep(
         typer.echo(plan_text(read))
         return
     from thinkrec.cli.interrupt import interruptible
+    from thinkrec.evaluate.comparison_schema import Comparison
     from thinkrec.evaluate.report.comparison import conclusions
     from thinkrec.evaluate.report.table import text_table
     from thinkrec.sweep.run import run
@@ -38,7 +39,7 @@ def sweep(
 
     with interruptible(read.shared.faults.stop_s), Progress(read.settings.dir) as report:
         compared = run(read, report, _session)
-    found = json.loads(compared.path("comparison.json").read_text(encoding="utf-8"))
+    found: Comparison = json.loads(compared.path("comparison.json").read_text(encoding="utf-8"))
     typer.echo("\n".join([*conclusions(found), "", text_table(found)]))
     typer.echo(f"comparison: {read.settings.dir}/comparison.html")
     typer.echo(f"trials: {read.settings.dir}/trials")

@@ -9,14 +9,13 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from io import BytesIO
-from typing import Any
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from thinkrec.artefacts.ingest import SPLITS
+from thinkrec.artefacts.ingest import SPLITS, Fingerprint, SplitFacts
 from thinkrec.data.split import iso
 
 SLICE_ROWS = 500_000
@@ -81,7 +80,7 @@ class Totals:
         """Likes and rows of each split."""
         return {name: (split.num_likes, split.num_rows) for name, split in self._splits.items()}
 
-    def facts(self, items: pa.Table, quarantined: Mapping[str, int]) -> dict[str, Any]:
+    def facts(self, items: pa.Table, quarantined: Mapping[str, int]) -> Fingerprint:
         """The fingerprint, with the items in their order, and the refused rows by reason."""
         known = self._splits[SPLITS[0]].seen
         return {
@@ -115,7 +114,7 @@ class _SplitTotals:
         self._num_users_at = np.bincount(place, both[1], minlength=len(self._rates)).astype(np.int64)
         self._spans += [part.span] if part.num_rows else []
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> SplitFacts:
         below = np.cumsum(self._num_users_at)
         return {
             "num_rows": self.num_rows,
@@ -138,7 +137,7 @@ class _SplitTotals:
         }
 
 
-def headline(facts: dict[str, Any]) -> dict[str, Any]:
+def headline(facts: Fingerprint) -> dict[str, float]:
     """The few numbers a progress line and a report's first table show."""
     rates = {f"like_rate_{name}": split["like_rate"] for name, split in facts["splits"].items()}
     counts = {f"num_{name}": split["num_rows"] for name, split in facts["splits"].items()}

@@ -11,10 +11,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from typing import Any
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from thinkrec.artefacts.ingest import (
     COUNTS_FILE,
@@ -22,12 +23,14 @@ from thinkrec.artefacts.ingest import (
     ITEMS_FILE,
     TRUTH,
     TRUTH_FILE,
+    Fingerprint,
+    FoundRows,
     read_row_numbers,
     write_audit,
     write_fingerprint,
     write_refused,
 )
-from thinkrec.artefacts.tables import write_table
+from thinkrec.artefacts.tables import rows_as, write_table
 from thinkrec.config.data import DataSection, SplitSection
 from thinkrec.data import fingerprint
 from thinkrec.data.arrival import Scale, doubts, refuse_one_label
@@ -40,7 +43,7 @@ from thinkrec.data.readers import amazon, canonical, movielens, prepared, recbol
 from thinkrec.data.readers.source import Source, collect_items
 from thinkrec.data.refused import reasons_of
 from thinkrec.data.spill import Spill
-from thinkrec.data.split import Begins, Cuts, Span, Window, find_cuts, refuse_no_split, refuse_splits
+from thinkrec.data.split import NUM_BINS, Begins, Cuts, Span, Window, find_cuts, refuse_no_split, refuse_splits
 from thinkrec.data.validate import Census, Items, refuse_log, validate_items
 from thinkrec.distributed.tasks import Mapper, map_tasks
 from thinkrec.events import Ingested, Noted, Warned
@@ -70,7 +73,7 @@ READERS: Mapping[str, Callable[[DataSection], Source]] = {
 class Built:
     """What the artefact's files do not say: facts of fingerprint.json, what the audit found, and what looks wrong."""
 
-    facts: dict[str, Any]
+    facts: Fingerprint
     findings: Sequence[Finding]
     doubts: Sequence[str]
 
@@ -172,8 +175,8 @@ class _Building:
         return kept
 
     def _cuts(self, step: str, kept: Tallies, buckets: range) -> Cuts | None:
-        def histogram(window: Window) -> Any:
-            return sum(self.mapper(CountTimes(self.spill, step, window), buckets))
+        def histogram(window: Window) -> NDArray[np.int64]:
+            return sum(self.mapper(CountTimes(self.spill, step, window), buckets), start=np.zeros(NUM_BINS, np.int64))
 
         return None if self.split.mode == "given" else find_cuts(Span(kept.num_rows, *kept.span), histogram, self.split)
 
@@ -193,9 +196,14 @@ class _Building:
         described = self.items.table.select(ITEMS.names)
         self._write_tables(described, counts)
         quarantined = _num_refused(log, self.items)
-        facts = totals.facts(described, quarantined)
-        facts |= {"num_buckets": len(buckets), "bucket_rows": rows, "left_out": kept.left_out, "notes": list(self.source.notes)}
-        write_audit(self.uri, [asdict(finding) for finding in findings])
+        facts: Fingerprint = {
+            **totals.facts(described, quarantined),
+            "num_buckets": len(buckets),
+            "bucket_rows": rows,
+            "left_out": kept.left_out,
+            "notes": list(self.source.notes),
+        }
+        write_audit(self.uri, rows_as(FoundRows, map(asdict, findings)))
         write_fingerprint(self.uri, facts)
         return Built(facts, findings, doubts(likes, scale, items["categories"], self.data))
 
@@ -214,7 +222,7 @@ def num_buckets_for(num_rows: int) -> int:
     return min(NUM_SLOTS, max(MIN_BUCKETS, 1 << (max(1, num_rows // BUCKET_ROWS) - 1).bit_length()))
 
 
-def warnings(facts: dict[str, Any]) -> list[str]:
+def warnings(facts: Fingerprint) -> list[str]:
     """What the user should know although the run goes on."""
     rates = {name: split["like_rate"] for name, split in facts["splits"].items()}
     moved = [name for name, rate in rates.items() if abs(rate - rates["train"]) > MAX_LIKE_RATE_MOVE]

@@ -6,7 +6,6 @@ are shown with their own intervals, and no difference is claimed.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,10 +20,12 @@ from thinkrec.artefacts.tables import read_table
 from thinkrec.config.run import Config
 from thinkrec.config.toml import flat
 from thinkrec.errors import DataError
+from thinkrec.evaluate.comparison_schema import Comparison, EncoderAuc, Headline, Meteor, TrialFacts
 from thinkrec.evaluate.metrics.intervals import Resampled
-from thinkrec.evaluate.metrics.table import ENCODERS, HEADLINE_METRICS, difference_rows, measure, metric_rows, write_metrics
+from thinkrec.evaluate.metrics.table import ENCODERS, HEADLINE_METRICS, DifferenceRow, difference_rows, measure, metric_rows, write_metrics
 from thinkrec.evaluate.report.comparison import comparison_page
 from thinkrec.evaluate.run_report.cost import costs
+from thinkrec.evaluate.run_report.schema import Report, read_report
 from thinkrec.evaluate.run_report.scored_rows import JUDGED_ROW
 from thinkrec.store.address import write_json
 from thinkrec.store.artefacts import Artefact, installed_versions
@@ -45,7 +46,7 @@ class Entry:
     artefacts: Mapping[str, Artefact]
 
 
-def write_comparison(folder: Path, entries: Sequence[Entry], settings: Mapping[str, Any], failed: Mapping[str, str]) -> None:
+def write_comparison(folder: Path, entries: Sequence[Entry], settings: Headline, failed: Mapping[str, str]) -> None:
     """Write the comparison as comparison.json, .csv and .html."""
     found = compare(entries, settings, failed)
     write_json(str(folder / "comparison.json"), found)
@@ -53,7 +54,7 @@ def write_comparison(folder: Path, entries: Sequence[Entry], settings: Mapping[s
     (folder / "comparison.html").write_text(comparison_page(found), encoding="utf-8")
 
 
-def compare(entries: Sequence[Entry], settings: Mapping[str, Any], failed: Mapping[str, str]) -> dict[str, Any]:
+def compare(entries: Sequence[Entry], settings: Headline, failed: Mapping[str, str]) -> Comparison:
     """What comparison.json holds. settings: title, metric (of the headline), reference (base name); failed: trial -> why it is missing.
 
     Every difference is one of the same users resampled alike. Raises DataError for a trial without usable scores of its variant.
@@ -120,9 +121,9 @@ def _why(against: str, measured: Mapping[str, Resampled]) -> str:
     return "other test rows" if against in measured else f"{against} failed"
 
 
-def _facts(entry: Entry, variant: str, table: pl.DataFrame, used: Mapping[str, int]) -> dict[str, Any]:
+def _facts(entry: Entry, variant: str, table: pl.DataFrame, used: Mapping[str, int]) -> TrialFacts:
     """What else is known of a trial: experts and clusters, traces, its encoder alone, METEOR of its explanations, cost."""
-    artefacts, report = entry.artefacts, json.loads(entry.artefacts["evaluate"].path("report.json").read_text(encoding="utf-8"))
+    artefacts, report = entry.artefacts, read_report(entry.artefacts["evaluate"].path())
     clusters = artefacts["cluster"].figures
     num_experts = clusters["num_clusters"] if clusters["num_clusters"] > 1 else 0
     num_traces = artefacts["global"].figures.get("num_traces", 0)
@@ -140,9 +141,9 @@ def _facts(entry: Entry, variant: str, table: pl.DataFrame, used: Mapping[str, i
         "cohens_d_max": clusters["cohens_d_max"] if num_experts else None,
         "trace_share": entry.config.train.trace_share if num_traces else 0.0,
         "num_traces": num_traces,
-        "encoder": next(({"name": name, "auc": areas[name]} for name in ENCODERS if name in areas), None),
+        "encoder": next((EncoderAuc(name=name, auc=areas[name]) for name in ENCODERS if name in areas), None),
         "meteor": _meteor(report),
-        "cost": costs(artefacts)["total"] | {"own_wall_s": _wall_s(own)},
+        "cost": {**costs(artefacts)["total"], "own_wall_s": _wall_s(own)},
     }
 
 
@@ -150,16 +151,17 @@ def _wall_s(artefacts: Iterable[Artefact]) -> float:
     return float(sum(artefact.manifest.get("wall_s") or 0.0 for artefact in artefacts))
 
 
-def _meteor(report: Mapping[str, Any]) -> dict[str, Any] | None:
+def _meteor(report: Report) -> Meteor | None:
     """METEOR of the explanations against the best references there are: value, interval, shuffled, and which references."""
-    overlap = (report["explanations"] or {}).get("overlap", {})
-    kind = next((kind for kind in REFERENCES if overlap.get(kind)), None)
-    return None if kind is None else overlap[kind]["metrics"]["meteor"] | {"references": kind, "num_pairs": overlap[kind]["num_pairs"]}
+    overlap = report["explanations"]["overlap"] if report["explanations"] else {}
+    found = next(((kind, told) for kind in REFERENCES if (told := overlap.get(kind))), None)
+    if found is None:
+        return None
+    references, told = found
+    return {**told["metrics"]["meteor"], "references": references, "num_pairs": told["num_pairs"]}
 
 
-def _over_seeds(
-    entries: Sequence[Entry], measured: Mapping[str, Resampled], differences: Sequence[Mapping[str, Any]]
-) -> list[dict[str, Any]]:
+def _over_seeds(entries: Sequence[Entry], measured: Mapping[str, Resampled], differences: Sequence[DifferenceRow]) -> list[dict[str, Any]]:
     """Mean and standard deviation over the seeds of each trial, of the metrics and of the differences; empty with one seed."""
     seeds = Counter(entry.base for entry in entries)
     found = []
@@ -178,7 +180,7 @@ def _spread(values: Sequence[float | None]) -> dict[str, float | None]:
     return {"mean": float(np.mean(known)) if known else None, "sd": float(np.std(known, ddof=1)) if len(known) > 1 else None}
 
 
-def _changed(entries: Sequence[Entry]) -> dict[str, dict[str, Any]]:
+def _changed(entries: Sequence[Entry]) -> dict[str, dict[str, object]]:
     """Dotted key -> trial -> value, of every setting that is not the same in all trials."""
     leaves = {entry.name: flat(entry.config.model_dump(mode="json")) for entry in entries}
     first = next(iter(leaves.values()))
@@ -186,7 +188,7 @@ def _changed(entries: Sequence[Entry]) -> dict[str, dict[str, Any]]:
     return {key: values for key, values in found.items() if any(value != first[key] for value in values.values())}
 
 
-def _varied(changed: Mapping[str, Mapping[str, Any]], entries: Sequence[Entry]) -> str | None:
+def _varied(changed: Mapping[str, Mapping[str, object]], entries: Sequence[Entry]) -> str | None:
     """What a curve goes over: the one setting beside the seed in which trials differ, if it is a number and they compare one variant."""
     keys = [key for key in changed if key != "run.seed"]
     if len(keys) != 1 or len({entry.variant for entry in entries}) > 1:

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypedDict
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from thinkrec.artefacts.clusters import NO_CLUSTER, read_clusters
-from thinkrec.artefacts.ingest import TEST, read_counts, read_fingerprint, read_items
+from thinkrec.artefacts.ingest import TEST, known_fingerprint, read_counts, read_items
 from thinkrec.artefacts.keywords import read_keywords
 from thinkrec.artefacts.recommendations import ORDERS_FILE, scan_lists
 from thinkrec.artefacts.vectors import read_facts
 from thinkrec.data.interactions import Interactions
 from thinkrec.errors import DataError
 from thinkrec.evaluate.metrics.intervals import resample
-from thinkrec.evaluate.metrics.lists import DEFINITIONS, Known, exposure, list_statistics, list_users, times_listed
-from thinkrec.evaluate.metrics.table import DifferenceRow, MetricRow, difference_rows, metric_rows
+from thinkrec.evaluate.metrics.lists import DEFINITIONS, Compared, Known, ListsReport, exposure, list_statistics, list_users, times_listed
+from thinkrec.evaluate.metrics.table import difference_rows, metric_rows
 from thinkrec.evaluate.metrics.user_groups import by_group, spans
 from thinkrec.recommend.bucket import MODEL, PRIOR, RETRIEVAL, SERVED
 from thinkrec.recommend.candidates import HISTORY, POPULAR, VECTOR
@@ -34,13 +33,6 @@ from thinkrec.store.artefacts import Artefact
 
 Ints = NDArray[np.integer]
 RANKING_FILE = "ranking.json"
-
-
-class Compared(TypedDict):
-    """Orders of the same users' items: metrics, and paired differences of the first order."""
-
-    metrics: list[MetricRow]
-    differences: list[DifferenceRow]
 
 
 @dataclass(frozen=True)
@@ -60,7 +52,7 @@ class JudgedBucket:
     num_repeated: int
 
 
-def judge(lists: Lists) -> dict[str, Any]:
+def judge(lists: Lists) -> ListsReport:
     """The report of lists that were made with `until_test`, which is also written beside them.
 
     A like of an item with which its user had a row before test cannot be listed: unless items may come again it is left out, and counted.
@@ -79,13 +71,13 @@ def judge(lists: Lists) -> dict[str, Any]:
     tables = _together([part.metrics for part in parts], names)
     found = _compared(tables, num_bootstrap, seed)
     main = {name: table[f"ndcg@{top}"].to_numpy() for name, table in tables.items()}
-    report = {
+    report: ListsReport = {
         "num_users": users.height,
         "num_likes": num_likes,
         "num_repeated": sum(part.num_repeated for part in parts),
         "candidate_recall": {
             "num_candidates": config.recommend.num_candidates,
-            "recall": pl.concat([part.candidate_recall for part in parts]).mean(),
+            "recall": float(pl.concat([part.candidate_recall for part in parts]).to_numpy().mean()),
         },
         "metrics": found["metrics"],
         "exposure": {names.get(order, order): exposure([part.listed[order] for part in parts], known) for order in parts[0].listed},
@@ -106,7 +98,7 @@ def known_items(artefacts: Mapping[str, Artefact]) -> Known:
     counts = read_counts(ingest, ["item_id", "num_rows"]).group_by("item_id").agg(pl.col("num_rows").cast(pl.Int64).sum())
     words = read_keywords(artefacts["keywords"].path(), ["item_id", "keywords"])
     keywords = {item: frozenset(own or ()) for item, own in words.iter_rows()}
-    num_users = int((read_fingerprint(ingest) or {})["splits"]["train"]["num_users"])
+    num_users = known_fingerprint(ingest)["splits"]["train"]["num_users"]
     return Known(read_items(ingest, ["item_id"]).height, dict(counts.iter_rows()), num_users, keywords)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 
-from thinkrec.artefacts.ingest import read_fingerprint, read_items, read_num_buckets
+from thinkrec.artefacts.ingest import known_fingerprint, read_items, read_num_buckets
 from thinkrec.artefacts.recommendations import LISTS_FOLDER, BucketCounts, claim, read_counts
 from thinkrec.config.run import Config
 from thinkrec.distributed.placement import await_room
@@ -65,7 +65,7 @@ class Lists:
             return None
         if self.users is not None:
             return sum(len(self.users[bucket]) for bucket in self.buckets)
-        return int((read_fingerprint(self.artefacts["ingest"].path()) or {})["num_users"])
+        return known_fingerprint(self.artefacts["ingest"].path())["num_users"]
 
     def make(self, report: Reporter, session: Session) -> BucketCounts:
         """Make what is missing, one bucket an actor at a time; `session` is entered only if there is work."""

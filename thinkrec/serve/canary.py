@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from thinkrec.artefacts.ingest import read_fingerprint
+from thinkrec.artefacts.ingest import read_num_buckets
 from thinkrec.artefacts.package import Canary
 from thinkrec.data.interactions import Interactions
 from thinkrec.errors import PackageError
@@ -32,7 +32,7 @@ Scores = dict[str, NDArray[np.float32]]
 def measure(ranker: Ranker) -> Canary:
     """What this model says about items spread over the catalogue to users spread over a bucket; raises PackageError for an idle adapter."""
     ingest = ranker.places.path("ingest")
-    logs = (Interactions.load(ingest, buckets=[bucket]) for bucket in range((read_fingerprint(ingest) or {})["num_buckets"]))
+    logs = (Interactions.load(ingest, buckets=[bucket]) for bucket in range(read_num_buckets(ingest)))
     users = next((log.user_ids for log in logs if log.user_ids), [])
     asked = _spread(users, NUM_USERS), _spread(ranker.items.item_ids, NUM_ITEMS)
     scores = _scores(ranker, *asked)

@@ -9,7 +9,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from thinkrec.artefacts.ingest import bucket_of, read_fingerprint
+from thinkrec.artefacts.ingest import bucket_of, read_num_buckets
 from thinkrec.artefacts.package import Package
 from thinkrec.data.interactions import Interactions
 from thinkrec.errors import DataError
@@ -60,7 +60,7 @@ class Service:
         self._item_at = {item: at for at, item in enumerate(self._item_ids)}
         self._sources = Sources(ranker.config, ranker.places, self._item_ids, np.ones(len(self._item_ids), bool))
         self._explainer = Explainer(ranker)
-        self._num_buckets = int((read_fingerprint(ranker.places.path("ingest")) or {})["num_buckets"])
+        self._num_buckets = read_num_buckets(ranker.places.path("ingest"))
         self._held = hold(ranker.places.path("ingest").parent)  # files of the package are read for as long as it is served
         self._log_of_bucket = lru_cache(NUM_LOGS)(self._load)
 

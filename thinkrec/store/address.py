@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import os
 import uuid
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from pyarrow import fs
 
 from thinkrec.errors import ArtefactError, ConfigError, EnvironmentFault
+
+Record = TypeVar("Record")
 
 
 def exists(uri: str) -> bool:
@@ -64,6 +67,15 @@ def read_json(uri: str) -> dict[str, Any] | None:
     if not isinstance(value, dict):
         raise ArtefactError(f"a stored JSON file holds a {type(value).__name__}, not an object", uri, "delete that folder and run again")
     return value
+
+
+def read_record(uri: str, kind: Callable[..., Record]) -> Record | None:
+    """A JSON object as the dataclass or TypedDict of its keys, or None when it is not there; raises ArtefactError for other keys."""
+    value = read_json(uri)
+    try:
+        return None if value is None else kind(**value)
+    except TypeError as error:
+        raise ArtefactError(f"a stored JSON file holds something else: {error}", uri, "delete that folder and run again") from None
 
 
 def _is_absent(system: Any, path: str, error: OSError) -> bool:

@@ -6,14 +6,13 @@ committed. Where a language model reads the keywords the prior is left out: it k
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
-from typing import Any
 
 from thinkrec.config.model import EncoderSection
 from thinkrec.config.run import Config
 from thinkrec.config.training import TrainSection
-from thinkrec.evaluate.metrics.table import ENCODERS, TWO_NUMBER_BASELINE, difference_rows, measure, metric_rows, write_metrics
+from thinkrec.evaluate.metrics.table import ENCODERS, TWO_NUMBER_BASELINE, Measured, difference_rows, measure, metric_rows, write_metrics
 from thinkrec.evaluate.run_report.baselines import MEANING, encoder_scores, prior_scores
 from thinkrec.evaluate.run_report.scored_rows import baseline_rows, beside
 from thinkrec.job import Reporter
@@ -26,7 +25,23 @@ from thinkrec.store.artefacts import Artefact, Store, installed_versions, writab
 KEPT = ("run", "data", "split", "prompt", "keywords", "engine", "prior", "faults", "evaluate", "ray", "watch")
 
 
-def run(config: Config, report: Reporter, session: Callable[[Config], AbstractContextManager[None]] | None = None) -> dict[str, Any]:
+class JudgedBaselines(Measured):
+    """The figures of all baselines on the same test rows."""
+
+    like_rate: float
+    num_bootstrap: int
+    seed: int
+
+
+class Baselines(JudgedBaselines):
+    """What baselines.json holds; data: figures of ingest; encoders: the settings and figures of each."""
+
+    data: Mapping[str, object]
+    encoders: Mapping[str, Mapping[str, object]]
+    versions: Mapping[str, str]
+
+
+def run(config: Config, report: Reporter, session: Callable[[Config], AbstractContextManager[None]] | None = None) -> Baselines:
     """Fit what is not committed yet, judge, and write baselines.json and .csv to the run's folder; returns what baselines.json holds.
 
     Metrics of every baseline with their intervals, and its paired difference to the two-number baseline. The run file's own [encoder] holds
@@ -47,7 +62,7 @@ def run(config: Config, report: Reporter, session: Callable[[Config], AbstractCo
     prior = made[-1].get("prior")
     for artefact in (ingest, *encoded.values(), *([prior] if prior else [])):
         artefact.verify()
-    found = {
+    found: Baselines = {
         **_judged(config, ingest, list(encoded.values()), prior),
         "data": dict(ingest.figures),
         "encoders": {
@@ -62,7 +77,7 @@ def run(config: Config, report: Reporter, session: Callable[[Config], AbstractCo
     return found
 
 
-def _judged(config: Config, ingest: Artefact, encoded: Sequence[Artefact], prior: Artefact | None) -> dict[str, Any]:
+def _judged(config: Config, ingest: Artefact, encoded: Sequence[Artefact], prior: Artefact | None) -> JudgedBaselines:
     table = baseline_rows(ingest.path(), config.prompt)
     if prior:
         table = beside(table, prior_scores(prior.path()).join(table, on="row", how="semi"), prior.uri)
@@ -75,8 +90,8 @@ def _judged(config: Config, ingest: Artefact, encoded: Sequence[Artefact], prior
     return {
         "num_rows": table.height,
         "num_users": table["user_id"].n_unique(),
-        "like_rate": table["label"].mean(),
-        "metrics": [row | {"meaning": MEANING[row["name"]]} for row in metric_rows(measured)],
+        "like_rate": float(table["label"].to_numpy().mean()),
+        "metrics": [{**row, "meaning": MEANING[row["name"]]} for row in metric_rows(measured)],
         "differences": difference_rows(measured, [(name, TWO_NUMBER_BASELINE) for name in names if name != TWO_NUMBER_BASELINE]),
         "num_bootstrap": config.evaluate.num_bootstrap,
         "seed": config.run.seed,

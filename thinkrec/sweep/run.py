@@ -12,6 +12,7 @@ from functools import partial
 
 from thinkrec.errors import StageFailed, ThinkrecError
 from thinkrec.evaluate.compare import COMPARISON_FILES, Entry, write_comparison
+from thinkrec.evaluate.comparison_schema import Headline
 from thinkrec.evaluate.run_report.publish import publish
 from thinkrec.events import Compared, NothingToDo, SweepStarted, TrialFailed
 from thinkrec.job import Reporter
@@ -77,7 +78,7 @@ def _compare(
         if one.name not in lost:
             made = {stage: committed(store, place) for stage, place in where[one.name].items()}
             entries.append(Entry(one.name, one.base, one.reference, one.variant, one.config, made))
-    settings = sweep.settings.model_dump(mode="json", include={"title", "reference", "metric"})
+    settings = Headline(title=sweep.settings.title, reference=sweep.settings.reference, metric=sweep.settings.metric)
     failures = {name: _told(error) for name, error in lost.items()}
     trials = [[one.name, one.variant, one.config.model_dump(mode="json"), where[one.name]] for one in entries]
     key = digest([VERSION, settings, failures, trials])[:KEY_LENGTH]
@@ -92,7 +93,7 @@ def _compare(
 
 
 def _make_comparison(
-    entries: Sequence[Entry], settings: Mapping[str, object], failures: Mapping[str, str], store: Store, key: str, report: Reporter
+    entries: Sequence[Entry], settings: Headline, failures: Mapping[str, str], store: Store, key: str, report: Reporter
 ) -> Artefact:
     for entry in entries:
         for stage in COMPARED:

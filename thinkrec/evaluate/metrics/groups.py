@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict
 
 import polars as pl
 
 from thinkrec.evaluate.metrics.intervals import Resampled, resample
-from thinkrec.evaluate.metrics.ranking import user_statistics, user_table
+from thinkrec.evaluate.metrics.ranking import Statistic, user_statistics, user_table
 from thinkrec.evaluate.metrics.table import DifferenceCell, EstimateCell, difference_cell, estimate_cell
 
-AREAS = ("auc", "uauc")
+Area = Literal["auc", "uauc"]
+AREAS: tuple[Area, ...] = ("auc", "uauc")
 
 
 class Group(TypedDict):
@@ -70,5 +71,6 @@ def group_areas(users: Mapping[str, pl.DataFrame], num_bootstrap: int, seed: int
 
 
 def _areas(users: pl.DataFrame, num_bootstrap: int, seed: int) -> Resampled:
-    statistics = {area: statistic for area, statistic in user_statistics(users, ()).items() if area in AREAS}
+    known = user_statistics(users, ())
+    statistics: dict[str, Statistic] = {area: known[area] for area in AREAS}
     return resample(statistics, users.height, num_bootstrap, seed)

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 import numpy as np
 import polars as pl
 
 from thinkrec.evaluate.metrics.ranking import Statistic, UserMean
+from thinkrec.evaluate.metrics.table import DifferenceRow, MetricRow
+from thinkrec.evaluate.metrics.user_groups import Grouped
 
 DEFINITIONS = {  # of each name before the @
     "hr": "share of users with a like among the first {k}",
@@ -35,6 +37,43 @@ class Exposure(TypedDict):
     coverage: float
     gini: float
     popularity_lift: float | None
+
+
+class CandidateRecall(TypedDict):
+    """The share of a user's likes that is among his candidates."""
+
+    num_candidates: int
+    recall: float
+
+
+class Compared(TypedDict):
+    """Orders of the same users' items: metrics, and paired differences of the first order."""
+
+    metrics: list[MetricRow]
+    differences: list[DifferenceRow]
+
+
+class SampledItems(Compared):
+    """The same, of the likes among so many items drawn at random."""
+
+    num_sampled: int
+
+
+class ListsReport(Compared):
+    """What a report of top-N lists holds. without_list: by list, users with likes and none; of lists in files.
+
+    num_repeated: likes of items that their user had met before, left out; of a run's lists, as candidate_recall is.
+    """
+
+    num_users: int
+    num_likes: int
+    without_list: NotRequired[Mapping[str, int]]
+    num_repeated: NotRequired[int]
+    candidate_recall: NotRequired[CandidateRecall]
+    exposure: Mapping[str, Exposure]  # empty where train is not known
+    groups: NotRequired[Mapping[str, Grouped]]  # by what parts the users; of a run's lists
+    sampled: NotRequired[SampledItems | None]  # where it was asked for; of a run's lists
+    definitions: Mapping[str, str]
 
 
 @dataclass(frozen=True)

@@ -24,22 +24,24 @@ def with_prior(variant: str) -> str:
     return f"{PRIOR}+{variant}"
 
 
-class EstimateCell(TypedDict):
-    """An Estimate in a report."""
+class Interval(TypedDict):
+    """A figure of a report between the ends of its 95 % interval."""
 
     value: float | None
     low: float | None
     high: float | None
+
+
+class EstimateCell(Interval):
+    """An Estimate in a report."""
+
     num_users: int
     num_dropped: int
 
 
-class DifferenceCell(TypedDict):
+class DifferenceCell(Interval):
     """A Difference in a report."""
 
-    value: float | None
-    low: float | None
-    high: float | None
     p: float | None
     p_holm: float | None  # corrected for the comparisons in the same metric that stand beside it
 
@@ -69,6 +71,15 @@ class DifferenceRow(TypedDict):
     name: str
     against: str
     metrics: dict[str, DifferenceCell]
+
+
+class Measured(TypedDict):
+    """What every report of scored rows holds."""
+
+    num_rows: int
+    num_users: int
+    metrics: list[MetricRow]
+    differences: list[DifferenceRow]
 
 
 def measure(

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import asdict
 from importlib.metadata import version
+from typing import TypedDict
 
 import numpy as np
 import polars as pl
@@ -22,6 +22,7 @@ from thinkrec.config.run import EvaluateSection
 from thinkrec.evaluate.metrics.intervals import resample
 from thinkrec.evaluate.metrics.ranking import UserMean
 from thinkrec.evaluate.metrics.score_counts import Array
+from thinkrec.evaluate.metrics.table import Interval
 from thinkrec.text.wordnet.table import WordNet
 
 LEARNED = {"bert_score": "evaluate.bert_score_path", "bleurt": "evaluate.bleurt_path"}
@@ -29,7 +30,22 @@ ROUGE = ("rouge1", "rouge2", "rougeL")
 Texts = Sequence[str]
 
 
-def text_metrics(users: Texts, candidates: Texts, references: Texts, settings: EvaluateSection, seed: int) -> dict[str, object]:
+class TextMetric(Interval):
+    """An overlap; BLEU has no interval, and one pair alone cannot be shuffled."""
+
+    shuffled: float | None
+    definition: str
+
+
+class Overlap(TypedDict):
+    """Every metric of some pairs of texts, and why others are left out."""
+
+    num_pairs: int
+    metrics: dict[str, TextMetric]
+    left_out: dict[str, str]
+
+
+def text_metrics(users: Texts, candidates: Texts, references: Texts, settings: EvaluateSection, seed: int) -> Overlap:
     """{num_pairs, metrics: {name: {value, low, high, shuffled, definition}}, left_out: {name: why}} of aligned texts, one pair or more.
 
     Intervals resample users; BLEU is one number of the whole corpus and has none, and one pair alone cannot be shuffled. Raises ModelError
@@ -37,15 +53,16 @@ def text_metrics(users: Texts, candidates: Texts, references: Texts, settings: E
     """
     num_pairs, definitions = len(candidates), _definitions()
     others = [*references[1:], *references[:1]]
-    metrics = {}
+    metrics: dict[str, TextMetric] = {}
     for name, values in _scored([*candidates, *candidates], [*references, *others], settings).items():
-        metrics[name] = _mean(users, values[:num_pairs], settings.num_bootstrap, seed) | {"shuffled": float(values[num_pairs:].mean())}
-    metrics["bleu"] = {"value": bleu(candidates, references), "low": None, "high": None, "shuffled": bleu(candidates, others)}
-    if num_pairs == 1:
-        metrics = {name: found | {"shuffled": None} for name, found in metrics.items()}
+        shuffled = float(values[num_pairs:].mean()) if num_pairs > 1 else None
+        interval = _mean(users, values[:num_pairs], settings.num_bootstrap, seed)
+        metrics[name] = {**interval, "shuffled": shuffled, "definition": definitions[name]}
+    whole = Interval(value=bleu(candidates, references), low=None, high=None)
+    metrics["bleu"] = {**whole, "shuffled": bleu(candidates, others) if num_pairs > 1 else None, "definition": definitions["bleu"]}
     return {
         "num_pairs": num_pairs,
-        "metrics": {name: found | {"definition": definitions[name]} for name, found in metrics.items()},
+        "metrics": metrics,
         "left_out": {name: f"{key} is empty" for name, key in LEARNED.items() if name not in metrics},
     }
 
@@ -94,12 +111,12 @@ def _scored(candidates: Texts, references: Texts, settings: EvaluateSection) -> 
     return found
 
 
-def _mean(users: Texts, values: Array, num_bootstrap: int, seed: int) -> dict[str, object]:
+def _mean(users: Texts, values: Array, num_bootstrap: int, seed: int) -> Interval:
     """Mean over rows with its interval over users."""
     sums = pl.DataFrame({"user": users, "value": values}).group_by("user", maintain_order=True).agg(pl.col("value").mean(), pl.len())
     statistic = UserMean(sums["value"].to_numpy(), sums["len"].cast(pl.Float64).to_numpy())
-    found = asdict(resample({"mean": statistic}, sums.height, num_bootstrap, seed).estimates()["mean"])
-    return {key: found[key] for key in ("value", "low", "high")}
+    found = resample({"mean": statistic}, sums.height, num_bootstrap, seed).estimates()["mean"]
+    return {"value": found.value, "low": found.low, "high": found.high}
 
 
 def _definitions() -> dict[str, str]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
-from typing import Any
 
-from thinkrec.evaluate.metrics.table import HEADLINE_METRICS
+from thinkrec.evaluate.comparison_schema import Comparison, TrialFacts
+from thinkrec.evaluate.metrics.table import HEADLINE_METRICS, Interval
 from thinkrec.evaluate.report import svg
 from thinkrec.evaluate.report.format import count, label, meaning, metric_name, number, percent, plain, size, span
 from thinkrec.evaluate.report.headline import verdict
@@ -14,12 +14,11 @@ from thinkrec.evaluate.report.html import document, folded, paragraph, plots, ta
 from thinkrec.evaluate.report.quality import difference, estimate
 from thinkrec.text.duration import duration
 
-Report = Mapping[str, Any]
 MAX_NAME = 16  # letters beside a drawing
 SAID = {"better": "Better", "worse": "Worse", "even": "No clear difference"}
 
 
-def comparison_page(found: Report) -> str:
+def comparison_page(found: Comparison) -> str:
     """The whole document; `found` is what comparison.json holds."""
     bodies = {
         "Trials": _trials(found),
@@ -35,7 +34,7 @@ def comparison_page(found: Report) -> str:
     return document(str(found["title"]), _header(found), bodies)
 
 
-def conclusions(found: Report) -> list[str]:
+def conclusions(found: Comparison) -> list[str]:
     """Which trials are better or worse than the reference on the headline metric, by their intervals, in a sentence each."""
     metric, name = found["metric"], metric_name(found["metric"])
     said = []
@@ -48,7 +47,7 @@ def conclusions(found: Report) -> list[str]:
     return said
 
 
-def _header(found: Report) -> str:
+def _header(found: Comparison) -> str:
     facts = [
         ("trials", count(len(found["trials"]))),
         ("reference", found["reference"]),
@@ -60,7 +59,7 @@ def _header(found: Report) -> str:
     return f'<header><div class="kicker">thinkrec sweep</div><h1>{escape(found["title"])}</h1>{said}{tiles(facts)}</header>'
 
 
-def _trials(found: Report) -> str:
+def _trials(found: Comparison) -> str:
     drawn = [(metric_name(metric), _intervals(found, metric)) for metric in HEADLINE_METRICS]
     facts = {row["name"]: row for row in found["trials"]}
     rows = []
@@ -76,13 +75,13 @@ def _trials(found: Report) -> str:
     return "".join([paragraph(note), plots(*drawn), table(head, rows), f'<p class="note">{meanings}</p>'])
 
 
-def _about(facts: Report, found: Report) -> str:
+def _about(facts: TrialFacts, found: Comparison) -> str:
     """The scores compared and, where there are other test rows, how many."""
     rows = f", {count(facts['num_rows'])} rows of {count(facts['num_users'])} users" if facts["name"] in found["unpaired"] else ""
     return f"{label(facts['variant'])}{rows}"
 
 
-def _intervals(found: Report, metric: str) -> str:
+def _intervals(found: Comparison, metric: str) -> str:
     bars = []
     for row in found["metrics"]:
         cell = row["metrics"][metric]
@@ -91,7 +90,7 @@ def _intervals(found: Report, metric: str) -> str:
     return svg.intervals(f"{metric} with 95 % intervals", bars, reference)
 
 
-def _differences(found: Report) -> str:
+def _differences(found: Comparison) -> str:
     rows = []
     for row in found["differences"]:
         cells = [difference(row["metrics"][metric]) for metric in HEADLINE_METRICS]
@@ -106,7 +105,7 @@ def _differences(found: Report) -> str:
     return "".join([paragraph(note, "note"), table(["", *(metric_name(metric) for metric in HEADLINE_METRICS)], rows)]) if rows else ""
 
 
-def _curve(found: Report) -> str:
+def _curve(found: Comparison) -> str:
     """The metrics over the one number that the trials differ in; and METEOR, alone and against AUC, where there are explanations.
 
     One curve is of one set of test rows: trials on others are left out.
@@ -115,24 +114,28 @@ def _curve(found: Report) -> str:
     if key is None:
         return ""
     at, seeds = found["changed"][key], {row["name"]: f"seed {row['seed']}" for row in found["trials"]}
-    metrics, trials = ([row for row in found[part] if row["name"] not in found["unpaired"]] for part in ("metrics", "trials"))
+    metrics = [row for row in found["metrics"] if row["name"] not in found["unpaired"]]
+    trials = [row for row in found["trials"] if row["name"] not in found["unpaired"]]
     drawn = []
     for metric in HEADLINE_METRICS:
         points = [(row["name"], row["metrics"][metric]) for row in metrics]
         drawn.append((metric_name(metric), svg.curves(metric, _series(points, at, seeds), key)))
-    spoken = [(row["name"], row["meteor"]) for row in trials if row["meteor"]]
+    spoken = [(row["name"], meteor) for row in trials if (meteor := row["meteor"])]
     drawn.append(("METEOR of the explanations", svg.curves("METEOR", _series(spoken, at, seeds), key)))
     both: dict[str, list[tuple[float, float, str]]] = {}
     areas = {row["name"]: row["metrics"]["auc"]["value"] for row in metrics}
     for name, meteor in sorted(spoken, key=lambda trial: at[trial[0]]):
-        if areas[name] is not None:
-            both.setdefault(seeds[name], []).append((areas[name], meteor["value"], plain(at[name])))
+        area, value = areas[name], meteor["value"]
+        if area is not None and value is not None:
+            both.setdefault(seeds[name], []).append((area, value, plain(at[name])))
     drawn.append((f"METEOR against AUC, dots by {key}", svg.trade("METEOR against AUC", both, "AUC", "METEOR")))
     note = f"The trials differ in {key} alone." + (" Those on other test rows are not drawn." if found["unpaired"] else "")
     return paragraph(note, "note") + plots(*drawn)
 
 
-def _series(points: list[tuple[str, Report]], at: Report, seeds: Mapping[str, str]) -> dict[str, list[tuple[float, svg.Bar]]]:
+def _series(
+    points: Sequence[tuple[str, Interval]], at: Mapping[str, float], seeds: Mapping[str, str]
+) -> dict[str, list[tuple[float, svg.Bar]]]:
     """(x, bar) by seed."""
     series: dict[str, list[tuple[float, svg.Bar]]] = {}
     for name, cell in points:
@@ -140,7 +143,7 @@ def _series(points: list[tuple[str, Report]], at: Report, seeds: Mapping[str, st
     return series
 
 
-def _seeds(found: Report) -> str:
+def _seeds(found: Comparison) -> str:
     rows = []
     for row in found["seeds"]:
         cells = [f"{_spread(row[metric]['value'])}<small>{_spread(row[metric]['difference'], True)}</small>" for metric in HEADLINE_METRICS]
@@ -149,7 +152,7 @@ def _seeds(found: Report) -> str:
     return paragraph(note, "note") + table(["Trial", *(metric_name(metric) for metric in HEADLINE_METRICS)], rows) if rows else ""
 
 
-def _spread(found: Report, signed: bool = False) -> str:
+def _spread(found: Mapping[str, float | None], signed: bool = False) -> str:
     return "" if found["mean"] is None else f"{number(found['mean'], signed)} \u00b1 {number(found['sd'])}"
 
 
@@ -158,7 +161,7 @@ def _short(name: str) -> str:
     return name if len(name) <= MAX_NAME else f"{name[: MAX_NAME // 2 - 1]}\u2026{name[-(MAX_NAME // 2) :]}"
 
 
-def _parts(found: Report) -> str:
+def _parts(found: Comparison) -> str:
     """What each trial is made of."""
     rows = []
     for row in found["trials"]:
@@ -176,7 +179,7 @@ def _parts(found: Report) -> str:
     return table(["Trial", "experts", "Cohen's d", "traces", "encoder alone", "METEOR"], rows) + paragraph(note, "note")
 
 
-def _cost(found: Report) -> str:
+def _cost(found: Comparison) -> str:
     costs = {row["name"]: row["cost"] for row in found["trials"]}
     spent = [(_short(name), cost["own_wall_s"] or 0.0, duration(cost["own_wall_s"])) for name, cost in costs.items()]
     rows = []
@@ -192,13 +195,13 @@ def _cost(found: Report) -> str:
     return drawn + table(["Trial", "own", "all", "GPU-hours", "tokens", "on disk"], rows) + paragraph(note, "note")
 
 
-def _settings(found: Report) -> str:
+def _settings(found: Comparison) -> str:
     names = [row["name"] for row in found["trials"]]
     rows = [("", [escape(key), *(escape(plain(values[name])) for name in names)]) for key, values in found["changed"].items()]
     return table(["Setting", *map(escape, names)], rows) if rows else ""
 
 
-def _everything(found: Report) -> str:
+def _everything(found: Comparison) -> str:
     rows = []
     for metric, first in found["metrics"][0]["metrics"].items():
         users = f"{count(first['num_users'])}<small>{count(first['num_dropped'])} dropped</small>"

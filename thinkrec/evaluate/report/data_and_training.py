@@ -4,11 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from html import escape
+from typing import Literal
 
+from thinkrec.artefacts.ingest import Fingerprint, FoundRows
+from thinkrec.artefacts.traces import AttemptFigures
 from thinkrec.evaluate.report import svg
 from thinkrec.evaluate.report.format import count, percent, spoken
 from thinkrec.evaluate.report.html import folded, paragraph, plots, table, tiles, tree
-from thinkrec.evaluate.run_report.schema import Leaves, Report
+from thinkrec.evaluate.run_report.schema import LossPoint, Report
+
+Loss = Literal["loss", "rec", "think"]
+Counted = Literal["num_asked", "num_attempts", "num_accepted", "num_hinted", "num_tokens"]
+COUNTED: tuple[Counted, ...] = ("num_asked", "num_attempts", "num_accepted", "num_hinted", "num_tokens")
+LOSSES: tuple[Loss, ...] = ("loss", "rec", "think")
 
 
 def data(report: Report) -> str:
@@ -48,7 +56,7 @@ def training(report: Report) -> str:
         if name.startswith("expert "):
             experts[name] = _curve(points, "loss")
         else:
-            parts = {part: _curve(points, part) for part in ("loss", "rec", "think")}
+            parts = {part: _curve(points, part) for part in LOSSES}
             drawn.append((name.capitalize(), svg.lines(name, {part: curve for part, curve in parts.items() if curve}, "step", "loss")))
     drawn.append(("Experts", svg.lines("experts", experts, "step", "loss")))
     spans = [svg.Span(f"expert {row['expert']}", int(row["group"]), row["start_s"], row["end_s"]) for row in report["timeline"]]
@@ -62,18 +70,18 @@ def _attempt(row: Mapping[str, int]) -> tuple[str, float, str]:
     return name, float(row["num_traces"]), count(row["num_traces"])
 
 
-def _teachers(told: Mapping[str, Leaves]) -> str:
+def _teachers(told: Mapping[str, AttemptFigures]) -> str:
     rows = []
     for name, found in told.items():
         refused = ", ".join(f"{count(number)} {escape(reason)}" for reason, number in found["refused"].items())
-        counts = [count(found[key]) for key in ("num_asked", "num_attempts", "num_accepted", "num_hinted", "num_tokens")]
-        shares = [percent(found[key]) for key in ("claim_rate", "taste_rate")]
+        counts = [count(found[key]) for key in COUNTED]
+        shares = [percent(found["claim_rate"]), percent(found["taste_rate"])]
         rows.append(("", [f"{escape(name)}<small>{f'refused: {refused}' if refused else 'none refused'}</small>", *counts, *shares]))
     head = ["Teacher", "rows asked", "answers", "accepted", "given the answer", "tokens", "claims that hold", "tastes that hold"]
     return table(head, rows) if rows else ""
 
 
-def _audit(findings: Sequence[Leaves]) -> str:
+def _audit(findings: Sequence[FoundRows]) -> str:
     rows = []
     for found in findings:
         num_rows = found["num_rows"]
@@ -84,13 +92,13 @@ def _audit(findings: Sequence[Leaves]) -> str:
     return table(["Looked for", "Found"], rows)
 
 
-def _fingerprint(facts: Leaves | None) -> str:
+def _fingerprint(facts: Fingerprint | None) -> str:
     if facts is None:
         return paragraph("No fingerprint was handed to this report.", "note")
     rows = []
     for name, part in facts["splits"].items():
-        counts = [count(part[key]) for key in ("num_rows", "num_users", "num_items")]
-        first, last = (escape((part[key] or "\u2013")[:10]) for key in ("from", "to"))
+        counts = [count(part["num_rows"]), count(part["num_users"]), count(part["num_items"])]
+        first, last = (escape((day or "\u2013")[:10]) for day in (part["from"], part["to"]))
         deciles = [part["user_like_rate_deciles"][place] for place in (0, 4, 8)]
         rows.append(("", [f"{escape(name)}<small>{first} to {last}</small>", *counts, percent(part["like_rate"]), *map(percent, deciles)]))
     drawn = table(["", "rows", "users", "items", "likes", "likes of users, tenth", "median", "nine tenths"], rows)
@@ -98,6 +106,5 @@ def _fingerprint(facts: Leaves | None) -> str:
     return drawn + digest + folded("Everything the fingerprint holds", tree(facts))
 
 
-def _curve(points: Sequence[Mapping[str, float | None]], part: str) -> list[tuple[float, float]]:
-    pairs = [(point["step"], point[part]) for point in points]
-    return [(step, value) for step, value in pairs if step is not None and value is not None]
+def _curve(points: Sequence[LossPoint], part: Loss) -> list[tuple[float, float]]:
+    return [(point["step"], value) for point in points if (value := point[part]) is not None]

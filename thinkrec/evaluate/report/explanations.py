@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from html import escape
+from typing import Literal
 
+from thinkrec.evaluate.metrics.text import Overlap
 from thinkrec.evaluate.report.format import count, number, percent
 from thinkrec.evaluate.report.html import cards, chips, folded, paragraph, table, tiles
 from thinkrec.evaluate.report.quality import difference, estimate
-from thinkrec.evaluate.run_report.schema import Explanations, Leaves, Report, Response
+from thinkrec.evaluate.run_report.schema import Explained, Explanations, Report, Response, Stated, Think
 
-LABELS = {1: "liked it", 0: "did not like it"}
+Counted = Literal["num_claims", "num_named", "num_tastes"]
+Share = Literal["right_share", "grounded_share", "polarity_share"]
+LABELS: dict[int | None, str] = {1: "liked it", 0: "did not like it"}
 DRAWN = {
     "wrong": ("Sure and wrong", "Where the model was surest and yet wrong, among the rows explained: look here first."),
     "right": ("Sure and right", "Where it was surest and right."),
     "random": ("Drawn at random", "What the others are like."),
 }
-CLAIMS = {  # what a text may state: its count, and the share that holds
+CLAIMS: dict[Counted, tuple[str, Share]] = {  # what a text may state: its count, and the share that holds
     "num_claims": ("numbers", "right_share"),
     "num_named": ("titles and keywords", "grounded_share"),
     "num_tastes": ("likes and dislikes", "polarity_share"),
@@ -24,7 +28,11 @@ CLAIMS = {  # what a text may state: its count, and the share that holds
 CHANGES = {"drop": "left out", "flip": "with the other mark"}
 OVERLAPS = {"meteor": "METEOR", "rouge1": "ROUGE-1", "rouge2": "ROUGE-2", "rougeL": "ROUGE-L", "bleu": "BLEU"}
 OVERLAPS |= {"bert_score": "BERTScore", "bleurt": "BLEURT"}
-THOUGHT = {"first": "verdict first", "after": "after the reasoning", "none": "taught to reason, asked at once"}
+THOUGHT: dict[Literal["first", "after", "none"], str] = {
+    "first": "verdict first",
+    "after": "after the reasoning",
+    "none": "taught to reason, asked at once",
+}
 
 
 def explanations(report: Report) -> str:
@@ -62,11 +70,12 @@ def _verdicts(found: Explanations) -> str:
     return tiles(facts)
 
 
-def _claims(found: Leaves) -> str:
+def _claims(found: Stated) -> str:
     """What the texts state, looked up in the prompt of their row and of another."""
-    other = found["shuffled"] or {}
+    other = found["shuffled"]
     rows = [
-        ("", [name, count(found[counted]), percent(found[share]), percent(other.get(share))]) for counted, (name, share) in CLAIMS.items()
+        ("", [name, count(found[counted]), percent(found[share]), percent(other[share] if other else None)])
+        for counted, (name, share) in CLAIMS.items()
     ]
     note = (
         "Looked up in what the model was shown; beside it what the same texts reach against the prompt of another row, by their form alone."
@@ -93,7 +102,7 @@ def _counterfactual(found: Mapping[str, Response]) -> str:
     return "".join(["<h3>Does it tell what moved the score?</h3>", paragraph(note, "note"), table(head, rows)])
 
 
-def _think(found: Leaves) -> str:
+def _think(found: Think) -> str:
     """AUC by where the verdict stands; nothing where there is only one to tell."""
     rows = [("", [name, number(found[kind])]) for kind, name in THOUGHT.items() if found[kind] is not None]
     if found["difference"]:
@@ -101,7 +110,7 @@ def _think(found: Leaves) -> str:
     return "".join(["<h3>Does thinking help?</h3>", table(["Verdict", "AUC"], rows)]) if len(rows) > 1 else ""
 
 
-def _overlap(kind: str, found: Leaves) -> str:
+def _overlap(kind: str, found: Overlap) -> str:
     rows = []
     for name, metric in found["metrics"].items():
         told = f"{OVERLAPS[name]}<small>{escape(metric['definition'])}</small>"
@@ -111,7 +120,7 @@ def _overlap(kind: str, found: Leaves) -> str:
     return "".join([heading, table(["Metric", "overlap", "with those of other rows"], rows), *left_out])
 
 
-def _explanation(row: Leaves) -> str:
+def _explanation(row: Explained) -> str:
     truth = LABELS.get(row["label"], "label unknown")
     facts = chips(
         [f"user {row['user_id']}", row["route"], f"says {row['said'] or 'neither'}", f"gives a like {percent(row['p_like'])}", truth]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from thinkrec.evaluate.metrics.table import Interval
 
 LABELS = {
     "fusion": "Expert mixture",
@@ -102,6 +101,6 @@ def plain(value: object) -> str:
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
-def span(found: Mapping[str, Any], signed: bool = False) -> str:
+def span(found: Interval, signed: bool = False) -> str:
     """The interval of an estimate or difference, as `low to high`."""
     return "" if found["low"] is None else f"{number(found['low'], signed)} to {number(found['high'], signed)}"

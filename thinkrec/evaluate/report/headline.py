@@ -3,37 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
-from thinkrec.evaluate.metrics.table import PRIOR, TWO_NUMBER_BASELINE, with_prior
+from thinkrec.evaluate.metrics.table import PRIOR, TWO_NUMBER_BASELINE, DifferenceCell, Interval, with_prior
 from thinkrec.evaluate.report.format import count, label, number, percent, span
+from thinkrec.evaluate.run_report.schema import PriorFacts, Report
 
 JUDGED = ("auc", "uauc")
 
 
-def verdict(found: Mapping[str, Any]) -> str:
+def verdict(found: Interval) -> str:
     """better, worse or even: a difference counts only when its whole interval lies on one side of zero."""
-    if found["low"] is None:
+    low, high = found["low"], found["high"]
+    if low is None or high is None:
         return "even"
-    return "better" if found["low"] > 0 else "worse" if found["high"] < 0 else "even"
+    return "better" if low > 0 else "worse" if high < 0 else "even"
 
 
-def difference(report: Mapping[str, Any], name: str, against: str) -> dict[str, Any] | None:
+def difference(report: Report, name: str, against: str) -> Mapping[str, DifferenceCell] | None:
     """The paired differences of two score columns, where the report has them."""
     return next((row["metrics"] for row in report["differences"] if (row["name"], row["against"]) == (name, against)), None)
 
 
-def metric_of(report: Mapping[str, Any], name: str, metric: str) -> float | None:
+def metric_of(report: Report, name: str, metric: str) -> float | None:
     """One metric of one score column, None where the report does not have it."""
     return next((row["metrics"][metric]["value"] for row in report["metrics"] if row["name"] == name), None)
 
 
-def reference(report: Mapping[str, Any]) -> str:
+def reference(report: Report) -> str:
     """What the scores are first held against: the counted prior, or in a run without one the two-number baseline."""
     return PRIOR if report.get("prior") else TWO_NUMBER_BASELINE
 
 
-def title(report: Mapping[str, Any]) -> str:
+def title(report: Report) -> str:
     """What does the language model add to its prior; without one, is it better than two counted numbers? Only what intervals say."""
     found = difference(report, report["best"], reference(report))
     if found is None:
@@ -53,37 +54,39 @@ def title(report: Mapping[str, Any]) -> str:
     return f"Worse than the two-number baseline on {' and '.join(worse)}" if worse else "Not better than the two-number baseline"
 
 
-def sentences(report: Mapping[str, Any]) -> list[str]:
+def sentences(report: Report) -> list[str]:
     """The claim in figures, the strongest baseline, what the experts add, and the share of the possible in a planted world."""
     best = report["best"]
-    said = [_against(report, best, PRIOR, "What the language model adds to counting alone"), _weight(report)] if report.get("prior") else []
+    said = []
+    if prior := report.get("prior"):
+        said = [_against(report, best, PRIOR, "What the language model adds to counting alone"), _weight(prior)]
     said.append(_against(report, best, TWO_NUMBER_BASELINE, "Against the baseline that adds the user's and the item's like-rate"))
     said.append(_strongest(report))
     for mixture, single in (("fusion", "global"), (with_prior("fusion"), with_prior("global"))):
         if best == mixture:
             said.append(_against(report, best, single, "Against one adapter for all users"))
-    if report.get("planted"):
-        share, linear = report["planted"]["recovered_share"], report["planted"].get("linear_auc")
+    if planted := report.get("planted"):
+        share, linear = planted["recovered_share"], planted.get("linear_auc")
         added_up = "" if linear is None else f", of a judge who knows all tastes and adds up what facets are worth {number(linear)}"
         said.append(
-            f"In this planted world the best possible AUC is {number(report['planted']['bayes_auc'])}{added_up}; of the way there from "
+            f"In this planted world the best possible AUC is {number(planted['bayes_auc'])}{added_up}; of the way there from "
             f"chance, the model has gone {percent(share.get(best))}, the two-number baseline {percent(share.get(TWO_NUMBER_BASELINE))}."
         )
-        if (beyond := report["planted"].get("share_beyond_prior")) is not None:
+        if (beyond := planted.get("share_beyond_prior")) is not None:
             said.append(f"Of the way from the counted prior to the best possible AUC the language model has gone {percent(beyond)}.")
     return [sentence for sentence in said if sentence]
 
 
-def _weight(report: Mapping[str, Any]) -> str:
+def _weight(prior: PriorFacts) -> str:
     """What the model's score weighs beside the prior."""
-    weight, num_rows = report["prior"]["model_weight"], report["prior"]["num_valid_rows"]
+    weight, num_rows = prior["model_weight"], prior["num_valid_rows"]
     if not num_rows:
         return "There were no valid rows to say what the model's score weighs beside the prior: 1, as in training."
     fitted = f"The model's score weighs {number(weight)} beside the prior, by log loss on {count(num_rows)} valid rows"
     return f"{fitted}: these are the prior's scores, and the language model has no part in them." if weight == 0 else f"{fitted}."
 
 
-def _against(report: Mapping[str, Any], name: str, against: str, opening: str) -> str:
+def _against(report: Report, name: str, against: str, opening: str) -> str:
     found = difference(report, name, against)
     if found is None:
         return ""
@@ -95,9 +98,10 @@ def _against(report: Mapping[str, Any], name: str, against: str, opening: str) -
     return f"{opening}: {'; '.join(parts)}."
 
 
-def _strongest(report: Mapping[str, Any]) -> str:
+def _strongest(report: Report) -> str:
     areas = {row["name"]: row["metrics"]["auc"]["value"] for row in report["metrics"]}
-    counted = {row["name"]: areas[row["name"]] for row in report["metrics"] if row["kind"] == "baseline" and areas[row["name"]] is not None}
+    baselines = {row["name"] for row in report["metrics"] if row["kind"] == "baseline"}
+    counted = {name: area for name, area in areas.items() if name in baselines and area is not None}
     model = areas[report["best"]]
     if not counted or model is None:
         return ""

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
+from thinkrec.evaluate.metrics.lists import ListsReport
+from thinkrec.evaluate.metrics.table import Interval
 from thinkrec.evaluate.report.format import label, metric_name, number, span
 from thinkrec.evaluate.report.headline import verdict
 
 SHOWN = ("ndcg", "recall", "hr", "mrr", "novelty", "diversity")
 
 
-def lists_text(report: Mapping[str, Any]) -> str:
+def lists_text(report: ListsReport) -> str:
     """Metrics with intervals and paired differences of a report of lists, each loss in a sentence of its own."""
     served = report["metrics"][0]
     ks = [int(name.partition("@")[2]) for name in served["metrics"] if "@" in name]
@@ -21,14 +22,16 @@ def lists_text(report: Mapping[str, Any]) -> str:
         found = [row["metrics"].get(name) for name in columns]
         shown = report["exposure"].get(row["name"])
         cells = [f"{number(cell['value'])} ({span(cell)})" if cell else number(None) for cell in found]
-        rows.append([label(row["name"]), *cells, *([number(value) for value in shown.values()] if shown else [])])
-    for row in report["differences"]:
-        found = [row["metrics"].get(name) for name in columns]
+        rows.append(
+            [label(row["name"]), *cells, *map(number, (shown["coverage"], shown["gini"], shown["popularity_lift"]) if shown else ())]
+        )
+    for pair in report["differences"]:
+        steps = [pair["metrics"].get(name) for name in columns]
         words = [
             f"{number(cell['value'], True)} ({span(cell, True)}) {_word(name, cell)}" if cell else ""
-            for name, cell in zip(columns, found, strict=True)
+            for name, cell in zip(columns, steps, strict=True)
         ]
-        rows.append([f"{label(row['name'])} - {label(row['against'])}", *words])
+        rows.append([f"{label(pair['name'])} - {label(pair['against'])}", *words])
     head = f"{report['num_likes']:,} likes of {report['num_users']:,} users, over the full catalogue; 95 % intervals over resampled users"
     return "\n".join(
         [head, *_notes(report), "", *_aligned(rows), *_gaps(report, columns[0]), *_sampled(report, columns), *_losses(report, columns[0])]
@@ -39,12 +42,12 @@ def _columns(k: int) -> list[str]:
     return [name if name in ("mrr", "novelty", "diversity") else f"{name}@{k}" for name in SHOWN]
 
 
-def _word(name: str, cell: Mapping[str, Any]) -> str:
+def _word(name: str, cell: Interval) -> str:
     """Novelty and diversity are neither good nor bad."""
     return "" if name in ("novelty", "diversity") else verdict(cell)
 
 
-def _notes(report: Mapping[str, Any]) -> list[str]:
+def _notes(report: ListsReport) -> list[str]:
     notes = []
     if report.get("num_repeated"):
         notes.append(f"{report['num_repeated']:,} likes are of items that their user had met before, which are not listed: left out")
@@ -55,7 +58,7 @@ def _notes(report: Mapping[str, Any]) -> list[str]:
     return notes
 
 
-def _gaps(report: Mapping[str, Any], metric: str) -> list[str]:
+def _gaps(report: ListsReport, metric: str) -> list[str]:
     """For each way of parting the users, how well the lists serve each part, and how far the best is from the worst, of others too."""
     lines, served = [], report["metrics"][0]["name"]
     for by, found in report.get("groups", {}).items():
@@ -66,7 +69,7 @@ def _gaps(report: Mapping[str, Any], metric: str) -> list[str]:
     return lines
 
 
-def _sampled(report: Mapping[str, Any], columns: Sequence[str]) -> list[str]:
+def _sampled(report: ListsReport, columns: Sequence[str]) -> list[str]:
     """How the likes stand among items drawn at random; it says so, and that this is not how they stand in the catalogue."""
     found = report.get("sampled")
     if not found:
@@ -80,7 +83,7 @@ def _sampled(report: Mapping[str, Any], columns: Sequence[str]) -> list[str]:
     return ["", said, *_aligned(rows)]
 
 
-def _losses(report: Mapping[str, Any], metric: str) -> list[str]:
+def _losses(report: ListsReport, metric: str) -> list[str]:
     """Against whom the lists lose, or are not shown to win, in the first metric."""
     found = {row["against"]: verdict(row["metrics"][metric]) for row in report["differences"]}
     by_verdict = [(word, [label(name) for name, own in found.items() if own == word]) for word in ("worse", "even", "better")]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from html import escape
-from typing import Any
 
+from thinkrec.artefacts.ingest import FoundRows
 from thinkrec.evaluate.report import clusters, cost_and_settings, data_and_training, explanations, quality
 from thinkrec.evaluate.report.format import count, label, number, percent
 from thinkrec.evaluate.report.headline import metric_of, sentences, title
@@ -47,7 +47,7 @@ def _header(report: Report) -> str:
     return f'<header><div class="kicker">{escape(where)}</div><h1>{escape(title(report))}</h1>{said}{tiles(facts)}</header>'
 
 
-def _audited(findings: Sequence[Mapping[str, Any]]) -> str:
+def _audited(findings: Sequence[FoundRows]) -> str:
     if not findings:
         return "not run"
     return "found rows" if any(found["num_rows"] for found in findings) else "clean"

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from html import escape
+from typing import Literal
 
-from thinkrec.evaluate.metrics.table import HEADLINE_METRICS, DifferenceCell, EstimateCell, MetricRow
+from thinkrec.evaluate.metrics.table import HEADLINE_METRICS, DifferenceCell, Interval, MetricRow
 from thinkrec.evaluate.report import svg
 from thinkrec.evaluate.report.format import count, label, meaning, metric_name, number, span, spoken
 from thinkrec.evaluate.report.headline import metric_of, reference, verdict
 from thinkrec.evaluate.report.html import folded, paragraph, plots, table
 from thinkrec.evaluate.run_report.schema import CurvePoint, Report
 
+ERRORS: tuple[Literal["expected_error", "expected_error_width", "brier"], ...] = ("expected_error", "expected_error_width", "brier")
 SEEN = {True: "seen", False: "new"}
 ADDED_BY = {"seen": "{}", "route": "served by {}", "history": "after {} rows of the user", "popularity": "items with {} rows in train"}
 CURVE_TITLES = {
@@ -71,14 +73,13 @@ def calibration(report: Report) -> str:
     """Predicted against observed like-rates."""
     found = report["calibration"]
     curves = {label(name): [(bin_["predicted"], bin_["observed"]) for bin_ in curve["bins"]] for name, curve in found.items()}
-    measures = [name for name, value in next(iter(found.values())).items() if not isinstance(value, list)]
-    rows = [("", [escape(label(name)), *(number(curve[measure]) for measure in measures)]) for name, curve in found.items()]
+    rows = [("", [escape(label(name)), *(number(curve[error]) for error in ERRORS)]) for name, curve in found.items()]
     note = "When the model says 70 %, do 70 % like it? Ten bins of equally many rows; on the diagonal the answer is yes."
     drawn = plots(("Predicted against observed", svg.calibration("calibration", curves)))
-    return "".join([paragraph(note, "note"), drawn, table(["", *map(spoken, measures)], rows)])
+    return "".join([paragraph(note, "note"), drawn, table(["", *map(spoken, ERRORS)], rows)])
 
 
-def estimate(found: EstimateCell) -> str:
+def estimate(found: Interval) -> str:
     """A metric over its interval, as a table cell."""
     return f"{number(found['value'])}<small>{span(found)}</small>"
 

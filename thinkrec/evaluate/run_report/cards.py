@@ -9,10 +9,10 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
-from thinkrec.evaluate.metrics.table import HEADLINE_METRICS, PRIOR, TWO_NUMBER_BASELINE, with_prior
+from thinkrec.evaluate.metrics.table import HEADLINE_METRICS, PRIOR, TWO_NUMBER_BASELINE, EstimateCell, with_prior
 from thinkrec.evaluate.report.format import count, label, meaning, metric_name, number, percent, plain, span
+from thinkrec.evaluate.run_report.schema import ExpertRun, PriorFacts, Report
 
-Report = Mapping[str, Any]
 HUB_NAMES = {"auc": "roc_auc"}  # where the Hub has a name of its own for a metric
 
 CARD_USE = """```python
@@ -45,21 +45,19 @@ def _global(report: Report) -> str:
     return _card(report, "global", about, f"all {count(report['num_rows'])} test rows", metrics, rivals)
 
 
-def _expert(report: Report, facts: Report) -> str:
+def _expert(report: Report, facts: ExpertRun) -> str:
     cluster = int(facts["expert"])
-    portrait: Report = next((row for row in report["portraits"] if row["cluster"] == cluster), {})
-    judged: Report = next((row for row in report["clusters"] if row["cluster"] == cluster), {"auc": {}, "num_rows": 0})
+    portrait = next((row for row in report["portraits"] if row["cluster"] == cluster), None)
+    judged = next((row for row in report["clusters"] if row["cluster"] == cluster), None)
+    areas, num_rows = (judged["auc"], judged["num_rows"]) if judged else ({}, 0)
     about = f"The expert of cluster {cluster}, started from the global adapter and trained on {_trained(facts)}."
     if portrait:
         words = ", ".join(escape(word["keyword"]) for word in portrait["keywords"])
         liked = f", who like more often than others: {words}" if words else ""
         about += f" The cluster has {count(portrait['num_users'])} users{liked}."
-    rows = f"the {count(judged['num_rows'])} test rows of this cluster's users"
+    rows = f"the {count(num_rows)} test rows of this cluster's users"
     names = (_judged(report, "global"), *([PRIOR] if report["prior"] else []))
-    own, rivals = (
-        judged["auc"].get(_judged(report, "experts")),
-        {label(name): judged["auc"][name] for name in names if name in judged["auc"]},
-    )
+    own, rivals = areas.get(_judged(report, "experts")), {label(name): areas[name] for name in names if name in areas}
     return _card(report, f"expert-{cluster}", about, rows, {"auc": own} if own else {}, rivals)
 
 
@@ -68,7 +66,7 @@ def _judged(report: Report, variant: str) -> str:
     return with_prior(variant) if report["prior"] else variant
 
 
-def _card(report: Report, name: str, about: str, rows: str, metrics: Mapping[str, Report], rivals: Mapping[str, Report]) -> str:
+def _card(report: Report, name: str, about: str, rows: str, metrics: Mapping[str, EstimateCell], rivals: Mapping[str, EstimateCell]) -> str:
     """Front matter, then prose; `metrics` are the adapter's own on `rows`, `rivals` the AUC of others there."""
     settings = report["settings"]
     base = Path(settings["base"]["path"]).name if settings["base"]["source"] == "folder" else "nano"
@@ -88,7 +86,7 @@ def _card(report: Report, name: str, about: str, rows: str, metrics: Mapping[str
     return "\n\n".join(parts) + "\n"
 
 
-def _head(settings: Report, name: str, base: str, metrics: Mapping[str, Report]) -> str:
+def _head(settings: Mapping[str, Any], name: str, base: str, metrics: Mapping[str, EstimateCell]) -> str:
     """The front matter as YAML; `metrics` become results that the Hub shows beside the card."""
     data = settings["data"]["source"]
     results = [
@@ -117,30 +115,30 @@ def _head(settings: Report, name: str, base: str, metrics: Mapping[str, Report])
     return head.to_yaml()
 
 
-def _table(rows: str, metrics: Mapping[str, Report], rivals: Mapping[str, Report]) -> str:
+def _table(rows: str, metrics: Mapping[str, EstimateCell], rivals: Mapping[str, EstimateCell]) -> str:
     lines = [f"| {metric_name(metric)} | {_estimate(found)} | {meaning(metric)} |" for metric, found in metrics.items()]
     lines += [f"| AUC of: {name} | {_estimate(found)} | on the same rows |" for name, found in rivals.items()]
     head = f"On {rows}, with 95 % intervals over resampled users.\n\n| metric | value | interval | users | meaning |\n|---|---|---|---|---|"
     return "\n".join([head, *lines])
 
 
-def _beside(prior: Report) -> str:
+def _beside(prior: PriorFacts) -> str:
     return (
         "These are figures of prior + g * model: the adapter was trained on what a counted prior misses, and its score (Yes minus No) is "
         f"added to the prior's log-odds with the weight g = {number(prior['model_weight'])}."
     )
 
 
-def _estimate(found: Report) -> str:
+def _estimate(found: EstimateCell) -> str:
     return f"{number(found['value'])} | {span(found)} | {count(found['num_users'])}"
 
 
 def _data(report: Report) -> str:
-    facts, traces = report["fingerprint"] or {}, report["traces"]
+    facts, traces = report["fingerprint"], report["traces"]
     lines = []
-    for name, part in facts.get("splits", {}).items():
+    for name, part in (facts or {}).get("splits", {}).items():
         lines.append(f"- {name}: {count(part['num_rows'])} rows of {count(part['num_users'])} users, {percent(part['like_rate'])} likes")
-    if "sha256" in facts:
+    if facts and "sha256" in facts:
         lines.append(f"- content digest: `{facts['sha256']}`")
     if traces:
         asked = f"{count(traces['num_traces'])} reasoning traces, {percent(traces['hinted_share'])} of them written with the answer known"
@@ -148,14 +146,14 @@ def _data(report: Report) -> str:
     return "\n".join(lines) or "Nothing was handed to this card."
 
 
-def _trained(facts: Report) -> str:
+def _trained(facts: Mapping[str, float] | ExpertRun) -> str:
     return f"{count(facts['num_rows'])} train rows and {count(facts['num_traces'])} reasoning traces in {count(facts['num_steps'])} steps"
 
 
-def _settings(settings: Report) -> str:
+def _settings(settings: Mapping[str, Any]) -> str:
     parts = {"adapter": settings["adapter"], "prompt": settings["prompt"], "run": {"seed": settings["run"]["seed"]}}
     return "\n".join(f"- {part}: {', '.join(f'{name} {_said(value)}' for name, value in found.items())}" for part, found in parts.items())
 
 
-def _said(value: Any) -> str:
+def _said(value: object) -> str:
     return " ".join(map(plain, value)) if isinstance(value, list) else plain(value)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Literal
 
 import polars as pl
 
@@ -14,7 +14,8 @@ from thinkrec.evaluate.run_report.inputs import log_lines
 from thinkrec.evaluate.run_report.schema import Cost, StageCost
 from thinkrec.store.artefacts import Artefact
 
-MEASURES = ("wall_s", "gpu_hours", "num_tokens", "num_bytes")
+Measure = Literal["wall_s", "gpu_hours", "num_tokens", "num_bytes"]
+MEASURES: tuple[Measure, ...] = ("wall_s", "gpu_hours", "num_tokens", "num_bytes")
 
 
 def costs(inputs: Mapping[str, Artefact]) -> Cost:
@@ -24,7 +25,7 @@ def costs(inputs: Mapping[str, Artefact]) -> Cost:
     largest that a training log tells; num_bytes lie on disk.
     """
     stages = [_stage(name, artefact) for name, artefact in inputs.items()]
-    total = {name: _sum([value for row in stages if (value := dict(row)[name]) is not None]) for name in MEASURES}
+    total: dict[str, float | None] = {name: _sum([value for row in stages if (value := row[name]) is not None]) for name in MEASURES}
     return {"stages": stages, "total": total}
 
 
@@ -56,5 +57,5 @@ def _peak(artefact: Artefact) -> int | None:
     return max((peak for peak in peaks if isinstance(peak, int)), default=None)
 
 
-def _sum(values: Sequence[Any]) -> float | None:
+def _sum(values: Sequence[float]) -> float | None:
     return sum(values) if values else None

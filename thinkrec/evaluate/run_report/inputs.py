@@ -12,20 +12,20 @@ import polars as pl
 
 from thinkrec.artefacts.adapters import LOG_FILE, expert_logs, read_timeline
 from thinkrec.artefacts.clusters import ASSIGNMENT_FOLDER
-from thinkrec.artefacts.ingest import TRUTH_FILE, read_audit, read_fingerprint
+from thinkrec.artefacts.ingest import TRUTH_FILE, Fingerprint, FoundRows, read_audit, read_fingerprint
 from thinkrec.artefacts.keywords import KEYWORDS_FILE
 from thinkrec.artefacts.scores import COUNTERFACTUALS_FILE, EXPLANATIONS_FILE
-from thinkrec.artefacts.tables import read_table
+from thinkrec.artefacts.tables import read_table, rows_as
 from thinkrec.artefacts.traces import REFERENCES_FILE, TRACES_FILE
 from thinkrec.data.audit.artefacts import audit_artefacts
-from thinkrec.evaluate.run_report.schema import TracesFacts
+from thinkrec.evaluate.run_report.schema import ExpertRun, LossPoint, TracesFacts
 from thinkrec.store.artefacts import Artefact
 
 MAX_POINTS = 200
 CURVES = ("loss", "rec", "think")
 
 
-def training(inputs: Mapping[str, Artefact]) -> dict[str, list[dict[str, Any]]]:
+def training(inputs: Mapping[str, Artefact]) -> dict[str, list[LossPoint]]:
     """Loss curves (step, loss, rec, think) by stage and phase ("base pretrain", "global", "expert 0", ...), at most MAX_POINTS each."""
     logs = {name: inputs[name].path(LOG_FILE) for name in ("extractor", "base", "teacher", "global", "projector") if name in inputs}
     if "experts" in inputs:
@@ -39,9 +39,9 @@ def training(inputs: Mapping[str, Artefact]) -> dict[str, list[dict[str, Any]]]:
     return curves
 
 
-def timeline(inputs: Mapping[str, Artefact]) -> list[dict[str, Any]]:
+def timeline(inputs: Mapping[str, Artefact]) -> list[ExpertRun]:
     """When each expert was trained, on which group of workers; seconds from the start of the stage."""
-    return [asdict(span) for span in read_timeline(inputs["experts"].path())] if "experts" in inputs else []
+    return rows_as(ExpertRun, map(asdict, read_timeline(inputs["experts"].path()))) if "experts" in inputs else []
 
 
 def traces(inputs: Mapping[str, Artefact]) -> TracesFacts | None:
@@ -107,17 +107,17 @@ def rules(inputs: Mapping[str, Artefact]) -> pl.DataFrame | None:
     return truth.select("row", "rule", "reason") if truth is not None and "rule" in truth.columns else None
 
 
-def figures(inputs: Mapping[str, Artefact]) -> dict[str, dict[str, Any]]:
+def figures(inputs: Mapping[str, Artefact]) -> dict[str, Mapping[str, Any]]:
     """The headline numbers of every stage."""
-    return {name: dict(artefact.figures) for name, artefact in inputs.items()}
+    return {name: artefact.figures for name, artefact in inputs.items()}
 
 
-def audit(inputs: Mapping[str, Artefact]) -> list[dict[str, Any]]:
+def audit(inputs: Mapping[str, Artefact]) -> list[FoundRows]:
     """What the leak audit looked for and found: in the log, and in what was fitted on it."""
-    return [*read_audit(inputs["ingest"].path()), *(asdict(finding) for finding in audit_artefacts(inputs))]
+    return [*read_audit(inputs["ingest"].path()), *rows_as(FoundRows, map(asdict, audit_artefacts(inputs)))]
 
 
-def fingerprint(inputs: Mapping[str, Artefact]) -> dict[str, Any] | None:
+def fingerprint(inputs: Mapping[str, Artefact]) -> Fingerprint | None:
     """Counts, like rates and time cuts of the data."""
     return read_fingerprint(inputs["ingest"].path()) if "ingest" in inputs else None
 
@@ -149,9 +149,9 @@ def _table(inputs: Mapping[str, Artefact], stage: str, name: str) -> pl.DataFram
     return read_table(file) if file and file.is_file() else None
 
 
-def _thinned(lines: pl.DataFrame) -> list[dict[str, Any]]:
+def _thinned(lines: pl.DataFrame) -> list[LossPoint]:
     """At most MAX_POINTS points, each the mean of the steps it stands for."""
     per_point = max(1, -(-lines.height // MAX_POINTS))
     means = [pl.col(key).fill_nan(None).mean() for key in CURVES]
     points = lines.group_by(pl.int_range(pl.len()) // per_point, maintain_order=True).agg(pl.col("step").last(), *means)
-    return points.select("step", *CURVES).to_dicts()
+    return rows_as(LossPoint, points.select("step", *CURVES).iter_rows(named=True))

@@ -18,7 +18,6 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -27,8 +26,8 @@ from thinkrec.config.run import EvaluateSection
 from thinkrec.evaluate.metrics.intervals import Resampled, resample
 from thinkrec.evaluate.metrics.ranking import UserMean
 from thinkrec.evaluate.metrics.table import difference_cell
-from thinkrec.evaluate.metrics.text import text_metrics, tokens
-from thinkrec.evaluate.run_report.schema import Reasoning, Response, Verdicts
+from thinkrec.evaluate.metrics.text import Overlap, text_metrics, tokens
+from thinkrec.evaluate.run_report.schema import Grounding, Reasoning, Response, Think, Verdicts
 from thinkrec.prompt.claims import LEAK, Claims, Facts, check_claims
 from thinkrec.text.phrases import normal
 
@@ -57,7 +56,7 @@ def reasoning(
         "truncated_share": float((explained["finish_reason"] == "length").to_numpy().mean()),
         "leak_share": float(np.mean([LEAK.search(text) is not None for text in texts])),
         "mean_words": float(np.mean([len(tokens(text)) for text in texts])),
-        "claims": grounding(claims) | {"shuffled": grounding(others) if len(texts) > 1 else None},
+        "claims": {**grounding(claims), "shuffled": grounding(others) if len(texts) > 1 else None},
         "diversity": diversity(texts),
         "counterfactual": {} if rescored is None else counterfactual(rescored, settings.num_bootstrap, seed),
         "overlap": {kind: overlap(explained, table, settings, seed) for kind, table in references.items()},
@@ -77,7 +76,7 @@ def verdicts(explained: pl.DataFrame, claims: Sequence[Claims]) -> Verdicts:
     }
 
 
-def grounding(claims: Sequence[Claims]) -> dict[str, float | None]:
+def grounding(claims: Sequence[Claims]) -> Grounding:
     """Share of right numbers, of names that the prompt shows, and of right tastes, each with its count; None where nothing was said."""
     num_claims, num_named, num_tastes = (sum(getattr(c, name) for c in claims) for name in ("num_claims", "num_named", "num_tastes"))
     num_unknown = sum(len(c.unknown_keywords) + len(c.unknown_titles) for c in claims)
@@ -141,7 +140,7 @@ def _response(rows: pl.DataFrame, change: str, num_bootstrap: int, seed: int) ->
     return {**found, "toward_share": float(rows["toward"].to_numpy().mean())} if change == "flip" else found
 
 
-def think(measured: Mapping[str, Resampled], served: str, direct: str | None, answer: str) -> dict[str, Any]:
+def think(measured: Mapping[str, Resampled], served: str, direct: str | None, answer: str) -> Think:
     """AUC of the `served` scores by where their verdict stands: `first`, `after` the reasoning, or with `none` where the model was taught
     to reason first, from the `direct` ones; `difference` = after - none, paired on the same test rows. The orders of answer are trained
     apart, so one run has one of them.
@@ -153,7 +152,7 @@ def think(measured: Mapping[str, Resampled], served: str, direct: str | None, an
     return {"first": None, "after": areas[served], "none": areas[direct] if direct else None, "difference": difference}
 
 
-def overlap(explained: pl.DataFrame, references: pl.DataFrame, settings: EvaluateSection, seed: int) -> dict[str, Any] | None:
+def overlap(explained: pl.DataFrame, references: pl.DataFrame, settings: EvaluateSection, seed: int) -> Overlap | None:
     """Text metrics of the explained rows that have a reference; None if none has."""
     pairs = explained.select("row", "user_id", "text").join(references, on="row", maintain_order="left", validate="1:1")
     users, texts, told = (pairs[name].to_list() for name in ("user_id", "text", "reference"))

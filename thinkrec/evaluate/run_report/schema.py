@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
+from thinkrec.artefacts.ingest import Fingerprint, FoundRows
+from thinkrec.artefacts.traces import AttemptFigures
+from thinkrec.evaluate.metrics.calibration import Calibration
 from thinkrec.evaluate.metrics.groups import Group, GroupDifference
 from thinkrec.evaluate.metrics.table import DifferenceCell, DifferenceRow, MetricRow
+from thinkrec.evaluate.metrics.text import Overlap
 
 REPORT_VERSION = 2
 REPORT_FILE = "report.json"
 Shares = dict[str, float | None]  # figures by name; None where nothing was there to count
-Leaves = Mapping[str, Any]  # a tree that is shown as it is: settings, figures of stages, the fingerprint
 
 
 class RunFacts(TypedDict):
@@ -117,7 +122,7 @@ class TracesFacts(TypedDict):
     claim_rate: float | None
     num_tokens: int | None
     refused: dict[str, int] | None
-    teachers: dict[str, Leaves] | None
+    teachers: dict[str, AttemptFigures] | None
     accepted_share: float | None
     num_traces: int
     hinted_share: float | None
@@ -125,6 +130,28 @@ class TracesFacts(TypedDict):
     mean_tokens: float | None
     like_share: float | None
     by_attempt: list[dict[str, int]]
+
+
+class ExpertRun(TypedDict):
+    """An ExpertSpan (artefacts/adapters.py)."""
+
+    expert: str
+    group: int
+    start_s: float
+    end_s: float
+    num_steps: int
+    num_rows: int
+    num_traces: int
+    pack: Sequence[int]
+
+
+class LossPoint(TypedDict):
+    """Mean losses of some steps, and the last of them; None where a log tells none."""
+
+    step: int
+    loss: float | None
+    rec: float | None
+    think: float | None
 
 
 class StageCost(TypedDict):
@@ -143,7 +170,7 @@ class Cost(TypedDict):
     """Stages in the order of the run, and their sums."""
 
     stages: list[StageCost]
-    total: Shares
+    total: Mapping[str, float | None]
 
 
 class Response(TypedDict):
@@ -164,6 +191,53 @@ class Verdicts(TypedDict):
     supported_share: float | None
 
 
+class Grounding(TypedDict):
+    """What texts state, and the shares of it that a prompt bears out; None where nothing was said."""
+
+    num_claims: int
+    right_share: float | None
+    num_named: int
+    grounded_share: float | None
+    num_tastes: int
+    polarity_share: float | None
+
+
+class Stated(Grounding):
+    """The same against the prompt of the row; shuffled: against that of another, None where there is no other."""
+
+    shuffled: Grounding | None
+
+
+class Think(TypedDict):
+    """AUC by where the verdict stands: see reasoning.think."""
+
+    first: float | None
+    after: float | None
+    none: float | None
+    difference: DifferenceCell | None
+
+
+class Explained(TypedDict):
+    """A row of EXPLANATIONS (artefacts/scores.py), and why it is shown: wrong, right or random."""
+
+    row: int
+    user_id: str
+    item_id: str
+    label: int | None
+    score: float
+    prior: float
+    model: float
+    p_like: float
+    route: str
+    title: str
+    verdict: str
+    said: str
+    text: str
+    finish_reason: str
+    prompt: str
+    drawn: str
+
+
 class Reasoning(Verdicts):
     """How good the model's own explanations are; see reasoning.py for what each figure is worth."""
 
@@ -171,10 +245,10 @@ class Reasoning(Verdicts):
     truncated_share: float
     leak_share: float
     mean_words: float
-    claims: Leaves
+    claims: Stated
     diversity: Shares
     counterfactual: dict[str, Response]
-    overlap: Mapping[str, Leaves | None]
+    overlap: Mapping[str, Overlap | None]
 
 
 class RulesNamed(TypedDict):
@@ -188,9 +262,9 @@ class RulesNamed(TypedDict):
 class Explanations(Reasoning):
     """The same, what thinking adds to the score, whether the rule is named, and some explanations to read."""
 
-    think: Leaves
+    think: Think
     rules: RulesNamed | None
-    rows: Sequence[Leaves]
+    rows: list[Explained]
 
 
 class Views(TypedDict):
@@ -203,17 +277,17 @@ class Views(TypedDict):
     clusters: list[ClusterRows]
     portraits: list[Portrait]
     map: UserMap | None
-    calibration: Mapping[str, Leaves]
+    calibration: Mapping[str, Calibration]
 
 
 class StageFacts(TypedDict):
     """What the stages left behind."""
 
-    figures: Mapping[str, Leaves]
-    fingerprint: Leaves | None
-    audit: Sequence[Leaves]
-    training: Mapping[str, Sequence[Mapping[str, float | None]]]
-    timeline: Sequence[Leaves]
+    figures: Mapping[str, Mapping[str, Any]]
+    fingerprint: Fingerprint | None
+    audit: Sequence[FoundRows]
+    training: Mapping[str, Sequence[LossPoint]]
+    timeline: Sequence[ExpertRun]
     traces: TracesFacts | None
 
 
@@ -232,5 +306,11 @@ class Report(Views, StageFacts):
     planted: Planted | None
     cost: Cost
     explanations: Explanations | None
-    settings: Leaves
+    settings: Mapping[str, Any]  # the run file, with the defaults
     versions: dict[str, str]
+
+
+def read_report(folder: Path) -> Report:
+    """What the stage `evaluate` wrote."""
+    report: Report = json.loads((folder / REPORT_FILE).read_text(encoding="utf-8"))
+    return report

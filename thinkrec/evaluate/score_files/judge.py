@@ -4,24 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol, TypedDict
 
 import polars as pl
 
 from thinkrec.data.forms import in_two_forms
 from thinkrec.errors import DataError
-from thinkrec.evaluate.metrics.calibration import Link, calibration_of_counts, probabilities
-from thinkrec.evaluate.metrics.definitions import definitions, uauc_variants
-from thinkrec.evaluate.metrics.groups import group_areas
+from thinkrec.evaluate.metrics.calibration import Calibration, Link, calibration_of_counts, probabilities
+from thinkrec.evaluate.metrics.definitions import Reading, definitions, uauc_variants
+from thinkrec.evaluate.metrics.groups import Group, group_areas
 from thinkrec.evaluate.metrics.intervals import Resampled
 from thinkrec.evaluate.metrics.ranking import Profile
 from thinkrec.evaluate.metrics.score_counts import auc_error, score_values
-from thinkrec.evaluate.metrics.table import KS, difference_rows, measure_users, metric_rows
+from thinkrec.evaluate.metrics.table import KS, Measured, difference_rows, measure_users, metric_rows
 from thinkrec.evaluate.score_files.findings import merge, settle
 from thinkrec.evaluate.score_files.join import check_matchable, join_sources
 from thinkrec.evaluate.score_files.parts import Part, file_parts
 from thinkrec.evaluate.score_files.read import read_part
-from thinkrec.evaluate.score_files.slices import ALL, SLICINGS, count_views, merge_views, select, user_views
+from thinkrec.evaluate.score_files.slices import ALL, SLICINGS, Slicing, count_views, merge_views, select, user_views
 
 ScoreIs = Literal["auto", "probability", "logit", "rank"]
 NAMED = ("scores", "labels")  # a name the user gives must be there; other files may use the usual names
@@ -74,7 +74,7 @@ class Shards(Protocol):
     @property
     def warnings(self) -> list[str]: ...
 
-    def map(self, function: Callable[..., pl.DataFrame], *arguments: Any) -> Iterator[pl.DataFrame]:
+    def map(self, function: Callable[..., pl.DataFrame], *arguments: object) -> Iterator[pl.DataFrame]:
         """`function(piece, *arguments)` of every piece, in any order."""
         ...
 
@@ -95,16 +95,48 @@ class InMemory:
         table, found = join_sources(tables, item_rows)
         return cls(table, settle(merge([found]), parts, files.given()))
 
-    def map(self, function: Callable[..., pl.DataFrame], *arguments: Any) -> Iterator[pl.DataFrame]:
+    def map(self, function: Callable[..., pl.DataFrame], *arguments: object) -> Iterator[pl.DataFrame]:
         """One piece, one result."""
         yield function(self.table, *arguments)
+
+
+class SliceGroup(Group):
+    """Rows of a slicing that are alike."""
+
+    group: str
+
+
+class JudgeSettings(TypedDict):
+    """How a score file was judged; score_is: by score column, None where a score is a rank alone."""
+
+    ks: list[int]
+    profile: Profile
+    score_is: Mapping[str, Link | None]
+    num_bootstrap: int
+    seed: int
+
+
+class FileReport(Measured):
+    """What report.json of `thinkrec evaluate` holds; the slicings are empty without train rows."""
+
+    files: Mapping[str, str]
+    warnings: Sequence[str]
+    like_rate: float
+    definitions: Mapping[str, str]
+    uauc_variants: Mapping[str, Sequence[Reading]]
+    auc_error: Mapping[str, float]
+    calibration: Mapping[str, Calibration | None]
+    cell: Sequence[SliceGroup]
+    history_length: Sequence[SliceGroup]
+    item_popularity: Sequence[SliceGroup]
+    settings: JudgeSettings
 
 
 @dataclass(frozen=True)
 class Judged:
     """The report, the table it was made from (a row a user and scorer), and the metrics of each scorer on every resample of the users."""
 
-    report: dict[str, Any]
+    report: FileReport
     users: pl.DataFrame
     measured: Mapping[str, Resampled]
 
@@ -131,19 +163,25 @@ def judge(
     first = tables["scores"]
     measured = measure_users(tables, ks, num_bootstrap, seed, profile)
     num_rows = int(first["num_rows"].sum())
-    report = {
+
+    def groups(slicing: Slicing) -> list[SliceGroup]:
+        return _groups(users, slicing, files.scorers, num_bootstrap, seed)
+
+    report: FileReport = {
         "files": files.given(),
         "warnings": [*shards.warnings, *_spellings(first["user_id"])],
         "num_rows": num_rows,
         "num_users": first.height,
-        "like_rate": first["num_pos"].sum() / num_rows,
+        "like_rate": float(first["num_pos"].sum() / num_rows),
         "metrics": metric_rows(measured),
         "definitions": definitions(ks, profile),
         "differences": difference_rows(measured, [("scores", "reference")]),
         "uauc_variants": {name: uauc_variants(table) for name, table in tables.items()},
         "auc_error": {name: auc_error(select(counts, name)) for name in files.scorers},
         "calibration": {name: _calibration(select(counts, name), link) for name, link in links.items()},
-        **{slicing: _groups(users, slicing, files.scorers, num_bootstrap, seed) for slicing in SLICINGS},
+        "cell": groups("cell"),
+        "history_length": groups("history_length"),
+        "item_popularity": groups("item_popularity"),
         "settings": {"ks": list(ks), "profile": profile, "score_is": links, "num_bootstrap": num_bootstrap, "seed": seed},
     }
     return Judged(report, users.filter(pl.col("slicing") == ALL).drop("slicing", "group"), measured)
@@ -166,18 +204,18 @@ def _link(counts: pl.DataFrame, score_is: ScoreIs, path: str) -> Link | None:
     return None if score_is == "rank" else score_is
 
 
-def _calibration(counts: pl.DataFrame, link: Link | None) -> dict[str, Any] | None:
+def _calibration(counts: pl.DataFrame, link: Link | None) -> Calibration | None:
     if link is None:
         return None
     rows = counts.select("num_pos", num_rows=pl.col("num_pos") + pl.col("num_neg"))
     return calibration_of_counts(rows.with_columns(p_like=probabilities(pl.Series(score_values(counts)), link)))
 
 
-def _groups(users: pl.DataFrame, slicing: str, names: Sequence[str], num_bootstrap: int, seed: int) -> list[dict[str, Any]]:
+def _groups(users: pl.DataFrame, slicing: Slicing, names: Sequence[str], num_bootstrap: int, seed: int) -> list[SliceGroup]:
     """AUC and UAUC of every group of a slicing that has rows, in the order of SLICINGS."""
-    found = []
+    found: list[SliceGroup] = []
     for group in SLICINGS[slicing]:
         tables = {name: select(users, name, slicing, group) for name in names}
         if tables[names[0]].height:
-            found.append({"group": group} | group_areas(tables, num_bootstrap, seed))
+            found.append({"group": group, **group_areas(tables, num_bootstrap, seed)})
     return found

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import polars as pl
 
 from thinkrec.errors import DataError
 from thinkrec.evaluate.metrics.intervals import resample
-from thinkrec.evaluate.metrics.lists import DEFINITIONS, Known, exposure, list_statistics, list_users, times_listed
+from thinkrec.evaluate.metrics.lists import DEFINITIONS, Known, ListsReport, exposure, list_statistics, list_users, times_listed
 from thinkrec.evaluate.metrics.table import difference_rows, metric_rows
 from thinkrec.evaluate.score_files.parts import FILE_COLUMNS, file_parts
 from thinkrec.evaluate.score_files.read import read_part
@@ -19,7 +18,7 @@ NOTHING_KNOWN = Known(0, {}, 0, {})
 
 def judge_lists(
     paths: Mapping[str, str], likes: str, train: str | None, names: Mapping[str, str], ks: Sequence[int], num_bootstrap: int, seed: int
-) -> dict[str, Any]:
+) -> ListsReport:
     """The report of lists by name, the first against each other one, by the likes in a file.
 
     A list is the rows of a user (user_id, item_id, score), the largest score first, equal ones in order of their ids. likes: (user_id,

@@ -7,6 +7,7 @@ of the group a row is in. Results are long tables: slicing, group and name say w
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Literal
 
 import polars as pl
 
@@ -15,9 +16,10 @@ from thinkrec.evaluate.metrics.ranking import user_table
 from thinkrec.evaluate.metrics.score_counts import MAX_CELLS, count_scores, merge_counts
 
 ALL = "all"
+Slicing = Literal["cell", "history_length", "item_popularity"]
 EDGES = (0, 1, 5, 20, 100, 500)  # train rows of a user or an item
 SPANS = ("0", "1 to 4", "5 to 19", "20 to 99", "100 to 499", "500 and more")
-SLICINGS = {
+SLICINGS: dict[Slicing, tuple[str, ...]] = {
     "cell": tuple(f"user {user}, item {item}" for user in ("seen", "unseen") for item in ("seen", "unseen")),
     "history_length": SPANS,
     "item_popularity": SPANS,

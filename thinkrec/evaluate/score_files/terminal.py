@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from thinkrec.evaluate.metrics.calibration import Calibration
+from thinkrec.evaluate.metrics.definitions import Reading
 from thinkrec.evaluate.metrics.groups import AREAS
-from thinkrec.evaluate.score_files.slices import SLICINGS
+from thinkrec.evaluate.metrics.table import DifferenceRow, Interval
+from thinkrec.evaluate.score_files.judge import FileReport, SliceGroup
+from thinkrec.evaluate.score_files.slices import SLICINGS, Slicing
 
 PLAIN_WIDTH = 200  # of a pipe or a file
 
 
-def show(report: Mapping[str, Any]) -> None:
+def show(report: FileReport) -> None:
     """Print every section of a report of `judge.judge`; sections that the files gave nothing for are left out."""
     console = Console(highlight=False)
     if not console.is_terminal:
@@ -30,8 +33,8 @@ def show(report: Mapping[str, Any]) -> None:
         console.print(_differences(report["differences"][0]))
     console.print(_variants(report["uauc_variants"], names))
     for name in names:
-        if report["calibration"][name]:
-            console.print(_calibration(report["calibration"][name], name))
+        if calibration := report["calibration"][name]:
+            console.print(_calibration(calibration, name))
     for slicing in SLICINGS:
         if report[slicing]:
             console.print(_slices(report[slicing], slicing, names))
@@ -40,7 +43,7 @@ def show(report: Mapping[str, Any]) -> None:
             console.print(f"auc of {name} is known to within {error:.1e}: there are more distinct scores than were counted apart")
 
 
-def _metrics(report: Mapping[str, Any], names: Sequence[str]) -> Table:
+def _metrics(report: FileReport, names: Sequence[str]) -> Table:
     found = {row["name"]: row["metrics"] for row in report["metrics"]}
     rows = []
     for metric in dict.fromkeys(metric for name in names for metric in found[name]):
@@ -50,12 +53,12 @@ def _metrics(report: Mapping[str, Any], names: Sequence[str]) -> Table:
     return _table("Metrics", ["metric", *names, "users", "dropped", "definition"], rows)
 
 
-def _differences(row: Mapping[str, Any]) -> Table:
+def _differences(row: DifferenceRow) -> Table:
     rows = [[metric, _estimate(cell, signed=True), _number(cell["p"])] for metric, cell in row["metrics"].items()]
     return _table(f"{row['name']} - {row['against']}, paired by user", ["metric", "difference", "p"], rows)
 
 
-def _variants(variants: Mapping[str, Sequence[Mapping[str, object]]], names: Sequence[str]) -> Table:
+def _variants(variants: Mapping[str, Sequence[Reading]], names: Sequence[str]) -> Table:
     rows = []
     for readings in zip(*(variants[name] for name in names), strict=True):
         first = readings[0]
@@ -65,14 +68,14 @@ def _variants(variants: Mapping[str, Sequence[Mapping[str, object]]], names: Seq
     return _table("One name, many meanings: what others call UAUC or GAUC", columns, rows)
 
 
-def _calibration(found: Mapping[str, Any], name: str) -> Table:
+def _calibration(found: Calibration, name: str) -> Table:
     rows = [[_number(row["predicted"]), _number(row["observed"]), f"{row['num_rows']:,}"] for row in found["bins"]]
     errors = f"ECE {_number(found['expected_error'])} ({_number(found['expected_error_width'])} with bins of equal width)"
     caption = f"{errors}, Brier score {_number(found['brier'])}"
     return _table(f"Calibration of {name}", ["predicted", "observed", "rows"], rows, caption)
 
 
-def _slices(groups: Iterable[Mapping[str, Any]], slicing: str, names: Sequence[str]) -> Table:
+def _slices(groups: Iterable[SliceGroup], slicing: Slicing, names: Sequence[str]) -> Table:
     rows = []
     for group in groups:
         counts = [f"{group['num_rows']:,}", f"{group['num_users']:,}", _number(group["like_rate"])]
@@ -90,7 +93,7 @@ def _table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], ca
     return table
 
 
-def _estimate(cell: Mapping[str, Any] | None, signed: bool = False) -> str:
+def _estimate(cell: Interval | None, signed: bool = False) -> str:
     if cell is None or cell["value"] is None:
         return "-"
     span = "" if cell["low"] is None else f" [{_number(cell['low'], signed)}, {_number(cell['high'], signed)}]"

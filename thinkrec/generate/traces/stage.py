@@ -12,7 +12,6 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from functools import partial
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -20,7 +19,7 @@ from numpy.typing import NDArray
 
 from thinkrec.artefacts.clusters import read_clusters
 from thinkrec.artefacts.keywords import read_keywords
-from thinkrec.artefacts.traces import read_lessons, write_questions, write_refused_traces, write_traces
+from thinkrec.artefacts.traces import AttemptFigures, read_lessons, write_questions, write_refused_traces, write_traces
 from thinkrec.config.generation import EngineSection, TracesSection
 from thinkrec.data.interactions import Interactions
 from thinkrec.generate.engines.open import open_engine
@@ -98,7 +97,7 @@ def refuse_repeated(attempts: list[Row], settings: TracesSection) -> None:
         attempt["reason"] = checks.SAME_TEXT if is_repeated else ""
 
 
-def summary(attempts: Sequence[Row]) -> dict[str, Any]:
+def summary(attempts: Sequence[Row]) -> AttemptFigures:
     """What the report tells of some attempts: how many, why the others were refused, and of the accepted ones the shares of claims and
     tastes that hold."""
     accepted = [attempt for attempt in attempts if not attempt["reason"]]

@@ -9,7 +9,7 @@ import pytest
 from thinkrec.evaluate.report import svg
 from thinkrec.evaluate.report.headline import sentences, title
 from thinkrec.evaluate.report.html import tree
-from thinkrec.evaluate.report.table import text_table
+from thinkrec.evaluate.report.table import report_text
 
 EVIL = '<script>"&'
 DRAWINGS = {
@@ -138,7 +138,7 @@ def test_a_stronger_baseline_is_named():
 
 
 def test_text_table_shows_users_differences_and_headline():
-    text = text_table(report(UP, EVEN))
+    text = report_text(report(UP, EVEN))
     assert text.startswith("Better than the two-number baseline on AUC")
     assert "9 / 1" in text
     assert "+0.020 (+0.010 to +0.030) better" in text
