@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, ClassVar
+from typing import ClassVar
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Event:
 
     trial: str = field(default="", kw_only=True)  # of a sweep; absent from other lines
 
-    def fields(self) -> dict[str, Any]:
+    def fields(self) -> dict[str, object]:
         """What the line holds beside time and name."""
         fields = asdict(self)
         if not self.trial:
@@ -57,7 +57,7 @@ class StageDone(Event):
     event: ClassVar[str] = "stage done"
     stage: str
     key: str
-    figures: Mapping[str, Any]  # of its manifest, without lists and tables
+    figures: Mapping[str, object]  # of its manifest, without lists and tables
     seconds: float = 0.0
 
 
@@ -151,7 +151,7 @@ class Ingested(Event):
 
     event: ClassVar[str] = "ingested"
     is_flat: ClassVar[bool] = True
-    figures: Mapping[str, Any]  # num_rows, num_users, num_items; rows and like rate of each split; num_quarantined, num_leaks
+    figures: Mapping[str, object]  # num_rows, num_users, num_items; rows and like rate of each split; num_quarantined, num_leaks
 
 
 @dataclass(frozen=True)
@@ -160,7 +160,7 @@ class Encoded(Event):
 
     event: ClassVar[str] = "encoded"
     is_flat: ClassVar[bool] = True
-    figures: Mapping[str, Any]  # as in encoder.json, and num_vectors_missing
+    figures: Mapping[str, object]  # as in encoder.json, and num_vectors_missing
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,7 @@ class PriorFitted(Event):
 
     event: ClassVar[str] = "prior fitted"
     is_flat: ClassVar[bool] = True
-    figures: Mapping[str, Any]  # num_items, num_traits, num_regressions, valid_auc
+    figures: Mapping[str, object]  # num_items, num_traits, num_regressions, valid_auc
 
 
 @dataclass(frozen=True)
@@ -178,7 +178,7 @@ class Clustered(Event):
 
     event: ClassVar[str] = "clustered"
     is_flat: ClassVar[bool] = True
-    figures: Mapping[str, Any]  # of the k-means and of the assignment
+    figures: Mapping[str, object]  # of the k-means and of the assignment
 
 
 @dataclass(frozen=True)
@@ -359,7 +359,7 @@ class BucketListed(Event):
     event: ClassVar[str] = "bucket listed"
     bucket: int
     buckets: int  # that were asked for
-    figures: Mapping[str, Any]  # as BucketCounts in artefacts/recommendations.py
+    figures: Mapping[str, object]  # as BucketCounts in artefacts/recommendations.py
 
 
 @dataclass(frozen=True)
@@ -368,7 +368,7 @@ class Listed(Event):
 
     event: ClassVar[str] = "listed"
     dir: str
-    figures: Mapping[str, Any]  # summed over the buckets
+    figures: Mapping[str, object]  # summed over the buckets
 
 
 # Faults

@@ -223,6 +223,8 @@ def _score(world: pl.DataFrame, folder: Path) -> None:
         "label",
         title=pl.lit(EVIL),
         score=pl.lit(1.0),
+        prior=pl.lit(0.25),
+        model=pl.lit(0.75),
         p_like=pl.Series([0.8, 0.91, 0.3, 0.62, 0.71, 0.05], dtype=pl.Float32),
         verdict=pl.lit("Yes"),
         said=pl.Series(["Yes", "Yes", "No", EVIL, "Yes", "Yes"]),

@@ -83,8 +83,8 @@ SplitFacts = TypedDict(
         "num_items": int,
         "like_rate": float,
         "user_like_rate_deciles": list[float],
-        "from": str,
-        "to": str,
+        "from": str | None,
+        "to": str | None,
     },
 )
 

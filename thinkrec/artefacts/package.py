@@ -12,7 +12,6 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from thinkrec.artefacts.adapters import ADAPTER_FOLDER, EXPERTS_FOLDER, PROJECTOR_FILE
 from thinkrec.artefacts.clusters import ASSIGNMENT_FILE, ASSIGNMENT_FOLDER
@@ -68,7 +67,7 @@ class Package:
 
     format: int
     template_version: int
-    settings: dict[str, Any]
+    settings: dict[str, object]
     versions: dict[str, str]
     files: dict[str, str]
     canary: Canary

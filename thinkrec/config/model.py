@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -64,7 +64,7 @@ class EncoderSection(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _defaults_of_source(cls, tree: Any) -> Any:
+    def _defaults_of_source(cls, tree: object) -> object:
         return FITS.get(str(tree.get("source")), {}) | tree if isinstance(tree, dict) else tree
 
     @model_validator(mode="after")

@@ -128,7 +128,7 @@ def _tables(section: Section, name: str) -> Iterator[Table]:
         yield from _tables(value, where)
 
 
-def _key(schema: Mapping[str, Any], field: str, name: str, default: Any) -> Key:
+def _key(schema: Mapping[str, Any], field: str, name: str, default: object) -> Key:
     told = schema["properties"][field]
     return Key(name, _text(told.get("description")), _allowed(told), default, field in schema.get("required", ()))
 

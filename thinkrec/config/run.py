@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -124,7 +124,7 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     return parse(tree, str(path))
 
 
-def parse(tree: dict[str, Any], where: str = "config") -> Config:
+def parse(tree: dict[str, object], where: str = "config") -> Config:
     """Check a plain tree of tables against the fields above; raises ConfigError that names every wrong key."""
     return validate(Config, tree, where, "thinkrec config show prints every key with its value")
 

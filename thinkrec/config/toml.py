@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from thinkrec.config.section import Section
 from thinkrec.errors import ConfigError, MissingFileError
@@ -17,7 +18,7 @@ from thinkrec.errors import ConfigError, MissingFileError
 Kind = TypeVar("Kind", bound=Section)
 
 
-def read(path: str | Path, what: str = "run file", folder: str = "ray_jobs/recipes") -> dict[str, Any]:
+def read(path: str | Path, what: str = "run file", folder: str = "ray_jobs/recipes") -> dict[str, object]:
     """The tables of a TOML file as they stand; raises ConfigError or MissingFileError. `folder` is where files of this kind are shipped."""
     file = Path(path)
     if not file.is_file():
@@ -28,16 +29,16 @@ def read(path: str | Path, what: str = "run file", folder: str = "ray_jobs/recip
         raise ConfigError(f"this is not TOML: {error}", str(file), "fix the line named above") from None
 
 
-def validate(kind: type[Kind], tree: dict[str, Any], where: str, fix: str) -> Kind:
+def validate(kind: type[Kind], tree: dict[str, object], where: str, fix: str) -> Kind:
     """Check a tree of tables against the fields of any closed table."""
     try:
         return kind.model_validate(tree)
     except ValidationError as error:
-        problems = [_explain(kind, dict(item)) for item in error.errors()]
+        problems = [_explain(kind, item) for item in error.errors()]
     raise ConfigError("\n".join(problems), where, fix)
 
 
-def split_override(override: str) -> tuple[str, Any]:
+def split_override(override: str) -> tuple[str, object]:
     """Key and value of `a.b=value`, the value read as TOML where it is TOML."""
     key, equals, text = override.partition("=")
     if not equals or not key.strip():
@@ -51,25 +52,26 @@ def split_override(override: str) -> tuple[str, Any]:
     return key.strip(), value
 
 
-def put(tree: dict[str, Any], key: str, value: Any, where: str) -> None:
+def put(tree: dict[str, object], key: str, value: object, where: str) -> None:
     """Set the dotted `key` in a tree of tables; raises ConfigError where a value stands in the way."""
     *tables, last = key.split(".")
     for table in tables:
-        tree = tree.setdefault(table, {})
-        if not isinstance(tree, dict):
+        below = tree.setdefault(table, {})
+        if not isinstance(below, dict):
             raise ConfigError(f"{table!r} in {key!r} is a value, not a table", where, "thinkrec config show prints the tree")
+        tree = below
     tree[last] = value
 
 
-def flat(tree: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+def flat(tree: Mapping[str, object], above: str = "") -> dict[str, object]:
     """Dotted keys of nested tables and their values."""
-    found: dict[str, Any] = {}
+    found: dict[str, object] = {}
     for key, value in tree.items():
         found |= flat(value, f"{above}{key}.") if isinstance(value, Mapping) else {f"{above}{key}": value}
     return found
 
 
-def _explain(kind: type[Section], problem: dict[str, Any]) -> str:
+def _explain(kind: type[Section], problem: ErrorDetails) -> str:
     path = [str(part) for part in problem["loc"]]
     key = ".".join(path) or "the file"
     if problem["type"] == "value_error":

@@ -9,7 +9,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 from importlib.metadata import version
-from typing import Any, Literal
+from typing import Literal
 
 import yaml
 
@@ -144,23 +144,27 @@ def _cluster_spec(config: Config, nodes: int, grows: bool, has_run_file: bool) -
     }
 
 
-def _pod(config: Config, name: str, resources: dict[str, str], has_run_file: bool = False) -> dict[str, Any]:
+def _pod(config: Config, name: str, resources: dict[str, str], has_run_file: bool = False) -> dict[str, object]:
     k8s = config.ray.k8s
-    container: dict[str, Any] = {
+    mounts: list[dict[str, object]] = [
+        {"name": "storage", "mountPath": k8s.mount_path},
+        {"name": "shm", "mountPath": "/dev/shm"},
+    ]
+    container: dict[str, object] = {
         "name": name,
         "image": k8s.image,
         "workingDir": k8s.mount_path,
         "resources": {"limits": resources, "requests": resources},
-        "volumeMounts": [{"name": "storage", "mountPath": k8s.mount_path}, {"name": "shm", "mountPath": "/dev/shm"}],
+        "volumeMounts": mounts,
     }
-    volumes: list[dict[str, Any]] = [
+    volumes: list[dict[str, object]] = [
         {"name": "storage", "persistentVolumeClaim": {"claimName": k8s.storage_claim}},
         {"name": "shm", "emptyDir": {"medium": "Memory"}},  # Ray's object store and NCCL
     ]
     if name == "ray-head":
         container["ports"] = [{"name": port, "containerPort": number} for port, number in PORTS.items()]
     if has_run_file:
-        container["volumeMounts"].append({"name": "run", "mountPath": RUN_FOLDER, "readOnly": True})
+        mounts.append({"name": "run", "mountPath": RUN_FOLDER, "readOnly": True})
         volumes.append({"name": "run", "configMap": {"name": f"{k8s.name}-run"}})
     if config.ray.secrets:
         container["env"] = [

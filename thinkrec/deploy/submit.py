@@ -13,11 +13,14 @@ import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from thinkrec.config.run import Config
 from thinkrec.distributed.address import check_address
 from thinkrec.errors import ConfigError, EnvironmentFault
+
+if TYPE_CHECKING:
+    from ray.job_submission import JobSubmissionClient
 
 EXCLUDES = (".git", ".venv", "runs", "dist", "build")  # of the working directory; Ray also obeys .gitignore
 LIVE = ("PENDING", "RUNNING")
@@ -95,7 +98,7 @@ def send(submission: Submission, insecure: bool, echo: Callable[[str], None]) ->
     return code if code is not None else EnvironmentFault.exit_code
 
 
-def _refuse_second(client: Any, submission: Submission) -> None:
+def _refuse_second(client: JobSubmissionClient, submission: Submission) -> None:
     for job in client.list_jobs():
         if str(job.status) in LIVE and (job.metadata or {}).get("run_dir") == submission.run_dir:
             raise EnvironmentFault(
@@ -105,6 +108,6 @@ def _refuse_second(client: Any, submission: Submission) -> None:
             )
 
 
-async def _follow(client: Any, job: str, echo: Callable[[str], None]) -> None:
+async def _follow(client: JobSubmissionClient, job: str, echo: Callable[[str], None]) -> None:
     async for lines in client.tail_job_logs(job):
         echo(lines)

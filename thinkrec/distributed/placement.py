@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from thinkrec.errors import EnvironmentFault
+
+if TYPE_CHECKING:
+    from ray.remote_function import RemoteFunction
 
 Strategy = Literal["STRICT_PACK", "PACK"]
 SHOWN_NODES = 16  # of an error message
@@ -99,7 +102,7 @@ def needs(use_gpu: bool) -> dict[str, float]:
     return {"CPU": 1, "GPU": 1} if use_gpu else {"CPU": 1}
 
 
-def lone_task(function: Callable[..., Any], use_gpu: bool) -> Any:
+def lone_task(function: Callable[..., object], use_gpu: bool) -> RemoteFunction:
     """A Ray task, on a GPU of its own where there are any, whose worker ends with it and leaves nothing in the device's memory.
 
     Ray would keep the worker for the next task, and with it a CUDA context and PyTorch's cache of many gigabytes.
@@ -136,5 +139,5 @@ def free_nodes() -> list[Node]:
     return [Node(_name(one), free.get(one["NodeID"], {})) for one in ray.nodes() if one["Alive"]]
 
 
-def _name(node: Mapping[str, Any]) -> str:
-    return f"node {node['NodeID'][:8]} at {node['NodeManagerAddress']}"
+def _name(node: Mapping[str, object]) -> str:
+    return f"node {str(node['NodeID'])[:8]} at {node['NodeManagerAddress']}"

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from thinkrec.distributed.placement import await_room
 from thinkrec.errors import ThinkrecError
+
+if TYPE_CHECKING:
+    import ray
 
 STOP_S = 60.0  # for a task that is cancelled
 Value = TypeVar("Value")
@@ -30,7 +33,7 @@ def map_tasks(function: Callable[[Value], Result], values: Iterable[Value], /) -
     await_room("a task over the data")
     shared, call = ray.put(function), ray.remote(_call)
     most = max(1, int(ray.cluster_resources().get("CPU", 1)))
-    begun: deque[Any] = deque()
+    begun: deque[ray.ObjectRef] = deque()
     try:
         for value in values:
             if len(begun) >= most:
@@ -49,7 +52,7 @@ def _call(function: Callable[[Value], Result], value: Value) -> Result:
     return function(value)
 
 
-def _result(task: Any) -> Any:
+def _result(task: ray.ObjectRef) -> Any:
     import ray
 
     try:

@@ -2,38 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol, TypedDict
 
+from thinkrec.config.deepspeed import DeepSpeedFile
 from thinkrec.errors import ModelError
 from thinkrec.prompt.model_folder import is_quantised, listed
 from thinkrec.prompt.tokenizer import LOCAL
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+    from transformers import GenerationConfig, PreTrainedConfig, PreTrainedModel
 
 
 class CausalLM(Protocol):
     """What is asked of a causal language model of transformers, beside being a module."""
 
-    config: Any
-    generation_config: Any
+    config: PreTrainedConfig
+    generation_config: GenerationConfig
     model: nn.Module
     lm_head: nn.Module
 
     def get_input_embeddings(self) -> nn.Module: ...
     def generate(self, **settings: object) -> Tensor: ...
+    def set_attn_implementation(self, name: str) -> None: ...
 
 
-def load_config(folder: str | Path) -> Any:
+class LoadingInfo(TypedDict):
+    """What transformers tells of a load: tensors that the files lack, have beside, or have in another shape than the model."""
+
+    missing_keys: Collection[str]
+    unexpected_keys: Collection[str]
+    mismatched_keys: Collection[tuple[str, Sequence[int], Sequence[int]]]
+
+
+class AutoClass(Protocol):
+    """A class of transformers that finds the class of a model by its configuration: AutoModelForCausalLM and the like."""
+
+    def from_config(self, config: PreTrainedConfig, *, trust_remote_code: bool) -> PreTrainedModel: ...
+    def from_pretrained(self, folder: str, **settings: object) -> tuple[PreTrainedModel, LoadingInfo]: ...
+
+
+def load_config(folder: str | Path) -> PreTrainedConfig:
     """The configuration, of the class that transformers has for its model_type."""
     from transformers import AutoConfig
 
     return AutoConfig.from_pretrained(str(folder), **LOCAL)
 
 
-def load_model(folder: str | Path, dtype: str, ds_config: dict[str, Any] | None = None) -> Any:
+def load_model(folder: str | Path, dtype: str, ds_config: DeepSpeedFile | None = None) -> PreTrainedModel:
     """The frozen causal language model; with a ZeRO-3 `ds_config` its weights arrive already partitioned."""
     from transformers import AutoModelForCausalLM
     from transformers.integrations import HfDeepSpeedConfig
@@ -49,7 +67,7 @@ def load_model(folder: str | Path, dtype: str, ds_config: dict[str, Any] | None 
     return model
 
 
-def _restore_frequencies(model: Any) -> None:
+def _restore_frequencies(model: PreTrainedModel) -> None:
     """Compute the frequencies of the rotary embedding anew: made under ZeRO-3 they are rounded to the dtype of the weights.
 
     In bfloat16 that turns position 300 by half a radian; whoever loads the model plainly, to serve it, would see other positions.
@@ -61,7 +79,7 @@ def _restore_frequencies(model: Any) -> None:
                 setattr(module, name, buffer)
 
 
-def load_whole(kind: Any, folder: str | Path, dtype: str, headless: bool = False) -> Any:
+def load_whole(kind: AutoClass, folder: str | Path, dtype: str, headless: bool = False) -> PreTrainedModel:
     """The model of this auto class with every tensor from the files, or ModelError; `headless` as in `account`."""
     import torch
 
@@ -78,7 +96,7 @@ def refuse_quantised(folder: str | Path) -> None:
     raise ModelError("the weights are quantised", str(folder), "use the weights they were made from, in float32, bfloat16 or float16")
 
 
-def account(model: Any, told: Mapping[str, Any], folder: str | Path, headless: bool = False) -> None:
+def account(model: PreTrainedModel, told: LoadingInfo, folder: str | Path, headless: bool = False) -> None:
     """Refuse a load that left tensors of the model to chance or met tensors that it has no place for.
 
     `told` is transformers' loading info. From an encoder that is asked for its hidden states alone, `headless`, heads may be missing, and

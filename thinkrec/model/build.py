@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import torch
 
+from thinkrec.config.deepspeed import DeepSpeedFile
 from thinkrec.config.run import Config
 from thinkrec.model import adapter_bank
 from thinkrec.model.base import load_model
@@ -17,7 +17,7 @@ from thinkrec.prompt.catalogue import ArtefactPaths, PromptData, base_folder
 
 
 def build(
-    config: Config, places: ArtefactPaths, tables: PromptData, ds_config: dict[str, Any] | None = None, num_adapters: int = 1
+    config: Config, places: ArtefactPaths, tables: PromptData, ds_config: DeepSpeedFile | None = None, num_adapters: int = 1
 ) -> Recommender:
     """The recommender over the run's base with a fresh bank; the same weights on every rank for the same seed."""
     llm = load_model(base_folder(places), config.base.dtype, ds_config)

@@ -11,14 +11,17 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from thinkrec.errors import ModelError, ThinkrecError
-from thinkrec.model.base import account, load_config, refuse_quantised
+from thinkrec.model.base import AutoClass, account, load_config, refuse_quantised
 from thinkrec.prompt.chat import surroundings
 from thinkrec.prompt.model_folder import Header, check_folder, is_quantised, listed, read_headers
 from thinkrec.prompt.template import verdict_ids
 from thinkrec.prompt.tokenizer import SLOT, Tokenizer, load_tokenizer
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 FLOATS = ("F64", "F32", "F16", "BF16")
 BLOCK = 4096  # rows of a table that are compared at once
@@ -72,7 +75,7 @@ class GeneratorFolder:
                 shell(AutoModelForCausalLM, folder)
 
 
-def shell(kind: Any, folder: Path, headless: bool = False) -> Any:
+def shell(kind: AutoClass, folder: Path, headless: bool = False) -> PreTrainedModel:
     """The model of this auto class on the meta device; raises ModelError unless the files hold each of its tensors and no other."""
     import torch
 
@@ -96,7 +99,7 @@ def shell(kind: Any, folder: Path, headless: bool = False) -> Any:
     return model
 
 
-def _check_numbers(model: Any, headers: Mapping[str, Header], folder: Path) -> None:
+def _check_numbers(model: PreTrainedModel, headers: Mapping[str, Header], folder: Path) -> None:
     """Refuse weights that are no plain floats, and two tables where config.json says that they are one."""
     own = model.state_dict()
     small = [name for name, header in headers.items() if name in own and own[name].is_floating_point() and header.dtype not in FLOATS]
@@ -143,7 +146,7 @@ def check_ids(folder: Path, tokenizer: Tokenizer) -> None:
         )
 
 
-def _check_head(model: Any, folder: Path) -> None:
+def _check_head(model: PreTrainedModel, folder: Path) -> None:
     """The score is read as `lm_head` over the last state of `model`, which must be all that the class does.
 
     Both ends are replaced by known numbers: what comes out between them is what the class adds.

@@ -10,10 +10,15 @@ pass it is attention over the tree (FlexAttention on CUDA, elsewhere SDPA, a spa
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from torch.nn.attention.flex_attention import BlockMask
+
+    from thinkrec.model.base import CausalLM
 
 NAME = "prefix_tree"  # among the attention functions of transformers
 
@@ -40,7 +45,8 @@ class PrefixTree:
     position: Tensor
     row: Tensor
     spans: tuple[Span, ...]
-    _masks: dict[tuple[Span | None, int | None], Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _masks: dict[tuple[Span, int | None], Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _block_masks: dict[int | None, BlockMask] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def to(self, device: torch.device | str) -> PrefixTree:
         part, prefix, position, row = (tensor.to(device) for tensor in (self.part, self.prefix, self.position, self.row))
@@ -62,22 +68,21 @@ class PrefixTree:
             queries = torch.arange(span.begin, span.end, device=self.part.device)
             keys = torch.cat([torch.arange(span.prefix_begin, span.prefix_end, device=self.part.device), queries])
             self._masks[span, window] = self.sees(queries[:, None], keys, window)[None, None]
-        mask: Tensor = self._masks[span, window]
-        return mask
+        return self._masks[span, window]
 
-    def block_mask(self, window: int | None) -> Any:
+    def block_mask(self, window: int | None) -> BlockMask:
         """The same for the whole row, as FlexAttention wants it."""
         from torch.nn.attention.flex_attention import create_block_mask
 
-        if (None, window) not in self._masks:
+        if window not in self._block_masks:
             size = len(self.part)
-            self._masks[None, window] = create_block_mask(
+            self._block_masks[window] = create_block_mask(
                 lambda _batch, _head, query, key: self.sees(query, key, window), None, None, size, size, device=self.part.device
             )
-        return self._masks[None, window]
+        return self._block_masks[window]
 
 
-def install(llm: Any) -> None:
+def install(llm: CausalLM) -> None:
     """Let `llm` take a tree: `llm.model(inputs_embeds, **tree_arguments(tree))`."""
     from transformers import AttentionInterface, AttentionMaskInterface
     from transformers.masking_utils import sdpa_mask
@@ -87,7 +92,7 @@ def install(llm: Any) -> None:
     llm.set_attn_implementation(NAME)
 
 
-def tree_arguments(tree: PrefixTree) -> dict[str, Any]:
+def tree_arguments(tree: PrefixTree) -> dict[str, object]:
     """Keyword arguments of the model's forward pass.
 
     A mask of four dimensions goes through a model of transformers as it is. This one fits no attention: a model that would lose the tree
@@ -98,17 +103,24 @@ def tree_arguments(tree: PrefixTree) -> dict[str, Any]:
 
 
 def attend(
-    module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, tree: PrefixTree | None = None, **settings: Any
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    tree: PrefixTree | None = None,
+    sliding_window: int | None = None,
+    **settings: object,
 ) -> tuple[Tensor, None]:
     """The attention function: (B, heads, T, d) queries, keys and values to (B, T, heads, d); with a tree B = 1."""
     from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
+    settings["sliding_window"] = sliding_window
     if tree is None:
         output: Tensor = sdpa_attention_forward(module, query, key, value, attention_mask, **settings)[0]
         return output, None
-    window = settings.get("sliding_window")
     if query.is_cuda:
-        return _flex(module, query, key, value, tree.block_mask(window), settings["scaling"]), None
+        return _flex(module, query, key, value, tree.block_mask(sliding_window), settings["scaling"]), None
     sizes = [span.end - span.begin for span in tree.spans]
     # Cut once: the gradient of a slice is as long as the row, and there are as many slices as spans.
     queries, keys, values = (torch.split(x, sizes, 2) for x in (query, key, value))
@@ -117,11 +129,11 @@ def attend(
     for at, span in enumerate(tree.spans):
         seen = [at] if span.prefix_end == span.prefix_begin else [number[span.prefix_begin], at]
         own_keys, own_values = (parts[at] if len(seen) == 1 else torch.cat([parts[one] for one in seen], 2) for parts in (keys, values))
-        found.append(sdpa_attention_forward(module, queries[at], own_keys, own_values, tree.mask(span, window), **settings)[0])
+        found.append(sdpa_attention_forward(module, queries[at], own_keys, own_values, tree.mask(span, sliding_window), **settings)[0])
     return torch.cat(found, 1), None
 
 
-def _flex(module: Any, query: Tensor, key: Tensor, value: Tensor, mask: Any, scaling: float) -> Tensor:
+def _flex(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: BlockMask, scaling: object) -> Tensor:
     """Of the model's settings the scaling alone, as in SDPA: generation goes through that, and both must say the same."""
     from transformers.integrations.flex_attention import flex_attention_forward
 

@@ -6,7 +6,7 @@ loss takes the answer tokens alone.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,9 @@ from thinkrec.model.base import CausalLM
 from thinkrec.model.batch import Batch
 from thinkrec.model.loss import row_losses
 from thinkrec.model.projector import Projector
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
 
 
 class Vocabulary(nn.Module):
@@ -35,7 +38,7 @@ class Vocabulary(nn.Module):
         return F.linear(hidden, self.weight) if rows is None else F.linear(hidden.float(), self.weight[rows].float())
 
 
-def cap(logits: Tensor, config: Any) -> Tensor:
+def cap(logits: Tensor, config: PreTrainedConfig) -> Tensor:
     """What the class of the base does to logits after its head: Gemma 2 bounds them by c tanh(logits / c)."""
     limit = getattr(config, "final_logit_softcapping", None)
     return torch.tanh(logits / limit) * limit if limit else logits

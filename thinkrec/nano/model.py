@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from thinkrec.config.model import NanoSection
 from thinkrec.prompt.tokenizer import SLOT, Tokenizer
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 SPECIAL_TOKENS = ("<pad>", "<bos>", "<eos>")
 # A word takes the blank, bracket or comma before it along, and a mark is one piece to its end of line: fewer tokens an interaction.
@@ -41,7 +44,7 @@ def make_tokenizer(texts: Iterable[str], whole: Sequence[str], settings: NanoSec
     return fast
 
 
-def make_model(num_tokens: int, max_tokens: int, settings: NanoSection, seed: int) -> Any:
+def make_model(num_tokens: int, max_tokens: int, settings: NanoSection, seed: int) -> PreTrainedModel:
     """A Llama with random weights, the same for the same seed."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
@@ -67,7 +70,7 @@ def make_model(num_tokens: int, max_tokens: int, settings: NanoSection, seed: in
     )
 
 
-def save(folder: Path, model: Any, tokenizer: Tokenizer) -> None:
+def save(folder: Path, model: PreTrainedModel, tokenizer: Tokenizer) -> None:
     """A Hugging Face folder that `from_pretrained` and vLLM load."""
     model.save_pretrained(str(folder), safe_serialization=True)
     tokenizer.save_pretrained(str(folder))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from thinkrec.artefacts.models import MODEL_FOLDER, write_token_rows
 from thinkrec.job import Job
@@ -12,6 +12,9 @@ from thinkrec.nano import model as nano
 from thinkrec.nano.language import LanguageTask, fit_language_model
 from thinkrec.prompt.tokenizer import Tokenizer
 from thinkrec.store.artefacts import fetch
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 BATCH_SIZE = 32
 WEIGHT_DECAY = 0.05
@@ -22,7 +25,9 @@ def lesson_row(prompt: list[int], answer: list[int]) -> tuple[list[int], list[fl
     return prompt + answer, [0.0] * len(prompt) + [1.0] * len(answer)
 
 
-def teach(job: Job, model: Any, tokenizer: Tokenizer, rows: Iterable[tuple[list[int], list[float]]], num_epochs: float, lr: float) -> Path:
+def teach(
+    job: Job, model: PreTrainedModel, tokenizer: Tokenizer, rows: Iterable[tuple[list[int], list[float]]], num_epochs: float, lr: float
+) -> Path:
     """Train `model` on the rows; it ends under `model/` in the draft, whose local folder is returned."""
     nano.save(job.draft.local() / MODEL_FOLDER, model, tokenizer)
     write_token_rows(job.draft.local(), rows)

@@ -12,12 +12,11 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import cache
-from typing import Any
 
 from thinkrec.config.run import Config
 from thinkrec.distributed.failures import classify
 from thinkrec.errors import EnvironmentFault, ThinkrecError
-from thinkrec.events import NothingToDo, RunStarted, StageAborted, StageCached, StageDone, StageStarted, Warned
+from thinkrec.events import Event, NothingToDo, RunStarted, StageAborted, StageCached, StageDone, StageStarted, Warned
 from thinkrec.job import Job, Reporter
 from thinkrec.pipeline import lease
 from thinkrec.pipeline.checks import check_run
@@ -99,7 +98,7 @@ def make_stage(node: Node, store: Store, report: Reporter) -> Artefact:
     stage, key, begun = node.stage, node.key, time.monotonic()
     inputs = {name: committed(store, place) for name, place in node.inputs.items()}
 
-    def say(event: Any) -> None:
+    def say(event: Event) -> None:
         report(replace(event, trial=node.trial) if node.trial else event)
 
     say(StageStarted(stage.name, key))
@@ -143,6 +142,6 @@ def _one_by_one(config: Config, report: Reporter) -> MayStart:
     return may_start
 
 
-def _brief(figures: Any) -> dict[str, Any]:
+def _brief(figures: Mapping[str, object]) -> dict[str, object]:
     """The figures that fit on a line."""
-    return {name: value for name, value in dict(figures).items() if not isinstance(value, list | dict)}
+    return {name: value for name, value in figures.items() if not isinstance(value, list | dict)}

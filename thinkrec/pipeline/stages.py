@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import Any, cast
+from typing import cast
 
 from thinkrec.config.run import Config
 from thinkrec.errors import ConfigError
@@ -222,8 +223,11 @@ def select_stages(config: Config, until: str | None = None) -> list[Stage]:
     return [stage for stage in by_name.values() if stage.name in wanted]
 
 
-def lookup(tree: dict[str, Any], dotted: str) -> Any:
-    value: Any = tree
-    for part in dotted.split("."):
-        value = value[part]
-    return value
+def lookup(tree: Mapping[str, object], dotted: str) -> object:
+    """The value or table that a dotted key names."""
+    first, _, rest = dotted.partition(".")
+    value = tree[first]
+    if not rest:
+        return value
+    assert isinstance(value, Mapping)
+    return lookup(value, rest)

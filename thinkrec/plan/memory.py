@@ -6,10 +6,10 @@ keep), and what ZeRO-3 gathers is an upper bound: DeepSpeed keeps gathered weigh
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, replace
-from typing import Any
 
+from thinkrec.config.deepspeed import DeepSpeedFile
 from thinkrec.plan.model_shape import Shape
 from thinkrec.train.deepspeed.engine import MAX_BUCKET
 
@@ -31,7 +31,7 @@ class Zero:
     bucket: int | None = None  # numbers of one; None = as many as are trained, see train/deepspeed/engine.py
 
     @classmethod
-    def of_file(cls, settings: Mapping[str, Any]) -> Zero:
+    def of_file(cls, settings: DeepSpeedFile) -> Zero:
         zero = settings.get("zero_optimization", {})
         stage = int(zero.get("stage", 0))
         beside = stage < 3 and zero.get("overlap_comm", False)  # one is filled while the other is sent

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from thinkrec.config import run as run_file
 from thinkrec.config.run import Config
@@ -30,7 +29,7 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     return resolved(run_file.load(path, overrides))
 
 
-def parse(tree: dict[str, Any], where: str = "config") -> Config:
+def parse(tree: dict[str, object], where: str = "config") -> Config:
     """The same for a tree of tables."""
     return resolved(run_file.parse(tree, where))
 

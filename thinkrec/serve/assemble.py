@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from pyarrow import fs
 
@@ -80,6 +79,6 @@ def _copy_model(source: Path, target: Path) -> None:
             shutil.copyfile(file, target / file.name)
 
 
-def _settings(config: Config) -> dict[str, Any]:
+def _settings(config: Config) -> dict[str, object]:
     tree = config.model_dump(mode="json")
     return {section: {key: tree[section][key] for key in keys or tree[section]} for section, keys in SETTINGS}

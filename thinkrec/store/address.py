@@ -20,7 +20,7 @@ def exists(uri: str) -> bool:
     return bool(look(uri)[2].type != fs.FileType.NotFound)
 
 
-def look(uri: str) -> tuple[Any, str, Any]:
+def look(uri: str) -> tuple[fs.FileSystem, str, fs.FileInfo]:
     """The file system of an address, the path inside it and what is there; raises EnvironmentFault when nobody answers."""
     system, path = open_root(uri)
     try:
@@ -39,7 +39,7 @@ def list_folder(uri: str) -> list[fs.FileInfo]:
         return []
 
 
-def open_root(uri: str) -> tuple[Any, str]:
+def open_root(uri: str) -> tuple[fs.FileSystem, str]:
     """The pyarrow file system of an address and the path inside it."""
     if "://" not in uri:
         return fs.LocalFileSystem(), uri
@@ -78,7 +78,7 @@ def read_record(uri: str, kind: Callable[..., Record]) -> Record | None:
         raise ArtefactError(f"a stored JSON file holds something else: {error}", uri, "delete that folder and run again") from None
 
 
-def _is_absent(system: Any, path: str, error: OSError) -> bool:
+def _is_absent(system: fs.FileSystem, path: str, error: OSError) -> bool:
     """Whether a file could not be opened because there is none: nothing at all, or a folder."""
     if isinstance(error, FileNotFoundError | NotADirectoryError):
         return True
@@ -110,7 +110,7 @@ def check_name(name: str) -> str:
     return name
 
 
-def _sync(system: Any, *paths: str) -> None:
+def _sync(system: fs.FileSystem, *paths: str) -> None:
     """Have the kernel write files and folders to the disk; an object store has done so when its writer returns."""
     for path in paths if isinstance(system, fs.LocalFileSystem) else ():
         handle = os.open(path, os.O_RDONLY)
@@ -120,7 +120,7 @@ def _sync(system: Any, *paths: str) -> None:
             os.close(handle)
 
 
-def _sync_below(system: Any, base: str) -> None:
+def _sync_below(system: fs.FileSystem, base: str) -> None:
     """`_sync` for all that lies in a folder, then the folder: a name is safe when the folder that holds it is."""
     for folder, _, files in os.walk(base, topdown=False) if isinstance(system, fs.LocalFileSystem) else ():
         _sync(system, *(os.path.join(folder, file) for file in sorted(files)), folder)

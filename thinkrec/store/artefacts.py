@@ -17,12 +17,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from pyarrow import fs
 
 from thinkrec.errors import ArtefactError, ConfigError
-from thinkrec.store.address import _is_absent, _sync, _sync_below, check_name, open_root, read_json, write_json
+from thinkrec.store.address import _is_absent, _sync, _sync_below, check_name, open_root, read_record, write_json
 from thinkrec.store.cache import local_copy
 
 MANIFEST = "manifest.json"
@@ -42,12 +42,43 @@ RECORDED_PACKAGES = (
 )
 
 
+class InputFacts(TypedDict):
+    """An artefact that another was made from; sha256: of its manifest."""
+
+    stage: str
+    key: str
+    sha256: str
+
+
+class FileFacts(TypedDict):
+    """A file of an artefact."""
+
+    sha256: str
+    bytes: int
+
+
+class Manifest(TypedDict):
+    """What manifest.json holds. wall_s: of the try that wrote it; a try that was killed before leaves nothing."""
+
+    schema_version: int
+    stage: str
+    key: str
+    inputs: Mapping[str, InputFacts]
+    settings: Mapping[str, object]
+    files: Mapping[str, FileFacts]
+    figures: Mapping[str, Any]  # what the stage wants the report to show
+    versions: Mapping[str, str]
+    num_gpus: int
+    wall_s: float
+    written_at: str
+
+
 @dataclass(frozen=True)
 class Artefact:
     """A committed folder: where it is and what its manifest says."""
 
     uri: str
-    manifest: Mapping[str, Any]
+    manifest: Manifest
 
     @property
     def key(self) -> str:
@@ -104,10 +135,10 @@ class Draft:
 
 def fetch(uri: str) -> Path:
     """The folder at `uri` as it is now, committed or not: the place itself, or a copy of a remote one, made once for the same files."""
-    return _local(uri, read_json(f"{uri}/{MANIFEST}") if "://" in uri else None)
+    return _local(uri, read_record(f"{uri}/{MANIFEST}", Manifest) if "://" in uri else None)
 
 
-def _local(uri: str, manifest: Mapping[str, Any] | None) -> Path:
+def _local(uri: str, manifest: Manifest | None) -> Path:
     """A copy is named by the manifest, without one by the names, sizes and times of the files."""
     if "://" not in uri:
         return Path(uri)
@@ -128,7 +159,7 @@ class Store:
     def find(self, stage: str, key: str) -> Artefact | None:
         """The committed artefact of this stage and key, or None."""
         uri = self.place(stage, key)
-        manifest = read_json(f"{uri}/{MANIFEST}")
+        manifest = read_record(f"{uri}/{MANIFEST}", Manifest)
         if manifest is None:
             return None
         if manifest.get("schema_version") != SCHEMA_VERSION:
@@ -144,7 +175,7 @@ class Store:
         return Artefact(uri, manifest)
 
     @contextmanager
-    def create(self, stage: str, key: str, inputs: Mapping[str, Artefact], settings: Mapping[str, Any]) -> Iterator[Draft]:
+    def create(self, stage: str, key: str, inputs: Mapping[str, Artefact], settings: Mapping[str, object]) -> Iterator[Draft]:
         """Write one artefact; it exists only if the block ends without an error."""
         uri = self.place(stage, key)
         system, base = open_root(uri)
@@ -155,7 +186,7 @@ class Store:
             draft = Draft(uri, folder)
             yield draft
         _sync_below(system, base)
-        manifest = {
+        manifest: Manifest = {
             "schema_version": SCHEMA_VERSION,
             "stage": stage,
             "key": key,
@@ -165,7 +196,7 @@ class Store:
             "figures": draft.figures,
             "versions": installed_versions(),
             "num_gpus": draft.num_gpus,
-            "wall_s": round(time.monotonic() - begun, 3),  # of this try; a try that was killed before leaves nothing
+            "wall_s": round(time.monotonic() - begun, 3),
             "written_at": datetime.now(UTC).isoformat(timespec="seconds"),
         }
         write_json(f"{uri}/{MANIFEST}", manifest)
@@ -215,16 +246,16 @@ def installed_versions() -> dict[str, str]:
     return found
 
 
-def _inventory(system: Any, base: str) -> dict[str, dict[str, Any]]:
+def _inventory(system: fs.FileSystem, base: str) -> dict[str, FileFacts]:
     infos = system.get_file_info(fs.FileSelector(base, recursive=True))
-    files = {}
+    files: dict[str, FileFacts] = {}
     for info in sorted((i for i in infos if i.type == fs.FileType.File), key=lambda i: i.path):
         sha256, num_bytes = _sha256(system, info.path)
         files[info.path[len(base) :].lstrip("/")] = {"sha256": sha256, "bytes": num_bytes}
     return files
 
 
-def _sha256(system: Any, path: str) -> tuple[str, int]:
+def _sha256(system: fs.FileSystem, path: str) -> tuple[str, int]:
     hasher, num_bytes = hashlib.sha256(), 0
     with system.open_input_stream(path) as stream:
         while block := stream.read(1 << 20):

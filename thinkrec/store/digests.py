@@ -6,7 +6,6 @@ import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from pyarrow import fs
 
@@ -38,7 +37,7 @@ def fingerprint(path: str | Path, apart: str = "") -> str:
     return digest(sorted(seen))
 
 
-def list_files(uri: str, apart: str = "") -> list[Any]:
+def list_files(uri: str, apart: str = "") -> list[fs.FileInfo]:
     """Arrow's FileInfo of the file `uri`, or of all files below it but hidden ones, notes and folders of runs, `apart` among them."""
     system, base, info = look(uri)
     if info.is_file:

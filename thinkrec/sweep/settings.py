@@ -14,7 +14,7 @@ Keys below `set` and `grid` are those of the run file, spelled as for --set. Not
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -22,7 +22,7 @@ from thinkrec.config.section import Count, Section
 
 ComparedVariant = Literal["served", "fusion", "experts", "global", "direct"]  # served: the mixture of experts where there are any
 Metric = Literal["auc", "uauc", "ndcg@5", "map@5"]
-Keys = dict[str, Any]  # of the run file, with their values
+Keys = dict[str, object]  # of the run file, with their values
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 
 

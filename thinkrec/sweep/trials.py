@@ -8,7 +8,6 @@ import itertools
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from thinkrec.config.run import Config
 from thinkrec.config.toml import flat, put, read, split_override, validate
@@ -63,20 +62,21 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Sweep:
     return Sweep(settings, shared, tuple(trials))
 
 
-def _combinations(section: TrialSection, where: str) -> Iterator[tuple[str, dict[str, Any]]]:
+def _combinations(section: TrialSection, where: str) -> Iterator[tuple[str, dict[str, object]]]:
     """(what a trial's name ends in, its values) for each combination of the grid; one empty pair without a grid."""
-    grid = flat(section.grid)
-    for key, values in grid.items():
+    grid: dict[str, list[object]] = {}
+    for key, values in flat(section.grid).items():
         if not isinstance(values, list) or not values:
             raise ConfigError(
                 f"grid.{key} is {values!r}, not a list of values", where, "write for example grid.cluster.num_clusters = [1, 2]"
             )
-    for values in itertools.product(*grid.values()):
-        yield "".join(f"_{value}" for value in values), dict(zip(grid, values, strict=True))
+        grid[key] = values
+    for combination in itertools.product(*grid.values()):
+        yield "".join(f"_{value}" for value in combination), dict(zip(grid, combination, strict=True))
 
 
 def _seeded(
-    base: str, changes: Mapping[str, Any], section: TrialSection, settings: SweepFile, tree: Mapping[str, Any], where: str
+    base: str, changes: Mapping[str, object], section: TrialSection, settings: SweepFile, tree: Mapping[str, object], where: str
 ) -> Iterator[Trial]:
     """The trial, once a seed."""
     check_name(base)
@@ -97,7 +97,7 @@ def _seeded(
         )
 
 
-def _refuse(changes: Mapping[str, Any], closed: Sequence[str], where: str, fix: str) -> None:
+def _refuse(changes: Mapping[str, object], closed: Sequence[str], where: str, fix: str) -> None:
     for key in changes:
         if any(f"{key}.".startswith(f"{other}.") for other in closed):
             raise ConfigError(f"{key} cannot be set here", where, fix)

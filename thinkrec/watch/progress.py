@@ -109,9 +109,9 @@ class Progress:
 
     @staticmethod
     def _pretty(event: Event, elapsed_s: float) -> str:
-        fields = event.fields()
-        flat = fields | fields.get("figures", {})
-        for hidden in ("figures", "num_tokens"):
-            flat.pop(hidden, None)
+        flat = event.fields()
+        figures = flat.pop("figures", None)
+        flat |= figures if isinstance(figures, dict) else {}
+        flat.pop("num_tokens", None)
         shown = "  ".join(f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in flat.items())
         return escape(f"{elapsed_s:7.1f} s  {event.event:<15} {shown}")

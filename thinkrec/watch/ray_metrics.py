@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING
 
 from thinkrec.events import (
     Event,
@@ -18,6 +18,9 @@ from thinkrec.events import (
     PackStarted,
 )
 from thinkrec.watch.run_state import RunState
+
+if TYPE_CHECKING:
+    from ray.util.metrics import Gauge
 
 GAUGES = {
     "thinkrec_expert_step": "Optimizer steps an expert has made",
@@ -45,7 +48,7 @@ class RayMetrics:
         """Ray forgets the gauges with the process."""
 
     @cached_property
-    def _gauges(self) -> dict[str, Any]:
+    def _gauges(self) -> dict[str, Gauge]:
         from ray.util.metrics import Gauge
 
         return {name: Gauge(name, text, ("expert",) if "_expert_" in name else ()) for name, text in GAUGES.items()}

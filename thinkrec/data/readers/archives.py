@@ -8,7 +8,7 @@ import tarfile
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import PurePosixPath
-from typing import Any
+from typing import IO
 
 from thinkrec.data.readers.packing import UNREADABLE, File, unpacked
 from thinkrec.errors import DataError
@@ -38,7 +38,7 @@ def is_tar(file: File) -> bool:
     return True
 
 
-def in_zip(path: str, stream: Any) -> list[File]:
+def in_zip(path: str, stream: IO[bytes]) -> list[File]:
     """The files of a zip archive, those of a tar in it among them; raises DataError for what no honest archive of data holds."""
     try:
         archive = zipfile.ZipFile(stream)

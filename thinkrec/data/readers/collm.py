@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import pickle
 from collections.abc import Iterator
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING
 
 import pyarrow as pa
 
@@ -19,6 +19,9 @@ from thinkrec.data.readers.files import find
 from thinkrec.data.readers.packing import UNREADABLE, File
 from thinkrec.data.readers.source import Batch, Source
 from thinkrec.errors import DataError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 NUMPY_CORES = ("numpy.core", "numpy._core")  # before and since NumPy 2
 ALLOWED = frozenset(
@@ -51,7 +54,7 @@ class _FrameUnpickler(pickle.Unpickler):
         super().__init__(stream)
         self._source = source
 
-    def find_class(self, module: str, name: str) -> Any:
+    def find_class(self, module: str, name: str) -> object:
         if (module, name) not in ALLOWED:
             raise DataError(f"the pickle asks for {module}.{name}, which no table needs", self._source, f"do not trust this file; {FIX}")
         return super().find_class(*RENAMED.get((module, name), (module, name)))
@@ -64,7 +67,7 @@ def read(path: str) -> Source:
     return Source(path, rows, iter([_items(path, frames)]))
 
 
-def load(file: File) -> Any:
+def load(file: File) -> pd.DataFrame:
     """The pandas data frame in the pickle; raises DataError that names what the allow-list refuses."""
     import pandas as pd
 
@@ -86,16 +89,16 @@ def load(file: File) -> Any:
     return frame
 
 
-def _rows(frames: dict[str, Any]) -> Iterator[Batch]:
+def _rows(frames: dict[str, pd.DataFrame]) -> Iterator[Batch]:
     for number, (split, frame) in enumerate(frames.items()):
         columns = {ours: pa.array(frame[theirs].to_numpy()) for ours, theirs in COLLM_COLUMNS.items()}
         yield Batch(pa.table({**columns, "split": pa.array([split] * len(frame), pa.string())}), file=number)
 
 
-def _items(path: str, frames: dict[str, Any]) -> Batch:
+def _items(path: str, frames: dict[str, pd.DataFrame]) -> Batch:
     """Titles from id2title.json, else from the rows; items of histories are rows of the log too, so nothing is missed."""
     if all("title" in frame.columns for frame in frames.values()):
-        told = {
+        told: dict[str, dict[str, object]] = {
             str(iid): {"title": str(title)} for frame in frames.values() for iid, title in zip(frame["iid"], frame["title"], strict=True)
         }
     else:
@@ -111,7 +114,7 @@ def _items(path: str, frames: dict[str, Any]) -> Batch:
     return Batch(pa.table(columns))
 
 
-def _told(file: File) -> dict[str, dict[str, Any]]:
+def _told(file: File) -> dict[str, dict[str, object]]:
     try:
         with file.open() as stream:
             told = json.load(stream)
@@ -122,5 +125,5 @@ def _told(file: File) -> dict[str, dict[str, Any]]:
     return told
 
 
-def _string(value: Any) -> str | None:
+def _string(value: object) -> str | None:
     return value.strip() or None if isinstance(value, str) else None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import PurePosixPath
-from typing import Any
 
 from pyarrow import fs
 
@@ -91,18 +90,18 @@ def lines(file: File, keep_ends: bool = False) -> Iterator[tuple[int, bytes]]:
         raise DataError(f"this file cannot be read beyond line {number}: {error}", file.name, "download the file again") from None
 
 
-def _look(path: str) -> tuple[Any, str, Any]:
+def _look(path: str) -> tuple[fs.FileSystem, str, fs.FileInfo]:
     system, base, info = look(path)
     if info.type == fs.FileType.NotFound:
         raise MissingFileError("no such file or folder", path, "check data.path and data.items_path")
     return system, base, info
 
 
-def _plain(system: Any, path: str) -> File:
+def _plain(system: fs.FileSystem, path: str) -> File:
     return File(path, lambda: unpacked(system.open_input_stream(path, compression=None, buffer_size=2**20)))
 
 
-def _inside(path: str, system: Any, base: str) -> list[File] | None:
+def _inside(path: str, system: fs.FileSystem, base: str) -> list[File] | None:
     """The files of an archive; None where the file is none."""
     try:
         with system.open_input_stream(base, compression=None) as stream:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import PurePosixPath
-from typing import Any
 from urllib.parse import unquote
 
 import pyarrow as pa
@@ -17,7 +16,7 @@ from thinkrec.store.digests import list_files
 NULL = "__HIVE_DEFAULT_PARTITION__"
 
 
-def parquet_files(uri: str) -> tuple[Any, str, list[str]]:
+def parquet_files(uri: str) -> tuple[fs.FileSystem, str, list[str]]:
     """The file system of an address, the path in it, and its one file or every .parquet file below the folder, in order of name."""
     system, base, info = look(uri)
     is_folder = info.type == fs.FileType.Directory

@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Iterator
 from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.dataset as ds
@@ -24,6 +24,10 @@ from thinkrec.data.readers.parquet_columns import BATCH_ROWS
 from thinkrec.data.readers.source import Batch
 from thinkrec.distributed.placement import await_room
 from thinkrec.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    import ray.data
+    from pyiceberg.table import StaticTable
 
 
 def parquet(path: str, names: Collection[str]) -> Iterator[Batch]:
@@ -83,7 +87,7 @@ class Snapshot:
     def __init__(self, name: str = "", **properties: str) -> None:
         """What pyiceberg gives to every catalog; none of it is needed."""
 
-    def load_table(self, identifier: str) -> Any:
+    def load_table(self, identifier: str) -> StaticTable:
         from pyiceberg.table import StaticTable
 
         # pyiceberg does not look at these; without a region it asks Amazon for it.
@@ -101,7 +105,7 @@ def _no_rows(schema: pa.Schema, names: Collection[str]) -> Batch:
     return Batch(schema.empty_table().select([name for name in schema.names if name in names]))
 
 
-def _batches(read: Callable[[], Any], columns: list[str]) -> Iterator[Batch]:
+def _batches(read: Callable[[], ray.data.Dataset], columns: list[str]) -> Iterator[Batch]:
     """These columns of the Ray data set that `read` opens, for which Ray already looks into the files on a worker."""
     await_room("a reader of tables")
     rows = read()

@@ -20,7 +20,7 @@ from thinkrec.errors import DataError
 HEAD_BYTES = 512
 # What opening and unpacking raise; NotImplementedError is a zip archive's packing that nobody knows.
 UNREADABLE = (OSError, EOFError, NotImplementedError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, tarfile.TarError, pa.ArrowException)
-PACKINGS: Mapping[bytes, Callable[[Any], Any]] = {
+PACKINGS: Mapping[bytes, Callable[[io.BufferedReader], io.BufferedIOBase]] = {
     b"\x1f\x8b": lambda stream: gzip.GzipFile(fileobj=stream),
     b"BZh": bz2.BZ2File,
     b"\xfd7zXZ\x00": lzma.LZMAFile,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from enum import Enum
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -45,7 +44,7 @@ def parquet(uri: str, names: Collection[str] = ()) -> Iterator[Batch]:
         raise DataError(f"this cannot be read as Parquet: {error}", uri, "write it again, all files with one schema") from None
 
 
-def _batches(dataset: Any, names: Collection[str]) -> Iterator[tuple[int, pa.Table]]:
+def _batches(dataset: ds.Dataset, names: Collection[str]) -> Iterator[tuple[int, pa.Table]]:
     """The rows of a pyarrow dataset of Parquet files in order, with the number of its file; an empty table first, for its columns."""
     wanted = [name for name in dataset.schema.names if name in names] if names else dataset.schema.names
     yield 0, dataset.schema.empty_table().select(wanted)
@@ -106,7 +105,7 @@ def _is_number(given: pa.DataType) -> bool:
 
 
 LOOSE = (Kind.NUMBER, Kind.LABEL, Kind.TIME)  # of several types, read further by cast.py
-_ACCEPTS: Mapping[Kind, Callable[[Any], bool]] = {
+_ACCEPTS: Mapping[Kind, Callable[[pa.DataType], bool]] = {
     Kind.ID: lambda given: is_text(given) or pa.types.is_integer(given),
     Kind.TEXT: lambda given: is_text(given) or pa.types.is_null(given),
     Kind.INTEGER: pa.types.is_integer,

@@ -8,17 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
 from thinkrec.errors import ModelError
 from thinkrec.evaluate.metrics.score_counts import Array
-from thinkrec.model.base import load_whole
+from thinkrec.model.base import AutoClass, load_whole
 from thinkrec.model.check import check_ids, refusing, shell
 from thinkrec.prompt.model_folder import check_folder
 from thinkrec.prompt.tokenizer import Tokenizer, load_bare_tokenizer
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+Item = TypeVar("Item")
 BATCH_SIZE = 32
 BERT_SCORE, BLEURT = "evaluate.bert_score_path", "evaluate.bleurt_path"
 
@@ -80,7 +84,7 @@ def bleurt(folder: str, candidates: Sequence[str], references: Sequence[str]) ->
     return np.concatenate(found)
 
 
-def _shell(kind: Any, path: str, key: str, headless: bool = False) -> Any:
+def _shell(kind: AutoClass, path: str, key: str, headless: bool = False) -> PreTrainedModel:
     """The model without its weights, once its folder has been tried."""
     folder = check_folder(path, key)
     with refusing(folder):
@@ -96,17 +100,17 @@ def _check_layer(layer: int, num_layers: int, folder: str) -> None:
         raise ModelError(f"the model has no hidden layer {layer}, only {num_layers}", folder, "fix evaluate.bert_score_layer")
 
 
-def _check_output(model: Any, folder: str) -> None:
+def _check_output(model: PreTrainedModel, folder: str) -> None:
     if model.config.num_labels != 1:
         raise ModelError(f"a classifier of {model.config.num_labels} labels is not a BLEURT model", folder, "name a folder with one output")
 
 
-def _load(folder: str, kind: Any, key: str, headless: bool = False) -> tuple[Tokenizer, Any]:
+def _load(folder: str, kind: AutoClass, key: str, headless: bool = False) -> tuple[Tokenizer, PreTrainedModel]:
     check_folder(folder, key)
     return load_bare_tokenizer(folder), load_whole(kind, folder, "float32", headless).eval()
 
 
-def _vectors(tokenizer: Tokenizer, model: Any, texts: list[str], layer: int, folder: str) -> Iterator[tuple[Array, Array]]:
+def _vectors(tokenizer: Tokenizer, model: PreTrainedModel, texts: list[str], layer: int, folder: str) -> Iterator[tuple[Array, Array]]:
     """For each text its token vectors (T, d) of length 1, and which are words of the text (T,)."""
     import torch
 
@@ -128,5 +132,5 @@ def _matched(candidate: Array, reference: Array) -> float:
     return float(2 * precision * recall / (precision + recall))
 
 
-def _batches(rows: list[Any]) -> Iterator[list[Any]]:
+def _batches(rows: list[Item]) -> Iterator[list[Item]]:
     return (rows[begin : begin + BATCH_SIZE] for begin in range(0, len(rows), BATCH_SIZE))

@@ -9,7 +9,6 @@ import csv
 import io
 import json
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import polars as pl
 import pyarrow as pa
@@ -150,7 +149,7 @@ def _json_faults(part: Part, data: bytes) -> Iterator[bool]:
             yield kinds != first
 
 
-def _kind(value: Any) -> type:
+def _kind(value: object) -> type:
     return float if isinstance(value, int) and not isinstance(value, bool) else type(value)
 
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -22,6 +22,10 @@ from thinkrec.generate.engines.prompt_encoder import Reader, first_stop
 from thinkrec.generate.engines.protocol import Capability, GenParams, GenRequest, GenResult, check_capabilities
 from thinkrec.model.base import load_model
 from thinkrec.prompt.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import PreTrainedModel
 
 
 class HfEngine:
@@ -95,9 +99,9 @@ class HfEngine:
 class _Adapters:
     """The adapters that a model was asked for, loaded by PEFT when first named; its base answers where none is named."""
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: PreTrainedModel) -> None:
         self._model = model
-        self._peft: Any = None
+        self._peft: PeftModel | None = None
 
     @contextmanager
     def active(self, folder: str) -> Iterator[None]:
@@ -153,7 +157,7 @@ class _Limits(StoppingCriteria):  # type: ignore[misc]
         self._tokenizer, self._width, self._stops = tokenizer, width, stops
         self._limits = torch.tensor(limits)
 
-    def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Tensor:
+    def __call__(self, input_ids: Tensor, scores: Tensor, **kwargs: object) -> Tensor:
         done = self._limits <= input_ids.shape[1] - self._width
         for row, stop in enumerate(self._stops):
             if stop and not done[row]:

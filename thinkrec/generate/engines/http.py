@@ -13,9 +13,9 @@ import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from typing import Any
 
 import urllib3
+from urllib3 import BaseHTTPResponse
 
 from thinkrec.config.generation import HttpSection
 from thinkrec.errors import ConfigError, EnvironmentFault, StageFailed
@@ -108,7 +108,7 @@ class HttpEngine:
             raise Refused(f"the server stopped the answer with {str(finish)[:MAX_SAID]!r}")
         return GenResult(request.id, text, finish_reason=finish, num_tokens=num_tokens)
 
-    def _failure(self, response: Any) -> Exception:
+    def _failure(self, response: BaseHTTPResponse) -> Exception:
         """What a status other than 200 means."""
         status, said = response.status, bytes(response.data).decode("utf-8", "replace").strip()[:MAX_SAID]
         what, where = f"the server says {status}: {said}", self._settings.url
@@ -124,7 +124,7 @@ class HttpEngine:
             return Passing(what, is_row=status != BUSY, pause_s=float(asked_for) if asked_for.isdigit() else 0.0)
         return Refused(what)
 
-    def _send(self, method: str, path: str, body: str | None = None) -> Any:
+    def _send(self, method: str, path: str, body: str | None = None) -> BaseHTTPResponse:
         try:
             return self._connections.request(
                 method, self._settings.url.rstrip("/") + path, body=body, headers=self._headers, redirect=False

@@ -15,7 +15,7 @@ from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from threading import Thread
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import uuid4
 
 from thinkrec.config.generation import VllmSection
@@ -23,6 +23,10 @@ from thinkrec.errors import ConfigError, EnvironmentFault
 from thinkrec.generate.engines import peft_folder
 from thinkrec.generate.engines.prompt_encoder import Reader
 from thinkrec.generate.engines.protocol import Capability, EngineDied, GenRequest, GenResult, check_capabilities
+
+if TYPE_CHECKING:
+    from vllm import AsyncLLMEngine, CompletionOutput, RequestOutput
+    from vllm.lora.request import LoRARequest
 
 GIB = 2**30
 CPU_CACHE_GIB = 1.0
@@ -50,7 +54,7 @@ class VllmEngine:
             fix = "look at the actor's log; engine.vllm.max_model_len, kv_cache_gib and gpu_memory_utilization decide about the memory"
             raise EnvironmentFault(f"vLLM did not start: {error}", str(folder), fix) from error
         self._reader = Reader.of(folder, int(self._llm.model_config.max_model_len))
-        self._adapters: dict[str, Any] = {}  # by the hash of their files
+        self._adapters: dict[str, LoRARequest] = {}  # by the hash of their files
 
     @property
     def capabilities(self) -> frozenset[Capability]:
@@ -77,11 +81,11 @@ class VllmEngine:
         self._llm.shutdown()
         self._do(_cancel_all())
 
-    def _do(self, work: Coroutine[Any, Any, Made]) -> Made:
+    def _do(self, work: Coroutine[object, None, Made]) -> Made:
         """Have the engine's own thread do it."""
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
-    async def _start(self, folder: str) -> Any:
+    async def _start(self, folder: str) -> AsyncLLMEngine:
         from vllm import AsyncEngineArgs, AsyncLLMEngine
 
         backend = "mp" if self._settings.tensor_parallel_size > 1 else "uni"  # an actor holds its GPUs itself: no actors of vLLM's own
@@ -94,7 +98,7 @@ class VllmEngine:
         known = {folder: self._adapter(folder) for folder in {request.adapter for request, _ in asked}}
         return await asyncio.gather(*(self._answer(request, prompt, known) for request, prompt in asked))
 
-    async def _answer(self, request: GenRequest, prompt: Sequence[int], known: Mapping[str, Any]) -> GenResult:
+    async def _answer(self, request: GenRequest, prompt: Sequence[int], known: Mapping[str, LoRARequest | None]) -> GenResult:
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 
@@ -106,7 +110,7 @@ class VllmEngine:
         outputs = self._llm.generate({"prompt_token_ids": prompt}, params, name, lora_request=known[request.adapter])
         return _result(request, [output async for output in outputs][-1])
 
-    def _adapter(self, folder: str) -> Any:
+    def _adapter(self, folder: str) -> LoRARequest | None:
         """vLLM's name of an adapter; raises ConfigError if the engine was not made for it."""
         from vllm.lora.request import LoRARequest
 
@@ -139,10 +143,10 @@ def check_installed() -> None:
         raise EnvironmentFault("vLLM is not installed", 'engine.kind = "vllm"', INSTALL)
 
 
-def arguments(settings: VllmSection, on_cpu: bool) -> dict[str, Any]:
+def arguments(settings: VllmSection, on_cpu: bool) -> dict[str, object]:
     """How vLLM is started, whoever starts it."""
     taken = {"tensor_parallel_size", "dtype", "kv_cache_dtype", "gpu_memory_utilization", "enable_prefix_caching", "enforce_eager"}
-    found: dict[str, Any] = settings.model_dump(include=taken)
+    found: dict[str, object] = settings.model_dump(include=taken)
     found |= {name: getattr(settings, name) for name in ("max_model_len", "max_num_seqs") if getattr(settings, name)}
     if cache_gib := settings.kv_cache_gib or CPU_CACHE_GIB * on_cpu:
         found["kv_cache_memory_bytes"] = int(cache_gib * GIB)
@@ -171,12 +175,12 @@ def sampling(request: GenRequest, limit: int) -> dict[str, Any]:
     return told
 
 
-def _result(request: GenRequest, output: Any) -> GenResult:
+def _result(request: GenRequest, output: RequestOutput) -> GenResult:
     first, *others = (_told(request, one) for one in output.outputs)
     return replace(first, more=tuple(others))
 
 
-def _told(request: GenRequest, one: Any) -> GenResult:
+def _told(request: GenRequest, one: CompletionOutput) -> GenResult:
     """One of vLLM's answers as ours: it counts the end token among the others, and calls none but a stop text by name."""
     if one.finish_reason not in ("stop", "length"):
         return GenResult(request.id, "", finish_reason="error", error=f"vLLM ended the answer with {one.finish_reason!r}")

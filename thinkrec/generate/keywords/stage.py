@@ -6,11 +6,10 @@ catalogue asks about its new items only (a nano extractor learns from the catalo
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 import pyarrow as pa
@@ -82,7 +81,7 @@ class Reading:
     num_entailed: int = 0
 
 
-def read(answer: Mapping[str, Any], text: str, stop_words: tuple[str, ...] = (), wordnet: WordNet | None = None) -> Reading:
+def read(answer: Row, text: str, stop_words: tuple[str, ...] = (), wordnet: WordNet | None = None) -> Reading:
     """Read an engine's answer about an item with this text."""
     if answer["error"]:
         return Reading([], {}, answer["error"])
@@ -124,7 +123,7 @@ def reader(places: ArtefactPaths, engine: EngineSection, extractor: str) -> str 
     return places.path("extractor", MODEL_FOLDER) if extractor == "nano" else Path(extractor).absolute()
 
 
-def _open(engine: EngineSection, model: Any) -> Engine:
+def _open(engine: EngineSection, model: Callable[[], str | Path]) -> Engine:
     return open_engine(engine, model())
 
 

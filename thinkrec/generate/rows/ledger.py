@@ -19,7 +19,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -52,7 +51,7 @@ class Ledger:
         with tempfile.TemporaryDirectory(prefix="thinkrec-") as folder:
             parts = [Part(Path(folder) / f"{at}.arrow", _bound(at, num_parts), _bound(at + 1, num_parts)) for at in range(num_parts)]
             with ExitStack() as stack:
-                writers: dict[int, Any] = {}
+                writers: dict[int, pa.ipc.RecordBatchStreamWriter] = {}
                 for batch in batches:
                     keyed = pa.table(batch).append_column(KEY, pa.array([key_of(row) for row in batch.to_pylist()], pa.string()))
                     place = np.array([int(key[:4], 16) * num_parts // SPAN for key in keyed["key"].to_pylist()], np.int64)
@@ -88,7 +87,7 @@ class Ledger:
         system, path = open_root(self._waiting(name))
         return pq.read_table(path, filesystem=system)
 
-    def commit(self, name: str, rows: pa.Table, answers: pa.Table, facts: Mapping[str, Any]) -> None:
+    def commit(self, name: str, rows: pa.Table, answers: pa.Table, facts: Mapping[str, float]) -> None:
         """Commit the answers to all `rows`; raises StageFailed unless each has one, none is foreign and none is there twice."""
         check_complete(rows, answers, name)
         keys = dict(zip(rows["id"].to_pylist(), rows["key"].to_pylist(), strict=True))
@@ -185,7 +184,7 @@ class Part:
         return rows
 
 
-def key_of(row: Mapping[str, Any]) -> str:
+def key_of(row: Mapping[str, object]) -> str:
     """The digest of everything in a row."""
     return digest(row)[:KEY_LENGTH]
 

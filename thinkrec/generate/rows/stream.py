@@ -9,9 +9,8 @@ of one pass, vllm_batch.py goes first.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from threading import Lock
-from typing import Any
 
 import pyarrow as pa
 
@@ -30,7 +29,7 @@ from thinkrec.store.artefacts import digest
 
 
 def stream(
-    job: Job, name: str, recipe: Mapping[str, Any], rows: pa.Table, ask: Ask, schema: pa.Schema, open_engine: Open, folder: str = ""
+    job: Job, name: str, recipe: Mapping[str, object], rows: pa.Table, ask: Ask, schema: pa.Schema, open_engine: Open, folder: str = ""
 ) -> pa.Table:
     """`ask(engine, rows)` over all rows that the ledger does not know yet; the answers to all, in no order.
 
@@ -95,7 +94,7 @@ class Asker:
         self._engine: Engine | None = None
         self._turns, self._changing = Turns(num_at_once), Lock()
 
-    def __call__(self, batch: Mapping[str, Any]) -> dict[str, list[str]]:
+    def __call__(self, batch: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
         for name in batch["shard"]:
             self.answer(str(name))
         return {"shard": list(batch["shard"])}

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from thinkrec.errors import StageFailed, ThinkrecError
 from thinkrec.generate.engines.protocol import Engine, GenRequest, GenResult
+
+if TYPE_CHECKING:
+    import ray.data
 
 Row = dict[str, Any]
 Ask = Callable[[Engine, list[Row]], list[Row]]
@@ -31,7 +34,7 @@ class OnePass(ABC):
         return [self.answer(result) for result in engine.generate([self.request(row) for row in rows])]
 
 
-def batches(dataset: Any, where: str) -> Iterator[pa.Table]:
+def batches(dataset: ray.data.Dataset, where: str) -> Iterator[pa.Table]:
     """What a Ray dataset computes; an error of ours comes out of it as itself, any other of its maps as StageFailed."""
     import ray
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
@@ -23,6 +23,9 @@ from thinkrec.generate.rows.capacity import check_room
 from thinkrec.generate.rows.guard import check_share
 from thinkrec.generate.rows.ledger import Ledger
 from thinkrec.generate.rows.task import OnePass, Row, batches
+
+if TYPE_CHECKING:
+    from ray.data.llm import Processor
 
 ERROR = "__inference_error__"  # Ray's column: rows that bring one pass by the engine
 CONCURRENT_BATCHES = 8  # of one engine, Ray's own number
@@ -63,7 +66,7 @@ def run(settings: EngineSection, use_gpu: bool, ledger: Ledger, shards: Sequence
     return []
 
 
-def _processor(settings: EngineSection, use_gpu: bool, folder: str) -> Any:
+def _processor(settings: EngineSection, use_gpu: bool, folder: str) -> Processor:
     from ray.data.llm import build_processor, vLLMEngineProcessorConfig
 
     waiting = -(-settings.vllm.max_num_seqs // settings.batch_size)
@@ -94,7 +97,7 @@ class Questions:
     def __init__(self, ledger: Ledger, ask: OnePass, folder: str, max_tokens: int) -> None:
         self._ledger, self._ask, self._reader = ledger, ask, Reader.of(folder, max_tokens)
 
-    def __call__(self, batch: Mapping[str, Any]) -> pa.Table:
+    def __call__(self, batch: Mapping[str, Sequence[str]]) -> pa.Table:
         return pa.Table.from_pylist([row for name in batch["shard"] for row in self._rows(str(name))], schema=PACKED_ROWS)
 
     def _rows(self, name: str) -> Iterator[Row]:

@@ -7,9 +7,8 @@ traces.allow_hint says so, once and last, and then the attempt says `hinted`.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any
 
 import pyarrow as pa
 
@@ -78,7 +77,7 @@ class AskTeacher:
         return GenRequest(row["id"], prompt, GenParams(self.settings.max_tokens, self.settings.temperature, seed=seed))
 
 
-def judge(row: Mapping[str, Any], attempt: Mapping[str, Any], settings: TracesSection, vocabulary: Collection[str]) -> Row:
+def judge(row: Row, attempt: Row, settings: TracesSection, vocabulary: Collection[str]) -> Row:
     """What an attempt about a row says, and why nobody may learn from it (`reason`; empty if they may)."""
     text, verdict = checks.split_verdict(attempt["text"])
     claims = check_claims(text, Facts(**json.loads(row["facts"])), vocabulary)

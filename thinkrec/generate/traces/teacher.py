@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -17,6 +16,7 @@ from thinkrec.events import TeacherStarted
 from thinkrec.generate.engines.hf import HfEngine
 from thinkrec.generate.engines.open import model_hash
 from thinkrec.generate.engines.protocol import GenParams, GenRequest
+from thinkrec.generate.rows.task import Row
 from thinkrec.generate.traces.checks import split_verdict
 from thinkrec.generate.traces.sampling import askable
 from thinkrec.job import Job
@@ -41,7 +41,7 @@ def run(job: Job) -> None:
     job.draft.figures["used"] = job.config.traces.enabled
     if not job.config.traces.enabled:
         return
-    taught: list[dict[str, Any]] = []
+    taught: list[Row] = []
     found = [_teacher(job, teacher, taught) for teacher in job.config.traces.teachers]
     write_lessons(job.draft.local(), taught)
     write_json(f"{job.draft.local()}/{TEACHERS_FILE}", {"teachers": [asdict(teacher) for teacher in found]})
@@ -68,7 +68,7 @@ def load_teachers(places: ArtefactPaths) -> list[Teacher]:
     return [replace(teacher, folder=str(places.path("teacher", MODEL_FOLDER))) if teacher.taught_here else teacher for teacher in found]
 
 
-def _teacher(job: Job, settings: TeacherSection, taught: list[dict[str, Any]]) -> Teacher:
+def _teacher(job: Job, settings: TeacherSection, taught: list[Row]) -> Teacher:
     """A teacher of the run file; one that is taught here adds the rows it was taught to `taught`."""
     if settings.path == "nano":
         digest = model_hash(job.config.engine, _teach(job, taught))
@@ -78,7 +78,7 @@ def _teacher(job: Job, settings: TeacherSection, taught: list[dict[str, Any]]) -
     return Teacher(settings.name, folder, model_hash(job.config.engine, model), settings.weight, taught_here=False)
 
 
-def _teach(job: Job, taught: list[dict[str, Any]]) -> Path:
+def _teach(job: Job, taught: list[Row]) -> Path:
     """Teach the base to reason; returns its folder."""
     settings = job.config.traces
     base = ArtefactPaths(job.places()).path("base", MODEL_FOLDER)
@@ -125,7 +125,7 @@ def _row(tables: PromptData, position: int, text: str) -> tuple[list[int], list[
     return lesson_row(tables.prompt(position).ids, tables.template.answer(bool(tables.interactions.label[position]), text))
 
 
-def _examine(job: Job, tables: PromptData, folder: Path, positions: list[int]) -> dict[str, Any]:
+def _examine(job: Job, tables: PromptData, folder: Path, positions: list[int]) -> dict[str, float | None]:
     """Greedy answers to rows it was not taught: share of right claims, of complete answers, and accuracy against the majority."""
     engine = HfEngine(folder, job.config.engine.batch_size, "cpu")  # whoever answers later; the driver holds no GPU
     sheets = [read_prompt(tables, position) for position in positions]

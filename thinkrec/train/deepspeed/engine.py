@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from thinkrec.config.deepspeed import DeepSpeedFile, ZeroOptimization
 from thinkrec.errors import ConfigError, MissingFileError
 from thinkrec.train.deepspeed import keys
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from thinkrec.train.checkpoint import TrainState
+    from thinkrec.train.deepspeed.slot_adamw import SlotAdamW
 
 # ds_configs/ inside an installed package, and beside the package in a checkout.
 SHIPPED = tuple(parent / "ds_configs" for parent in Path(__file__).resolve().parents[2:4])
@@ -30,15 +32,25 @@ M_co = TypeVar("M_co", bound="nn.Module", covariant=True)
 MAX_BUCKET = 500_000_000  # numbers; DeepSpeed's own default
 
 
+class ZeroOptimizer(Protocol):
+    """ZeRO's own optimizer, around SlotAdamW."""
+
+    optimizer: SlotAdamW
+    fp32_partitioned_groups_flat: Sequence[Tensor]  # in stage 3 alone
+    single_partition_of_fp32_groups: Sequence[Tensor]  # in stages 1 and 2
+
+    def _lazy_init_hp_params_optimizer_state(self) -> None: ...
+
+
 class Engine(Protocol[M_co]):
-    """What is asked of a DeepSpeed engine; `optimizer` is ZeRO's own, around SlotAdamW."""
+    """What is asked of a DeepSpeed engine."""
 
     device: torch.device
-    optimizer: Any
+    optimizer: ZeroOptimizer
 
     @property
     def module(self) -> M_co: ...
-    def __call__(self, *batch: Any) -> tuple[Tensor, dict[str, Tensor]]: ...
+    def __call__(self, *batch: object) -> tuple[Tensor, dict[str, Tensor]]: ...
     def train(self) -> object: ...
     def eval(self) -> object: ...
     def set_gradient_accumulation_boundary(self, is_boundary: bool) -> None: ...
@@ -57,11 +69,11 @@ def find_config(name: str) -> Path:
     raise MissingFileError("the DeepSpeed file is not there", str(paths[-1]), "train.ds_config takes a name in ds_configs/ or a .json path")
 
 
-def read_config(name: str) -> dict[str, Any]:
-    """Read and check a DeepSpeed JSON; raises ConfigError that names the file and the key, see ds_keys.check."""
+def read_config(name: str) -> DeepSpeedFile:
+    """Read and check a DeepSpeed JSON; raises ConfigError that names the file and the key, see keys.check."""
     path = find_config(name)
     try:
-        settings: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=keys.unique)
+        settings: DeepSpeedFile = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=keys.unique)
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"this is not JSON: {error}", str(path), "fix the line named above") from None
     if not isinstance(settings, dict):
@@ -71,7 +83,7 @@ def read_config(name: str) -> dict[str, Any]:
 
 
 def initialise(
-    module: M, parameters: Iterable[nn.Parameter], settings: dict[str, Any], weight_decay: float, num_slots: int = 1
+    module: M, parameters: Iterable[nn.Parameter], settings: DeepSpeedFile, weight_decay: float, num_slots: int = 1
 ) -> Engine[M]:
     """A DeepSpeed engine over `module` that trains `parameters` with SlotAdamW.
 
@@ -90,7 +102,7 @@ def initialise(
         parameter.requires_grad_(True)
     optimizer = SlotAdamW(trained, num_slots, weight_decay, settings.get("gradient_clipping", 0.0))
     bucket = min(sum(map(_size, trained)), MAX_BUCKET)  # DeepSpeed's buffers are that large, two of them, however little is trained
-    zero = {"reduce_bucket_size": bucket, **settings.get("zero_optimization", {})}
+    zero: ZeroOptimization = {"reduce_bucket_size": bucket, **settings.get("zero_optimization", {})}
     if zero.get("stage") == 3:
         # One flat tensor, one optimizer step: a slot's gradient norm needs all of its numbers.
         zero["sub_group_size"] = 10**12
@@ -119,7 +131,7 @@ def _size(parameter: nn.Parameter) -> int:
     return int(getattr(parameter, "ds_numel", parameter.numel()))
 
 
-def _cast_unpartitioned(module: nn.Module, settings: Mapping[str, Any]) -> None:
+def _cast_unpartitioned(module: nn.Module, settings: DeepSpeedFile) -> None:
     """Give what was made after a partitioned base (bank, projector) the working dtype of the file, as DeepSpeed does in stages 1 and 2."""
     import torch
 
@@ -197,7 +209,7 @@ def deal_state(engine: Engine[nn.Module], state: TrainState, steps: Sequence[int
             _deal(parameter, weight, beside)
 
 
-def _make_moments(zero_optimizer: Any) -> None:
+def _make_moments(zero_optimizer: ZeroOptimizer) -> None:
     """Adam makes its moments at the first step; there is nowhere to put saved ones before that."""
     stage_3 = hasattr(zero_optimizer, "fp32_partitioned_groups_flat")
     for flat in zero_optimizer.fp32_partitioned_groups_flat if stage_3 else zero_optimizer.single_partition_of_fp32_groups:
@@ -207,7 +219,7 @@ def _make_moments(zero_optimizer: Any) -> None:
         zero_optimizer._lazy_init_hp_params_optimizer_state()  # ZeRO-1 and 2 link each parameter to its part of them
 
 
-def _deal(parameter: Any, weight: Any, beside: Mapping[str, Any]) -> None:
+def _deal(parameter: Any, weight: Tensor, beside: Mapping[str, Tensor]) -> None:
     from deepspeed.utils import (
         safe_set_full_fp32_param,
         safe_set_full_optimizer_state,
@@ -230,7 +242,7 @@ def _deal(parameter: Any, weight: Any, beside: Mapping[str, Any]) -> None:
         parameter.data.copy_(weight.view(parameter.ds_shape))
 
 
-def _shard(parameter: Any, full: Any) -> Any:
+def _shard(parameter: Any, full: Tensor) -> Tensor:
     import torch
 
     size = parameter.ds_tensor.numel()

@@ -8,22 +8,22 @@ that autograd keeps.
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import BackwardCFunction, FunctionCtx
 
 
 class FrozenLinear(torch.autograd.Function):
     """x W^T + b, for W and b that are not trained."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: nn.Parameter, bias: Tensor | None) -> Tensor:
+    def forward(ctx: FunctionCtx, x: Tensor, weight: nn.Parameter, bias: Tensor | None) -> Tensor:
         ctx.save_for_backward(weight)  # the parameter itself: it is full again by then, see ZeRO-3's hooks
         return x.matmul(weight.t()) if bias is None else x.matmul(weight.t()).add_(bias)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: BackwardCFunction, *gradients: Tensor) -> tuple[Tensor, None, None]:
         return gradients[0].matmul(*ctx.saved_tensors), None, None
 
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable
 
 from thinkrec.events import Event
-from thinkrec.train.fleet.queue import Queue
+from thinkrec.train.fleet.queue import Pack, Queue
 
 
 class FleetActor(Queue):
     """The fleet's queue with a letter box; pure Python, so it needs no Ray to be tested."""
 
-    def __init__(self, *arguments: Any) -> None:
-        super().__init__(*arguments)
+    def __init__(self, packs: Iterable[Pack]) -> None:
+        super().__init__(packs)
         self._reported: list[Event] = []
 
     def report(self, event: Event) -> None:

@@ -27,7 +27,7 @@ def misfits(value: Any, kind: Any, where: str = "report") -> list[str]:
         if not isinstance(value, dict):
             return [where]
         hints = get_type_hints(kind, include_extras=True)
-        required = {name for name, hint in hints.items() if get_origin(hint) is not NotRequired}
+        required = {name for name, hint in hints.items() if kind.__total__ and get_origin(hint) is not NotRequired}
         wrong = [f"{where}.{name}" for name in (required - value.keys()) | (value.keys() - hints.keys())]
         return wrong + [text for name in hints.keys() & value.keys() for text in misfits(value[name], hints[name], f"{where}.{name}")]
     if origin is tuple:

@@ -8,12 +8,14 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 from deepspeed.runtime.precision_config import DeepSpeedBF16Config
 from deepspeed.runtime.zero.config import DeepSpeedZeroConfig
 from deepspeed.runtime.zero.offload_config import DeepSpeedZeroOffloadOptimizerConfig, DeepSpeedZeroOffloadParamConfig
 
+from thinkrec.config.deepspeed import Bf16, DeepSpeedFile, OffloadOptimizer, OffloadParam, ZeroOptimization
 from thinkrec.errors import ConfigError, MissingFileError
 from thinkrec.train.deepspeed import engine, keys
 
@@ -49,17 +51,17 @@ def test_deepspeed_itself_takes_every_shipped_file(file):
 
 
 @pytest.mark.parametrize(
-    ("kinds", "model"),
+    ("table", "model"),
     [
-        (keys.ZERO, DeepSpeedZeroConfig),
-        (keys.OFFLOAD_PARAM, DeepSpeedZeroOffloadParamConfig),
-        (keys.OFFLOAD_OPTIMIZER, DeepSpeedZeroOffloadOptimizerConfig),
-        (keys.KNOWN["bf16"], DeepSpeedBF16Config),
+        (ZeroOptimization, DeepSpeedZeroConfig),
+        (OffloadParam, DeepSpeedZeroOffloadParamConfig),
+        (OffloadOptimizer, DeepSpeedZeroOffloadOptimizerConfig),
+        (Bf16, DeepSpeedBF16Config),
     ],
 )
-def test_deepspeed_knows_every_key_we_do(kinds, model):
+def test_deepspeed_knows_every_key_we_do(table, model):
     names = {field.alias or name for name, field in model.model_fields.items()}
-    assert set(kinds) <= names, set(kinds) - names
+    assert set(get_type_hints(table)) <= names, set(get_type_hints(table)) - names
 
 
 def test_the_names_installed_with_a_wheel_are_found_from_anywhere(tmp_path):
@@ -135,7 +137,7 @@ def test_what_the_run_file_sets_is_refused_here(read, key):
 
 
 def test_no_key_is_both_known_and_owned():
-    assert not set(keys.KNOWN) & set(keys.OWNED)
+    assert not set(get_type_hints(DeepSpeedFile)) & set(keys.OWNED)
 
 
 @pytest.mark.parametrize(
