@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from thinkrec.deploy import preflight
+from thinkrec.deploy.probe import Reduced
 
 RANK = """
 import sys
@@ -37,7 +38,7 @@ def test_two_ranks_sum_a_buffer(link, state, tmp_path):
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
     subprocess.run([*launch, tmp_path / "rank.py", tmp_path / "out.json", link], check=True, env=environment, timeout=300)
-    found = json.loads((tmp_path / "out.json").read_text())
-    assert found["gbytes_per_s"] > 0
+    found = Reduced(**json.loads((tmp_path / "out.json").read_text()))
+    assert found.gbytes_per_s > 0
     check = preflight.judge_collective(found)
     assert (check.state, "2 workers over gloo" in check.detail) == (state, True)

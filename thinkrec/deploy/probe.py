@@ -7,10 +7,9 @@ import platform
 import shutil
 import subprocess
 import uuid
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from thinkrec.distributed.worker_group import Worker
 from thinkrec.store.address import open_root, read_json
@@ -20,29 +19,51 @@ from thinkrec.store.digests import file_digest, list_files
 GPU_QUERY = "name,memory.total,memory.used,ecc.errors.uncorrected.volatile.total,clocks_event_reasons.hw_thermal_slowdown"
 
 
-def look(root: str, token: str, model_folder: str, secrets: Sequence[str]) -> dict[str, Any]:
-    """Everything preflight asks of a node. `token` names the file the driver has left below `root`."""
-    return {
-        "versions": {"python": platform.python_version(), **installed_versions()},
-        "gpus": gpus(),
-        "storage_error": storage_error(root, token),
-        "free_bytes": free_bytes(root),
-        "model": model_digest(model_folder) if model_folder else {},
-        "missing_secrets": [name for name in secrets if not os.environ.get(name)],  # names alone ever leave the node
-    }
+@dataclass(frozen=True)
+class Gpu:
+    """What the driver's own tool says of a GPU, in its words; or why it says nothing."""
+
+    name: str
+    memory_mib: str = ""
+    used_mib: str = ""
+    ecc_errors: str = ""
+    thermal_slowdown: str = ""
+    error: str = ""
 
 
-def gpus() -> list[dict[str, str]]:
+@dataclass(frozen=True)
+class NodeFacts:
+    """Everything preflight asks of a node. model: digest of each file of the base; free_bytes: None for object storage."""
+
+    versions: Mapping[str, str]
+    gpus: Sequence[Gpu]
+    storage_error: str
+    free_bytes: int | None
+    model: Mapping[str, str]
+    missing_secrets: Sequence[str]
+
+
+def look(root: str, token: str, model_folder: str, secrets: Sequence[str]) -> NodeFacts:
+    """The facts of this node. `token` names the file the driver has left below `root`."""
+    return NodeFacts(
+        versions={"python": platform.python_version(), **installed_versions()},
+        gpus=gpus(),
+        storage_error=storage_error(root, token),
+        free_bytes=free_bytes(root),
+        model=model_digest(model_folder) if model_folder else {},
+        missing_secrets=[name for name in secrets if not os.environ.get(name)],  # names alone ever leave the node
+    )
+
+
+def gpus() -> list[Gpu]:
     """One entry a GPU as the driver's own tool reports it; none where there is no such tool."""
     tool = shutil.which("nvidia-smi")
     if tool is None:
         return []
     done = subprocess.run([tool, f"--query-gpu={GPU_QUERY}", "--format=csv,noheader,nounits"], capture_output=True, text=True, timeout=30)
     if done.returncode:
-        return [{"name": "", "error": (done.stderr or done.stdout).strip()[:200]}]
-    names = ("name", "memory_mib", "used_mib", "ecc_errors", "thermal_slowdown")
-    rows = (line.split(", ") for line in done.stdout.splitlines() if line.strip())
-    return [dict(zip(names, row, strict=False)) for row in rows]
+        return [Gpu("", error=(done.stderr or done.stdout).strip()[:200])]
+    return [Gpu(*line.split(", ")[:5]) for line in done.stdout.splitlines() if line.strip()]  # the columns of GPU_QUERY
 
 
 def storage_error(root: str, token: str) -> str:
@@ -88,6 +109,16 @@ class ReduceTask:
     num_repeats: int
 
 
+@dataclass(frozen=True)
+class Reduced:
+    """Whether every sum was right, and the bandwidth of a link, of so many workers over this backend."""
+
+    right: bool
+    gbytes_per_s: float
+    world: int
+    backend: str
+
+
 def all_reduce(worker: Worker, task: ReduceTask) -> None:
     """The train function of the collective check."""
     import time
@@ -113,5 +144,4 @@ def all_reduce(worker: Worker, task: ReduceTask) -> None:
     if rank == 0:
         # Bytes that cross each link: 2 (n - 1) / n of the buffer (the convention of nccl-tests, "bus bandwidth").
         moved = 2 * (world - 1) / world * task.num_bytes
-        found = {"right": bool(right), "gbytes_per_s": moved / min(times) / 1e9, "world": world, "backend": dist.get_backend()}
-        write_json(task.out, found)
+        write_json(task.out, asdict(Reduced(bool(right), moved / min(times) / 1e9, world, dist.get_backend())))

