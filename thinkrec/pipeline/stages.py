@@ -47,7 +47,8 @@ class Stage:
         tree = config.model_dump(mode="json")
         for key, value in LATER.items():
             *section, name = key.split(".")
-            if (inside := lookup(tree, ".".join(section)))[name] == value:
+            inside = lookup(tree, ".".join(section))
+            if isinstance(inside, dict) and inside[name] == value:
                 del inside[name]
         version = {"template": template.TEMPLATE_VERSION} if "prompt" in self.reads and template.TEMPLATE_VERSION > 1 else {}
         return {key: lookup(tree, key) for key in self.reads} | version
