@@ -69,13 +69,13 @@ def test_what_is_too_late_is_not_computed():
     assert computing.batches == [[0]]  # the one that was being computed; the others had left
 
 
-def held_up(max_size, numbers, then):
+def held_up(max_size, numbers, then, deadline_s=0.05):
     """What `then(queue, computing, asked)` finds where the first batch of these numbers is held up, and all batches."""
     computing = Computing()
     computing.may_go.clear()
 
     async def ask():
-        queue = BatchQueue(computing, len(numbers), max_size, 0.05)
+        queue = BatchQueue(computing, len(numbers), max_size, deadline_s)
         asked = [asyncio.create_task(queue.ask(number, 1)) for number in numbers]
         await asyncio.sleep(0)  # they ask
         await asyncio.sleep(0)  # the first batch is taken up
@@ -98,7 +98,7 @@ def test_who_has_left_keeps_nobody_out():
         return len(queue)
 
     assert held_up(1, range(3), too_late) == (0, [[0]])
-    assert held_up(1, range(3), cancelled)[0] == 1
+    assert held_up(1, range(3), cancelled, deadline_s=60.0)[0] == 1  # the second waits on
 
 
 def test_a_bad_question_is_not_asked_again_for_those_who_have_left():
