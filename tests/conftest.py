@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import hypothesis
 import pytest
 
 from thinkrec.config import run as run_file
 from thinkrec.config.run import Config
 from thinkrec.distributed.session import ray_session
 from thinkrec.events import Event
+
+# A crowded machine is slow, not wrong.
+hypothesis.settings.register_profile("any machine", deadline=None)
+hypothesis.settings.load_profile("any machine")
 
 
 @pytest.fixture(scope="session")

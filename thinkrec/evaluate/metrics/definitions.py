@@ -35,7 +35,7 @@ def definitions(ks: Sequence[int], profile: Profile) -> dict[str, str]:
     return found | {"log_loss": "mean over rows of -ln(probability given to the label)"}
 
 
-class Reading(TypedDict):
+class UaucReading(TypedDict):
     """One of the public readings of "UAUC" and "GAUC"; None where it gives no number."""
 
     name: str
@@ -46,7 +46,7 @@ class Reading(TypedDict):
     definition: str
 
 
-def uauc_variants(users: pl.DataFrame) -> list[Reading]:
+def uauc_variants(users: pl.DataFrame) -> list[UaucReading]:
     """The public readings of "UAUC" and "GAUC" on one `user_table`: name, value, users used and dropped, who uses it, definition.
 
     None where a reading gives no number. Ties count one half in all of them; TorchRec's own code goes by the order of the rows.
@@ -66,10 +66,18 @@ def uauc_variants(users: pl.DataFrame) -> list[Reading]:
         ("uauc_catalogue", area, nobody, 1, "Elliot GAUC", "negatives are all unrated items: cannot be computed from scored rows"),
         ("uauc_half", np.where(mixed, area, 0.5), everyone, 1, "", "plain mean, one-class users count one half"),
     ]
-    found: list[Reading] = []
+    found: list[UaucReading] = []
     for name, values, used, weight, used_by, definition in readings:
         statistic = UserMean(values, (used * weight).astype(np.float64))
         value = statistic.at(np.ones(len(rows))) if statistic.num_users else None
-        num_users, num_dropped = statistic.num_users, statistic.num_dropped
-        found.append(Reading(name=name, value=value, num_users=num_users, num_dropped=num_dropped, used_by=used_by, definition=definition))
+        found.append(
+            {
+                "name": name,
+                "value": value,
+                "num_users": statistic.num_users,
+                "num_dropped": statistic.num_dropped,
+                "used_by": used_by,
+                "definition": definition,
+            }
+        )
     return found

@@ -11,7 +11,7 @@ import polars as pl
 from thinkrec.data.forms import in_two_forms
 from thinkrec.errors import DataError
 from thinkrec.evaluate.metrics.calibration import Calibration, Link, calibration_of_counts, probabilities
-from thinkrec.evaluate.metrics.definitions import Reading, definitions, uauc_variants
+from thinkrec.evaluate.metrics.definitions import UaucReading, definitions, uauc_variants
 from thinkrec.evaluate.metrics.groups import Group, group_areas
 from thinkrec.evaluate.metrics.intervals import Resampled
 from thinkrec.evaluate.metrics.ranking import Profile
@@ -123,7 +123,7 @@ class FileReport(Measured):
     warnings: Sequence[str]
     like_rate: float
     definitions: Mapping[str, str]
-    uauc_variants: Mapping[str, Sequence[Reading]]
+    uauc_variants: Mapping[str, Sequence[UaucReading]]
     auc_error: Mapping[str, float]
     calibration: Mapping[str, Calibration | None]
     cell: Sequence[SliceGroup]

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from thinkrec.evaluate.metrics.calibration import Calibration
-from thinkrec.evaluate.metrics.definitions import Reading
+from thinkrec.evaluate.metrics.definitions import UaucReading
 from thinkrec.evaluate.metrics.groups import AREAS
 from thinkrec.evaluate.metrics.table import DifferenceRow, Interval
 from thinkrec.evaluate.score_files.judge import FileReport, SliceGroup
@@ -58,7 +58,7 @@ def _differences(row: DifferenceRow) -> Table:
     return _table(f"{row['name']} - {row['against']}, paired by user", ["metric", "difference", "p"], rows)
 
 
-def _variants(variants: Mapping[str, Sequence[Reading]], names: Sequence[str]) -> Table:
+def _variants(variants: Mapping[str, Sequence[UaucReading]], names: Sequence[str]) -> Table:
     rows = []
     for readings in zip(*(variants[name] for name in names), strict=True):
         first = readings[0]
