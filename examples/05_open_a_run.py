@@ -11,7 +11,7 @@ print(run)
 print(f"\nbase {run.settings.base.source}, {len(run.adapters)} adapters: {', '.join(run.adapters)}")
 print(f"router: {run.router.num_clusters} clusters, {run.router.settings}")
 
-scores = pl.read_parquet(run.artefacts["score"].path("scores") / "*.parquet").filter(pl.col("label") == 1).head(3)
+scores = pl.read_parquet(run.artefacts["score"].path("scores/fusion")).filter(pl.col("label") == 1).head(3)
 print("\nscores of three test rows, in the file and from the model:")
 for row, score in zip(scores.to_dicts(), run.score(scores["user_id"], scores["item_id"])):
     print(f"user {row['user_id']}, item {row['item_id']}: {row['score']:+.4f}, {score:+.4f}")

@@ -16,7 +16,7 @@ from ray import serve
 from tiny import as_on_gpus
 
 from thinkrec.artefacts.prior import scan_offsets
-from thinkrec.artefacts.scores import read_model_weight
+from thinkrec.artefacts.scores import read_model_weight, read_scores
 from thinkrec.config import run as run_file
 from thinkrec.config.run import Config
 from thinkrec.data.interactions import Interactions
@@ -90,7 +90,7 @@ def test_each_adapter_reloads_in_plain_peft_with_equal_logits(artefacts, config)
 def test_scores_cover_every_test_row_once_and_explanations_stop_or_say_so(artefacts, config):
     interactions = pl.read_parquet(f"{artefacts['ingest'].path('interactions')}/**/*.parquet").filter(pl.col("split") == "test")
     for variant in ("global", "experts", "fusion"):
-        scores = pl.read_parquet(artefacts["score"].path(f"scores/{variant}.parquet"))
+        scores = read_scores(artefacts["score"].path(), variant)
         assert sorted(scores["row"]) == sorted(interactions["row"])
         assert scores["score"].is_finite().all()
         weight = read_model_weight(artefacts["score"].path())
@@ -105,7 +105,7 @@ def test_scores_cover_every_test_row_once_and_explanations_stop_or_say_so(artefa
 
 def test_the_run_opens_in_python_with_the_scores_of_its_files(artefacts, config):
     publish(artefacts, config.run.dir)
-    run, rows = open_run(config.run.dir), pl.read_parquet(artefacts["score"].path("scores/fusion.parquet"))
+    run, rows = open_run(config.run.dir), read_scores(artefacts["score"].path(), "fusion")
     weight = read_model_weight(artefacts["score"].path())
     found = run.score(rows["user_id"], rows["item_id"])
     assert np.abs(found - rows["score"].to_numpy()).max() <= 2e-2 * max(1.0, weight)  # the model is in bfloat16

@@ -11,6 +11,7 @@ from typing import Any
 import polars as pl
 import pytest
 
+from thinkrec.artefacts.scores import read_scores
 from thinkrec.config import run as run_file
 from thinkrec.data.interactions import Interactions
 from thinkrec.evaluate.metrics.table import measure
@@ -55,7 +56,7 @@ def run_world(ray_cluster, tmp_path_factory):
 def scored(artefacts: dict[str, Artefact]) -> pl.DataFrame:
     """Test rows with one column a variant, whether their user mixes logics, and whether train has seen the item."""
     variants = ("global", "experts", "fusion")
-    tables = [pl.read_parquet(artefacts["score"].path(f"scores/{name}.parquet")) for name in variants]
+    tables = [read_scores(artefacts["score"].path(), name) for name in variants]
     columns = [table.select("row", pl.col("score").alias(name)) for name, table in zip(variants, tables, strict=True)]
     rows = tables[0].select("row", "user_id", "item_id", "label")
     for column in [*columns, pl.read_parquet(artefacts["ingest"].path("truth.parquet"), columns=["row", "mixed"])]:

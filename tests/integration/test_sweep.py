@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-import polars as pl
 import pytest
 from tiny import TINY, write_run_file
 
+from thinkrec.artefacts.scores import read_scores, scored_variants
 from thinkrec.evaluate.metrics.table import difference_rows, measure
 from thinkrec.events import Event, NothingToDo, StageStarted, SweepStarted
 from thinkrec.store.artefacts import Store
@@ -81,7 +81,7 @@ def test_the_comparison_is_that_of_the_scores_themselves(swept):
     made, found, _ = swept
     store, where = Store(made.sweep.settings.dir), places(made.sweep.trials)
     tables = {
-        name: pl.read_parquet(store.find(*where[name]["score"]).path(f"scores/{variant}.parquet")).sort("row")
+        name: read_scores(store.find(*where[name]["score"]).path(), variant).sort("row")
         for name, variant in (("experts_1", "global"), ("experts_2", "fusion"))
     }
     wide = tables["experts_1"].select("user_id", "label", experts_1="score").with_columns(experts_2=tables["experts_2"]["score"])
@@ -111,7 +111,7 @@ def test_every_trial_has_its_own_report_and_adapters(swept):
     for name, adapters in (("experts_1", ["global"]), ("experts_2", ["expert-0", "expert-1", "global"])):
         assert sorted(path.name for path in (made.root / "trials" / name / "adapters").iterdir()) == adapters
     alone = Store(made.sweep.settings.dir).find(*places(made.sweep.trials)["experts_1"]["score"])
-    assert [file.name for file in alone.path("scores").iterdir()] == ["global.parquet"]  # one adapter: nothing to fuse
+    assert scored_variants(alone.path()) == ["global"]  # one adapter: nothing to fuse
     reports = {name: json.loads((made.root / "trials" / name / "report.json").read_text()) for name in ("experts_1", "experts_2")}
     assert [len(report["portraits"]) for report in reports.values()] == [1, 2]
 

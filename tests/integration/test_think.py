@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import json
 
-import polars as pl
 import pytest
 from tiny import as_on_gpus
 
+from thinkrec.artefacts.scores import read_scores
 from thinkrec.config import run as run_file
 from thinkrec.pipeline.execute import run_stages
 
@@ -19,7 +19,7 @@ def test_scores_wait_for_the_reasoning_and_its_worth_is_reported(ray_cluster, tm
     tree = as_on_gpus("zero1") | {"run": {"dir": str(tmp_path)}}
     tree["prompt"]["answer"] = "after"
     artefacts = run_stages(run_file.parse(tree), lambda event: None)
-    fusion, direct = (pl.read_parquet(artefacts["score"].path(f"scores/{name}.parquet")) for name in ("fusion", "direct"))
+    fusion, direct = (read_scores(artefacts["score"].path(), name) for name in ("fusion", "direct"))
     assert fusion["row"].to_list() == direct["row"].to_list()
     # What the model says, not the sum with the prior: in so small a world the sum's weight of the model may be 0.
     assert (fusion["model"] != direct["model"]).any()

@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from thinkrec.artefacts.scores import read_scores
 from thinkrec.artefacts.traces import TRACES
 from thinkrec.config import run as run_file
 from thinkrec.config.run import Config
@@ -118,7 +119,7 @@ def learn(config: Config, found: dict[str, Artefact], name: str, rows: list[tupl
 
 
 def scores(artefacts: dict[str, Artefact], variant: str, name: str) -> pl.DataFrame:
-    table = pl.read_parquet(artefacts["score"].path(f"scores/{variant}.parquet"))
+    table = read_scores(artefacts["score"].path(), variant)
     return table.select("row", "user_id", "label", pl.col("score").alias(name))
 
 

@@ -14,7 +14,7 @@ from thinkrec.artefacts.adapters import ExpertSpan, write_timeline
 from thinkrec.artefacts.clusters import AssignmentFacts, sample_columns, write_assignment_facts, write_sample
 from thinkrec.artefacts.models import write_pointer
 from thinkrec.artefacts.prior import write_offsets
-from thinkrec.artefacts.scores import write_explanations, write_model_weight, write_scores
+from thinkrec.artefacts.scores import write_explanations, write_model_weight
 from thinkrec.artefacts.vectors import scan_vectors
 from thinkrec.config.run import Config
 from thinkrec.data.interactions import Interactions
@@ -31,8 +31,10 @@ from thinkrec.prior.stage import BucketedLog, content_of
 from thinkrec.prior.stored import write_prior
 from thinkrec.prompt.catalogue import ArtefactPaths
 from thinkrec.routing.assign import assign, fit_router
+from thinkrec.routing.gate_table import Routing
+from thinkrec.score.bucket import BucketScorer, scored_as
 from thinkrec.score.explain import explain_rows
-from thinkrec.score.stage import BucketScorer, add_prior
+from thinkrec.score.stage import model_weight, rows_to_explain, weigh
 from thinkrec.store.artefacts import Artefact, Store
 
 KEY, NUM_EXPERTS = "key0", 2
@@ -124,10 +126,10 @@ def _write_adapter(config: Config, inputs: dict[str, Artefact], folder: Path, se
 
 
 def _score(config: Config, inputs: dict[str, Artefact], folder: Path) -> None:
-    places = _places(inputs)
-    scored, weight = add_prior(pl.DataFrame(BucketScorer(config, places)({"bucket": np.arange(config.data.num_buckets)})).sort("row"))
-    write_model_weight(folder, weight)
-    for (variant,), rows in scored.partition_by("variant", as_dict=True).items():
-        write_scores(folder, variant, rows.to_arrow())
-    chosen = scored.filter(pl.col("variant") == "fusion").head(config.evaluate.num_explanations).drop("variant")
-    write_explanations(folder, *explain_rows(config, places, chosen.to_dicts()))
+    places, num_buckets, out = _places(inputs), config.data.num_buckets, str(folder)
+    done = pl.DataFrame(BucketScorer(config, places, out)({"bucket": np.arange(num_buckets)}))
+    for bucket in range(num_buckets):
+        weigh(bucket, out, scored_as(config, Routing(places)), model_weight(done))
+    write_model_weight(folder, model_weight(done))
+    chosen = rows_to_explain(done, config.evaluate.num_explanations, out, "fusion")
+    write_explanations(folder, *explain_rows(config, places, chosen))

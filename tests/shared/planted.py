@@ -25,7 +25,7 @@ from thinkrec.artefacts.clusters import (
 )
 from thinkrec.artefacts.ingest import INTERACTIONS, bucket_of
 from thinkrec.artefacts.prior import OFFSETS, write_offsets
-from thinkrec.artefacts.scores import write_model_weight
+from thinkrec.artefacts.scores import write_model_weight, write_scores
 from thinkrec.artefacts.vectors import EncoderFacts, vector_table, write_facts, write_item_vectors, write_user_vectors
 from thinkrec.config.run import parse
 from thinkrec.data.buckets import count
@@ -205,7 +205,6 @@ def _experts(world: pl.DataFrame, folder: Path) -> None:
 def _score(world: pl.DataFrame, folder: Path) -> None:
     rng = np.random.default_rng(9)
     test = world.filter(pl.col("split") == "test")
-    (folder / "scores").mkdir()
     prior = _offsets(world)[(world["split"] == "test").to_numpy()]
     write_model_weight(folder, MODEL_WEIGHT)
     for name, noise in (("global", 2.0), ("experts", 1.0), ("fusion", 0.5)):
@@ -213,9 +212,8 @@ def _score(world: pl.DataFrame, folder: Path) -> None:
         columns = {"score": score.astype(np.float32), "prior": prior, "model": ((score - prior) / MODEL_WEIGHT).astype(np.float32)}
         columns |= {"p_like": (1 / (1 + np.exp(-score))).astype(np.float32)}
         route = pl.Series("route", rng.choice(["expert", "mixture", "global"], test.height))
-        test.select("row", "user_id", "item_id", "label").with_columns(**{k: pl.Series(k, v) for k, v in columns.items()}).with_columns(
-            route
-        ).sample(fraction=1.0, shuffle=True, seed=1).write_parquet(folder / "scores" / f"{name}.parquet")
+        table = test.select("row", "user_id", "item_id", "label").with_columns(route, **{k: pl.Series(k, v) for k, v in columns.items()})
+        write_scores(folder, name, 0, table.sample(fraction=1.0, shuffle=True, seed=1).to_arrow())
     test.head(6).select(
         "row",
         "user_id",

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from thinkrec.artefacts.scores import read_scores, scored_variants, write_scores
 from thinkrec.config.run import parse
 from thinkrec.evaluate.compare import Entry
 from thinkrec.store.artefacts import Artefact, Store
@@ -33,15 +34,14 @@ class Trials:
         return Entry(name, base, reference, fields.get("variant", "served"), config, artefacts)
 
     def _score(self, noise: float, rows: pl.Expr | None) -> Artefact:
-        folder = self._shared["score"].path("scores")
+        folder = self._shared["score"].path()
 
         def write(target: Path) -> None:
-            (target / "scores").mkdir()
-            for file in folder.glob("*.parquet"):
-                table = pl.read_parquet(file)
+            for name in scored_variants(folder):
+                table = read_scores(folder, name)
                 moved = pl.Series("score", np.random.default_rng(1).normal(size=table.height) * noise, dtype=pl.Float32)
                 table = table.with_columns(score=pl.col("score") + moved)
-                (table if rows is None else table.filter(rows)).write_parquet(target / "scores" / file.name)
+                write_scores(target, name, 0, (table if rows is None else table.filter(rows)).to_arrow())
 
         return self._make("score", {}, write)
 

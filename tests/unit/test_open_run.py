@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 
 import thinkrec
+from thinkrec.artefacts.scores import read_scores
 from thinkrec.errors import ArtefactError, ConfigError, DataError, MissingFileError
 from thinkrec.routing.gate_table import VARIANTS
 
@@ -21,7 +22,9 @@ def run(finished) -> thinkrec.Run:
 
 
 def table(run: thinkrec.Run, name: str) -> pl.DataFrame:
-    return pl.read_parquet(run.artefacts["score"].path(f"{name}.parquet"))
+    folder, _, variant = name.rpartition("/")
+    where = run.artefacts["score"].path()
+    return read_scores(where, variant) if folder else pl.read_parquet(where / f"{name}.parquet")
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

@@ -1,4 +1,9 @@
-"""The artefact `score`: scores/<variant>.parquet (SCORES), model_weight.json; of a sample of its rows EXPLANATIONS and COUNTERFACTUALS."""
+"""The artefact `score`: what the run says of every test row.
+
+scores/<variant>/bucket=NNN/part-0.parquet             SCORES, in the order of the bucket's interactions
+model_weight.json                                      g, the weight of the language model in them
+explanations.parquet, counterfactuals.parquet          of a sample of the rows EXPLANATIONS and COUNTERFACTUALS
+"""
 
 from __future__ import annotations
 
@@ -8,10 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
+from thinkrec.artefacts.buckets import bucket_file
 from thinkrec.artefacts.tables import read_table, write_rows, write_table
 from thinkrec.errors import ArtefactError
-from thinkrec.store.address import write_json
+from thinkrec.store.address import open_root, write_json
 
 if TYPE_CHECKING:
     import polars as pl
@@ -59,19 +66,30 @@ COUNTERFACTUALS = pa.schema(  # one row an interaction of an explained row's his
 )
 
 
-def write_scores(folder: Path, variant: str, scores: pa.Table) -> None:
-    """Write the SCORES of one variant."""
-    write_table(scores_file(folder, variant), scores.select(SCORES.names).cast(SCORES))
+def write_scores(uri: str | Path, variant: str, bucket: int, scores: pa.Table) -> None:
+    """Write the SCORES of one variant and bucket."""
+    write_table(bucket_file(f"{uri}/{SCORES_FOLDER}/{variant}", bucket), scores.select(SCORES.names).cast(SCORES))
 
 
-def scores_file(folder: Path, variant: str) -> Path:
-    """Where the scores of a variant lie."""
-    return folder / SCORES_FOLDER / f"{variant}.parquet"
+def read_bucket_scores(uri: str, variant: str, bucket: int) -> pa.Table:
+    """The SCORES of one variant and bucket of the artefact at `uri`."""
+    system, path = open_root(bucket_file(f"{uri}/{SCORES_FOLDER}/{variant}", bucket))
+    return pq.read_table(path, filesystem=system, partitioning=None)
+
+
+def read_scores(folder: Path, variant: str, columns: Sequence[str] | None = None) -> pl.DataFrame:
+    """The SCORES of a variant, or some columns of it, bucket after bucket."""
+    return read_table(scores_folder(folder, variant) / "*/*.parquet", columns)
+
+
+def scores_folder(folder: Path, variant: str) -> Path:
+    """Where the scores of a variant lie, if there are any."""
+    return folder / SCORES_FOLDER / variant
 
 
 def scored_variants(folder: Path) -> list[str]:
     """The variants that were scored."""
-    return sorted(file.stem for file in (folder / SCORES_FOLDER).glob("*.parquet"))
+    return sorted(place.name for place in (folder / SCORES_FOLDER).glob("*/"))
 
 
 def write_model_weight(folder: Path, weight: float) -> None:

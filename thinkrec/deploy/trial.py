@@ -15,6 +15,7 @@ import numpy as np
 import polars as pl
 
 from thinkrec.artefacts.adapters import LOG_FILE, copy_expert
+from thinkrec.artefacts.scores import read_bucket_scores
 from thinkrec.config.run import Config, parse
 from thinkrec.deploy.trial_inputs import KEY, NUM_CLUSTERS, write_inputs
 from thinkrec.distributed.worker_group import Worker
@@ -91,8 +92,8 @@ def try_phases(worker: Worker, task: TrialTask) -> None:
     """The train function of one worker: all phases, then scored rows and an explained one; rank 0 writes what came of it (Tried)."""
     import torch
 
+    from thinkrec.score.bucket import BucketScorer
     from thinkrec.score.explain import explain_rows
-    from thinkrec.score.stage import BucketScorer, add_prior
     from thinkrec.train.fleet.group import STAGE
 
     config, places = task.config, task.places
@@ -106,8 +107,8 @@ def try_phases(worker: Worker, task: TrialTask) -> None:
                 assert found is not None
                 logs[f"expert {expert}"] = found.path(LOG_FILE)
                 copy_expert(found.path(), folder, expert)
-        scored, _ = add_prior(pl.DataFrame(BucketScorer(config, places)({"bucket": np.array([0])})))
-        rows = scored.filter(pl.col("variant") == "fusion").to_dicts()
+        BucketScorer(config, places, task.root)({"bucket": np.array([0])})
+        rows = read_bucket_scores(task.root, "fusion", 0).to_pylist()
         explained, _ = explain_rows(config, places, rows[:1])
         losses = {name: pl.read_ndjson(log)["loss"].to_list() for name, log in logs.items()}
         write_json(task.found, asdict(Tried(losses, [row["score"] for row in rows], explained[0]["text"])))

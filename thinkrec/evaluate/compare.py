@@ -15,8 +15,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from thinkrec.artefacts.scores import scored_variants, scores_file
-from thinkrec.artefacts.tables import read_table
+from thinkrec.artefacts.scores import read_scores, scored_variants, scores_folder
 from thinkrec.config.run import Config
 from thinkrec.config.toml import flat
 from thinkrec.errors import DataError
@@ -91,13 +90,13 @@ def _scores(entry: Entry) -> tuple[str, pl.DataFrame]:
     there = scored_variants(folder)
     served = "fusion" if "fusion" in there else "global"
     variant = served if entry.variant == "served" else entry.variant
-    file = scores_file(folder, variant)
+    where = str(scores_folder(folder, variant))
     if variant not in there:
         what = f"trial {entry.name!r} has no scores of variant {variant!r}; there are {', '.join(there)}"
-        raise DataError(what, str(file.parent), "name one of these")
-    table = read_table(file, [*JUDGED_ROW, "score"]).sort("row")
+        raise DataError(what, where, "name one of these")
+    table = read_scores(folder, variant, [*JUDGED_ROW, "score"]).sort("row")
     if not table["score"].is_finite().all():
-        raise DataError(f"a score of trial {entry.name!r} is not a finite number", str(file), "look at the log of its training stages")
+        raise DataError(f"a score of trial {entry.name!r} is not a finite number", where, "look at the log of its training stages")
     return variant, table
 
 

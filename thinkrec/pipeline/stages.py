@@ -184,7 +184,7 @@ STAGES = (
         "thinkrec.score.stage",
         ("ingest", "encode", "cluster", "keywords", "prior", "base", *ADAPTERS),
         (*PROMPTED, "adapter", "train.loss.score", "prior.kind", *(f"evaluate.{key}" for key in SCORING)),
-        version=5,
+        version=6,
         uses=("engine.num_actors", "evaluate.batch_tokens", *RESOURCES),
     ),
     Stage(

@@ -7,7 +7,6 @@ comes back to the driver is the sample and a few counts a bucket.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,7 @@ from thinkrec.artefacts.clusters import (
 from thinkrec.artefacts.ingest import read_users
 from thinkrec.artefacts.vectors import read_bucket_vectors, read_facts
 from thinkrec.config.model import ClusterSection
-from thinkrec.distributed.placement import await_room
+from thinkrec.distributed.bucket_map import over_buckets
 from thinkrec.errors import DataError
 from thinkrec.events import Clustered, Warned
 from thinkrec.job import Job
@@ -62,20 +61,6 @@ def run(job: Job) -> None:
     for warning in job.draft.figures["warnings"]:
         job.report(Warned(warning))
     job.report(Clustered(job.draft.figures))
-
-
-def over_buckets(work: Callable[..., pa.Table], what: str, num_buckets: int, **settings: object) -> Iterator[pl.DataFrame]:
-    """`work(bucket, **settings)` of every bucket as tasks of Ray Data; the tables as they come."""
-    import ray.data
-
-    await_room(what)
-    buckets = ray.data.from_items([{"bucket": bucket} for bucket in range(num_buckets)], override_num_blocks=num_buckets)
-    tables = buckets.map_batches(_of_bucket, batch_size=1, batch_format="numpy", fn_kwargs={"work": work, "settings": settings})
-    yield from (pl.DataFrame(table) for table in tables.iter_batches(batch_size=None, batch_format="pyarrow"))
-
-
-def _of_bucket(batch: Mapping[str, NDArray[np.int64]], work: Callable[..., pa.Table], settings: dict[str, object]) -> pa.Table:
-    return work(int(batch["bucket"][0]), **settings)
 
 
 def draw(bucket: int, ingest: str, encode: str, num_users: int, seed: int) -> pa.Table:

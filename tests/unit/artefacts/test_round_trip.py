@@ -123,9 +123,12 @@ def test_experts_keep_adapter_and_log_and_the_logs_stand_in_order_of_number(tmp_
 def test_scores_are_found_by_variant(tmp_path):
     row = {"row": 1, "user_id": "u", "item_id": "i", "label": 1, "route": "expert"}
     row |= {"score": 0.5, "prior": 0.3, "model": 0.4, "p_like": 0.6}
-    scores.write_scores(tmp_path, "fusion", pl.DataFrame([row]).to_arrow())
+    columns = pl.Schema(scores.SCORES)
+    for bucket in (2, 1, 0):
+        scores.write_scores(tmp_path, "fusion", bucket, pl.DataFrame([row | {"row": bucket}] * (bucket > 0), schema=columns).to_arrow())
     assert scores.scored_variants(tmp_path) == ["fusion"]
-    assert pq.read_schema(scores.scores_file(tmp_path, "fusion")).equals(scores.SCORES)
+    assert scores.read_bucket_scores(str(tmp_path), "fusion", 2).schema.equals(scores.SCORES)
+    assert scores.read_scores(tmp_path, "fusion", ["row"]).rows() == [(1,), (2,)]
     with pytest.raises(ArtefactError, match="weighs beside the prior"):
         scores.read_model_weight(tmp_path)
     scores.write_model_weight(tmp_path, 0.25)

@@ -9,6 +9,8 @@ import pytest
 from planted import EVIL, report_of
 from trial_entries import SETTINGS, Trials
 
+from thinkrec.artefacts.buckets import bucket_file
+from thinkrec.artefacts.scores import read_scores
 from thinkrec.errors import DataError
 from thinkrec.evaluate.compare import COMPARISON_FILES, compare, write_comparison
 from thinkrec.evaluate.metrics.table import difference_rows, measure, metric_rows
@@ -25,7 +27,7 @@ def trial(inputs: dict[str, Artefact], judged: Artefact, tmp_path: Path) -> Tria
 
 
 def scores(entry, variant: str = "fusion") -> pl.DataFrame:
-    return pl.read_parquet(entry.artefacts["score"].path(f"scores/{variant}.parquet")).sort("row")
+    return read_scores(entry.artefacts["score"].path(), variant).sort("row")
 
 
 def test_it_equals_measuring_the_scores_directly(trial):
@@ -75,7 +77,7 @@ def test_other_test_rows_are_shown_and_never_paired(trial, rows):
 
 def test_one_changed_label_is_enough_not_to_pair(trial):
     a, b = trial("a"), trial("b")
-    for file in b.artefacts["score"].path("scores").glob("*.parquet"):
+    for file in b.artefacts["score"].path("scores").rglob("*.parquet"):
         first = pl.int_range(pl.len()) == 0
         pl.read_parquet(file).with_columns(label=pl.when(first).then(1 - pl.col("label")).otherwise("label").cast(pl.Int8)).write_parquet(
             file
@@ -101,7 +103,7 @@ def test_variants_of_the_same_scores_are_compared(trial):
 
 def test_a_score_that_is_no_number_is_refused_by_trial(trial):
     bad = trial("bad")
-    file = bad.artefacts["score"].path("scores/fusion.parquet")
+    file = bad.artefacts["score"].path(bucket_file("scores/fusion", 0))
     pl.read_parquet(file).with_columns(score=pl.lit(float("nan"), pl.Float32)).write_parquet(file)
     with pytest.raises(DataError, match="trial 'bad' is not a finite number"):
         compare([bad], SETTINGS, {})

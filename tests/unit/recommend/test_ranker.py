@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 
 from thinkrec.artefacts.ingest import bucket_of, read_counts
+from thinkrec.artefacts.scores import read_scores
 from thinkrec.data.interactions import Interactions
 from thinkrec.prompt.catalogue import ArtefactPaths, Catalogue, load_tables
 from thinkrec.recommend.histories import asking, of_users, sent_along
@@ -50,7 +51,7 @@ def test_candidates_are_scored_as_rows_of_their_own(ranker, log):
 
 def test_a_test_row_asked_after_the_rows_before_it_has_the_score_of_the_file(whole_run, ranker, log):
     """The last row of a user, taken out of his history and asked about as a candidate: what the stages `score` and `prior` wrote."""
-    files = pl.read_parquet(whole_run.artefacts["score"].path("scores/fusion.parquet"))
+    files = read_scores(whole_run.artefacts["score"].path(), "fusion")
     offsets = pl.read_parquet(whole_run.artefacts["prior"].path("offsets") / "*/*.parquet")
     for user in ("u003", "u039"):
         own = of_users(log, [user])

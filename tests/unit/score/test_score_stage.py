@@ -1,4 +1,4 @@
-"""What the stage makes of scored rows: valid rows say what the model weighs, test rows get the sum, and no valid row is in the files."""
+"""What the stage makes of scored buckets: valid rows tell the weight, files hold the sum, the sample to explain is one of all rows."""
 
 from __future__ import annotations
 
@@ -6,29 +6,68 @@ import numpy as np
 import polars as pl
 import pytest
 
-from thinkrec.score.stage import add_prior
+from thinkrec.artefacts.scores import read_scores, write_scores
+from thinkrec.score.bucket import DONE, candidates
+from thinkrec.score.stage import model_weight, rows_to_explain, weigh
+from thinkrec.score.total import score_columns
 
 NUM_ROWS = 4000
 
 
 @pytest.fixture
-def scored() -> pl.DataFrame:
-    """Half of the rows are valid; in truth the model's score counts half as much as it says."""
+def valid() -> pl.DataFrame:
+    """In truth the model's score counts half as much as it says."""
     rng = np.random.default_rng(2)
     prior, model = rng.normal(size=(2, NUM_ROWS)).astype(np.float32)
     label = (rng.random(NUM_ROWS) < 1 / (1 + np.exp(-prior - 0.5 * model))).astype(np.int8)
-    names = {"row": np.arange(NUM_ROWS), "variant": ["fusion"] * NUM_ROWS, "is_test": np.arange(NUM_ROWS) % 2 == 0}
-    return pl.DataFrame(names | {"label": label, "prior": prior, "model": model})
+    return pl.DataFrame({"prior": prior, "model": model, "label": label})
 
 
-def test_the_weight_comes_from_valid_rows_and_the_scores_are_of_test_rows(scored):
-    rows, weight = add_prior(scored)
-    assert weight == pytest.approx(0.5, abs=0.15)
-    assert rows["row"].to_list() == list(range(0, NUM_ROWS, 2))
-    np.testing.assert_allclose(rows["score"], rows["prior"] + weight * rows["model"], atol=1e-6)
+def done(valid: pl.DataFrame, num_buckets: int) -> pl.DataFrame:
+    """DONE of so many buckets with these rows."""
+    parts = [valid[bucket::num_buckets].to_dicts() for bucket in range(num_buckets)]
+    rows = [{"bucket": bucket, "num_rows": 0, "valid": part, "candidates": []} for bucket, part in enumerate([*parts, []])]
+    return pl.DataFrame(rows, schema=pl.Schema(DONE))
 
 
-def test_no_test_label_moves_the_weight(scored):
-    flipped = scored.with_columns(label=pl.when("is_test").then(1 - pl.col("label")).otherwise("label"))
-    assert add_prior(flipped)[1] == add_prior(scored)[1]
-    assert add_prior(scored.with_columns(label=1 - pl.col("label")))[1] == 0.0  # the control: valid labels do
+def test_the_weight_comes_from_the_valid_rows_of_all_buckets(valid):
+    weight = model_weight(done(valid, 1))
+    assert weight == pytest.approx(0.5, abs=0.1)
+    assert model_weight(done(valid, 7)) == pytest.approx(weight, abs=1e-6)
+    assert model_weight(done(valid.with_columns(label=1 - pl.col("label")), 7)) == 0.0  # the control
+    assert model_weight(done(valid.head(0), 2)) == 1.0
+
+
+@pytest.fixture
+def rows() -> pl.DataFrame:
+    """SCORES of 40 users with 5 rows each."""
+    prior, model = np.random.default_rng(3).normal(size=(2, 200)).astype(np.float32)
+    names = {"row": np.arange(200), "user_id": [f"u{row // 5}" for row in range(200)], "item_id": ["i"] * 200}
+    return pl.DataFrame(
+        names | {"label": pl.Series([1] * 200, dtype=pl.Int8), "route": ["expert"] * 200} | score_columns(prior, model, 1.0)
+    )
+
+
+def test_the_files_are_weighed_once_however_often_that_is_done(tmp_path, rows):
+    write_scores(tmp_path, "fusion", 0, rows.to_arrow())
+    for _ in range(2):
+        weigh(0, str(tmp_path), ["fusion"], 0.25)
+        found = read_scores(tmp_path, "fusion")
+        np.testing.assert_allclose(found["score"], rows["prior"] + 0.25 * rows["model"], atol=1e-6)
+        np.testing.assert_allclose(found["p_like"], 1 / (1 + np.exp(-found["score"].to_numpy())), atol=1e-6)
+        assert found.select("row", "prior", "model", "route").equals(rows.select("row", "prior", "model", "route"))
+
+
+def test_the_rows_to_explain_do_not_depend_on_how_users_lie_in_buckets(tmp_path, rows):
+    chosen = []
+    for num_buckets in (1, 3):
+        told, out = [], str(tmp_path / str(num_buckets))
+        for bucket in range(num_buckets):
+            part = rows.filter(pl.col("user_id").str.slice(1).cast(pl.Int64) % num_buckets == bucket)
+            write_scores(out, "fusion", bucket, part.to_arrow())
+            told.append({"bucket": bucket, "num_rows": part.height, "valid": [], "candidates": candidates(part, 12, seed=5).to_dicts()})
+        chosen.append(rows_to_explain(pl.DataFrame(told, schema=pl.Schema(DONE)), 12, out, "fusion"))
+    assert chosen[0] == chosen[1]
+    assert len({row["user_id"] for row in chosen[0]}) == len(chosen[0]) == 12
+    assert {row["row"] for row in chosen[0]} != {row["row"] for row in candidates(rows, 12, seed=6).to_dicts()}
+    assert len({row["row"] % 5 for row in chosen[0]}) > 1  # not always a user's first

@@ -16,8 +16,8 @@ from thinkrec.model.recommender import Recommender
 from thinkrec.nano import model as nano
 from thinkrec.prompt.catalogue import PromptData
 from thinkrec.prompt.template import ItemText, Template, fixed_phrases
+from thinkrec.score.bucket import score_once
 from thinkrec.score.scorer import MIN_TOKENS, Scorer
-from thinkrec.score.stage import score_once
 
 TITLES = ["Alpha", "Beta", "Gamma", "Delta"]
 POSITIONS = [1, 3, 5, 6]  # prompts of different lengths

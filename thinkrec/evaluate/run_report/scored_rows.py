@@ -10,7 +10,7 @@ import polars as pl
 from polars import selectors as cs
 
 from thinkrec.artefacts.ingest import TEST, TRAIN, TRUTH_FILE, read_items
-from thinkrec.artefacts.scores import scores_file
+from thinkrec.artefacts.scores import read_scores, scored_variants, scores_folder
 from thinkrec.artefacts.tables import read_table
 from thinkrec.config.model import PromptSection
 from thinkrec.data.counts import Ints, Log, history_counts, item_counts
@@ -42,15 +42,16 @@ def judged_rows(inputs: Mapping[str, Artefact], prompt: PromptSection, variants:
     if truth.is_file():
         true = read_table(truth).rename({"p_like": "p_true"}).select("row", cs.by_name(*TRUE, require_all=False))
         table = beside(table, true.join(table, on="row", how="semi"), str(truth))
-    files = {name: scores_file(score.path(), name) for name in variants}
-    found = {name: file for name, file in files.items() if file.is_file()}
+    there = scored_variants(score.path())
+    found = [name for name in variants if name in there]
     if not found:
         raise DataError("the score artefact holds no scores", score.uri, "run the score stage again")
-    for n, (name, file) in enumerate(found.items()):
+    for n, name in enumerate(found):
+        scores, where = read_scores(score.path(), name), str(scores_folder(score.path(), name))
         if "prior" not in inputs:
-            table = _with_variant(table, name, file, every_row=n > 0)
+            table = _with_variant(table, name, scores, where, every_row=n > 0)
         else:
-            table = _with_variant(table, with_prior(name), file, n > 0, {} if n else {"model": MODEL})
+            table = _with_variant(table, with_prior(name), scores, where, n > 0, {} if n else {"model": MODEL})
     return table
 
 
@@ -95,12 +96,13 @@ def beside(table: pl.DataFrame, scores: pl.DataFrame, where: str, keys: Sequence
     return joined
 
 
-def _with_variant(table: pl.DataFrame, name: str, file: Path, every_row: bool, more: Mapping[str, str] | None = None) -> pl.DataFrame:
-    """Add a variant, and `more` columns of its file under new names. Its rows must have the users, items and labels of the test rows of
+def _with_variant(
+    table: pl.DataFrame, name: str, scores: pl.DataFrame, where: str, every_row: bool, more: Mapping[str, str] | None = None
+) -> pl.DataFrame:
+    """Add a variant (SCORES), and `more` columns of it under new names. Its rows must have the users, items and labels of the test rows of
     these numbers.
     """
-    scores = read_table(file)
     if not (scores["score"].is_finite().all() and scores["p_like"].is_finite().all()):
-        raise DataError("a score is not a finite number", str(file), "look at the log of the training stages")
+        raise DataError("a score is not a finite number", where, "look at the log of the training stages")
     names = {"score": name, "p_like": f"{name}:p_like", "route": f"{name}:route"} | dict(more or {})
-    return beside(table, scores.select(*JUDGED_ROW, *names).rename(names), str(file), JUDGED_ROW, every_row)
+    return beside(table, scores.select(*JUDGED_ROW, *names).rename(names), where, JUDGED_ROW, every_row)

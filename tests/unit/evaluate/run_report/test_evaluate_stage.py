@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from html import escape
 from xml.etree import ElementTree
 
@@ -10,6 +11,8 @@ import pytest
 from planted import EVIL, MODEL_WEIGHT, NUM_USERS, artefacts, report_of, run_stage
 from sklearn.metrics import roc_auc_score
 
+from thinkrec.artefacts.buckets import bucket_file
+from thinkrec.artefacts.scores import read_scores
 from thinkrec.config.model import PromptSection
 from thinkrec.errors import DataError
 from thinkrec.evaluate.run_report.scored_rows import baseline_rows
@@ -22,7 +25,7 @@ def test_report_holds_models_baselines_and_honest_figures(inputs, world, judged)
     served = ["prior+fusion", "prior", "model", "prior+experts", "prior+global"]
     assert names == [*served, "item_rate", "user_item_rate", "history_rate", "logistic", "sasrec"]
     assert [row["against"] for row in report["differences"]][:2] == ["prior", "model"]
-    scores = pl.read_parquet(inputs["score"].path("scores/fusion.parquet")).join(test, on="row")
+    scores = read_scores(inputs["score"].path(), "fusion").join(test, on="row")
     for name, column in (("prior+fusion", "score"), ("prior", "prior"), ("model", "model")):
         assert figures[name]["auc"] == pytest.approx(roc_auc_score(scores["label"], scores[column]), abs=1e-12)
     assert report["prior"] == {"model_weight": MODEL_WEIGHT, "num_valid_rows": 0}
@@ -105,7 +108,7 @@ def test_everything_but_ingest_and_scores_is_optional(inputs, tmp_path):
 def test_a_run_without_experts_is_judged_by_its_global_adapter(world, tmp_path):
     inputs = artefacts(world, tmp_path / "run")
     for name in ("fusion", "experts"):
-        inputs["score"].path(f"scores/{name}.parquet").unlink()
+        shutil.rmtree(inputs["score"].path(f"scores/{name}"))
     judged = run_stage({name: inputs[name] for name in ("ingest", "encode", "cluster", "score")}, tmp_path / "judged")
     report = report_of(judged)
     assert [row["name"] for row in report["metrics"] if row["kind"] == "model"] == [report["best"]] == ["global"]
@@ -145,7 +148,7 @@ def test_a_label_never_reaches_the_baselines_of_its_own_or_earlier_rows(world, i
 )
 def test_wrong_scores_stop_the_stage(world, tmp_path, spoil, what):
     inputs = artefacts(world, tmp_path / "run")
-    file = inputs["score"].path("scores/global.parquet")
+    file = inputs["score"].path(bucket_file("scores/global", 0))
     spoil(pl.read_parquet(file)).write_parquet(file)
     with pytest.raises(DataError, match=what):
         run_stage(inputs, tmp_path / "judged")
