@@ -20,6 +20,7 @@ from gpu.rows import batch_of, tables_of
 from thinkrec.config.run import Config
 from thinkrec.config.training import PhaseSection
 from thinkrec.distributed.worker_group import Worker
+from thinkrec.instances.records import Trace, row_records, trace_records
 from thinkrec.model.build import build
 from thinkrec.model.peft_files import peft_tensors
 from thinkrec.model.recommender import Recommender
@@ -28,7 +29,8 @@ from thinkrec.score.scorer import Scorer
 from thinkrec.train import loop
 from thinkrec.train.checkpoint import Checkpoints
 from thinkrec.train.deepspeed import engine
-from thinkrec.train.instances import Instances, Trace
+from thinkrec.train.instances import Instances
+from thinkrec.train.parts import Parts, Rows
 from thinkrec.train.probe import Probe
 from thinkrec.train.trainer import AdapterLearner, AdapterTrainer, Weights, weights_of
 
@@ -61,26 +63,28 @@ def walk(config: Config, places: ArtefactPaths, folder: Path, learn: Learn, devi
 
     def learner(name: str, chosen: np.ndarray, soft: bool = True) -> AdapterLearner:
         traces = [Trace(int(at), f"liked {at % 4} of 4") for at in chosen[::5]]
-        instances = Instances(config, slotted if soft else plain, chosen, traces)
+        tables = slotted if soft else plain
+        rows, told = row_records(tables, chosen), trace_records(tables, traces)
+        instances = Instances(config, Rows(Parts.held(rows)), Rows(Parts.held(told)), tables.item_vectors)
         return AdapterLearner(instances, phase, Checkpoints(str(folder / "checkpoints"), name), folder / f"{name}.jsonl")
 
     def make_global(num_slots: int) -> tuple[Recommender, list[nn.Parameter]]:
-        recommender = build(config, places, plain, ds_config, num_slots)
+        recommender = build(config, places, plain.template.verdict_ids, plain.item_vectors, ds_config, num_slots)
         return recommender, list(recommender.bank.parameters())
 
     def make_projector(num_slots: int) -> tuple[Recommender, list[nn.Parameter]]:
-        recommender = build(config, places, slotted, ds_config, num_slots)
+        recommender = build(config, places, slotted.template.verdict_ids, slotted.item_vectors, ds_config, num_slots)
         recommender.bank.load(0, adapter)
         return recommender, list(_projector(recommender).parameters())
 
     def make_experts(num_slots: int) -> tuple[Recommender, list[nn.Parameter]]:
-        recommender = build(config, places, slotted, ds_config, num_slots)
+        recommender = build(config, places, slotted.template.verdict_ids, slotted.item_vectors, ds_config, num_slots)
         for slot in range(num_slots):
             recommender.bank.load(slot, adapter)
         _fill(_projector(recommender), projector)
         return recommender, list(recommender.bank.parameters(config.adapter.last_layers))
 
-    bank = build(config, places, plain).bank
+    bank = build(config, places, plain.template.verdict_ids, plain.item_vectors).bank
     [(global_losses, weights)] = learn(make_global, [learner("global", rows, soft=False)])
     adapter |= peft_tensors(bank, weights)
     [(projector_losses, weights)] = learn(make_projector, [learner("projector", rows)])
@@ -88,7 +92,7 @@ def walk(config: Config, places: ArtefactPaths, folder: Path, learn: Learn, devi
     experts = learn(make_experts, [learner(f"expert-{at}", rows[at::NUM_EXPERTS]) for at in range(NUM_EXPERTS)])
     losses = {"global": global_losses, "projector": projector_losses} | {f"expert {at}": found for at, (found, _) in enumerate(experts)}
 
-    served = build(config, places, slotted, num_adapters=NUM_EXPERTS + 1)
+    served = build(config, places, slotted.template.verdict_ids, slotted.item_vectors, num_adapters=NUM_EXPERTS + 1)
     for slot, (_, weights) in enumerate(experts):
         served.bank.load(slot, adapter | peft_tensors(bank, weights))
     served.bank.load(NUM_EXPERTS, adapter)

@@ -10,12 +10,14 @@ import torch
 from thinkrec.config.model import NanoSection, PromptSection
 from thinkrec.config.run import Config
 from thinkrec.data.interactions import Interactions
+from thinkrec.instances.records import row_records
 from thinkrec.model.batch import Batch, Instance
 from thinkrec.nano.model import make_tokenizer
 from thinkrec.prompt.catalogue import PromptData
 from thinkrec.prompt.template import ItemText, Prompt, Template, fixed_phrases
 from thinkrec.train.instances import Instances, step_batches
 from thinkrec.train.order import Indices
+from thinkrec.train.parts import Parts, Rows
 
 NUM_USERS, NUM_ROWS, NUM_ITEMS = 16, 32, 200  # rows of each user
 VECTOR_DIM = 17
@@ -50,7 +52,7 @@ class FixedRows(Instances):
     """Rows of exactly `places` random tokens, the answer's first among them."""
 
     def __init__(self, config: Config, tables: PromptData, places: int, positions: Sequence[int]) -> None:
-        super().__init__(config, tables, np.array(positions), [])
+        super().__init__(config, Rows(Parts.held(row_records(tables, positions))), Rows(Parts.held(())), tables.item_vectors)
         self.places = places
 
     def row(self, number: int) -> Instance:

@@ -22,7 +22,7 @@ from thinkrec.config.run import Config
 from thinkrec.data.interactions import Interactions
 from thinkrec.evaluate.report.table import report_text
 from thinkrec.evaluate.run_report.publish import publish
-from thinkrec.events import NothingToDo, StageStarted
+from thinkrec.events import Event, GroupStarted, NothingToDo, StageStarted
 from thinkrec.model.base import load_model
 from thinkrec.pipeline.execute import run_stages
 from thinkrec.pipeline.stages import select_stages
@@ -50,8 +50,14 @@ def config(tmp_path_factory) -> Config:
 
 
 @pytest.fixture(scope="module")
-def artefacts(ray_cluster, config) -> dict[str, Artefact]:
-    return run_stages(config, lambda event: None)
+def told() -> list[Event]:
+    """What the run reported."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def artefacts(ray_cluster, config, told) -> dict[str, Artefact]:
+    return run_stages(config, told.append)
 
 
 def places(artefacts: dict[str, Artefact]) -> ArtefactPaths:
@@ -62,11 +68,16 @@ def test_every_artefact_is_whole(artefacts, config):
     assert list(artefacts) == [stage.name for stage in select_stages(config)]
     for artefact in artefacts.values():
         artefact.verify()
+    learned = [artefacts[stage].figures for stage in ("instances", "global")]
+    assert len({(figures["num_rows"], figures["num_traces"]) for figures in learned}) == 1
 
 
-def test_experts_trained_on_groups_of_their_own(artefacts):
-    first, second = json.loads(artefacts["experts"].path("timeline.json").read_text())
-    assert first["group"] != second["group"]
+def test_experts_had_two_groups_and_each_was_trained_once(artefacts, told):
+    """Which group takes which depends on who is there first."""
+    assert {event.group for event in told if isinstance(event, GroupStarted)} == {0, 1}
+    spans = json.loads(artefacts["experts"].path("timeline.json").read_text())
+    assert [span["expert"] for span in spans] == ["0", "1"]
+    assert {span["group"] for span in spans} <= {0, 1}
 
 
 def test_each_adapter_reloads_in_plain_peft_with_equal_logits(artefacts, config):

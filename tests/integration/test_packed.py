@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from learned import instances_of
 from packed_ranks import config_of, recommender_of, rows_of, tables_of
 from safetensors.torch import load_file
 
-from thinkrec.train.instances import Instances, step_batches
+from thinkrec.train.instances import step_batches
 
 SCRIPT = Path(__file__).parents[1] / "shared" / "packed_ranks.py"
 ROOT = Path(__file__).parents[2]
@@ -100,7 +101,7 @@ def test_the_live_engine_says_on_every_rank_what_the_exported_weights_say(folder
     tables = tables_of(config := config_of("cpu"))
     recommender = recommender_of(tables, 1).eval()
     rows, only = rows_of(tables, 2), np.zeros(1, np.int64)
-    [batch] = step_batches([Instances(config, tables, rows, [])], only, only, np.ones(1, np.float32), 256)
+    [batch] = step_batches([instances_of(config, tables, rows)], only, only, np.ones(1, np.float32), 256)
     with torch.no_grad():
         recommender.load_state_dict(weights(folder, "packed", expert), strict=False)
         before, after = recommender.logits(batch, adapted=False), recommender.logits(batch)

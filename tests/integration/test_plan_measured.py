@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from learned import instances_of
 from tiny import TINY
 
+from thinkrec.artefacts.ingest import TRAIN
 from thinkrec.config import run as run_file
 from thinkrec.config.run import Config
 from thinkrec.model.build import build
@@ -14,7 +16,7 @@ from thinkrec.plan.machines import Machines
 from thinkrec.plan.plan import Phase, Plan, make_plan
 from thinkrec.prompt.catalogue import ArtefactPaths, load_tables
 from thinkrec.store.artefacts import Artefact
-from thinkrec.train.instances import Instances, step_batches, train_positions
+from thinkrec.train.instances import step_batches
 
 pytestmark = [pytest.mark.long, pytest.mark.cluster, pytest.mark.timeout(1200)]
 
@@ -36,7 +38,7 @@ def before(config) -> Plan:
 
 @pytest.fixture(scope="module")
 def artefacts(ray_cluster, before, config) -> dict[str, Artefact]:
-    return run_stages(config, lambda event: None, until="base")
+    return run_stages(config, lambda event: None, until="instances")
 
 
 def phase_of(plan: Plan, name: str) -> Phase:
@@ -47,16 +49,15 @@ def test_tokens_rows_and_parameters_are_as_planned(artefacts, before, config):
     places = ArtefactPaths({name: artefact.uri for name, artefact in artefacts.items()})
     tables = load_tables(config, places)
     phase, rate = config.train.global_adapter, config.train.micro_batch_tokens
-    instances = Instances(config, tables, train_positions(tables), [])
+    positions = np.flatnonzero(tables.interactions.split == TRAIN)
+    instances = instances_of(config, tables, positions)
     order = instances.order(phase.batch_size, config.run.seed)
     num_steps = order.num_steps(phase.num_epochs)
     size = phase.batch_size // config.train.num_workers
     alone, weight = np.zeros(size, np.int64), np.ones(size, np.float32)
     parts = [part for step in range(num_steps) for part in order.batch(step).reshape(-1, size)]
     places_counted = sum(batch.num_tokens for part in parts for batch in step_batches([instances], alone, part, weight, rate))
-    tokens_counted = sum(
-        len(tables.prompt(int(instances.positions[row])).ids) + 1 for step in range(num_steps) for row in order.batch(step)
-    )
+    tokens_counted = sum(len(tables.prompt(int(positions[row])).ids) + 1 for step in range(num_steps) for row in order.batch(step))
     after = make_plan(config, Machines.of_config(config))
     assert {stage.name: stage.state for stage in after.stages}["base"] == "committed"
     guessed, planned = phase_of(before, "global"), phase_of(after, "global")
@@ -66,7 +67,10 @@ def test_tokens_rows_and_parameters_are_as_planned(artefacts, before, config):
     assert guessed.tokens == pytest.approx(tokens_counted, rel=0.15)
     assert before.sizes.num_train == pytest.approx(int(np.sum(tables.interactions.split == 0)), rel=0.15)
 
-    recommender = build(config, places, tables)
+    written = sum(entry["bytes"] for name, entry in artefacts["instances"].manifest["files"].items() if name.endswith(".arrow"))
+    assert after.disk_bytes["instances"] == pytest.approx(written, rel=0.1)
+
+    recommender = build(config, places, tables.template.verdict_ids, tables.item_vectors)
     held = {name: one.numel() * one.element_size() for name, one in recommender.named_parameters()}
     adapter = sum(number for name, number in held.items() if "lora" in name)
     assert phase_of(after, "score").memory.base == sum(held.values()) - adapter

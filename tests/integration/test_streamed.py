@@ -21,7 +21,7 @@ TREE = {
     "traces": {**TINY["traces"], **TAUGHT, "num_instances": 60, "max_same_text": 60, "start_share": 0.5},
     "train": {**TINY["train"], "global_adapter": {"num_epochs": 2}},
 }
-MADE = ("traces-first", "traces", "ledger", "global-first", "global")
+MADE = ("traces-first", "traces", "ledger", "instances-first", "instances", "global-first", "global")
 
 
 def test_what_is_learned_does_not_depend_on_when_traces_came(ray_cluster, tmp_path, reported):

@@ -71,7 +71,7 @@ def swept(ray_cluster, tmp_path_factory) -> tuple[Swept, dict[str, Any], list[st
 def test_shared_stages_run_once(swept):
     _, _, started = swept
     expected = {"base": 1, "global": 1} | dict.fromkeys(
-        ("ingest", "encode", "extractor", "keywords", "teacher", "traces", "projector", "references"), 2
+        ("ingest", "encode", "extractor", "keywords", "teacher", "traces", "instances", "projector", "references"), 2
     )
     expected |= dict.fromkeys(("cluster", "experts", "score", "evaluate"), 3)
     assert {stage: started.count(stage) for stage in expected} == expected

@@ -112,7 +112,7 @@ def learn(config: Config, found: dict[str, Artefact], name: str, rows: list[tupl
     """`found` with the global adapter that these traces teach, and its scores."""
     store, stages = Store(config.run.dir), {stage.name: stage for stage in STAGES}
     made = found | {"traces": write_traces(store, name, rows)}
-    for stage in ("global", "score"):
+    for stage in ("instances", "global", "score"):
         inputs = {need: (need, made[need].key) for need in stages[stage].inputs(config)}
         made[stage] = make_stage(Node(stages[stage], name, inputs, config), store, quiet)
     return made

@@ -105,14 +105,15 @@ class Killed(Exception):
 
 def main(folder: str, ds_config: str) -> None:
     import deepspeed
+    from learned import instances_of
     from safetensors.torch import save_file
 
     from thinkrec.config.training import PhaseSection
+    from thinkrec.instances.records import Trace
     from thinkrec.train import loop
     from thinkrec.train.checkpoint import Checkpoints
     from thinkrec.train.deepspeed import engine, slot_adamw
     from thinkrec.train.deepspeed.slot_adamw import SlotAdamW
-    from thinkrec.train.instances import Instances, Trace
     from thinkrec.train.probe import Probe
     from thinkrec.train.trainer import AdapterLearner, weights_of
 
@@ -129,7 +130,7 @@ def main(folder: str, ds_config: str) -> None:
         rows = rows_of(tables, number)
         traces = [Trace(int(row), " because") for row in rows[: 3 * number]]
         log = Path(folder) / f"{name}.{number}.jsonl" if rank == 0 else None
-        instances = Instances(config, tables, rows, traces)
+        instances = instances_of(config, tables, rows, traces)
         return AdapterLearner(instances, PhaseSection(**phase), Checkpoints(folder, f"{checkpoints}-{number}"), log)
 
     def train_as(name: str, trainer: Any, *numbers: int, checkpoints: str = "") -> None:
@@ -164,7 +165,7 @@ def main(folder: str, ds_config: str) -> None:
         torch.distributed.barrier()
         train_as(name, pack, 2, 1, checkpoints="packed")
 
-    probe = Probe(pack.engine, Instances(config, tables, rows_of(tables, 2), []))
+    probe = Probe(pack.engine, instances_of(config, tables, rows_of(tables, 2)))
     save, saved = Checkpoints.save, list[tuple[str, int]]()
     Checkpoints.save = lambda self, step, state: saved.append((self.name, step)) or save(self, step, state)
     train_as("packed", pack, 0, 1, 2)

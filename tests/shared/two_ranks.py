@@ -23,7 +23,7 @@ from thinkrec.train import loop
 from thinkrec.train.checkpoint import Checkpoints
 from thinkrec.train.deepspeed import engine as zero
 from thinkrec.train.micro_batches import deal
-from thinkrec.train.order import Order
+from thinkrec.train.order import NO_TRACES, Order, Whole
 
 RUN_LENGTH, MAX_TOKENS = 2, 40  # two or more micro batches a step
 
@@ -51,7 +51,7 @@ def main(folder: str) -> None:
     users = np.repeat(np.arange(6), 5)
     texts = [[int(t) for t in generator.integers(5, 61, generator.integers(4, 12))] for _ in users]
     labels = [float(text[0] > 30) for text in texts]
-    order = Order(users, 0, 8, RUN_LENGTH, 0.0, seed=1)
+    order = Order(Whole(users), NO_TRACES, 8, RUN_LENGTH, 0.0, seed=1)
 
     def feed(steps: Sequence[int | None]) -> Iterator[tuple[object, ...]]:
         rows = [

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from thinkrec.artefacts.clusters import AssignmentFacts, assignment_table, write_assignment, write_assignment_facts
 from thinkrec.artefacts.ingest import COUNTS_FILE, INTERACTIONS, ITEMS, ITEMS_FILE, write_bucket, write_fingerprint
+from thinkrec.artefacts.instances import write_instance_facts
 from thinkrec.artefacts.keywords import write_keywords
 from thinkrec.artefacts.models import MODEL_FOLDER, write_pointer
 from thinkrec.artefacts.tables import write_rows, write_table
@@ -18,13 +19,15 @@ from thinkrec.artefacts.traces import write_traces
 from thinkrec.artefacts.vectors import EncoderFacts, vector_table, write_facts, write_item_vectors, write_user_vectors
 from thinkrec.config.run import Config
 from thinkrec.data.buckets import count
+from thinkrec.instances.stage import BucketInstances, facts_of
+from thinkrec.prompt.catalogue import ArtefactPaths
 from thinkrec.store.artefacts import Store
 
 NUM_USERS, NUM_ITEMS, ROWS_PER_USER, NUM_TEST = 8, 24, 12, 2
 NUM_CLUSTERS = 2
 NUM_LAYERS = 2
 KEY = "trial"
-STAGES = ("ingest", "encode", "keywords", "traces", "cluster", "base", "global-first", "global", "projector", "experts")
+STAGES = ("ingest", "encode", "keywords", "traces", "cluster", "base", "instances", "global-first", "global", "projector", "experts")
 
 
 def write_inputs(config: Config, store: Store) -> dict[str, str]:
@@ -42,11 +45,14 @@ def write_inputs(config: Config, store: Store) -> dict[str, str]:
         "cluster": lambda folder: _write_assignment(folder, users),
         "base": lambda folder: _write_base(config, folder, [_title(item) for item in items]),
         "projector": lambda folder: None,
+        "instances": lambda folder: _write_instances(config, places, folder),
     }
+    first = {f"{stage}-first": store.place(stage, KEY) for stage in ("traces", "instances")}
+    places = {stage: store.place(stage, KEY) for stage in STAGES} | first
     for stage, write in writers.items():
         with store.create(stage, KEY, {}, {}) as draft:
             write(draft.local())
-    return {stage: store.place(stage, KEY) for stage in STAGES} | {"traces-first": store.place("traces", KEY)}
+    return places
 
 
 def _title(item: str) -> str:
@@ -93,6 +99,11 @@ def _write_assignment(folder: Path, users: list[str]) -> None:
     clusters = np.arange(len(users), dtype=np.int16) % NUM_CLUSTERS
     write_assignment(folder, 0, assignment_table(pa.array(users), clusters, gates))
     write_assignment_facts(folder, AssignmentFacts(NUM_CLUSTERS, num_buckets=1))
+
+
+def _write_instances(config: Config, places: dict[str, str], folder: Path) -> None:
+    told = BucketInstances(config, ArtefactPaths(places), str(folder))({"bucket": np.array([0])})
+    write_instance_facts(str(folder), facts_of(pl.DataFrame(told)))
 
 
 def _traces(rows: pl.DataFrame) -> list[dict[str, object]]:

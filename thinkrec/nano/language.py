@@ -19,7 +19,7 @@ from thinkrec.model.loss import thinking_loss
 from thinkrec.store.artefacts import fetch, writable
 from thinkrec.train import loop
 from thinkrec.train.deepspeed import engine as zero
-from thinkrec.train.order import Order
+from thinkrec.train.order import NO_TRACES, Order, Whole
 from thinkrec.train.trainer import checkpoints_of
 
 
@@ -76,7 +76,7 @@ def train_language_model(worker: Worker, task: LanguageTask) -> None:
     """The train function of one worker."""
     config, folder = task.config, fetch(task.folder)
     ids, weights = read_token_rows(folder)
-    order = Order(np.arange(len(ids)), 0, task.batch_size, 1, 0.0, config.run.seed)
+    order = Order(Whole(np.arange(len(ids))), NO_TRACES, task.batch_size, 1, 0.0, config.run.seed)
     rank_rows = task.batch_size // worker.world_size
     num_steps, longest = order.num_steps(task.num_epochs), max(map(len, ids)) - 1
     num_parts = -(-rank_rows // max(1, config.train.micro_batch_tokens // longest))  # lines are of about one length: padding costs little

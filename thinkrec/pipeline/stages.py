@@ -70,9 +70,10 @@ RESOURCES = (*TRAINING, "train.gradient_checkpointing", "faults", "split.allow_l
 TEACHING = (*RESOURCES, "engine", "base", "prompt")  # a nano model begins as the base, whose key is that of an input
 FLEET = ("train.num_groups", "train.workers_per_group", "train.max_pack", "watch")
 PROMPTED = ("prompt", "base.dtype", "run.seed")
-LEARNING = (*PROMPTED, "adapter", "traces.enabled", "train.ds_config", "train.trace_share", "train.loss")
+LEARNING = (*PROMPTED, "adapter", "train.ds_config", "train.trace_share", "train.loss")
 SAMPLED = ("ingest", "keywords", "cluster", "base", "teacher")
-TEXTS = ("ingest", "encode", "keywords", "prior", "traces", "base")
+TEXTS = ("ingest", "encode", "keywords", "prior", "base")
+TAUGHT = ("ingest", "encode", "traces", "base", "instances")
 ADAPTERS = ("global", "projector", "experts")
 SCORING = ("fusion", "max_rows", "max_valid_rows", "num_explanations")
 DS_FILE, NANO_DS_FILE = ("train.ds_config",), ("base.nano.ds_config",)
@@ -141,6 +142,13 @@ STAGES = (
         uses=ASKING,
     ),
     Stage(
+        "instances-first",
+        "thinkrec.instances.stage",
+        (*TEXTS, "traces-first"),
+        ("prompt", "traces.enabled"),
+        only_if="traces.starts_early",
+    ),
+    Stage(
         "traces",
         "thinkrec.generate.traces.stage",
         (*SAMPLED, "traces-first"),
@@ -149,13 +157,14 @@ STAGES = (
         switch="traces.enabled",
         uses=ASKING,
     ),
+    Stage("instances", "thinkrec.instances.stage", (*TEXTS, "traces"), ("prompt", "traces.enabled")),
     Stage(
         "global-first",
         "thinkrec.train.global_first",
-        ("ingest", "encode", "keywords", "prior", "traces-first", "base"),
+        ("ingest", "encode", "traces-first", "base", "instances-first"),
         (*LEARNING, "train.global_adapter"),
         DS_FILE,
-        version=3,
+        version=4,
         only_if="traces.starts_early",
         beside="traces",
         uses=RESOURCES,
@@ -163,26 +172,26 @@ STAGES = (
     Stage(
         "global",
         "thinkrec.train.global_adapter",
-        (*TEXTS, "global-first"),
+        (*TAUGHT, "global-first"),
         (*LEARNING, "train.global_adapter"),
         DS_FILE,
-        version=4,
+        version=5,
         uses=RESOURCES,
     ),
-    Stage("projector", "thinkrec.train.projector", (*TEXTS, "global"), (*LEARNING, "train.projector"), DS_FILE, version=4, uses=RESOURCES),
+    Stage("projector", "thinkrec.train.projector", (*TAUGHT, "global"), (*LEARNING, "train.projector"), DS_FILE, version=5, uses=RESOURCES),
     Stage(
         "experts",
         "thinkrec.train.fleet.stage",
-        (*TEXTS, "cluster", "global", "projector"),
+        (*TAUGHT, "cluster", "global", "projector"),
         (*LEARNING, "train.experts"),
         DS_FILE,
-        version=4,
+        version=5,
         uses=(*RESOURCES, *FLEET),
     ),
     Stage(
         "score",
         "thinkrec.score.stage",
-        ("ingest", "encode", "cluster", "keywords", "prior", "base", *ADAPTERS),
+        (*TEXTS, "cluster", *ADAPTERS),
         (*PROMPTED, "adapter", "train.loss.score", "prior.kind", *(f"evaluate.{key}" for key in SCORING)),
         version=6,
         uses=("engine.num_actors", "evaluate.batch_tokens", *RESOURCES),

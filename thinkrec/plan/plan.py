@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from thinkrec.artefacts.instances import BATCH_ROWS
 from thinkrec.config.run import Config
 from thinkrec.pipeline.checks import check_run
 from thinkrec.pipeline.keys import stage_keys
@@ -18,16 +19,18 @@ from thinkrec.plan.data_sizes import Lengths, Sizes
 from thinkrec.plan.machines import CPU_TFLOPS, GPU_TFLOPS, Machines
 from thinkrec.plan.memory import Advice, Memory, Zero
 from thinkrec.plan.model_shape import Shape
-from thinkrec.plan.phases import NUM_VARIANTS, Work, works
+from thinkrec.plan.phases import NUM_VARIANTS, Work, rows_per_history, works
 from thinkrec.plan.remarks import remarks
 from thinkrec.plan.resolve import room_bytes, shape_of
 from thinkrec.store.artefacts import Artefact, Store
 from thinkrec.train.deepspeed import engine as zero
 from thinkrec.train.fleet import queue
+from thinkrec.train.order import WINDOW_ROWS
 
 INTERACTION_BYTES, SCORE_BYTES = 16, 16  # of a compressed row, with room: the planted world takes 10.4 and 11.2
-# Of a row in memory: in the driver at the height of ingest (measured: 3 million rows, ids of six letters), and in each training worker.
-DRIVER_BYTES, WORKER_BYTES = 420, 26
+DRIVER_BYTES = 420  # of a row in the driver at the height of ingest (measured: 3 million rows, ids of six letters)
+WORKER_BYTES = 90  # of a row of the window that a training worker shuffles, while it does: eleven columns of integers
+TOKEN_BYTES, INSTANCE_BYTES = 4, 110  # of a token of an instance, and of a row beside its tokens: what lists and columns take
 
 
 @dataclass(frozen=True)
@@ -120,8 +123,11 @@ def make_plan(config: Config, machines: Machines, num_rows: int = 0, num_users: 
         zero_stage=price.zero.stage,
         phases=tuple(phases),
         layout=layout,
-        disk_bytes=disk(config, shape, size, jobs),
-        host_bytes={"driver in ingest": float(DRIVER_BYTES * rows(size)), "training worker": float(WORKER_BYTES * rows(size))},
+        disk_bytes=disk(config, shape, size, length, jobs),
+        host_bytes={
+            "driver in ingest": float(DRIVER_BYTES * rows(size)),
+            "training worker": float(WORKER_BYTES * min(size.num_train, WINDOW_ROWS + BATCH_ROWS)),
+        },
         peak_tflops=price.peak_tflops,
         mfu=config.plan.mfu,
         hours=sum(phase.hours for phase in phases if phase.name not in found),
@@ -206,7 +212,7 @@ def lay_out(machines: Machines, experts: Sequence[Work], price: Price) -> Layout
     )
 
 
-def disk(config: Config, shape: Shape, size: Sizes, jobs: Sequence[Work]) -> dict[str, float]:
+def disk(config: Config, shape: Shape, size: Sizes, length: Lengths, jobs: Sequence[Work]) -> dict[str, float]:
     """Bytes the run folder grows by at most; adapters are fp32, a checkpoint holds weight and moments, and three of a phase may stand."""
     whole = shape.adapter_params(config.adapter.target_modules, config.adapter.rank)
     num_experts = len(size.rows_per_cluster)
@@ -215,8 +221,15 @@ def disk(config: Config, shape: Shape, size: Sizes, jobs: Sequence[Work]) -> dic
         "base": 4.0 * shape.num_params if config.base.source == "nano" else 0.0,
         "adapters": 4.0 * whole * (1 + 2 * num_experts),  # each expert stands in its own artefact and in the stage's
         "checkpoints": 3 * 12.0 * sum(work.num_trained for work in jobs),
+        "instances": instance_bytes(config, size, length),
         "scores": float(SCORE_BYTES * NUM_VARIANTS * size.num_test),
     }
+
+
+def instance_bytes(config: Config, size: Sizes, length: Lengths) -> float:
+    """Train rows as tokens, those on one history with one copy of it; with soft slots and without, where prompts have any."""
+    row_tokens = length.question + (length.prompt - length.question) / rows_per_history(config, size)
+    return (1 + (config.prompt.slots != "none")) * size.num_train * (TOKEN_BYTES * row_tokens + INSTANCE_BYTES)
 
 
 def rows(size: Sizes) -> int:

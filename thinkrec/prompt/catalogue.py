@@ -110,8 +110,7 @@ class Catalogue:
     def load(cls, config: Config, places: ArtefactPaths, slots: bool = True) -> Catalogue:
         """With `slots=False` prompts have no soft slots whatever the config says."""
         prompt = config.prompt if slots else config.prompt.model_copy(update={"slots": "none"})
-        item_ids = read_items(places.path("ingest"), ["item_id"])["item_id"].to_list()
-        vectors = None if prompt.slots == "none" else _vectors(places.path("encode"), "items", item_ids)
+        vectors = None if prompt.slots == "none" else load_item_vectors(places)
         return cls(places, prompt, load_tokenizer(base_folder(places)), item_texts(places), vectors)
 
     def tables(self, users: Collection[str] | None = None, buckets: Collection[int] | None = None) -> PromptData:
@@ -125,6 +124,14 @@ class Catalogue:
         user_vectors = _vectors(self.places.path("encode"), "users", interactions.user_ids)
         return PromptData(interactions, self._template, self.item_vectors, user_vectors)
 
+    def train_tables(self, interactions: Interactions, num_targets: int) -> PromptData:
+        """The tables of these interactions with the histories that train rows are learned on, by prompt.targets_per_history."""
+        tables = self.tables_of(interactions)
+        if num_targets > 1:
+            end = interactions.snapshots(num_targets)
+            tables.snapshots = Snapshots(end, tables.priors(end))
+        return tables
+
     @cached_property
     def _template(self) -> Template:
         """The one of all users: it keeps the items' tokens."""
@@ -134,15 +141,6 @@ class Catalogue:
 def load_tables(config: Config, places: ArtefactPaths, users: Collection[str] | None = None, slots: bool = True) -> PromptData:
     """The tables of all users or of `users`; see Catalogue."""
     return Catalogue.load(config, places, slots).tables(users)
-
-
-def load_train_tables(config: Config, places: ArtefactPaths, slots: bool = True) -> PromptData:
-    """The tables of all users with the histories that train rows are learned on, by prompt.targets_per_history."""
-    tables, num_targets = load_tables(config, places, slots=slots), config.prompt.targets_per_history
-    if num_targets > 1:
-        end = tables.interactions.snapshots(num_targets)
-        tables.snapshots = Snapshots(end, tables.priors(end))
-    return tables
 
 
 def load_priors(settings: PromptSection, places: ArtefactPaths, items: Sequence[ItemText]) -> ItemPriors | None:
@@ -156,6 +154,11 @@ def item_texts(places: ArtefactPaths) -> list[ItemText]:
     keywords = read_keywords(places.path("keywords"), ["item_id", "keywords"])
     joined = items.join(keywords, on="item_id", how="left", maintain_order="left", validate="1:1")
     return [ItemText(title, tuple(words or ())) for title, words in zip(joined["title"], joined["keywords"].to_list(), strict=True)]
+
+
+def load_item_vectors(places: ArtefactPaths) -> Tensor:
+    """The vectors of all items, in the order of items.parquet; zeros where the encoder has none."""
+    return _vectors(places.path("encode"), "items", read_items(places.path("ingest"), ["item_id"])["item_id"].to_list())
 
 
 def _vectors(encode: Path, side: Side, ids: list[str]) -> Tensor:

@@ -10,7 +10,6 @@ Where the model thinks before its verdict, `direct` is the fusion asked for the 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -57,7 +56,7 @@ class BucketScorer:
         self.num_buckets = read_num_buckets(places.path("ingest"))
         self.recommender: Recommender | None = None
 
-    def __call__(self, batch: dict[str, NDArray[Any]]) -> pa.Table:
+    def __call__(self, batch: Mapping[str, NDArray[np.int64]]) -> pa.Table:
         return pa.Table.from_pylist([self._score(int(bucket)) for bucket in batch["bucket"]], schema=DONE)
 
     def _score(self, bucket: int) -> dict[str, object]:

@@ -13,7 +13,7 @@ from thinkrec.prompt.catalogue import ArtefactPaths, PromptData
 
 def serving_model(config: Config, places: ArtefactPaths, tables: PromptData, num_experts: int) -> Recommender:
     """The recommender with all experts and the global adapter in one bank, ready to score."""
-    recommender = build(config, places, tables, num_adapters=num_experts + 1)
+    recommender = build(config, places, tables.template.verdict_ids, tables.item_vectors, num_adapters=num_experts + 1)
     for expert in range(num_experts):
         load_adapter(recommender, expert_folder(places.path("experts"), expert), expert)
     load_adapter(recommender, places.path("global", ADAPTER_FOLDER), num_experts)

@@ -16,7 +16,7 @@ from thinkrec.plan import resolve
 from thinkrec.store.address import check_name
 from thinkrec.sweep.settings import ComparedVariant, SweepFile, TrialSection
 
-LENT = ("base", "global-first", "global")  # stages whose artefacts a trial takes over by model_of
+LENT = ("base", "instances-first", "global-first", "global")  # stages whose artefacts a trial takes over by model_of
 SHAPES = ("base", "adapter")  # settings that lender and taker must agree on: the weights are made to them
 OF_ALL = ("ray", "train.use_gpu")  # settings of the one cluster that serves all trials
 FIX = "thinkrec/sweep/settings.py lists the keys of a sweep file, ray_jobs/sweeps/ has some"

@@ -2,10 +2,16 @@
 
 A batch is made of runs: `run_length` rows that must stay together (rows of one user when the pairwise term is on, else single rows). Rows
 that share a history are shuffled together; where a batch ends among them, the rest begins the next one.
+Rows come in parts, of which the users of a bucket fill a few. In every epoch the parts are shuffled and dealt to windows of about
+WINDOW_ROWS rows, and the rows of a window are shuffled: so memory holds one window, however many rows there are, and a log of less than a
+window is shuffled whole. Buckets are a hash of the user, so a window is a fair sample of the users.
 Plain and trace rows mix in a fixed share. Which worker computes which row of a batch is another question, see micro_batches.py.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,85 +19,140 @@ from numpy.typing import NDArray
 from thinkrec.errors import DataError
 
 Indices = NDArray[np.int64]
+WINDOW_ROWS = 2**18
+NO_TRACES = np.zeros(0, np.int64)
+
+
+class Keys(Protocol):
+    """Whose the rows of each part are; rows are numbered through all parts."""
+
+    @property
+    def counts(self) -> Indices:
+        """Rows of each part, (P,)."""
+
+    def keys(self, part: int) -> tuple[Indices, Indices]:
+        """Of each row of a part its user and its snapshot: equal numbers, which do not fall, for rows that share a history."""
+
+
+@dataclass(frozen=True)
+class Whole:
+    """All rows in one part, by their users (N,) and snapshots (N,); without those every row has its own history."""
+
+    users: Indices
+    snapshots: Indices | None = None
+
+    @property
+    def counts(self) -> Indices:
+        return np.array([len(self.users)])
+
+    def keys(self, part: int) -> tuple[Indices, Indices]:
+        return self.users, np.arange(len(self.users)) if self.snapshots is None else self.snapshots
+
+
+@dataclass(frozen=True)
+class Strangers:
+    """Rows that have nothing in common, so many in each part."""
+
+    counts: Indices
+
+    def keys(self, part: int) -> tuple[Indices, Indices]:
+        numbers = np.arange(self.counts[part])
+        return numbers, numbers
 
 
 class Runs:
     """An endless sequence of row numbers; every epoch shows each row at least once, in an order of its own.
 
-    Rows with the same number in `snapshots`, which does not fall, stay side by side, and so do runs of `run_length` rows of one user.
+    Rows with the same snapshot stay side by side, and so do runs of `run_length` rows of one user.
     """
 
-    def __init__(self, users: Indices, snapshots: Indices, run_length: int, seed: tuple[int, ...]) -> None:
-        self.run_length, self.seed = run_length, seed
-        self._users = users
-        _, self._first, self._snapshot = np.unique(snapshots, return_index=True, return_inverse=True)
-        _, self._counts = np.unique(users, return_counts=True)
-        self.num_rows = int(np.ceil(self._counts / run_length).sum()) * run_length
-        self._epoch: tuple[int, Indices] = (-1, np.empty(0, np.int64))
+    def __init__(self, rows: Keys, run_length: int, seed: tuple[int, ...], window_rows: int = WINDOW_ROWS) -> None:
+        self.run_length, self.seed, self.window_rows = run_length, seed, window_rows
+        self._rows, counts = rows, rows.counts
+        self._first = np.cumsum(counts) - counts  # row of each part
+        filled = counts if run_length == 1 else [_filled(rows.keys(part)[0], run_length) for part in range(len(counts))]
+        self._shown = np.array(filled, np.int64)  # rows that an epoch shows of each part
+        self.num_rows = int(self._shown.sum())
+        self._epoch: tuple[int, list[Indices], Indices] = (-1, [], np.empty(0, np.int64))
+        self._window: tuple[tuple[int, int], Indices] = ((-1, -1), np.empty(0, np.int64))
 
     def take(self, position: int, num_rows: int) -> Indices:
         """(num_rows,) from this position of the sequence on."""
         taken = []
         while num_rows:
             epoch, offset = divmod(position, self.num_rows)
-            taken.append(self._of_epoch(epoch)[offset : offset + num_rows])
+            begin, rows = self._window_at(epoch, offset)
+            taken.append(rows[offset - begin :][:num_rows])
             num_rows -= len(taken[-1])
             position += len(taken[-1])
         return np.concatenate(taken)
 
-    def _of_epoch(self, epoch: int) -> Indices:
+    def _window_at(self, epoch: int, offset: int) -> tuple[int, Indices]:
+        """Where in the epoch the window begins that holds this place of it, and its rows."""
         if self._epoch[0] != epoch:
-            generator = np.random.default_rng((*self.seed, epoch))
-            key = generator.random(len(self._first))
-            if self.run_length == 1:
-                shuffled = np.lexsort((key, self._users[self._first]))
-                generator.shuffle(shuffled)
-                place = np.empty(len(shuffled), np.int64)
-                place[shuffled] = np.arange(len(shuffled))
-                rows = np.argsort(place[self._snapshot], kind="stable")
-            else:
-                rows = self._runs(np.lexsort((key[self._snapshot], self._users)))
-                generator.shuffle(rows)
-                rows = rows.reshape(-1)
-            self._epoch = (epoch, rows)
-        return self._epoch[1]
+            self._epoch = (epoch, *self._windows(epoch))
+        _, windows, ends = self._epoch
+        number = int(np.searchsorted(ends, offset, side="right"))
+        if self._window[0] != (epoch, number):
+            self._window = ((epoch, number), self._shuffled(windows[number], np.random.default_rng((*self.seed, epoch, number + 1))))
+        return (int(ends[number - 1]) if number else 0), self._window[1]
 
-    def _runs(self, rows: Indices) -> Indices:
-        """(num_runs, run_length) of rows by user; one whose rows do not fill the last run starts over with the first of them."""
-        filled = (np.ceil(self._counts / self.run_length) * self.run_length).astype(np.int64)
-        starts = np.repeat(np.cumsum(self._counts) - self._counts, filled)
-        within = np.arange(filled.sum()) - np.repeat(np.cumsum(filled) - filled, filled)
-        runs: Indices = rows[starts + within % np.repeat(self._counts, filled)].reshape(-1, self.run_length)
-        return runs
+    def _windows(self, epoch: int) -> tuple[list[Indices], Indices]:
+        """The parts of each window, and the place in the epoch where it ends."""
+        parts = np.random.default_rng((*self.seed, epoch)).permutation(np.flatnonzero(self._shown))
+        begins = (np.cumsum(self._shown[parts]) - self._shown[parts]) // self.window_rows
+        windows = [np.sort(parts[begins == number]) for number in np.unique(begins)]
+        return windows, np.cumsum([self._shown[window].sum() for window in windows])
+
+    def _shuffled(self, parts: Indices, generator: np.random.Generator) -> Indices:
+        """The rows of a window, runs and snapshots kept together."""
+        keys = [self._rows.keys(part) for part in parts.tolist()]
+        numbers = np.concatenate([self._first[part] + np.arange(len(users)) for part, (users, _) in zip(parts, keys, strict=True)])
+        users, snapshots = (_numbered([pair[which] for pair in keys]) for which in (0, 1))
+        key = generator.permutation(snapshots.max() + 1)[snapshots]
+        if self.run_length == 1:
+            return numbers[np.argsort(key, kind="stable")]
+        runs = _runs(np.lexsort((key, users)), users, self.run_length)
+        generator.shuffle(runs)
+        return numbers[runs.reshape(-1)]
+
+
+def _numbered(parts: list[Indices]) -> Indices:
+    """The keys of several parts, numbered from 0 on; no two parts have one in common."""
+    places = [np.unique(part, return_inverse=True)[1] for part in parts]
+    firsts = np.cumsum([0, *(place.max() + 1 for place in places[:-1])])
+    return np.concatenate([first + place for first, place in zip(firsts, places, strict=True)])
+
+
+def _filled(users: Indices, run_length: int) -> int:
+    """Rows of a part once every user's rows fill whole runs."""
+    _, counts = np.unique(users, return_counts=True)
+    return int(np.ceil(counts / run_length).sum()) * run_length
+
+
+def _runs(rows: Indices, users: Indices, run_length: int) -> Indices:
+    """(num_runs, run_length) of rows by user; one whose rows do not fill the last run starts over with the first of them."""
+    _, counts = np.unique(users, return_counts=True)
+    filled = (np.ceil(counts / run_length) * run_length).astype(np.int64)
+    starts = np.repeat(np.cumsum(counts) - counts, filled)
+    within = np.arange(filled.sum()) - np.repeat(np.cumsum(filled) - filled, filled)
+    runs: Indices = rows[starts + within % np.repeat(counts, filled)].reshape(-1, run_length)
+    return runs
 
 
 class Order:
-    """Batches of plain rows 0 .. N-1 and trace rows N .. N + num_traces - 1.
+    """Batches of plain rows 0 .. N-1 and trace rows N .. N + num_traces - 1; `traces`: how many trace rows each part of those has."""
 
-    `users` (N,) names each plain row's user, and `snapshots` (N,) by equal numbers the rows that share a history; None: every row has its
-    own.
-    """
-
-    def __init__(
-        self,
-        users: Indices,
-        num_traces: int,
-        batch_size: int,
-        run_length: int,
-        trace_share: float,
-        seed: int,
-        snapshots: Indices | None = None,
-    ) -> None:
-        if not len(users):
+    def __init__(self, rows: Keys, traces: Indices, batch_size: int, run_length: int, trace_share: float, seed: int) -> None:
+        self._first_trace, num_traces = int(rows.counts.sum()), int(traces.sum())
+        if not self._first_trace:
             raise DataError("there is no train row to learn from", "train", "look at the split and at this cluster's users")
         runs = batch_size // run_length
         trace_runs = min(max(round(runs * trace_share), 1), runs - 1) if num_traces and trace_share else 0
         self._num_plain, self._num_traces = (runs - trace_runs) * run_length, trace_runs * run_length
-        self._plain = Runs(users, np.arange(len(users)) if snapshots is None else snapshots, run_length, (seed, 1))
+        self._plain = Runs(rows, run_length, (seed, 1))
         # Single trace rows also where runs are longer: the pairwise term looks at users, so strangers in one run cost nothing.
-        numbers = np.arange(num_traces)
-        self._traces = Runs(numbers, numbers, 1, (seed, 2)) if trace_runs else None
-        self._first_trace = len(users)
+        self._traces = Runs(Strangers(traces), 1, (seed, 2)) if trace_runs else None
 
     @property
     def epoch_steps(self) -> int:

@@ -8,15 +8,15 @@ from thinkrec.artefacts.adapters import ADAPTER_FOLDER, PROJECTOR_FILE
 from thinkrec.distributed.worker_group import Worker
 from thinkrec.job import Job
 from thinkrec.model.build import build, load_adapter
-from thinkrec.prompt.catalogue import load_train_tables
 from thinkrec.train.checkpoint import TrainState
 from thinkrec.train.deepspeed import engine
+from thinkrec.train.instances import TrainInputs
 from thinkrec.train.probe import Probe
 from thinkrec.train.trainer import PhaseTask, fit_phase, train_phase, weights_of
 
 
 def run(job: Job) -> None:
-    """Train the projector; inputs ingest, encode, keywords, traces, base, global. Without soft slots there is nothing to learn."""
+    """Train the projector; inputs ingest, encode, base, instances, global. Without soft slots there is nothing to learn."""
     if job.config.prompt.slots == "none":
         job.draft.figures["used"] = False
         return
@@ -27,8 +27,8 @@ def train_projector(worker: Worker, task: PhaseTask) -> None:
     """The train function of one worker."""
     engine.skip_compiling()
     config, places = task.config, task.places
-    tables = load_train_tables(config, places)
-    recommender = build(config, places, tables, engine.read_config(config.train.ds_config))
+    inputs = TrainInputs.load(config, places)
+    recommender = build(config, places, inputs.verdict_ids, inputs.item_vectors, engine.read_config(config.train.ds_config))
     load_adapter(recommender, places.path("global", ADAPTER_FOLDER))
     projector = recommender.projector
     assert projector is not None
@@ -42,4 +42,4 @@ def train_projector(worker: Worker, task: PhaseTask) -> None:
         tensors |= {key: buffer.cpu().contiguous() for key, buffer in projector.named_buffers()}
         save_file(tensors, target / PROJECTOR_FILE)
 
-    train_phase(worker, task, tables, recommender, projector.parameters(), config.train.projector, export)
+    train_phase(worker, task, inputs, recommender, projector.parameters(), config.train.projector, export)

@@ -14,20 +14,19 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from thinkrec.artefacts.adapters import LOG_FILE
-from thinkrec.artefacts.prior import read_offsets
 from thinkrec.config.run import Config
 from thinkrec.config.training import PhaseSection
 from thinkrec.distributed.stopping import heed
 from thinkrec.distributed.worker_group import Worker, run_on_workers
 from thinkrec.job import Job
 from thinkrec.model.recommender import Recommender
-from thinkrec.prompt.catalogue import ArtefactPaths, PromptData
+from thinkrec.prompt.catalogue import ArtefactPaths
 from thinkrec.store.address import read_json, write_json
 from thinkrec.store.artefacts import writable
 from thinkrec.train import loop
 from thinkrec.train.checkpoint import STATE_FILE, Checkpoints, TrainState, read_state
 from thinkrec.train.deepspeed import engine
-from thinkrec.train.instances import Instances, load_traces, step_batches, train_positions
+from thinkrec.train.instances import Instances, TrainInputs, step_batches
 from thinkrec.train.order import Order
 from thinkrec.train.probe import Probe
 
@@ -170,7 +169,7 @@ def fit_phase(job: Job, function: Callable[[Worker, PhaseTask], None], name: str
 def train_phase(
     worker: Worker,
     task: PhaseTask,
-    tables: PromptData,
+    inputs: TrainInputs,
     recommender: Recommender,
     parameters: Iterable[nn.Parameter],
     phase: PhaseSection,
@@ -181,14 +180,12 @@ def train_phase(
 ) -> None:
     """Train one thing on all train rows and traces, let `export` write it, and add the log and the figures.
 
-    With `first_epoch` it is the phase's first epoch on the first traces. `after`: the artefact of a first epoch to go on from, if that
+    With `first_epoch` it is the phase's first epoch. `after`: the artefact of a first epoch to go on from, if that
     trained anything.
     """
     config = task.config
     trainer = AdapterTrainer(worker, config, recommender, parameters, phase.weight_decay)
-    traces = load_traces(config, task.places, tables, "traces-first" if first_epoch else "traces")
-    offsets = read_offsets(task.places.find("prior"), tables.interactions.row)
-    instances = Instances(config, tables, train_positions(tables), traces, offsets)
+    instances = inputs.instances(config)
     checkpoints = checkpoints_of(config, task.root, task.name)
     with writable(task.out) as target:
         log, begun = target / LOG_FILE, None
@@ -200,7 +197,7 @@ def train_phase(
         for _, state, num_steps in trainer.train([adapter]):
             export(target, state, num_steps, Probe(trainer.engine, instances))
             if worker.leads:
-                figures = {"num_steps": num_steps, "num_rows": len(instances.positions), "num_traces": len(instances.traces)}
+                figures = {"num_steps": num_steps, "num_rows": len(instances.rows), "num_traces": len(instances.traces)}
                 write_json(f"{target}/figures.json", figures)
     if worker.leads:
         checkpoints.clear()

@@ -28,10 +28,12 @@ from thinkrec.pipeline.view import UnlistedSetting
 
 NAMES = [stage.name for stage in select_stages(Config())]
 LEARNED = {"global", "projector", "experts", "score", "references", "evaluate"}
-FROM_CLUSTER = {"cluster", "traces"} | LEARNED
-AFTER_BASE = {"base", "teacher", "traces"} | LEARNED
+TOLD = {"instances"} | LEARNED
+FROM_CLUSTER = {"cluster", "traces"} | TOLD
+AFTER_BASE = {"base", "teacher", "traces"} | TOLD
 AFTER_WORDS = {"prior"} | AFTER_BASE
 EVERYTHING = set(NAMES)
+EARLY_STAGES = {"traces-first", "instances-first", "global-first"}
 
 RERUNS = {
     "evaluate.num_bootstrap=50": {"evaluate"},
@@ -44,7 +46,7 @@ RERUNS = {
     "train.loss.rank=0.5": LEARNED,
     "train.trace_share=0.1": LEARNED,
     "adapter.rank=4": LEARNED,
-    "traces.num_instances=10": {"teacher", "traces"} | LEARNED,
+    "traces.num_instances=10": {"teacher", "traces"} | TOLD,
     "cluster.temperature=0.2": FROM_CLUSTER,
     "cluster.num_clusters=3": FROM_CLUSTER,
     "encoder.dim=4": {"encode"} | FROM_CLUSTER,
@@ -53,7 +55,7 @@ RERUNS = {
     "prompt.slots='all'": AFTER_BASE,
     "prompt.history_length=3": AFTER_BASE,
     "prompt.history_dislikes=false": AFTER_BASE,
-    "prior.within_user=0.1": {"prior"} | LEARNED,
+    "prior.within_user=0.1": {"prior"} | TOLD,
     "prompt.domain='movie'": {"keywords"} | AFTER_WORDS,
     "engine.http.model='another'": {"keywords"} | AFTER_WORDS,
     "engine.vllm.dtype='float32'": {"keywords"} | AFTER_WORDS,
@@ -171,7 +173,13 @@ def test_a_stage_that_is_off_needs_nothing_and_parts_nothing(configured):
     """Traces are drawn from clusters; without them the clusters decide nothing about the global adapter."""
     off = "traces.enabled=false"
     before, after = stage_keys(configured(off)), stage_keys(configured(off, "cluster.num_clusters=3"))
-    assert {name for name in NAMES if before[name] != after[name]} == FROM_CLUSTER - {"traces", "global", "projector", "references"}
+    assert {name for name in NAMES if before[name] != after[name]} == FROM_CLUSTER - {
+        "traces",
+        "instances",
+        "global",
+        "projector",
+        "references",
+    }
     assert [stage.name for stage in select_stages(configured(off)) if stage.needs and not stage.inputs(configured(off))] == [
         "teacher",
         "traces",
@@ -201,10 +209,10 @@ def test_a_changed_template_changes_what_is_made_from_prompts_and_nothing_else(c
 def test_early_traces_change_no_key_of_a_run_without_them(configured):
     early = stage_keys(configured(*EARLY))
     assert list(early) == [stage.name for stage in STAGES]
-    assert set(early) - set(stage_keys(configured())) == {"traces-first", "global-first"}
-    assert {stage.name for stage in STAGES if not stage.is_in(configured())} == {"traces-first", "global-first"}
+    assert set(early) - set(stage_keys(configured())) == EARLY_STAGES
+    assert {stage.name for stage in STAGES if not stage.is_in(configured())} == EARLY_STAGES
     other = stage_keys(configured(*EARLY, "traces.start_share=0.25"))
-    assert {name for name in early if early[name] != other[name]} == {"traces-first", "global-first", "teacher", "traces"} | LEARNED
+    assert {name for name in early if early[name] != other[name]} == EARLY_STAGES | {"teacher", "traces"} | TOLD
 
 
 def test_keys_are_names_and_all_unlike(configured):

@@ -35,6 +35,7 @@ def test_traces_are_drawn_from_clusters_so_with_them_the_adapters_part_too(load)
     assert {stage for stage, by in found.items() if by == ["a", "b"]} == {
         "cluster",
         "traces",
+        "instances",
         "global",
         "projector",
         "experts",
@@ -82,8 +83,8 @@ def test_the_plan_says_what_each_trial_makes_shares_and_has(load):
     assert lines[1] == "a (reference)"
     assert "committed ingest" in lines
     assert "to do cluster experts score evaluate" in lines
-    assert "from a encode extractor keywords prior base teacher traces global projector references" in lines
-    assert lines[-1] == "30 stages asked for, 19 of them different, 1 committed, 18 to do"
+    assert "from a encode extractor keywords prior base teacher traces instances global projector references" in lines
+    assert lines[-1] == "32 stages asked for, 20 of them different, 1 committed, 19 to do"
 
 
 def test_a_lender_of_a_model_lends_what_it_began_with(load):

@@ -5,18 +5,22 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 import pytest
+from learned import instances_of
 
 from thinkrec.config import run as run_file
 from thinkrec.config.model import NanoSection, PromptSection
 from thinkrec.data.interactions import Interactions
+from thinkrec.instances.records import Trace
+from thinkrec.instances.stage import accepted, traces_of
 from thinkrec.nano import model as nano
 from thinkrec.nano.stage import spoken, windows
 from thinkrec.prompt.catalogue import ArtefactPaths, PromptData
 from thinkrec.prompt.template import ItemText, Template, fixed_phrases
-from thinkrec.train.instances import Instances, Trace, load_traces, step_batches, train_positions
+from thinkrec.train.instances import step_batches
 
 TITLES = ["Alpha", "Beta", "Gamma"]
 SPLIT = np.array([0, 0, 1, 0, 0, 2], np.int8)
+TRAIN = np.flatnonzero(SPLIT == 0)
 LABEL = np.array([1, 0, 1, 0, 1, 1], np.int8)
 LOSS = {"trace_rec": 0.1, "trace_think": 0.9, "plain_rec": 0.8, "plain_think": 0.2}
 
@@ -25,7 +29,7 @@ LOSS = {"trace_rec": 0.1, "trace_think": 0.9, "plain_rec": 0.8, "plain_think": 0
 def make(request):
     """make(tree, traces) -> (instances, tables) over two users with three rows each; train rows are 0, 1, 3 and 4."""
 
-    def build(tree=None, traces=()):
+    def build(tree=None, traces=(), offsets=False):
         config = run_file.parse({"prompt": {"priors": False}, "train": {"loss": LOSS}} | (tree or {}))
         texts = [*TITLES, " because of noir"]
         tokenizer = nano.make_tokenizer(texts, fixed_phrases(PromptSection()), NanoSection(vocab_size=400))
@@ -42,7 +46,7 @@ def make(request):
             item_in_train=np.ones(3, bool),
         )
         tables = PromptData(data, Template(tokenizer, [ItemText(title) for title in TITLES], config.prompt), None, None)
-        return Instances(config, tables, train_positions(tables), traces), tables
+        return instances_of(config, tables, TRAIN, traces, np.linspace(-1, 1, 6, dtype=np.float32) if offsets else None), tables
 
     return build
 
@@ -56,11 +60,6 @@ def batch_of(instances, numbers):
 
 def answers(batch):
     return [batch.answer_ids[batch.answer_rows == row].tolist() for row in range(len(batch.label))]
-
-
-def test_only_train_rows_are_learned_from(make):
-    _, tables = make()
-    assert train_positions(tables).tolist() == [0, 1, 3, 4]
 
 
 def test_kind_and_weights_are_columns_of_the_row(make):
@@ -78,12 +77,9 @@ def test_kind_and_weights_are_columns_of_the_row(make):
 
 
 def test_every_row_carries_its_offset_a_trace_that_of_its_row(make):
-    instances, tables = make(traces=[Trace(4, "because of noir")])
-    offsets = np.linspace(-1, 1, 6, dtype=np.float32)
-    whole = Instances(instances.config, tables, instances.positions, instances.traces, offsets)
-    numbers = np.array([0, 4, 3])
-    assert batch_of(whole, numbers).offset.tolist() == offsets[[0, 4, 4]].tolist()
-    assert batch_of(instances, numbers).offset.tolist() == [0.0] * 3
+    whole, numbers = make(traces=[Trace(4, "because of noir")], offsets=True)[0], np.array([0, 4, 3])
+    assert batch_of(whole, numbers).offset.tolist() == np.linspace(-1, 1, 6, dtype=np.float32)[[0, 4, 4]].tolist()
+    assert batch_of(make()[0], numbers[:1]).offset.tolist() == [0.0]
 
 
 @pytest.mark.parametrize("kind", ["first", "after"])
@@ -123,8 +119,10 @@ def test_traces_find_their_row_and_others_stay_out(make, tmp_path):
     (tmp_path / "traces").mkdir()
     pl.DataFrame({"row": [104, 7, 100], "text": ["second user", "nobody", "first user"]}).write_parquet(tmp_path / "traces/traces.parquet")
     places = ArtefactPaths({"traces": str(tmp_path / "traces")})
-    assert load_traces(instances.config, places, tables) == [Trace(4, "second user"), Trace(0, "first user")]
-    assert load_traces(run_file.parse({"traces": {"enabled": False}}), places, tables) == []
+    found = traces_of(tables.interactions, accepted(instances.config, places))
+    assert found == [Trace(0, "first user"), Trace(4, "second user")]
+    assert accepted(run_file.parse({"traces": {"enabled": False}}), places).is_empty()
+    assert traces_of(tables.interactions, accepted(instances.config, ArtefactPaths({"traces-first": str(tmp_path / "traces")}))) == found
 
 
 @pytest.mark.parametrize("dislikes", [True, False])

@@ -10,11 +10,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from learned import instances_of
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from thinkrec.config import run as run_file
 from thinkrec.config.model import NanoSection
+from thinkrec.config.run import Config
 from thinkrec.data.interactions import Interactions
+from thinkrec.instances.records import Trace
 from thinkrec.model.adapter_bank import install
 from thinkrec.model.batch import Batch, Instance, collate
 from thinkrec.model.prefix_batch import share_prefixes
@@ -22,7 +25,7 @@ from thinkrec.model.recommender import Recommender
 from thinkrec.nano import model as nano
 from thinkrec.prompt.catalogue import PromptData, Snapshots
 from thinkrec.prompt.template import ItemText, Prompt, Template, fixed_phrases
-from thinkrec.train.instances import Instances, Trace, step_batches
+from thinkrec.train.instances import Instances, step_batches
 from thinkrec.train.micro_batches import deal
 
 NUM_USERS, NUM_ROWS, BATCH, MICRO, RUN = 6, 10, 16, 300, 2
@@ -30,7 +33,7 @@ RANK = 0.5
 
 
 @pytest.fixture(scope="module")
-def instances() -> Instances:
+def world() -> tuple[Config, PromptData, list[Trace]]:
     """Six users of ten rows each, whose histories grow, and a long trace for every fifth row."""
     config = run_file.parse({"prompt": {"priors": False}})
     titles = [f"Title {'of many words ' * (item % 4)}{item}" for item in range(8)]
@@ -50,15 +53,22 @@ def instances() -> Instances:
     )
     tables = PromptData(data, Template(tokenizer, [ItemText(title) for title in titles], config.prompt), None, None)
     traces = [Trace(row, "because of this and that " * 8) for row in range(0, num_rows, 5)]
-    return Instances(config, tables, np.arange(num_rows), traces)
+    return config, tables, traces
 
 
 @pytest.fixture(scope="module")
-def recommender(instances) -> Recommender:
+def instances(world) -> Instances:
+    config, tables, traces = world
+    return instances_of(config, tables, np.arange(NUM_USERS * NUM_ROWS), traces)
+
+
+@pytest.fixture(scope="module")
+def recommender(world) -> Recommender:
+    _, tables, _ = world
     torch.manual_seed(0)
     llm = LlamaForCausalLM(
         LlamaConfig(
-            vocab_size=len(instances.tables.template.tokenizer),
+            vocab_size=len(tables.template.tokenizer),
             hidden_size=32,
             intermediate_size=48,
             num_hidden_layers=2,
@@ -68,7 +78,7 @@ def recommender(instances) -> Recommender:
     bank = install(llm, ("q_proj", "v_proj"), 2, rank=2, alpha=4.0)
     for layer in bank.layers.values():
         layer.lora_B.data.normal_(0, 0.3)
-    return Recommender(llm, bank, instances.tables.template.verdict_ids)
+    return Recommender(llm, bank, tables.template.verdict_ids)
 
 
 @pytest.fixture(scope="module")
@@ -137,10 +147,11 @@ def test_nothing_is_padded_and_nobody_waits(instances):
     assert places.mean() / places.max(0).mean() >= 0.95
 
 
-def test_rows_on_one_history_have_the_gradient_of_padded_rows_and_cost_a_part(recommender, instances):
+def test_rows_on_one_history_have_the_gradient_of_padded_rows_and_cost_a_part(recommender, world, instances):
     """Four targets each; traces keep their own history."""
-    tables = replace(instances.tables, snapshots=Snapshots(instances.tables.interactions.snapshots(4), None))
-    sharing = Instances(instances.config, tables, instances.positions, instances.traces)
+    config, tables, traces = world
+    tables = replace(tables, snapshots=Snapshots(tables.interactions.snapshots(4), None))
+    sharing = instances_of(config, tables, np.arange(NUM_USERS * NUM_ROWS), traces)
     numbers = np.concatenate([np.arange(12, 26), NUM_USERS * NUM_ROWS + np.array([3, 8])])
     slots, weight = np.repeat([0, 1], BATCH // 2), np.full(BATCH, 1 / BATCH, np.float32)
     plain = gradient(recommender, padded(sharing, slots, numbers, weight))

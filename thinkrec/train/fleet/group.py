@@ -16,14 +16,12 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from thinkrec.artefacts.adapters import ADAPTER_FOLDER, LOG_FILE, PROJECTOR_FILE
-from thinkrec.artefacts.clusters import read_clusters
-from thinkrec.artefacts.prior import read_offsets
+from thinkrec.artefacts.clusters import read_assignment_facts
+from thinkrec.artefacts.instances import InstanceFacts
 from thinkrec.config.run import Config
 from thinkrec.distributed.failures import patiently
 from thinkrec.distributed.worker_group import Worker
@@ -31,14 +29,14 @@ from thinkrec.events import ExpertDone, GroupStarted, PackDone, PackStarted, Wor
 from thinkrec.job import Reporter
 from thinkrec.model.build import build, load_adapter, load_projector
 from thinkrec.model.peft_files import check_export, peft_tensors, read_adapter, write_adapter
-from thinkrec.prompt.catalogue import ArtefactPaths, PromptData, base_folder, load_train_tables
+from thinkrec.prompt.catalogue import ArtefactPaths, base_folder
 from thinkrec.store.artefacts import Store
 from thinkrec.train.deepspeed import engine
 from thinkrec.train.fleet.actor import FleetActor
 from thinkrec.train.fleet.progress import ExpertLog, report_progress
 from thinkrec.train.fleet.queue import Pack
-from thinkrec.train.instances import Instances, Trace, load_traces, train_positions
-from thinkrec.train.order import Indices
+from thinkrec.train.instances import Instances, TrainInputs
+from thinkrec.train.parts import Clustered, Parts
 from thinkrec.train.probe import Probe
 from thinkrec.train.trainer import AdapterLearner, AdapterTrainer, Weights, checkpoints_of, weights_of
 
@@ -86,25 +84,23 @@ def train_group(worker: Worker, task: FleetTask) -> None:
 
 @dataclass
 class Group:
-    """What a worker keeps from pack to pack; `cluster` names the cluster of each user, -1 for none; `offsets` are those of all rows."""
+    """What a worker keeps from pack to pack."""
 
     worker: Worker
     task: GroupTask
     store: Store
-    tables: PromptData
+    inputs: TrainInputs
     trainer: AdapterTrainer
-    cluster: Indices
-    positions: Indices
-    traces: list[Trace]
-    offsets: NDArray[np.float32]
+    rows: Clustered
+    traces: Clustered
     report: Reporter
 
     @classmethod
     def load(cls, worker: Worker, task: GroupTask, report: Reporter) -> Group:
         """Everything that packs share; every slot of the bank holds the global adapter."""
         config, places, num_slots = task.config, task.places, task.num_slots
-        tables = load_train_tables(config, places)
-        recommender = build(config, places, tables, engine.read_config(config.train.ds_config), num_slots)
+        inputs = TrainInputs.load(config, places)
+        recommender = build(config, places, inputs.verdict_ids, inputs.item_vectors, engine.read_config(config.train.ds_config), num_slots)
         for slot in range(num_slots):
             load_adapter(recommender, places.path("global", ADAPTER_FOLDER), slot)
         load_projector(recommender, places.path("projector", PROJECTOR_FILE))
@@ -112,7 +108,7 @@ class Group:
             worker=worker,
             task=task,
             store=Store(task.root),
-            tables=tables,
+            inputs=inputs,
             trainer=AdapterTrainer(
                 worker,
                 config,
@@ -121,17 +117,15 @@ class Group:
                 config.train.experts.weight_decay,
                 num_slots,
             ),
-            cluster=clusters_of(places, tables.interactions.user_ids),
-            positions=train_positions(tables),
-            traces=load_traces(config, places, tables),
-            offsets=read_offsets(places.find("prior"), tables.interactions.row),
+            rows=clustered(places, inputs.rows, inputs.facts),
+            traces=clustered(places, inputs.traces, inputs.facts),
             report=report,
         )
 
     @cached_property
     def probe(self) -> Probe:
         """What the export gate asks, the same for all experts of the group; every rank must ask."""
-        return Probe(self.trainer.engine, Instances(self.task.config, self.tables, self.positions, []))
+        return Probe(self.trainer.engine, self.inputs.instances(self.task.config))
 
     def report_devices(self) -> None:
         """Report on which node each worker is and which GPUs Ray gave it."""
@@ -180,10 +174,7 @@ class Group:
         return report_progress(logs, self.report, self.task.config.watch.every_s)
 
     def _learner(self, expert: int, folder: Path) -> AdapterLearner:
-        user = self.tables.interactions.user
-        rows = self.positions[self.cluster[user[self.positions]] == expert]
-        traces = [trace for trace in self.traces if self.cluster[user[trace.position]] == expert]
-        instances = Instances(self.task.config, self.tables, rows, traces, self.offsets)
+        instances = Instances(self.task.config, self.rows.rows(expert), self.traces.rows(expert), self.inputs.item_vectors)
         checkpoints = checkpoints_of(self.task.config, self.store.root, f"expert-{self.task.keys[expert]}")
         return AdapterLearner(
             instances, self.task.config.train.experts, checkpoints, folder / f"{expert}.jsonl" if self.worker.leads else None
@@ -201,7 +192,7 @@ class Group:
             check_export(target, tensors, base, logits)
             assert learner.log is not None
             shutil.copy(learner.log, draft.local() / LOG_FILE)
-            rows, traces = learner.instances.positions, learner.instances.traces
+            rows, traces = learner.instances.rows, learner.instances.traces
             draft.figures.update(
                 expert=expert, group=self.task.number, ended_at=time.time(), num_rows=len(rows), num_traces=len(traces), **figures
             )
@@ -215,6 +206,7 @@ class Group:
         return box[0]
 
 
-def clusters_of(places: ArtefactPaths, users: list[str]) -> Indices:
-    """Cluster of each user, -1 for none, (len(users),)."""
-    return read_clusters(places.path("cluster"), users).astype(np.int64)
+def clustered(places: ArtefactPaths, parts: Parts, facts: InstanceFacts) -> Clustered:
+    """Instances by the clusters of the run."""
+    folder = places.path("cluster")
+    return Clustered(parts, folder, facts, read_assignment_facts(folder).num_clusters)

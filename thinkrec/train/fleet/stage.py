@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from thinkrec.artefacts.adapters import ExpertSpan, copy_expert, write_timeline
+from thinkrec.artefacts.instances import Form, read_instance_facts
 from thinkrec.data.audit.artefacts import audit_artefacts
 from thinkrec.data.audit.log import enforce
 from thinkrec.distributed.placement import needs, nodes, require, strategy
@@ -23,22 +24,21 @@ from thinkrec.distributed.worker_group import RunOnWorkers, run_on_workers
 from thinkrec.errors import EnvironmentFault, Interrupted, StageFailed, ThinkrecError, UserError
 from thinkrec.events import Event, ExpertsCommitted, FleetDone, FleetStarted, GroupLost, PackDone, PackFailed, Warned
 from thinkrec.job import Job
-from thinkrec.prompt.catalogue import ArtefactPaths, load_train_tables
+from thinkrec.prompt.catalogue import ArtefactPaths
 from thinkrec.store.artefacts import Artefact, digest
 from thinkrec.train.fleet.actor import FleetActor
-from thinkrec.train.fleet.group import STAGE, FleetTask, GroupTask, clusters_of, train_group
+from thinkrec.train.fleet.group import STAGE, FleetTask, GroupTask, clustered, train_group
 from thinkrec.train.fleet.queue import Pack, pack_limit, packs
-from thinkrec.train.instances import train_positions
+from thinkrec.train.parts import Parts
 
 if TYPE_CHECKING:
     from ray.actor import ActorHandle
 
 RELAY_S = 1.0  # between two looks into the letter box of the groups
-NUM_SAMPLED = 64  # train rows of a cluster whose prompts are written out to know their length
 
 
 def run(job: Job) -> None:
-    """Train what is not committed yet, then gather all experts and their timeline; inputs as for projector, plus cluster and projector.
+    """Train what is not committed yet, then gather all experts and their timeline; inputs as for global, cluster and projector.
 
     One cluster is the run without experts: its router serves everybody by the global adapter, so there is nothing to train.
     """
@@ -63,25 +63,21 @@ def expert_key(stage_key: str, expert: int) -> str:
 
 
 def tokens_per_cluster(job: Job) -> tuple[dict[int, float], float]:
-    """What each expert costs: the rows its steps will show times the mean prompt tokens of a few of its rows, each with its share of the
-    history; and that mean over all.
+    """What each expert costs: the rows its steps will show times the mean prompt tokens of its rows, each with its share of the history;
+    and that mean over all.
 
     Rows alone mislead: users of long histories, who cluster together, have longer prompts. A cluster without train rows gets no expert.
     """
-    places, phase = ArtefactPaths(job.places()), job.config.train.experts
-    tables = load_train_tables(job.config, places)
-    positions = train_positions(tables)
-    cluster = clusters_of(places, tables.interactions.user_ids)[tables.interactions.user[positions]]
+    places, phase, facts = ArtefactPaths(job.places()), job.config.train.experts, read_instance_facts(job.inputs["instances"].path())
+    form: Form = "plain" if job.config.prompt.slots == "none" else "soft"
+    own = clustered(places, Parts.stored(job.inputs["instances"].path(), form, "rows", facts), facts)
+    rows, tokens = own.counts.sum(1), own.tokens().sum(1)
     costs, num_rows = {}, 0.0
-    for expert in np.unique(cluster[cluster >= 0]):
-        rows = positions[cluster == expert]
-        shown = phase.num_epochs * len(rows)
+    for expert in np.flatnonzero(rows):
+        shown = phase.num_epochs * float(rows[expert])
         if phase.max_steps:
             shown = min(shown, phase.max_steps * phase.batch_size)
-        sampled = rows[np.linspace(0, len(rows) - 1, min(len(rows), NUM_SAMPLED)).astype(int)]
-        prompts = [tables.snapshot_prompt(int(row)) for row in sampled]
-        per_history = len(rows) / len(np.unique(tables.snapshots.end[rows])) if tables.snapshots else 1.0
-        costs[int(expert)] = float(shown * np.mean([len(prompt.suffix) + len(prompt.prefix) / per_history for prompt in prompts]))
+        costs[int(expert)] = shown * float(tokens[expert] / rows[expert])
         num_rows += shown
     return costs, sum(costs.values()) / max(1.0, num_rows)
 

@@ -1,0 +1,122 @@
+"""The record batches of the artefact `instances` as numbered parts, and their rows by number: all of them, or those of one cluster.
+
+Only a few parts are open at a time, and those are maps of files: whatever is read of them is the kernel's to keep or to drop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from thinkrec.artefacts.clusters import read_assignment
+from thinkrec.artefacts.instances import Form, InstanceFacts, Kind, Records, open_instances
+from thinkrec.errors import ArtefactError
+from thinkrec.train.order import Indices
+
+NUM_OPEN = 64  # parts at a time: more than a window has
+
+
+@dataclass(frozen=True)
+class Parts:
+    """P record batches: the bucket and the rows of each, (P,), and what reads one."""
+
+    bucket: Indices
+    counts: Indices
+    records: Callable[[int], Records]
+
+    @classmethod
+    def held(cls, batches: Iterable[pa.RecordBatch]) -> Parts:
+        """Of one bucket, in memory."""
+        records = [Records.of(batch) for batch in batches]
+        counts = np.array([len(one.row) for one in records], np.int64)
+        return cls(np.zeros_like(counts), counts, records.__getitem__)
+
+    @classmethod
+    def stored(cls, folder: Path, form: Form, kind: Kind, facts: InstanceFacts) -> Parts:
+        """Those of an artefact."""
+        bucket, number, counts = facts.batches(kind)
+
+        def records(part: int) -> Records:
+            return Records.of(open_instances(folder, form, kind, int(bucket[part])).get_batch(int(number[part])))
+
+        return cls(bucket, counts, lru_cache(NUM_OPEN)(records))
+
+
+class Rows:
+    """Rows of parts, numbered through all of them (see order.Keys); `chosen` says which rows of a part belong, all if it is None."""
+
+    def __init__(self, parts: Parts, counts: Indices | None = None, chosen: Callable[[int], Indices] | None = None) -> None:
+        self.parts, self.counts = parts, parts.counts if counts is None else counts
+        self._chosen = chosen
+        self._ends = np.cumsum(self.counts)
+
+    def __len__(self) -> int:
+        return int(self.counts.sum())
+
+    def keys(self, part: int) -> tuple[Indices, Indices]:
+        """The user and the snapshot of each row of a part."""
+        records = self.parts.records(part)
+        at = records.record_of(self._rows(part))
+        return records.user[at].astype(np.int64), records.snapshot[at]
+
+    def find(self, number: int) -> tuple[int, Records, int]:
+        """Bucket and records of this row, and its place among the rows of those."""
+        part = int(np.searchsorted(self._ends, number, side="right"))
+        local = number - int(self._ends[part] - self.counts[part])
+        return int(self.parts.bucket[part]), self.parts.records(part), local if self._chosen is None else int(self._chosen(part)[local])
+
+    def _rows(self, part: int) -> Indices:
+        return np.arange(self.parts.counts[part]) if self._chosen is None else self._chosen(part)
+
+
+class Clustered:
+    """Rows of parts by the cluster of their users."""
+
+    def __init__(self, parts: Parts, folder: Path, facts: InstanceFacts, num_clusters: int) -> None:
+        self.parts, self.num_clusters = parts, num_clusters
+        self._folder, self._num_users = folder, facts.num_users
+        self._cluster = lru_cache(NUM_OPEN)(self._cluster_of_users)
+
+    @cached_property
+    def counts(self) -> Indices:
+        """(K, P) rows of each cluster and part."""
+        return self._sums(lambda records: np.diff(records.targets))
+
+    def tokens(self) -> Indices:
+        """(K, P) tokens of their prompts; rows that share a history have it once."""
+        return self._sums(lambda records: records.prefix.lengths + np.add.reduceat(records.suffix.lengths, records.targets[:-1]))
+
+    def _sums(self, of: Callable[[Records], Indices]) -> Indices:
+        """(K, P) sums of what `of` finds of each record."""
+        found = np.zeros((self.num_clusters, len(self.parts.counts)), np.int64)
+        for part in range(len(self.parts.counts)):
+            cluster, values = self.of_records(part), of(self.parts.records(part))
+            found[:, part] = np.bincount(cluster[cluster >= 0], values[cluster >= 0], self.num_clusters)
+        return found
+
+    def of_records(self, part: int) -> NDArray[np.int16]:
+        """The cluster of each record of a part, NO_CLUSTER for none."""
+        return self._cluster(int(self.parts.bucket[part]))[self.parts.records(part).user]
+
+    def rows(self, cluster: int) -> Rows:
+        """The rows of one cluster."""
+
+        def chosen(part: int) -> Indices:
+            targets = self.parts.records(part).targets
+            return np.flatnonzero(np.repeat(self.of_records(part) == cluster, np.diff(targets)))
+
+        return Rows(self.parts, self.counts[cluster], lru_cache(NUM_OPEN)(chosen))
+
+    def _cluster_of_users(self, bucket: int) -> NDArray[np.int16]:
+        """Of the bucket's users, sorted by id there as here."""
+        found: NDArray[np.int16] = read_assignment(self._folder, bucket, ["cluster"])["cluster"].to_numpy()
+        if len(found) != self._num_users[bucket]:
+            what = f"bucket {bucket} has {self._num_users[bucket]} users and the clusters of {len(found)}"
+            raise ArtefactError(what, str(self._folder), "delete that folder and run again")
+        return found
