@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from thinkrec.artefacts.buckets import bucket_file, read_bucket, read_users_rows
 from thinkrec.artefacts.tables import read_table, write_table
-from thinkrec.store.address import read_json, write_json
+from thinkrec.store.address import known_record, write_json
 
 if TYPE_CHECKING:
     import polars as pl
@@ -83,8 +83,8 @@ def write_assignment_facts(uri: str | Path, facts: AssignmentFacts) -> None:
 
 
 def read_assignment_facts(folder: Path) -> AssignmentFacts:
-    """What assignment.json says."""
-    return AssignmentFacts(**(read_json(f"{folder}/{ASSIGNMENT_FILE}") or {}))
+    """What assignment.json says; raises ArtefactError where it is gone or says something else."""
+    return known_record(f"{folder}/{ASSIGNMENT_FILE}", AssignmentFacts)
 
 
 def read_assignment(folder: Path, bucket: int, columns: Sequence[str] | None = None) -> pl.DataFrame:

@@ -21,7 +21,7 @@ import pyarrow.dataset as ds
 
 from thinkrec.artefacts.tables import read_table, write_table
 from thinkrec.errors import ArtefactError
-from thinkrec.store.address import open_root, read_record, write_json
+from thinkrec.store.address import known_record, open_root, read_record, write_json
 
 if TYPE_CHECKING:
     import polars as pl
@@ -199,12 +199,7 @@ class _Audit(TypedDict):
 
 def known_fingerprint(folder: Path) -> Fingerprint:
     """The same; raises ArtefactError where it is not there."""
-    found = read_fingerprint(folder)
-    if found is None:
-        raise ArtefactError(
-            "the fingerprint of the log is gone", f"{folder}/{FINGERPRINT_FILE}", "delete the artefact's folder and run again"
-        )
-    return found
+    return known_record(f"{folder}/{FINGERPRINT_FILE}", Fingerprint)
 
 
 def write_audit(folder: Path | str, findings: Sequence[FoundRows]) -> None:

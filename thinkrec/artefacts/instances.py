@@ -19,7 +19,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from thinkrec.errors import ArtefactError
-from thinkrec.store.address import open_root, read_json, write_json
+from thinkrec.store.address import known_record, open_root, write_json
 
 Form = Literal["plain", "soft"]
 Kind = Literal["rows", "traces"]
@@ -101,8 +101,8 @@ def write_instance_facts(uri: str, facts: InstanceFacts) -> None:
 
 
 def read_instance_facts(folder: Path) -> InstanceFacts:
-    """What instances.json says."""
-    return InstanceFacts(**(read_json(f"{folder}/{FACTS_FILE}") or {}))
+    """What instances.json says; raises ArtefactError where it is gone or says something else."""
+    return known_record(f"{folder}/{FACTS_FILE}", InstanceFacts)
 
 
 @dataclass(frozen=True)

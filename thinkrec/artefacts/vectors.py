@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from thinkrec.artefacts.buckets import bucket_file, read_bucket, read_users_rows, split_by_bucket
 from thinkrec.artefacts.tables import read_table, write_table
-from thinkrec.store.address import read_json, write_json
+from thinkrec.store.address import known_record, write_json
 
 if TYPE_CHECKING:
     import polars as pl
@@ -115,5 +115,5 @@ def write_facts(folder: Path, facts: EncoderFacts) -> None:
 
 
 def read_facts(uri: str | Path) -> EncoderFacts:
-    """What encoder.json says of the artefact at an address or in a folder."""
-    return EncoderFacts(**(read_json(f"{uri}/{FACTS_FILE}") or {}))
+    """What encoder.json says of the artefact at an address or in a folder; raises ArtefactError where it is gone or says something else."""
+    return known_record(f"{uri}/{FACTS_FILE}", EncoderFacts)

@@ -78,6 +78,14 @@ def read_record(uri: str, kind: Callable[..., Record]) -> Record | None:
         raise ArtefactError(f"a stored JSON file holds something else: {error}", uri, "delete that folder and run again") from None
 
 
+def known_record(uri: str, kind: Callable[..., Record]) -> Record:
+    """The same of a file that an artefact always has; raises ArtefactError where it is gone, too."""
+    found = read_record(uri, kind)
+    if found is None:
+        raise ArtefactError("a stored JSON file is gone", uri, "delete that folder and run again")
+    return found
+
+
 def _is_absent(system: fs.FileSystem, path: str, error: OSError) -> bool:
     """Whether a file could not be opened because there is none: nothing at all, or a folder."""
     if isinstance(error, FileNotFoundError | NotADirectoryError):

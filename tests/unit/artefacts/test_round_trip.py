@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from thinkrec.artefacts import adapters, buckets, clusters, ingest, keywords, models, prior, scores, tables, traces, vectors
+from thinkrec.artefacts import adapters, buckets, clusters, ingest, instances, keywords, models, prior, scores, tables, traces, vectors
 from thinkrec.errors import ArtefactError
 
 
@@ -54,6 +54,24 @@ def test_facts_of_an_encoder(tmp_path):
     vectors.write_facts(tmp_path, facts)
     assert vectors.read_facts(tmp_path) == vectors.read_facts(str(tmp_path)) == facts
     assert vectors.read_scores(tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    ("read", "file"),
+    [
+        (vectors.read_facts, "encoder.json"),
+        (clusters.read_assignment_facts, "assignment.json"),
+        (instances.read_instance_facts, "instances.json"),
+        (ingest.known_fingerprint, "fingerprint.json"),
+    ],
+)
+def test_facts_that_are_gone_or_others_are_named(tmp_path, read, file):
+    with pytest.raises(ArtefactError, match=rf"a stored JSON file is gone\n.*{file}"):
+        read(tmp_path)
+    if file != "fingerprint.json":  # whose keys are open
+        (tmp_path / file).write_text('{"other": 1}')
+        with pytest.raises(ArtefactError, match=rf"(?s)holds something else.*{file}"):
+            read(tmp_path)
 
 
 def write_assigned(folder, num_buckets):
