@@ -68,7 +68,7 @@ def _lists(rows: np.ndarray) -> pa.Array:
 def worker(folder: str, rows: list[list[int]], found: multiprocessing.Queue) -> None:
     """Steps all over the first epoch; tells the most anonymous and the most mapped memory after any of them, in MiB."""
     config = run_file.parse({})
-    facts = InstanceFacts(rows, [[] for _ in rows], [BUCKET_ROWS // ROWS_PER_USER for _ in rows])
+    facts = InstanceFacts(rows, [[] for _ in rows])
     parts = (Parts.stored(Path(folder), "plain", kind, facts) for kind in ("rows", "traces"))
     instances = Instances(config, *map(Rows, parts))
     order = instances.order(BATCH_SIZE, seed=0)

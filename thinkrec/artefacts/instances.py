@@ -2,6 +2,7 @@
 
 plain/rows/bucket=NNN.arrow, plain/traces/bucket=NNN.arrow   instance_columns, of a bucket's train rows and of its traces
 soft/...                                                     the same with soft slots in the prompts, where the run has any
+users/bucket=NNN/part-0.parquet                              USERS of a bucket, sorted: records name them by their places
 instances.json                                               InstanceFacts
 
 A file holds record batches of about BATCH_ROWS rows; rows that share a history lie in one of them.
@@ -9,7 +10,7 @@ A file holds record batches of about BATCH_ROWS rows; rows that share a history 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -18,13 +19,16 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from thinkrec.artefacts.buckets import bucket_file, read_bucket
+from thinkrec.artefacts.tables import write_table
 from thinkrec.errors import ArtefactError
 from thinkrec.store.address import known_record, open_root, write_json
 
 Form = Literal["plain", "soft"]
 Kind = Literal["rows", "traces"]
-FACTS_FILE = "instances.json"
+USERS_FOLDER, FACTS_FILE = "users", "instances.json"
 BATCH_ROWS = 16_384
+USERS = pa.schema([pa.field("user_id", pa.string(), nullable=False)])
 INTS = pa.large_list(pa.int32())
 TARGET = pa.struct(
     [
@@ -43,7 +47,7 @@ def instance_columns(dim: int) -> pa.Schema:
     """One record a history and the targets that are asked about on it; `dim` numbers of the user's vector, 0 without soft slots."""
     vector = [pa.field("vector", pa.list_(pa.float32(), dim))] if dim else []
     columns = [
-        pa.field("user", pa.int32()),  # by his place among the sorted ids of the bucket's users
+        pa.field("user", pa.int32()),  # by his place among USERS of the bucket
         pa.field("snapshot", pa.int64()),  # what shares this number and the user is shuffled together
         pa.field("prefix", INTS),
         pa.field("slot_at", INTS),  # places of soft slots in the prefix, and whose vectors they take: an item's, or -1, the user's
@@ -55,11 +59,10 @@ def instance_columns(dim: int) -> pa.Schema:
 
 @dataclass(frozen=True)
 class InstanceFacts:
-    """What instances.json says, a list a bucket: rows of each record batch, traces of each, and how many users the bucket has."""
+    """What instances.json says, a list a bucket: rows of each record batch, and traces of each."""
 
     rows: list[list[int]]
     traces: list[list[int]]
-    num_users: list[int]
 
     def batches(self, kind: Kind) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
         """Bucket, number in its file and rows of every record batch, (P,) each."""
@@ -93,6 +96,17 @@ def open_instances(folder: Path, form: Form, kind: Kind, bucket: int) -> pa.ipc.
         return pa.ipc.open_file(pa.memory_map(path))
     except (OSError, pa.ArrowInvalid) as error:
         raise ArtefactError(f"a bucket's instances cannot be read: {error}", path, "delete the artefact's folder and run again") from None
+
+
+def write_instance_users(uri: str, bucket: int, users: Sequence[str]) -> None:
+    """Write the ids of a bucket's users, sorted."""
+    write_table(bucket_file(f"{uri}/{USERS_FOLDER}", bucket), pa.table([users], schema=USERS))
+
+
+def read_instance_users(folder: Path, bucket: int) -> list[str]:
+    """What `write_instance_users` wrote; raises ArtefactError where it is gone."""
+    found: list[str] = read_bucket(folder / USERS_FOLDER, bucket)["user_id"].to_list()
+    return found
 
 
 def write_instance_facts(uri: str, facts: InstanceFacts) -> None:

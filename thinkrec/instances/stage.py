@@ -13,7 +13,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from thinkrec.artefacts.ingest import TRAIN, read_num_buckets
-from thinkrec.artefacts.instances import Form, InstanceFacts, write_instance_facts, write_instances
+from thinkrec.artefacts.instances import Form, InstanceFacts, write_instance_facts, write_instance_users, write_instances
 from thinkrec.artefacts.prior import read_offsets
 from thinkrec.artefacts.traces import TRACES_FILE, read_traces
 from thinkrec.config.run import Config
@@ -28,7 +28,6 @@ WRITTEN = pa.schema(  # what is told of a bucket
         pa.field("bucket", pa.int64()),
         pa.field("rows", pa.list_(pa.int64())),  # of each record batch
         pa.field("traces", pa.list_(pa.int64())),
-        pa.field("num_users", pa.int64()),
     ]
 )
 
@@ -56,7 +55,7 @@ def run(job: Job) -> None:
 def facts_of(written: pl.DataFrame) -> InstanceFacts:
     """What WRITTEN of all buckets says."""
     ordered = written.sort("bucket")
-    return InstanceFacts(ordered["rows"].to_list(), ordered["traces"].to_list(), ordered["num_users"].to_list())
+    return InstanceFacts(ordered["rows"].to_list(), ordered["traces"].to_list())
 
 
 class BucketInstances:
@@ -75,7 +74,8 @@ class BucketInstances:
         data = Interactions.load(self.places.path("ingest"), buckets=[bucket])
         train, traces = np.flatnonzero(data.split == TRAIN), traces_of(data, self.traces)
         offsets = read_offsets(self.places.find("prior"), data.row, [bucket])
-        told: dict[str, object] = {"bucket": bucket, "num_users": len(data.user_ids)}
+        told: dict[str, object] = {"bucket": bucket}
+        write_instance_users(self.out, bucket, data.user_ids)
         for form, catalogue in self.catalogues.items():
             tables = catalogue.train_tables(data, self.config.prompt.targets_per_history)
             dim = 0 if tables.user_vectors is None else tables.user_vectors.shape[1]

@@ -146,6 +146,7 @@ STAGES = (
         "thinkrec.instances.stage",
         (*TEXTS, "traces-first"),
         ("prompt", "traces.enabled"),
+        version=2,
         only_if="traces.starts_early",
     ),
     Stage(
@@ -157,7 +158,7 @@ STAGES = (
         switch="traces.enabled",
         uses=ASKING,
     ),
-    Stage("instances", "thinkrec.instances.stage", (*TEXTS, "traces"), ("prompt", "traces.enabled")),
+    Stage("instances", "thinkrec.instances.stage", (*TEXTS, "traces"), ("prompt", "traces.enabled"), version=2),
     Stage(
         "global-first",
         "thinkrec.train.global_first",

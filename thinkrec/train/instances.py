@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from thinkrec.artefacts.instances import Form, InstanceFacts, Records, read_instance_facts
+from thinkrec.artefacts.instances import Form, Records, read_instance_facts
 from thinkrec.config.run import Config
 from thinkrec.model.batch import Batch, Instance
 from thinkrec.model.prefix_batch import share_prefixes
@@ -28,7 +28,6 @@ class TrainInputs:
 
     rows: Parts
     traces: Parts
-    facts: InstanceFacts
     item_vectors: Tensor | None  # (num_items, d)
     verdict_ids: tuple[int, int]
 
@@ -40,7 +39,7 @@ class TrainInputs:
         form: Form = "soft" if soft else "plain"
         rows, traces = Parts.stored(folder, form, "rows", facts), Parts.stored(folder, form, "traces", facts)
         vectors = load_item_vectors(places) if soft else None
-        return cls(rows, traces, facts, vectors, verdict_ids(load_tokenizer(base_folder(places))))
+        return cls(rows, traces, vectors, verdict_ids(load_tokenizer(base_folder(places))))
 
     def instances(self, config: Config) -> Instances:
         """All of them."""

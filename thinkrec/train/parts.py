@@ -5,7 +5,7 @@ Only a few parts are open at a time, and those are maps of files: whatever is re
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -14,9 +14,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from thinkrec.artefacts.clusters import read_assignment
 from thinkrec.artefacts.instances import Form, InstanceFacts, Kind, Records, open_instances
-from thinkrec.errors import ArtefactError
 from thinkrec.train.order import Indices
 
 NUM_OPEN = 64  # parts at a time: more than a window has
@@ -76,12 +74,10 @@ class Rows:
 
 
 class Clustered:
-    """Rows of parts by the cluster of their users."""
+    """Rows of parts by the cluster of their users; `clusters` holds those of each bucket's users, NO_CLUSTER for none."""
 
-    def __init__(self, parts: Parts, folder: Path, facts: InstanceFacts, num_clusters: int) -> None:
-        self.parts, self.num_clusters = parts, num_clusters
-        self._folder, self._num_users = folder, facts.num_users
-        self._cluster = lru_cache(NUM_OPEN)(self._cluster_of_users)
+    def __init__(self, parts: Parts, clusters: Sequence[NDArray[np.int16]], num_clusters: int) -> None:
+        self.parts, self.num_clusters, self._clusters = parts, num_clusters, clusters
 
     @cached_property
     def counts(self) -> Indices:
@@ -102,7 +98,7 @@ class Clustered:
 
     def of_records(self, part: int) -> NDArray[np.int16]:
         """The cluster of each record of a part, NO_CLUSTER for none."""
-        return self._cluster(int(self.parts.bucket[part]))[self.parts.records(part).user]
+        return self._clusters[int(self.parts.bucket[part])][self.parts.records(part).user]
 
     def rows(self, cluster: int) -> Rows:
         """The rows of one cluster."""
@@ -112,11 +108,3 @@ class Clustered:
             return np.flatnonzero(np.repeat(self.of_records(part) == cluster, np.diff(targets)))
 
         return Rows(self.parts, self.counts[cluster], lru_cache(NUM_OPEN)(chosen))
-
-    def _cluster_of_users(self, bucket: int) -> NDArray[np.int16]:
-        """Of the bucket's users, sorted by id there as here."""
-        found: NDArray[np.int16] = read_assignment(self._folder, bucket, ["cluster"])["cluster"].to_numpy()
-        if len(found) != self._num_users[bucket]:
-            what = f"bucket {bucket} has {self._num_users[bucket]} users and the clusters of {len(found)}"
-            raise ArtefactError(what, str(self._folder), "delete that folder and run again")
-        return found

@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 
 from thinkrec.artefacts.adapters import ADAPTER_FOLDER, LOG_FILE, PROJECTOR_FILE
-from thinkrec.artefacts.clusters import read_assignment_facts
-from thinkrec.artefacts.instances import InstanceFacts
+from thinkrec.artefacts.clusters import read_assignment_facts, read_clusters
+from thinkrec.artefacts.instances import read_instance_users
 from thinkrec.config.run import Config
 from thinkrec.distributed.failures import patiently
 from thinkrec.distributed.worker_group import Worker
@@ -100,6 +100,7 @@ class Group:
         """Everything that packs share; every slot of the bank holds the global adapter."""
         config, places, num_slots = task.config, task.places, task.num_slots
         inputs = TrainInputs.load(config, places)
+        rows, traces = clustered(places, inputs.rows, inputs.traces)
         recommender = build(config, places, inputs.verdict_ids, inputs.item_vectors, engine.read_config(config.train.ds_config), num_slots)
         for slot in range(num_slots):
             load_adapter(recommender, places.path("global", ADAPTER_FOLDER), slot)
@@ -117,8 +118,8 @@ class Group:
                 config.train.experts.weight_decay,
                 num_slots,
             ),
-            rows=clustered(places, inputs.rows, inputs.facts),
-            traces=clustered(places, inputs.traces, inputs.facts),
+            rows=rows,
+            traces=traces,
             report=report,
         )
 
@@ -206,7 +207,9 @@ class Group:
         return box[0]
 
 
-def clustered(places: ArtefactPaths, parts: Parts, facts: InstanceFacts) -> Clustered:
-    """Instances by the clusters of the run."""
-    folder = places.path("cluster")
-    return Clustered(parts, folder, facts, read_assignment_facts(folder).num_clusters)
+def clustered(places: ArtefactPaths, *parts: Parts) -> list[Clustered]:
+    """Instances by the clusters of the run, of which memory holds two bytes a user."""
+    folder, instances = places.path("cluster"), places.path("instances")
+    facts = read_assignment_facts(folder)
+    clusters = [read_clusters(folder, read_instance_users(instances, bucket)) for bucket in range(facts.num_buckets)]
+    return [Clustered(some, clusters, facts.num_clusters) for some in parts]

@@ -70,7 +70,7 @@ def tokens_per_cluster(job: Job) -> tuple[dict[int, float], float]:
     """
     places, phase, facts = ArtefactPaths(job.places()), job.config.train.experts, read_instance_facts(job.inputs["instances"].path())
     form: Form = "plain" if job.config.prompt.slots == "none" else "soft"
-    own = clustered(places, Parts.stored(job.inputs["instances"].path(), form, "rows", facts), facts)
+    [own] = clustered(places, Parts.stored(job.inputs["instances"].path(), form, "rows", facts))
     rows, tokens = own.counts.sum(1), own.tokens().sum(1)
     costs, num_rows = {}, 0.0
     for expert in np.flatnonzero(rows):
