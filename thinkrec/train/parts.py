@@ -1,13 +1,13 @@
 """The record batches of the artefact `instances` as numbered parts, and their rows by number: all of them, or those of one cluster.
 
-Only a few parts are open at a time, and those are maps of files: whatever is read of them is the kernel's to keep or to drop.
+Files are mapped: whatever is read of them is the kernel's to keep or to drop. What is made of them is bounded by the windows of order.py.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +15,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from thinkrec.artefacts.instances import Form, InstanceFacts, Kind, Records, open_instances
-from thinkrec.train.order import Indices
+from thinkrec.train.order import WINDOW_ROWS, Indices
 
-NUM_OPEN = 64  # parts at a time: more than a window has
+NUM_FILES = 256  # open at a time: those of a log that is cut by itself; a system lets a process have 1024 or more
+NUM_VIEWS = 1024  # of parts, 16 KB each; of an open file another is made in less than 0.1 ms
 
 
 @dataclass(frozen=True)
@@ -39,11 +40,12 @@ class Parts:
     def stored(cls, folder: Path, form: Form, kind: Kind, facts: InstanceFacts) -> Parts:
         """Those of an artefact."""
         bucket, number, counts = facts.batches(kind)
+        opened = lru_cache(NUM_FILES)(partial(open_instances, folder, form, kind))
 
         def records(part: int) -> Records:
-            return Records.of(open_instances(folder, form, kind, int(bucket[part])).get_batch(int(number[part])))
+            return Records.of(opened(int(bucket[part])).get_batch(int(number[part])))
 
-        return cls(bucket, counts, lru_cache(NUM_OPEN)(records))
+        return cls(bucket, counts, lru_cache(NUM_VIEWS)(records))
 
 
 class Rows:
@@ -51,7 +53,7 @@ class Rows:
 
     def __init__(self, parts: Parts, counts: Indices | None = None, chosen: Callable[[int], Indices] | None = None) -> None:
         self.parts, self.counts = parts, parts.counts if counts is None else counts
-        self._chosen = chosen
+        self._chosen = chosen and lru_cache(_num_in_windows(self.counts))(chosen)
         self._ends = np.cumsum(self.counts)
 
     def __len__(self) -> int:
@@ -107,4 +109,9 @@ class Clustered:
             targets = self.parts.records(part).targets
             return np.flatnonzero(np.repeat(self.of_records(part) == cluster, np.diff(targets)))
 
-        return Rows(self.parts, self.counts[cluster], lru_cache(NUM_OPEN)(chosen))
+        return Rows(self.parts, self.counts[cluster], chosen)
+
+
+def _num_in_windows(counts: Indices) -> int:
+    """Parts with rows in two windows, where a batch may lie; of one cluster among many a window has rows of many parts."""
+    return min(len(counts), int(np.ceil(2 * WINDOW_ROWS * np.count_nonzero(counts) / max(1, counts.sum()))))
