@@ -9,12 +9,14 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from thinkrec.artefacts.instances import Form, InstanceFacts, Kind, Records, open_instances
+from thinkrec.store.cache import hold
 from thinkrec.train.order import WINDOW_ROWS, Indices
 
 NUM_FILES = 256  # open at a time: those of a log that is cut by itself; a system lets a process have 1024 or more
@@ -28,6 +30,7 @@ class Parts:
     bucket: Indices
     counts: Indices
     records: Callable[[int], Records]
+    copy_lock: IO[str] | None = None  # keeps a copy of a remote artefact from the sweep of the cache, see store.cache.hold
 
     @classmethod
     def held(cls, batches: Iterable[pa.RecordBatch]) -> Parts:
@@ -38,14 +41,14 @@ class Parts:
 
     @classmethod
     def stored(cls, folder: Path, form: Form, kind: Kind, facts: InstanceFacts) -> Parts:
-        """Those of an artefact."""
+        """Those of an artefact, which are read by path for as long as an adapter learns."""
         bucket, number, counts = facts.batches(kind)
         opened = lru_cache(NUM_FILES)(partial(open_instances, folder, form, kind))
 
         def records(part: int) -> Records:
             return Records.of(opened(int(bucket[part])).get_batch(int(number[part])))
 
-        return cls(bucket, counts, lru_cache(NUM_VIEWS)(records))
+        return cls(bucket, counts, lru_cache(NUM_VIEWS)(records), hold(folder))
 
 
 class Rows:

@@ -1,4 +1,4 @@
-"""Parts of stored instances: whose cluster their rows are in, and how often their files are opened."""
+"""Parts of stored instances: whose cluster their rows are in, how often their files are opened, and that a copy of them stays."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pyarrow as pa
 from thinkrec.artefacts.clusters import AssignmentFacts, assignment_table, write_assignment, write_assignment_facts
 from thinkrec.artefacts.instances import InstanceFacts, Records, instance_columns, open_instances, write_instance_users, write_instances
 from thinkrec.prompt.catalogue import ArtefactPaths
+from thinkrec.store import cache
 from thinkrec.train import parts
 from thinkrec.train.fleet.group import clustered
 from thinkrec.train.parts import Clustered, Parts, Rows
@@ -73,3 +74,17 @@ def test_memory_holds_the_choice_of_two_windows(monkeypatch):
     for part in (*range(11), *range(11)):
         rows.find(4 * part)
     assert len(searched) == 10 + 1 + 11  # the eleventh takes the place of the first, that of the second ...
+
+
+def test_a_copy_of_a_remote_artefact_stays_while_its_parts_are_read(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv(cache.CACHE_GIB, "0")
+    monkeypatch.setattr(cache, "IN_USE_S", -1.0)
+    folder = tmp_path / ".cache/thinkrec/instances"
+    lock = stored(folder, 1).copy_lock
+    cache._sweep(folder.parent)
+    assert folder.is_dir()
+    assert lock is not None
+    lock.close()
+    cache._sweep(folder.parent)
+    assert not folder.exists()
