@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Self
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from thinkrec.config.section import Count, Section, Share
 
@@ -25,6 +25,9 @@ class RecommendSection(Section):
     """Share of the rest that is nearest to one of the items that the user liked last, by the cosine of vectors."""
     exact_items: Count = 100_000
     """Items up to which the search by vectors is exact; among more an inverted file (IVF) looks at some of its lists."""
+    exposure: float = Field(default=0.0, ge=0)
+    """Weight of how often train met an item in a list's order: log P(like) + exposure * log(rows + 1). 0: what the user would like if he
+    met it; 1: what he will meet and like, if he meets items as often as others did."""
     seen: bool = False
     """Whether items that the user has rows with may come again."""
 

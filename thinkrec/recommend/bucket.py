@@ -19,6 +19,7 @@ from thinkrec.recommend.candidates import POPULAR, VECTOR, Found, find
 from thinkrec.recommend.explain import Explainer, Explanation
 from thinkrec.recommend.filters import parts_of, read_given
 from thinkrec.recommend.histories import of_users
+from thinkrec.recommend.order import list_score
 from thinkrec.recommend.ranker import Ranked, Ranker
 from thinkrec.recommend.request import Request
 from thinkrec.recommend.sampled import SAMPLED, with_sampled
@@ -63,7 +64,7 @@ class BucketRecommender:
         settings, request = self.config.recommend, self.task.request
         found = find(log, self.sources, settings, given, request.top if request.until_test else 0)
         ranked = self.ranker.rank(log, [user.items for user in found])
-        best = [np.argsort(-scores, kind="stable")[: request.top] for scores in ranked.score]  # of equals the earlier candidate
+        best = [self._best(scores, user.items) for scores, user in zip(ranked.score, found, strict=True)]
         said = self._explain(log, found, ranked, [own[: request.explain] for own in best])
         lists = self._lists(log, found, ranked, best, said)
         orders = self._orders(log, found, ranked, self._sampled(whole, log)) if request.until_test else None
@@ -100,6 +101,13 @@ class BucketRecommender:
             return {}, 0
         parts = parts_of(self.task.request.candidates, "user_id", "item_id")
         return read_given(parts, log.user_ids, pl.Enum(self.item_ids), self.task.allowed)
+
+    def _best(self, scores: Floats, items: Ints) -> Ints:
+        """Places of the best of these items, of equals the earlier candidate."""
+        return np.argsort(-self._list_score(scores, items), kind="stable")[: self.task.request.top]
+
+    def _list_score(self, scores: Floats, items: Ints) -> NDArray[np.floating]:
+        return list_score(scores, self.sources.num_rows[items], self.config.recommend.exposure)
 
     def _explain(
         self, log: Interactions, found: Sequence[Found], ranked: Ranked, chosen: Sequence[Ints]
@@ -152,7 +160,7 @@ class BucketRecommender:
         yield RETRIEVAL, found.items.tolist()
         top, items = self.task.request.top, found.items
         for name, part in ((PRIOR, prior), (MODEL, model)) if self.ranker.prior else ():
-            yield name, items[np.argsort(-part, kind="stable")[:top]].tolist()
+            yield name, items[self._best(part, items)].tolist()
         for name, own in found.orders.items():
             rest = [item for item in found.orders[POPULAR] if item not in own]
             yield name, [*own, *rest][:top]  # who has no vector is shown what is popular
@@ -165,7 +173,8 @@ class BucketRecommender:
         items = with_sampled(whole, log.user_ids, self.task.allowed, request.sampled, self.config.recommend.seen, self.config.run.seed)
         ranked, places = self.ranker.rank(log, items), np.full(len(self.item_ids), len(self.item_ids))
         places[self.sources.popular] = np.arange(len(self.sources.popular))
-        scores = {SERVED: ranked.score} | ({PRIOR: ranked.prior, MODEL: ranked.model} if self.ranker.prior else {})
+        heard = {SERVED: ranked.score} | ({PRIOR: ranked.prior, MODEL: ranked.model} if self.ranker.prior else {})
+        scores = {name: [self._list_score(*one) for one in zip(part, items, strict=True)] for name, part in heard.items()}
         scores |= {VECTOR: self.sources.products(self.sources.user_vectors(log), items), POPULAR: [-places[own] for own in items]}
         return [
             {SAMPLED + name: own[np.lexsort((places[own], -parts[user]))][: request.top] for name, parts in scores.items()}

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import polars as pl
@@ -35,6 +36,7 @@ class Sources:
         self._by_product = ItemIndex(items, self._vectors[items], exact)
         self._by_cosine = ItemIndex(items, self._directions(items), exact)
         self.popular: Ints = most_liked(places.path("ingest"), item_ids, allowed)
+        self.num_rows = counted(places.path("ingest"), item_ids, "num_rows")
 
     def user_vectors(self, log: Interactions) -> Floats:
         """The vectors (n, d) of the users; zeros where there is none."""
@@ -98,8 +100,13 @@ def _merged(items: Ints, similarity: Floats, num: int) -> Ints:
 
 def most_liked(ingest: Path, item_ids: Sequence[str], allowed: NDArray[np.bool_]) -> Ints:
     """All allowed items, those with the most likes in train first, then in the catalogue's order."""
-    likes = read_counts(ingest, ["item_id", "num_likes"]).group_by("item_id").agg(pl.col("num_likes").sum())
-    counted = pl.DataFrame({"item_id": item_ids}).join(likes, on="item_id", how="left", maintain_order="left")["num_likes"]
-    order = np.argsort(-counted.fill_null(0).to_numpy().astype(np.int64), kind="stable")
+    order = np.argsort(-counted(ingest, item_ids, "num_likes"), kind="stable")
     popular: Ints = order[allowed[order]]
     return popular
+
+
+def counted(ingest: Path, item_ids: Sequence[str], what: Literal["num_rows", "num_likes"]) -> NDArray[np.int64]:
+    """(num_items,) the rows or likes of each item in train."""
+    counts = read_counts(ingest, ["item_id", what]).group_by("item_id").agg(pl.col(what).sum())
+    found = pl.DataFrame({"item_id": item_ids}).join(counts, on="item_id", how="left", maintain_order="left")[what]
+    return found.fill_null(0).to_numpy().astype(np.int64)

@@ -17,6 +17,7 @@ from thinkrec.prompt.template import VERDICTS
 from thinkrec.recommend.candidates import GIVEN, find
 from thinkrec.recommend.explain import Explainer
 from thinkrec.recommend.histories import of_users, sent_along, together
+from thinkrec.recommend.order import list_score
 from thinkrec.recommend.ranker import Ranked, Ranker
 from thinkrec.recommend.sources import Sources
 from thinkrec.serve.messages import (
@@ -131,7 +132,8 @@ class Service:
         if isinstance(request, ScoreRequest):
             return ScoreAnswer(**vars(about), items=items)
         if isinstance(request, RecommendRequest):
-            best = np.argsort(-scores, kind="stable")[: request.top].tolist()
+            ordered = list_score(scores, self._sources.num_rows[asked.items], self._ranker.config.recommend.exposure)
+            best = np.argsort(-ordered, kind="stable")[: request.top].tolist()
             listed = [ListedItem(**vars(items[at]), rank=rank, source=asked.sources[at]) for rank, at in enumerate(best, 1)]
             return RecommendAnswer(**vars(about), items=listed)
         said = self._explainer.explain(asked.log, [asked.items], [ranked.score[place]])[0]
