@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from thinkrec.distributed.address import await_answer, cluster_address
 from thinkrec.distributed.placement import RESOURCE_TIMEOUT
 from thinkrec.errors import EnvironmentFault
 
+HOOK = "worker_process_setup_hook"  # of a runtime env
 SPARE_CPUS = 2  # Ray Data hangs in silence when trainers hold every logical CPU
 
 
@@ -80,11 +82,13 @@ def runtime_env(config: Config) -> dict[str, object]:
     def collect_seldom() -> None:
         import gc
 
-        # torch, transformers and DeepSpeed make a million objects that stay: looking through them again and again is a third of a start.
+        # torch, transformers and DeepSpeed make a million objects that stay: looking through them again and again is a seventh of a start.
         gc.set_threshold(200_000, 20, 100)
 
+    # Ray refuses a key that a submitted job names, too; the hook is the one of ours that somebody else may want.
+    has_hook = HOOK in os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR", "")
     # Pickled whole, being inside a function: a process of Ray itself need not load this module for it.
-    return {"env_vars": worker_environment(config), "worker_process_setup_hook": collect_seldom}
+    return {"env_vars": worker_environment(config)} | ({} if has_hook else {HOOK: collect_seldom})
 
 
 def worker_environment(config: Config) -> dict[str, str]:

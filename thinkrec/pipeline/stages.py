@@ -45,16 +45,10 @@ class Stage:
     def settings(self, config: Config) -> dict[str, object]:
         """What decides the result, for the key: the settings read, and the version of the prompts where any are written."""
         tree = config.model_dump(mode="json")
-        for key, value in LATER.items():
-            *section, name = key.split(".")
-            inside = lookup(tree, ".".join(section))
-            if isinstance(inside, dict) and inside[name] == value:
-                del inside[name]
         version = {"template": template.TEMPLATE_VERSION} if "prompt" in self.reads and template.TEMPLATE_VERSION > 1 else {}
         return {key: lookup(tree, key) for key in self.reads} | version
 
 
-LATER = {"data.world.taste": "linear"}  # settings that older artefacts were made without, and the value that means the same
 ENGINE = (  # how many ask, how fast and where decides no answer
     "engine.kind",
     "engine.http.model",
@@ -79,7 +73,7 @@ SCORING = ("fusion", "max_rows", "max_valid_rows", "num_explanations")
 DS_FILE, NANO_DS_FILE = ("train.ds_config",), ("base.nano.ds_config",)
 
 STAGES = (
-    Stage("ingest", "thinkrec.data.ingest", (), ("data", "split", "run.seed"), files=("data.path", "data.items_path"), version=4),
+    Stage("ingest", "thinkrec.data.ingest", (), ("data", "split", "run.seed"), files=("data.path", "data.items_path"), version=5),
     Stage(
         "encode",
         "thinkrec.encoder.fit",
@@ -96,6 +90,7 @@ STAGES = (
         ("ingest",),
         ("keywords", "engine.kind", "base.nano", "run.seed"),
         NANO_DS_FILE,
+        version=2,
         uses=TEACHING,
     ),
     Stage(
@@ -120,7 +115,7 @@ STAGES = (
         ("ingest", "keywords"),
         ("base", "prompt", "run.seed"),
         ("base.path", *NANO_DS_FILE),
-        version=2,
+        version=3,
         uses=RESOURCES,
     ),
     Stage(
@@ -129,7 +124,7 @@ STAGES = (
         ("ingest", "keywords", "base"),
         ("traces", *ENGINE, "prompt", "base.nano.ds_config", "run.seed"),
         ("traces.teachers", *NANO_DS_FILE),
-        version=2,
+        version=3,
         switch="traces.enabled",
         uses=TEACHING,
     ),

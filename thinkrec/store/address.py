@@ -70,7 +70,10 @@ def read_json(uri: str) -> dict[str, Any] | None:
 
 
 def read_record(uri: str, kind: Callable[..., Record]) -> Record | None:
-    """A JSON object as the dataclass or TypedDict of its keys, or None when it is not there; raises ArtefactError for other keys."""
+    """A JSON object as the dataclass or TypedDict of its keys, or None when it is not there.
+
+    Raises ArtefactError where a dataclass has other keys; a TypedDict is trusted to have its own.
+    """
     value = read_json(uri)
     try:
         return None if value is None else kind(**value)

@@ -15,7 +15,7 @@ from ray.exceptions import AuthenticationError
 
 from thinkrec.config import run as run_file
 from thinkrec.distributed.placement import RESOURCE_TIMEOUT
-from thinkrec.distributed.session import SPARE_CPUS, num_cpus_needed, ray_session, runtime_env, worker_environment
+from thinkrec.distributed.session import HOOK, SPARE_CPUS, num_cpus_needed, ray_session, runtime_env, worker_environment
 from thinkrec.errors import ConfigError, EnvironmentFault
 
 
@@ -66,11 +66,18 @@ def test_cards_are_allocated_in_segments_that_grow():
 
 def test_a_worker_collects_seldom_even_where_thinkrec_is_not_installed():
     """Ray's own processes start with the same environment, and would load our modules for it."""
-    hook = ray.cloudpickle.dumps(runtime_env(run_file.parse({}))["worker_process_setup_hook"])
+    hook = ray.cloudpickle.dumps(runtime_env(run_file.parse({}))[HOOK])
     code = "import gc, pickle, sys; pickle.load(sys.stdin.buffer)(); print(gc.get_threshold()[0], 'thinkrec' in sys.modules)"
     found = subprocess.run([sys.executable, "-c", code], input=hook, capture_output=True, check=True).stdout.decode().split()
     assert int(found[0]) > 100 * gc.get_threshold()[0]
     assert found[1] == "False"
+
+
+def test_a_job_that_was_submitted_with_a_hook_of_its_own_keeps_it(monkeypatch):
+    monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", '{"runtime_env": {"worker_process_setup_hook": "site.logging"}}')
+    assert HOOK not in runtime_env(run_file.parse({}))
+    monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", '{"runtime_env": {"working_dir": "."}}')
+    assert HOOK in runtime_env(run_file.parse({}))
 
 
 def test_the_run_file_takes_names_of_secrets_and_no_values():

@@ -102,9 +102,9 @@ def references(inputs: Mapping[str, Artefact]) -> dict[str, pl.DataFrame]:
 
 
 def rules(inputs: Mapping[str, Artefact]) -> pl.DataFrame | None:
-    """Which facets decided each row of a planted world (row, rule, reason); None elsewhere and in a world made before it was written."""
+    """Which facets decided each row of a planted world (row, rule, reason); None elsewhere."""
     truth = _table(inputs, "ingest", TRUTH_FILE)
-    return truth.select("row", "rule", "reason") if truth is not None and "rule" in truth.columns else None
+    return None if truth is None else truth.select("row", "rule", "reason")
 
 
 def figures(inputs: Mapping[str, Artefact]) -> dict[str, Mapping[str, Any]]:

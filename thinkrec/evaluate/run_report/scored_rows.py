@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
-from polars import selectors as cs
 
 from thinkrec.artefacts.ingest import TEST, TRAIN, TRUTH_FILE, read_items
 from thinkrec.artefacts.scores import read_scores, scored_variants, scores_folder
@@ -20,7 +19,7 @@ from thinkrec.evaluate.metrics.table import MODEL, with_prior
 from thinkrec.evaluate.run_report import baselines
 from thinkrec.store.artefacts import Artefact
 
-TRUE = ("p_true", "p_linear")  # what the two best judges of a planted world expect; older worlds have the first
+TRUE = ("p_true", "p_linear")  # what the two best judges of a planted world expect
 JUDGED_ROW = ("row", "user_id", "item_id", "label")  # a row is the same where all of these are
 
 
@@ -40,7 +39,7 @@ def judged_rows(inputs: Mapping[str, Artefact], prompt: PromptSection, variants:
             table = beside(table, scores.join(table, on="row", how="semi"), inputs[stage].uri)
     truth = ingest.path(TRUTH_FILE)
     if truth.is_file():
-        true = read_table(truth).rename({"p_like": "p_true"}).select("row", cs.by_name(*TRUE, require_all=False))
+        true = read_table(truth).rename({"p_like": "p_true"}).select("row", *TRUE)
         table = beside(table, true.join(table, on="row", how="semi"), str(truth))
     there = scored_variants(score.path())
     found = [name for name in variants if name in there]

@@ -183,7 +183,7 @@ def _planted(table: pl.DataFrame, rows: list[MetricRow], best: str) -> Planted |
     """In the planted world the best possible AUC is known: the share of the way from chance to it that each scorer has gone."""
     if "p_true" not in table.columns:
         return None
-    best_areas = {name: _area(table, name) for name in TRUE if name in table.columns}
+    best_areas = {name: _area(table, name) for name in TRUE}
     bayes = best_areas["p_true"]
     if not bayes > 0.5:  # one class only, or a world without anything to know
         return None
@@ -191,7 +191,7 @@ def _planted(table: pl.DataFrame, rows: list[MetricRow], best: str) -> Planted |
     shares = {name: None if area is None else (area - 0.5) / (bayes - 0.5) for name, area in areas.items()}
     prior, served = areas.get(PRIOR), areas[best]
     beyond = None if prior is None or served is None or prior >= bayes else (served - prior) / (bayes - prior)
-    return {"bayes_auc": bayes, "linear_auc": best_areas.get("p_linear"), "recovered_share": shares, "share_beyond_prior": beyond}
+    return {"bayes_auc": bayes, "linear_auc": best_areas["p_linear"], "recovered_share": shares, "share_beyond_prior": beyond}
 
 
 def _area(table: pl.DataFrame, name: str) -> float:
