@@ -11,6 +11,7 @@ import math
 import resource
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,17 +73,17 @@ def run(
     NonFiniteLoss before the optimizer moves. `beat` is called after every step, checkpoint and yield, see watchdog.py. Once any rank's
     `notice` is given, all learners are saved and every rank raises its error.
     """
-    rank, begun = torch.distributed.get_rank(), time.monotonic()
+    rank, begun, prepare = torch.distributed.get_rank(), time.monotonic(), _Ahead(feed)
     steps, states = _resume(learners, start, rank)
     resting, ended = num_slots - len(learners), list[int]()
     zero.deal_state(engine, _stack([*states, *[start] * resting]), [*steps, *[0] * resting])
     engine.train()
     while active := [slot for slot, learner in enumerate(learners) if steps[slot] < learner.end]:
         torch.manual_seed(seed * 1_000_003 + steps[active[0]] * 1_009 + rank)  # dropout, too, is a function of the step
-        at = [step if slot in active else None for slot, step in enumerate(steps)]
+        at, following = _at(steps, learners), _at([step + 1 for step in steps], learners)
         rates = [0.0 if step is None else learner.lr_at(step) for learner, step in zip(learners, at, strict=True)]
         zero.set_rates(engine, [*rates, *[0.0] * resting])
-        figures = _step(engine, feed(at), [learners[slot].checkpoints.name for slot in active], notice)
+        figures = _step(engine, prepare(at, following), [learners[slot].checkpoints.name for slot in active], notice)
         stops = any(figures.pop(STOP))
         spent = {"elapsed_s": round(time.monotonic() - begun, 3), "peak_bytes": peak_bytes()}
         for slot in active:
@@ -105,6 +106,32 @@ def run(
         ended.clear()
         if stops and notice and going:
             raise notice.error()
+
+
+def _at(steps: Sequence[int], learners: Sequence[Learner]) -> list[int | None]:
+    """The step of each learner; None for one that has ended."""
+    return [step if step < learner.end else None for step, learner in zip(steps, learners, strict=True)]
+
+
+class _Ahead:
+    """A feed whose next step is made ready in a thread while the device computes this one."""
+
+    def __init__(self, feed: Feed) -> None:
+        self._feed, self._thread = feed, ThreadPoolExecutor(1, thread_name_prefix="feed")
+        self._steps: Sequence[int | None] = ()
+        self._made: Future[list[tuple[object, ...]]] | None = None
+
+    def __call__(self, steps: Sequence[int | None], following: Sequence[int | None]) -> list[tuple[object, ...]]:
+        """The micro batches of these steps; those of the `following` ones, if there are any, are begun."""
+        made = self._made if self._made and self._steps == steps else self._thread.submit(self._make, steps)
+        batches = made.result()
+        self._steps, self._made = following, None
+        if any(step is not None for step in following):
+            self._made = self._thread.submit(self._make, following)
+        return batches
+
+    def _make(self, steps: Sequence[int | None]) -> list[tuple[object, ...]]:
+        return list(self._feed(steps))
 
 
 def _meet(beat: Callable[[], None]) -> None:
@@ -155,14 +182,14 @@ def _slot(state: TrainState, slot: int, num_slots: int) -> TrainState:
 
 
 def _step(
-    engine: zero.Engine[nn.Module], batches: Iterable[tuple[object, ...]], names: Sequence[str], notice: Notice | None
+    engine: zero.Engine[nn.Module], batches: Sequence[tuple[object, ...]], names: Sequence[str], notice: Notice | None
 ) -> dict[str, list[float]]:
     """One optimizer step over these micro batches; the figures summed over them, one value a slot. STOP is among them: above 0 on every
     rank if any has been given notice, so that agreeing on it costs nothing more.
     """
-    waiting, sums = list(batches), dict[str, Tensor]()
-    for number, batch in enumerate(waiting):
-        engine.set_gradient_accumulation_boundary(number + 1 == len(waiting))
+    sums = dict[str, Tensor]()
+    for number, batch in enumerate(batches, 1):
+        engine.set_gradient_accumulation_boundary(number == len(batches))
         loss, parts = engine(*batch)
         for name, values in parts.items():
             sums[name] = sums[name] + values.detach() if name in sums else values.detach()

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 import torch
 
+from thinkrec.errors import DataError
 from thinkrec.train import loop
 from thinkrec.train.deepspeed import engine as zero
 from thinkrec.train.loop import Learner
@@ -46,7 +49,7 @@ class Engine:
 def run(monkeypatch):
     """run(...) -> (clock, [(slot, step)] saved, [(slot, steps of the leader)] given out)."""
 
-    def go(lengths=LENGTHS, **options):
+    def go(lengths=LENGTHS, feed=lambda steps: [], compute=lambda batches: None, **options):
         clock, saved, given, made = Clock(), [], [], [0]
         monkeypatch.setattr(torch.distributed, "get_rank", lambda: 0)
         monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 1)
@@ -55,6 +58,7 @@ def run(monkeypatch):
         monkeypatch.setattr(zero, "gather_state", lambda engine: {"w": (torch.arange(len(lengths))[:, None],) * 3})
 
         def step(engine, batches, names, notice):
+            compute(batches)
             clock.now += 1.0
             made[0] += 1
             return {"loss": [0.0] * len(lengths), loop.STOP: [0.0] * len(lengths)}
@@ -63,7 +67,7 @@ def run(monkeypatch):
         learners = [Learner(steps, 1.0, Memory(clock, saved, number), **options) for number, steps in enumerate(lengths)]
         start = {"w": (torch.zeros(1, 1),) * 3}
         arguments = {"num_slots": len(lengths), "checkpoint_every": 4, "beat": clock.beat}
-        for slot, state in loop.run(Engine(), learners, lambda steps: [], start, **arguments):
+        for slot, state in loop.run(Engine(), learners, feed, start, **arguments):
             assert state["w"][0].flatten().tolist() == [slot] if len(lengths) > 1 else [0]
             given.append((slot, made[0]))
             clock.now += WINDOW_S / 4  # the commit
@@ -97,3 +101,31 @@ def test_a_part_of_a_schedule_is_given_out_and_the_rest_goes_on_from_there(run):
     assert (saved, given) == ([(0, 4), (0, 8)], [(0, 6)])
     parts = Learner(9, 1.0, None, last_step=3, warmup_steps=2), Learner(9, 1.0, None, warmup_steps=2)
     assert [parts[0].lr_at(step) for step in range(9)] == [parts[1].lr_at(step) for step in range(9)]
+
+
+def test_the_next_step_is_made_ready_while_this_one_is_computed(run):
+    """Each is fed once, in order; the stand-in for a step returns when its successor has been begun."""
+    fed, taken, begun = list[list[int | None]](), list[list[int | None]](), threading.Semaphore(0)
+
+    def feed(steps):
+        fed.append(list(steps))
+        begun.release()
+        return [(list(steps),)]
+
+    def compute(batches):
+        taken.extend(steps for (steps,) in batches)
+        for _ in range(0 if len(taken) == 5 else 2 if len(taken) == 1 else 1):  # its own, and that of the next one
+            assert begun.acquire(timeout=60)
+
+    run(lengths=(3, 5), feed=feed, compute=compute)
+    assert fed == taken == [[0, 0], [1, 1], [2, 2], [None, 3], [None, 4]]
+
+
+def test_what_the_feed_raises_is_raised_by_the_loop(run):
+    def feed(steps):
+        if steps == [2]:
+            raise DataError("row 7 is gone", "instances", "run again")
+        return []
+
+    with pytest.raises(DataError, match="row 7"):
+        run(lengths=(5,), feed=feed)
