@@ -43,6 +43,9 @@ def ray_session(config: Config) -> Iterator[None]:
             logging_level="error",
         )
     logging.getLogger("ray.data").setLevel(logging.WARNING)  # its own progress lines would drown ours
+    for handler in logging.getLogger("ray.data").handlers:
+        if isinstance(handler, logging.StreamHandler):
+            handler.addFilter(_is_no_error)
     context = DataContext.get_current()
     context.enable_progress_bars = False
     context.use_datasource_v2 = False  # its 32 footer readers a read cost seconds each time; our files are few and large
@@ -51,6 +54,11 @@ def ray_session(config: Config) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _is_no_error(record: logging.LogRecord) -> bool:
+    """What fails in Ray Data is raised here (raised.py), and stands in Ray's log file: nobody wants tracebacks of his own mistakes."""
+    return record.levelno < logging.ERROR
 
 
 def _connect(what: str, where: str, config: Config, **arguments: object) -> None:

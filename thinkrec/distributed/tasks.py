@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from thinkrec.distributed.placement import await_room
-from thinkrec.errors import ThinkrecError
+from thinkrec.distributed.raised import as_itself
 
 if TYPE_CHECKING:
     import ray
@@ -26,7 +26,7 @@ class Mapper(Protocol):
 def map_tasks(function: Callable[[Value], Result], values: Iterable[Value], /) -> Iterator[Result]:
     """function(value) of each value, in order, in Ray tasks of one CPU, as many at once as the cluster has CPUs.
 
-    A task whose worker died is done again, so the function must bear that. Its ThinkrecError is raised here.
+    A task whose worker died is done again, so the function must bear that. Its ThinkrecError or OSError is raised here.
     """
     import ray
 
@@ -55,9 +55,5 @@ def _call(function: Callable[[Value], Result], value: Value) -> Result:
 def _result(task: ray.ObjectRef) -> Any:
     import ray
 
-    try:
+    with as_itself():
         return ray.get(task)
-    except ray.exceptions.RayTaskError as error:
-        if isinstance(error.cause, ThinkrecError):
-            raise error.cause from None
-        raise

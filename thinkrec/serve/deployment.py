@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from thinkrec.distributed.placement import await_room, lone_task
-from thinkrec.errors import EnvironmentFault, ThinkrecError
+from thinkrec.distributed.raised import as_itself
+from thinkrec.errors import EnvironmentFault
 from thinkrec.serve.opened import fetch_package, open_package
 from thinkrec.serve.options import ServeOptions, read_key
 from thinkrec.serve.service import Service
@@ -122,10 +123,8 @@ def heard(options: ServeOptions, address: str) -> Served:
 
     use_gpu = options.num_gpus > 0
     await_room("the canary of a package", num_gpus=int(use_gpu))
-    try:
+    with as_itself():
         return Served(address, ray.get(lone_task(_key_of, use_gpu).remote(address, use_gpu)))
-    except ray.exceptions.RayTaskError as error:
-        raise error.cause if isinstance(error.cause, ThinkrecError) else error from None
 
 
 def deploy(options: ServeOptions, current: Served, previous: Served | None, wait: bool) -> None:

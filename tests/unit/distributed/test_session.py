@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import signal
 import subprocess
 import sys
@@ -46,6 +47,16 @@ def test_a_cluster_of_its_own_is_asked_for_by_name_and_sigterm_stays_ours(monkey
         assert signal.getsignal(signal.SIGTERM) is before
         assert DataContext.get_current().get_config(RESOURCE_TIMEOUT) == 7.0
     assert asked[0]["address"] == "local"
+
+
+def test_what_ray_data_says_of_an_error_that_is_raised_is_not_printed(monkeypatch, caplog):
+    """It prints every error twice, each time with a traceback."""
+    monkeypatch.setattr("ray.init", lambda **arguments: None)
+    monkeypatch.setattr("ray.shutdown", lambda: None)
+    with ray_session(run_file.parse({})):
+        logging.getLogger("ray.data.exceptions").error("Full stack trace")
+        logging.getLogger("ray.data.exceptions").warning("of interest")
+    assert caplog.messages == ["of interest"]
 
 
 @pytest.mark.parametrize("error", [RuntimeError("no room in /dev/shm"), ValueError("store too small"), AuthenticationError("no token")])

@@ -8,7 +8,6 @@ are.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +15,7 @@ import polars as pl
 import pyarrow as pa
 
 from thinkrec.distributed.placement import await_room
-from thinkrec.errors import StageFailed, ThinkrecError
+from thinkrec.distributed.raised import blocks, of_map
 from thinkrec.evaluate.score_files.findings import merge, settle
 from thinkrec.evaluate.score_files.join import join_sources
 from thinkrec.evaluate.score_files.judge import Files
@@ -27,6 +26,7 @@ if TYPE_CHECKING:  # metrics are computed without it
     import ray
     import ray.data
 
+WHAT = "the judging of a shard"  # in an error
 Columns = Mapping[str, Sequence[str]]  # of each source, by our names
 
 
@@ -109,25 +109,10 @@ def _apply(rows: pa.Table, function: Callable[..., pl.DataFrame], arguments: ray
 
 def _kept(rows: ray.data.Dataset) -> ray.data.Dataset:
     """The rows, computed now and kept by Ray."""
-    with _own_errors(rows):
+    with of_map(rows, WHAT):
         return rows.materialize()
 
 
 def _results(rows: ray.data.Dataset) -> Iterator[pl.DataFrame]:
     """The blocks as they come."""
-    with _own_errors(rows):
-        yield from (pl.DataFrame(block) for block in rows.iter_batches(batch_size=None, batch_format="pyarrow"))
-
-
-@contextmanager
-def _own_errors(rows: ray.data.Dataset) -> Iterator[None]:
-    """An error of ours in a shard arrives as itself."""
-    import ray
-
-    rows.context.raise_original_map_exception = True
-    try:
-        yield
-    except ray.exceptions.RayTaskError as error:
-        if isinstance(error.cause, ThinkrecError):
-            raise error.cause from None
-        raise StageFailed(f"a shard could not be judged: {error.cause!r}", "Ray Data", "run the same command again") from error
+    yield from map(pl.DataFrame, blocks(rows, WHAT))

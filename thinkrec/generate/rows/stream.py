@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from thinkrec.config.generation import EngineSection
 from thinkrec.distributed.placement import await_room
+from thinkrec.distributed.raised import blocks
 from thinkrec.events import GenerationStarted, Warned
 from thinkrec.generate.engines.protocol import Engine, EngineDied
 from thinkrec.generate.rows import vllm_batch
@@ -23,7 +24,7 @@ from thinkrec.generate.rows.capacity import check_room
 from thinkrec.generate.rows.guard import Guard
 from thinkrec.generate.rows.ledger import Ledger
 from thinkrec.generate.rows.slots import Turns
-from thinkrec.generate.rows.task import Ask, OnePass, Open, Row, batches
+from thinkrec.generate.rows.task import Ask, OnePass, Open, Row
 from thinkrec.job import Job
 from thinkrec.store.artefacts import digest
 
@@ -82,7 +83,7 @@ def _run(settings: EngineSection, use_gpu: bool, ledger: Ledger, shards: list[st
         num_cpus=1,
         num_gpus=settings.num_gpus if use_gpu else 0,
     )
-    for _ in batches(done, ledger.uri):
+    for _ in blocks(done, "the engine", ledger.uri):
         pass
 
 

@@ -16,13 +16,14 @@ import pyarrow as pa
 
 from thinkrec.config.generation import EngineSection
 from thinkrec.distributed.placement import await_room
+from thinkrec.distributed.raised import blocks
 from thinkrec.generate.engines.prompt_encoder import Reader, first_stop
 from thinkrec.generate.engines.protocol import GenResult
 from thinkrec.generate.engines.vllm import arguments, sampling
 from thinkrec.generate.rows.capacity import check_room
 from thinkrec.generate.rows.guard import check_share
 from thinkrec.generate.rows.ledger import Ledger
-from thinkrec.generate.rows.task import OnePass, Row, batches
+from thinkrec.generate.rows.task import OnePass, Row
 
 if TYPE_CHECKING:
     from ray.data.llm import Processor
@@ -59,7 +60,7 @@ def run(settings: EngineSection, use_gpu: bool, ledger: Ledger, shards: Sequence
     )
     gathering = Gathering(ledger, ask, settings.max_error_share)
     try:
-        for batch in batches(_processor(settings, use_gpu, folder)(questions), ledger.uri):
+        for batch in blocks(_processor(settings, use_gpu, folder)(questions), "the engine", ledger.uri):
             gathering.take(batch.select([name for name in ANSWERED if name in batch.column_names]).to_pylist())
     except ray.exceptions.RayActorError:
         return [name for name in shards if not ledger.has(name)]
