@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from thinkrec.artefacts.buckets import bucket_file
-from thinkrec.artefacts.tables import read_table, write_rows, write_table
+from thinkrec.artefacts.tables import read_table, replace_table, write_rows
 from thinkrec.errors import ArtefactError
 from thinkrec.store.address import open_root, write_json
 
@@ -67,8 +67,8 @@ COUNTERFACTUALS = pa.schema(  # one row an interaction of an explained row's his
 
 
 def write_scores(uri: str | Path, variant: str, bucket: int, scores: pa.Table) -> None:
-    """Write the SCORES of one variant and bucket."""
-    write_table(bucket_file(f"{uri}/{SCORES_FOLDER}/{variant}", bucket), scores.select(SCORES.names).cast(SCORES))
+    """Write the SCORES of one variant and bucket; those that stand there are replaced whole or not at all."""
+    replace_table(bucket_file(f"{uri}/{SCORES_FOLDER}/{variant}", bucket), scores.select(SCORES.names).cast(SCORES))
 
 
 def read_bucket_scores(uri: str, variant: str, bucket: int) -> pa.Table:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from thinkrec.store.address import open_root
+from thinkrec.store.address import open_root, write_bytes
 
 if TYPE_CHECKING:  # a bare GPU machine, as benchmarks/gpu_check.py finds it, has no polars
     import polars as pl
@@ -23,6 +23,13 @@ def write_table(where: str | Path, table: pa.Table) -> None:
     system, path = open_root(str(where))
     system.create_dir(os.path.dirname(path), recursive=True)
     pq.write_table(table, path, filesystem=system, compression="zstd")
+
+
+def replace_table(where: str | Path, table: pa.Table) -> None:
+    """`write_table` for a file that may stand already: whoever is cut in between leaves it as it was."""
+    content = pa.BufferOutputStream()
+    pq.write_table(table, content, compression="zstd")
+    write_bytes(str(where), content.getvalue().to_pybytes())
 
 
 def write_rows(where: str | Path, rows: Iterable[Mapping[str, object]], schema: pa.Schema) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import resource
+
 import numpy as np
 import polars as pl
 import pytest
 
-from thinkrec.artefacts.scores import read_scores, write_scores
+from thinkrec.artefacts.scores import SCORES, read_scores, write_scores
 from thinkrec.score.bucket import DONE, candidates
 from thinkrec.score.stage import model_weight, rows_to_explain, weigh
 from thinkrec.score.total import score_columns
@@ -56,6 +58,21 @@ def test_the_files_are_weighed_once_however_often_that_is_done(tmp_path, rows):
         np.testing.assert_allclose(found["score"], rows["prior"] + 0.25 * rows["model"], atol=1e-6)
         np.testing.assert_allclose(found["p_like"], 1 / (1 + np.exp(-found["score"].to_numpy())), atol=1e-6)
         assert found.select("row", "prior", "model", "route").equals(rows.select("row", "prior", "model", "route"))
+
+
+def test_a_cut_while_files_are_weighed_loses_nothing(tmp_path, rows):
+    """What the model said lies nowhere else, and Ray does a task again whose worker died."""
+    write_scores(tmp_path, "fusion", 0, rows.to_arrow())
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (500, hard))  # so many bytes of the new file are written
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            weigh(0, str(tmp_path), ["fusion"], 0.25)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert read_scores(tmp_path, "fusion").equals(rows.select(SCORES.names))
+    weigh(0, str(tmp_path), ["fusion"], 0.25)
+    np.testing.assert_allclose(read_scores(tmp_path, "fusion")["score"], rows["prior"] + 0.25 * rows["model"], atol=1e-6)
 
 
 def test_the_rows_to_explain_do_not_depend_on_how_users_lie_in_buckets(tmp_path, rows):
