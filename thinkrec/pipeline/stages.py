@@ -204,8 +204,8 @@ STAGES = (
         "evaluate",
         "thinkrec.evaluate.run_report.stage",
         (
-            *("ingest", "encode", "cluster", "extractor", "keywords", "prior", "base", "teacher", "traces-first", "traces"),
-            *("global-first", *ADAPTERS, "score", "references"),
+            *("ingest", "encode", "cluster", "extractor", "keywords", "prior", "base", "teacher", "traces-first", "instances-first"),
+            *("traces", "instances", "global-first", *ADAPTERS, "score", "references"),
         ),
         ("evaluate", "prompt.history_length", "prompt.history_policy", "prompt.answer", "run.seed"),
         ("evaluate.bert_score_path", "evaluate.bleurt_path"),

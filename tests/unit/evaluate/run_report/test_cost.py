@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 
 from thinkrec.evaluate.run_report.cost import costs
+from thinkrec.pipeline.stages import STAGES
 from thinkrec.store.artefacts import Artefact, Store
 
 
@@ -61,3 +62,8 @@ def test_of_an_older_artefact_gpu_hours_are_unknown(inputs):
     manifest = {name: value for name, value in inputs["experts"].manifest.items() if name != "num_gpus"}
     row = costs({"experts": Artefact(inputs["experts"].uri, manifest)})["stages"][0]
     assert (row["num_gpus"], row["gpu_hours"]) == (None, None)
+
+
+def test_every_stage_before_the_report_is_counted_in_the_order_of_the_run():
+    *before, last = STAGES
+    assert last.needs == tuple(stage.name for stage in before)
