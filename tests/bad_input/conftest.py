@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -81,9 +81,9 @@ def write_tables(given: Path) -> None:
     (given / "movies.dat").write_text("".join(f"{n}::Film {n} (1995)::Drama\n" for n in range(1, 101)), encoding="latin-1")
 
 
-def bucket_by_bucket(work: Callable[..., pa.Table], what: str, num_buckets: int, **settings: object) -> Iterator[pl.DataFrame]:
+def bucket_by_bucket(work: Callable[..., pa.Table], what: str, buckets: Sequence[int], **settings: object) -> Iterator[pl.DataFrame]:
     """The passes of `cluster` over the users without Ray."""
-    return (pl.DataFrame(work(bucket, **settings)) for bucket in range(num_buckets))
+    return (pl.DataFrame(work(bucket, **settings)) for bucket in buckets)
 
 
 @pytest.fixture

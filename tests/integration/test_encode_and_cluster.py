@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+import sys
+
 import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from ray import cloudpickle
+from ray.data import ActorPoolStrategy
 from sklearn.metrics import adjusted_rand_score
 
 from thinkrec.artefacts.clusters import dense_gates, read_assignment
@@ -15,13 +20,16 @@ from thinkrec.artefacts.vectors import read_bucket_vectors, vector_columns
 from thinkrec.config.model import EncoderSection
 from thinkrec.config.run import Config
 from thinkrec.data.buckets import count
+from thinkrec.distributed.bucket_map import over_buckets
 from thinkrec.encoder import fit
+from thinkrec.errors import ModelError
 from thinkrec.job import Job
 from thinkrec.routing import assign
 from thinkrec.routing.router import Router
 from thinkrec.store.artefacts import Artefact, Store
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1800)]
+cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import a test
 NUM_USERS, NUM_ITEMS, NUM_NEW = 160, 50, 7
 
 
@@ -149,3 +157,31 @@ def test_cluster_twice_gives_the_same_rows(run, ingest, encode, cluster):
     assert read_assignment(again.path(), 0).equals(read_assignment(cluster.path(), 0))
     assert again.manifest["files"]["router.safetensors"] == cluster.manifest["files"]["router.safetensors"]
     assert again.figures == cluster.figures
+
+
+class Refuses:
+    """An actor's work that cannot be made, or whose disk is full at its first bucket."""
+
+    def __init__(self, is_made: bool) -> None:
+        if not is_made:
+            raise ModelError("no token is left for the history", "prompt.max_tokens", "raise it")
+
+    def __call__(self, bucket: int) -> pa.Table:
+        raise OSError(errno.ENOSPC, "No space left on device", f"bucket={bucket}")
+
+
+def refuse(bucket: int, **settings: bool) -> pa.Table:
+    """The same as tasks."""
+    return Refuses(**settings)(bucket)
+
+
+@pytest.mark.parametrize("work", [Refuses, refuse])
+def test_what_an_actor_or_a_task_refuses_is_told_without_a_traceback(ray_cluster, work, caplog):
+    actors = ActorPoolStrategy(size=1) if work is Refuses else None
+    with pytest.raises(ModelError, match="no token is left") as refused:
+        list(over_buckets(work, "a refusal", range(2), actors, is_made=False))
+    assert (type(refused.value), refused.value.fix) == (ModelError, "raise it")
+    with pytest.raises(OSError, match=r"^\[Errno 28\] No space left on device$") as full:
+        list(over_buckets(work, "a refusal", range(2), actors, is_made=True))
+    assert (type(full.value), full.value.errno) == (OSError, errno.ENOSPC)
+    assert "Traceback" not in caplog.text

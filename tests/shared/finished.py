@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import polars as pl
 import pyarrow as pa
 import torch
@@ -127,7 +126,7 @@ def _write_adapter(config: Config, inputs: dict[str, Artefact], folder: Path, se
 
 def _score(config: Config, inputs: dict[str, Artefact], folder: Path) -> None:
     places, num_buckets, out = _places(inputs), config.data.num_buckets, str(folder)
-    done = pl.DataFrame(BucketScorer(config, places, out)({"bucket": np.arange(num_buckets)}))
+    done = pl.concat(map(pl.DataFrame, map(BucketScorer(config, places, out), range(num_buckets))))
     for bucket in range(num_buckets):
         weigh(bucket, out, scored_as(config, Routing(places)), model_weight(done))
     write_model_weight(folder, model_weight(done))

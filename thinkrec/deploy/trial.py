@@ -11,7 +11,6 @@ import math
 import uuid
 from dataclasses import asdict, dataclass
 
-import numpy as np
 import polars as pl
 
 from thinkrec.artefacts.adapters import LOG_FILE, copy_expert
@@ -107,7 +106,7 @@ def try_phases(worker: Worker, task: TrialTask) -> None:
                 assert found is not None
                 logs[f"expert {expert}"] = found.path(LOG_FILE)
                 copy_expert(found.path(), folder, expert)
-        BucketScorer(config, places, task.root)({"bucket": np.array([0])})
+        BucketScorer(config, places, task.root)(0)
         rows = read_bucket_scores(task.root, "fusion", 0).to_pylist()
         explained, _ = explain_rows(config, places, rows[:1])
         losses = {name: pl.read_ndjson(log)["loss"].to_list() for name, log in logs.items()}

@@ -102,7 +102,7 @@ def _write_assignment(folder: Path, users: list[str]) -> None:
 
 
 def _write_instances(config: Config, places: dict[str, str], folder: Path) -> None:
-    told = BucketInstances(config, ArtefactPaths(places), str(folder))({"bucket": np.array([0])})
+    told = BucketInstances(config, ArtefactPaths(places), str(folder))(0)
     write_instance_facts(str(folder), facts_of(pl.DataFrame(told)))
 
 

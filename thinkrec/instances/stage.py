@@ -5,12 +5,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 import polars as pl
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from thinkrec.artefacts.ingest import TRAIN, read_num_buckets
 from thinkrec.artefacts.instances import Form, InstanceFacts, write_instance_facts, write_instance_users, write_instances
@@ -18,7 +15,7 @@ from thinkrec.artefacts.prior import read_offsets
 from thinkrec.artefacts.traces import TRACES_FILE, read_traces
 from thinkrec.config.run import Config
 from thinkrec.data.interactions import Interactions
-from thinkrec.distributed.placement import await_room
+from thinkrec.distributed.bucket_map import over_buckets
 from thinkrec.instances.records import Trace, row_records, trace_records
 from thinkrec.job import Job
 from thinkrec.prompt.catalogue import ArtefactPaths, Catalogue
@@ -34,20 +31,13 @@ WRITTEN = pa.schema(  # what is told of a bucket
 
 def run(job: Job) -> None:
     """Write the artefact; inputs ingest, encode, keywords, base, traces or traces-first, and prior if the run has it."""
-    import ray
-    import ray.data
+    from ray.data import ActorPoolStrategy
 
     num_buckets = read_num_buckets(job.inputs["ingest"].path())
-    await_room("the instances")
-    buckets = ray.data.from_items([{"bucket": bucket} for bucket in range(num_buckets)], override_num_blocks=num_buckets)
-    written = buckets.map_batches(
-        BucketInstances,
-        batch_size=1,
-        batch_format="numpy",
-        fn_constructor_args=(job.config, ArtefactPaths(job.places()), job.draft.shared()),
-        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=num_buckets),
-    )
-    facts = facts_of(pl.DataFrame(pa.concat_tables(ray.get(written.to_arrow_refs()))))
+    actors = ActorPoolStrategy(min_size=1, max_size=num_buckets)
+    places, out = ArtefactPaths(job.places()), job.draft.shared()
+    written = over_buckets(BucketInstances, "the instances", range(num_buckets), actors, config=job.config, places=places, out=out)
+    facts = facts_of(pl.concat(written))
     write_instance_facts(job.draft.shared(), facts)
     job.draft.figures |= {"num_rows": sum(map(sum, facts.rows)), "num_traces": sum(map(sum, facts.traces))}
 
@@ -59,7 +49,7 @@ def facts_of(written: pl.DataFrame) -> InstanceFacts:
 
 
 class BucketInstances:
-    """A Ray Data actor: bucket numbers in; writes the records of those buckets at `out`, and tells WRITTEN."""
+    """What an actor does: the number of a bucket in; writes the records of that bucket at `out`, and tells WRITTEN."""
 
     def __init__(self, config: Config, places: ArtefactPaths, out: str) -> None:
         self.config, self.places, self.out = config, places, out
@@ -67,10 +57,7 @@ class BucketInstances:
         self.catalogues = {form: Catalogue.load(config, places, slots=form == "soft") for form in forms}
         self.traces = accepted(config, places)
 
-    def __call__(self, batch: Mapping[str, NDArray[np.int64]]) -> pa.Table:
-        return pa.Table.from_pylist([self._write(int(bucket)) for bucket in batch["bucket"]], schema=WRITTEN)
-
-    def _write(self, bucket: int) -> dict[str, object]:
+    def __call__(self, bucket: int) -> pa.Table:
         data = Interactions.load(self.places.path("ingest"), buckets=[bucket])
         train, traces = np.flatnonzero(data.split == TRAIN), traces_of(data, self.traces)
         offsets = read_offsets(self.places.find("prior"), data.row, [bucket])
@@ -81,7 +68,7 @@ class BucketInstances:
             dim = 0 if tables.user_vectors is None else tables.user_vectors.shape[1]
             told["rows"] = write_instances(self.out, form, "rows", bucket, dim, row_records(tables, train, offsets))
             told["traces"] = write_instances(self.out, form, "traces", bucket, dim, trace_records(tables, traces, offsets))
-        return told
+        return pa.Table.from_pylist([told], schema=WRITTEN)
 
 
 def accepted(config: Config, places: ArtefactPaths) -> pl.DataFrame:

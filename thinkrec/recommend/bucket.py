@@ -42,7 +42,7 @@ class Task:
 
 
 class BucketRecommender:
-    """A Ray Data actor: bucket numbers in, numbers of the buckets whose lists it wrote out."""
+    """What an actor does: the number of a bucket in, and out when its lists are written."""
 
     def __init__(self, config: Config, places: ArtefactPaths, task: Task) -> None:
         self.config, self.places, self.task = config, places, task
@@ -51,10 +51,9 @@ class BucketRecommender:
         self.sources = Sources(config, places, self.item_ids, task.allowed)
         self.explainer = Explainer(self.ranker)
 
-    def __call__(self, batch: dict[str, NDArray[np.int64]]) -> dict[str, NDArray[np.int64]]:
-        for bucket in batch["bucket"]:
-            self.write(int(bucket))
-        return {"bucket": batch["bucket"]}
+    def __call__(self, bucket: int) -> pa.Table:
+        self.write(bucket)
+        return pa.table({"bucket": [bucket]})
 
     def write(self, bucket: int) -> BucketCounts:
         """Make and commit the lists of one bucket."""

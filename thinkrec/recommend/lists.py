@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from thinkrec.artefacts.ingest import known_fingerprint, read_items, read_num_buckets
 from thinkrec.artefacts.recommendations import LISTS_FOLDER, BucketCounts, claim, read_counts
 from thinkrec.config.run import Config
-from thinkrec.distributed.placement import await_room
+from thinkrec.distributed.bucket_map import over_buckets
 from thinkrec.events import BucketListed, Listed, Noted
 from thinkrec.job import Reporter
 from thinkrec.prompt.catalogue import ArtefactPaths
@@ -87,17 +87,9 @@ class Lists:
 
 def _stream(buckets: Sequence[int], config: Config, places: ArtefactPaths, task: Task) -> Iterator[int]:
     """The numbers of the buckets as their lists are there."""
-    import ray.data
+    from ray.data import ActorPoolStrategy
 
-    num_gpus = 1 if config.train.use_gpu else 0
-    await_room("an actor that recommends", num_gpus=num_gpus)
-    rows = ray.data.from_items([{"bucket": bucket} for bucket in buckets], override_num_blocks=len(buckets))
-    done = rows.map_batches(
-        BucketRecommender,
-        batch_size=1,
-        batch_format="numpy",
-        fn_constructor_args=(config, places, task),
-        compute=ray.data.ActorPoolStrategy(size=min(num_scorers(config), len(buckets))),
-        num_gpus=num_gpus,
-    )
-    yield from (int(row["bucket"]) for row in done.iter_rows())
+    actors, num_gpus = ActorPoolStrategy(size=min(num_scorers(config), len(buckets))), int(config.train.use_gpu)
+    what = "an actor that recommends"
+    done = over_buckets(BucketRecommender, what, buckets, actors, num_gpus, config=config, places=places, task=task)
+    yield from (bucket for table in done for bucket in table["bucket"])

@@ -46,7 +46,7 @@ def run(job: Job) -> None:
     most = (settings.num_clusters or settings.max_clusters) * settings.max_points_per_centroid
     share = -(-most // facts.num_buckets)
     places = {"ingest": ingest.uri, "encode": encode.uri}
-    found = list(over_buckets(draw, "the sample of users", facts.num_buckets, **places, num_users=share, seed=seed))
+    found = list(over_buckets(draw, "the sample of users", range(facts.num_buckets), **places, num_users=share, seed=seed))
     if not any(part.height for part in found):
         raise _no_vectors(ingest.path(), encode.path(), facts.num_buckets)
     sample = pl.concat(found).sort("id")
@@ -56,7 +56,7 @@ def run(job: Job) -> None:
     chosen = sample.select(user_id="id", cluster=router.hard(vectors), vector="vector")
     write_sample(job.draft.local(), chosen.to_arrow().cast(sample_columns(vectors.shape[1])))
     write_assignment_facts(job.draft.local(), AssignmentFacts(router.num_clusters, facts.num_buckets))
-    counts = over_buckets(assign, "the routing of users", facts.num_buckets, **places, router=router, draft=job.draft.shared())
+    counts = over_buckets(assign, "the routing of users", range(facts.num_buckets), **places, router=router, draft=job.draft.shared())
     job.draft.figures |= figures | describe(pl.concat(counts), router.num_clusters)
     for warning in job.draft.figures["warnings"]:
         job.report(Warned(warning))

@@ -48,7 +48,7 @@ def scored_as(config: Config, routing: Routing) -> list[str]:
 
 
 class BucketScorer:
-    """A Ray Data actor: bucket numbers in; writes the SCORES of those buckets at `out`, as if the model weighed 1, and tells DONE."""
+    """What an actor does: the number of a bucket in; writes its SCORES at `out`, as if the model weighed 1, and tells DONE."""
 
     def __init__(self, config: Config, places: ArtefactPaths, out: str) -> None:
         self.config, self.places, self.out = config, places, out
@@ -56,10 +56,7 @@ class BucketScorer:
         self.num_buckets = read_num_buckets(places.path("ingest"))
         self.recommender: Recommender | None = None
 
-    def __call__(self, batch: Mapping[str, NDArray[np.int64]]) -> pa.Table:
-        return pa.Table.from_pylist([self._score(int(bucket)) for bucket in batch["bucket"]], schema=DONE)
-
-    def _score(self, bucket: int) -> dict[str, object]:
+    def __call__(self, bucket: int) -> pa.Table:
         tables = self.catalogue.tables(buckets=[bucket])
         if self.recommender is None:
             self.recommender = serving_model(self.config, self.places, tables, self.routing.num_experts)
@@ -75,7 +72,8 @@ class BucketScorer:
             asked = _spread(np.flatnonzero(split == VALID), self._share(evaluate.max_valid_rows))
             valid = self._scored(tables, bucket, asked, [serving])[serving].to_pylist()
         explained = candidates(pl.DataFrame(scored[serving]), evaluate.num_explanations, self.config.run.seed)
-        return {"bucket": bucket, "num_rows": len(test), "valid": valid, "candidates": explained.to_dicts()}
+        told = {"bucket": bucket, "num_rows": len(test), "valid": valid, "candidates": explained.to_dicts()}
+        return pa.Table.from_pylist([told], schema=DONE)
 
     def _share(self, num_rows: int) -> int:
         """Of so many rows those of one bucket."""

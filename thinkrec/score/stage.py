@@ -16,6 +16,7 @@ from thinkrec.artefacts.scores import read_bucket_scores, write_explanations, wr
 from thinkrec.config.run import Config
 from thinkrec.distributed.bucket_map import over_buckets
 from thinkrec.distributed.placement import await_room, lone_task
+from thinkrec.distributed.raised import as_itself
 from thinkrec.job import Job
 from thinkrec.prompt.catalogue import ArtefactPaths
 from thinkrec.routing.gate_table import Routing
@@ -37,33 +38,25 @@ def run(job: Job) -> None:
     weight = model_weight(done)
     if weight != 1:
         variants = scored_as(config, routing)
-        list(over_buckets(weigh, "the weight of the model", done.height, out=out, variants=variants, weight=weight))
+        list(over_buckets(weigh, "the weight of the model", done["bucket"].to_list(), out=out, variants=variants, weight=weight))
     write_model_weight(job.draft.local(), weight)
     chosen = rows_to_explain(done, config.evaluate.num_explanations, out, routing.variants[-1])
     await_room("the explanations", num_gpus=1 if use_gpu else 0)
-    explained = lone_task(explain_rows, use_gpu).remote(config, places, chosen)
-    write_explanations(job.draft.local(), *ray.get(explained))
+    with as_itself():
+        explained = ray.get(lone_task(explain_rows, use_gpu).remote(config, places, chosen))
+    write_explanations(job.draft.local(), *explained)
     job.draft.figures.update(num_rows=done["num_rows"].sum(), num_valid_rows=done["valid"].list.len().sum(), model_weight=weight)
     job.draft.figures.update(num_explanations=len(chosen))
 
 
 def score_buckets(config: Config, places: ArtefactPaths, num_buckets: int, out: str) -> pl.DataFrame:
     """Have actors write the scores of all buckets; returns DONE of each, by bucket."""
-    import ray
-    import ray.data
+    from ray.data import ActorPoolStrategy
 
-    num_gpus = 1 if config.train.use_gpu else 0
-    await_room("an actor that scores", num_gpus=num_gpus)
-    buckets = ray.data.from_items([{"bucket": bucket} for bucket in range(num_buckets)], override_num_blocks=num_buckets)
-    done = buckets.map_batches(
-        BucketScorer,
-        batch_size=1,
-        batch_format="numpy",
-        fn_constructor_args=(config, places, out),
-        compute=ray.data.ActorPoolStrategy(size=min(num_scorers(config), num_buckets)),
-        num_gpus=num_gpus,
-    )
-    return pl.DataFrame(pa.concat_tables(ray.get(done.to_arrow_refs()))).sort("bucket")
+    actors, num_gpus = ActorPoolStrategy(size=min(num_scorers(config), num_buckets)), int(config.train.use_gpu)
+    what, buckets = "an actor that scores", range(num_buckets)
+    done = over_buckets(BucketScorer, what, buckets, actors, num_gpus, config=config, places=places, out=out)
+    return pl.concat(done).sort("bucket")
 
 
 def num_scorers(config: Config) -> int:
@@ -80,7 +73,7 @@ def model_weight(done: pl.DataFrame) -> float:
 
 
 def weigh(bucket: int, out: str, variants: Sequence[str], weight: float) -> pa.Table:
-    """Write the scores of a bucket again, with this weight of the model; done twice it is the same."""
+    """Write the scores of a bucket again, with this weight of the model; cut and done again it comes to the same."""
     for variant in variants:
         rows = read_bucket_scores(out, variant, bucket)
         weighed = score_columns(rows["prior"].to_numpy(), rows["model"].to_numpy(), weight)

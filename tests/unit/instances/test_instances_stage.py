@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,13 +26,11 @@ from thinkrec.train.instances import Instances, TrainInputs, step_batches
 BATCH_ROWS = 40  # of a record batch: a bucket then has several
 
 
-def written(config: Config, uris: Mapping[str, str], folder: Path, buckets: np.ndarray) -> ArtefactPaths:
+def written(config: Config, uris: Mapping[str, str], folder: Path, buckets: Sequence[int]) -> ArtefactPaths:
     """The artefact, made in this process from these buckets."""
     places = ArtefactPaths({**uris, "instances": str(folder)})
-    actor = BucketInstances(config, places, str(folder))
-    write_instance_facts(
-        str(folder), facts_of(pl.concat([pl.DataFrame(actor({"bucket": buckets[at : at + 1]})) for at in range(len(buckets))]))
-    )
+    told = map(BucketInstances(config, places, str(folder)), buckets)
+    write_instance_facts(str(folder), facts_of(pl.concat(map(pl.DataFrame, told))))
     return places
 
 
@@ -52,7 +50,7 @@ def uris(finished) -> dict[str, str]:
 def places(config, uris, tmp_path_factory) -> ArtefactPaths:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(records, "BATCH_ROWS", BATCH_ROWS)
-        return written(config, uris, tmp_path_factory.mktemp("instances"), np.arange(read_num_buckets(ArtefactPaths(uris).path("ingest"))))
+        return written(config, uris, tmp_path_factory.mktemp("instances"), range(read_num_buckets(ArtefactPaths(uris).path("ingest"))))
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +109,7 @@ def test_batches_take_the_vectors_of_their_users_and_items(instances, tables):
 def test_rows_on_one_history_share_it_on_disk(config, uris, places, tmp_path):
     """Of four targets a history: a fraction of the prefixes, and the prompts of snapshots."""
     shared = config.model_copy(update={"prompt": config.prompt.model_copy(update={"targets_per_history": 4, "slots": "none"})})
-    found = TrainInputs.load(shared, written(shared, uris, tmp_path, np.arange(1)))
+    found = TrainInputs.load(shared, written(shared, uris, tmp_path, range(1)))
     plain = TrainInputs.load(config, places, slots=False)
     sizes = [sum(len(parts.records(part).user) for part in np.flatnonzero(parts.bucket == 0)) for parts in (found.rows, plain.rows)]
     assert sizes[0] < 0.5 * sizes[1]
@@ -145,7 +143,7 @@ def test_clusters_part_the_rows(instances, places, tables):
 def test_made_twice_it_is_the_same_and_a_bucket_that_is_gone_is_named(config, uris, places, tmp_path):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(records, "BATCH_ROWS", BATCH_ROWS)
-        again = written(config, uris, tmp_path, np.arange(1))
+        again = written(config, uris, tmp_path, range(1))
     for form in ("plain", "soft"):
         for kind in ("rows", "traces"):
             first, second = (Path(instance_file(one.path("instances"), form, kind, 0)) for one in (places, again))
