@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -19,6 +19,7 @@ from thinkrec.cli.serve import package, serve
 from thinkrec.cli.sweep import baselines, sweep
 from thinkrec.cli.traces import app as traces_app
 from thinkrec.config.run import Config
+from thinkrec.distributed.failures import environment_fault
 from thinkrec.errors import ThinkrecError
 
 HELP = """Train, judge and explain an LLM recommender (ThinkRec, arXiv 2505.15091).
@@ -103,15 +104,24 @@ app.command()(cluster.status)
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command; the errors thinkrec raises on purpose become a message and an exit code, all others are bugs and show themselves."""
+    """Run the command; the errors thinkrec raises on purpose, and what the machine did, become a message and an exit code; others are bugs."""
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         app(args=arguments, standalone_mode=True)
     except ThinkrecError as error:
-        typer.echo(f"thinkrec: {error}", err=True)
-        if error.exit_code == ThinkrecError.exit_code:
-            typer.echo(f"resume with: thinkrec {shlex.join(arguments)}", err=True)
-        raise SystemExit(error.exit_code) from None
+        _stop(error, arguments)
+    except OSError as error:
+        fault = environment_fault(error, "this machine, or the storage that was named")
+        if fault is None:
+            raise
+        _stop(fault, arguments)
+
+
+def _stop(error: ThinkrecError, arguments: list[str]) -> NoReturn:
+    typer.echo(f"thinkrec: {error}", err=True)
+    if error.exit_code == ThinkrecError.exit_code:
+        typer.echo(f"resume with: thinkrec {shlex.join(arguments)}", err=True)
+    raise SystemExit(error.exit_code) from None
 
 
 if __name__ == "__main__":

@@ -161,6 +161,14 @@ def classify(causes: Iterable[BaseException]) -> tuple[Failure, BaseException]:
     return next((failure, cause) for failure in TABLE for cause in found if failure.fits(cause))
 
 
+def environment_fault(error: OSError, where: str) -> EnvironmentFault | None:
+    """What the machine or the storage did, with the fix for it; None for any other error of the system, which is a bug."""
+    failure, _ = classify([error])
+    if failure.raises is not EnvironmentFault:
+        return None
+    return EnvironmentFault(f"{failure.name.replace('_', ' ')}: {error}", where, failure.fix)
+
+
 def patiently(work: Callable[[], T], wait_s: float) -> T:
     """What `work()` gives; while the storage is away it is done again, with growing pauses, for at most `wait_s` seconds.
 

@@ -14,8 +14,8 @@ from dataclasses import replace
 from functools import cache
 
 from thinkrec.config.run import Config
-from thinkrec.distributed.failures import classify
-from thinkrec.errors import EnvironmentFault, ThinkrecError
+from thinkrec.distributed.failures import environment_fault
+from thinkrec.errors import ThinkrecError
 from thinkrec.events import Event, NothingToDo, RunStarted, StageAborted, StageCached, StageDone, StageStarted, Warned
 from thinkrec.job import Job, Reporter
 from thinkrec.pipeline import lease
@@ -110,11 +110,11 @@ def make_stage(node: Node, store: Store, report: Reporter) -> Artefact:
         say(StageAborted(stage.name, str(error)))
         raise
     except OSError as error:
-        failure, _ = classify([error])
-        if failure.raises is not EnvironmentFault:
-            raise  # a bug
+        fault = environment_fault(error, f"stage {stage.name}")
+        if fault is None:
+            raise
         say(StageAborted(stage.name, str(error)))
-        raise EnvironmentFault(f"{failure.name.replace('_', ' ')}: {error}", f"stage {stage.name}", failure.fix) from error
+        raise fault from error
     made = committed(store, (stage.name, key))
     say(StageDone(stage.name, key, _brief(made.figures), round(time.monotonic() - begun, 1)))
     return made

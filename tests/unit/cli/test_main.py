@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 import runpy
@@ -88,6 +89,17 @@ def test_other_failures_have_their_own_codes_and_a_lost_run_says_how_to_resume(c
     assert code == expected
     assert f"thinkrec: {error.what}" in err
     assert ("resume with: thinkrec run" in err and "'run.dir=a run'" in err) == (expected == 4)
+
+
+def test_a_full_disk_is_no_bug_whoever_meets_it(command, monkeypatch):
+    def fail(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("thinkrec.cli.main.run_stages", fail)
+    code, _, err = command("run", RECIPE)
+    assert code == 3
+    assert "disk full" in err
+    assert "fix:" in err
 
 
 def test_a_bug_shows_itself(monkeypatch, tmp_path):
