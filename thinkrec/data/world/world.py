@@ -245,10 +245,15 @@ def _random_mask(count: int, share: float, rng: np.random.Generator) -> NDArray[
 def _check(settings: WorldSection) -> None:
     if settings.num_facets > len(FACETS):
         raise ConfigError(f"{settings.num_facets} facets asked for, {len(FACETS)} have names", "data.world.num_facets", "ask for fewer")
+    if settings.taste == "rules" and num_settings(settings) < 2:
+        raise ConfigError(
+            f"of {settings.num_facets} facets none is a setting that turns tastes", "data.world.num_facets", "ask for 5 or more"
+        )
     if settings.taste == "rules" and settings.facets_per_item < 2:
         raise ConfigError("an item of one facet has no setting", "data.world.facets_per_item", 'name at least 2 for taste = "rules"')
-    if settings.facets_per_item >= settings.num_facets - max(0, num_settings(settings) - 1):
-        raise ConfigError("every item would have every facet", "data.world.facets_per_item", f"name fewer than {settings.num_facets}")
+    most = settings.num_facets - max(0, num_settings(settings) - 1)  # with a setting, an item has all others
+    if settings.facets_per_item >= most:
+        raise ConfigError("every item would have every facet", "data.world.facets_per_item", f"name fewer than {most}")
     num_warm = settings.num_items - round(settings.cold_item_share * settings.num_items)
     if 2 * settings.interactions_per_user > num_warm:
         raise ConfigError(

@@ -115,3 +115,21 @@ def test_cold_items_have_texts_that_name_their_facets(world):
 def test_an_item_of_one_facet_has_no_setting():
     with pytest.raises(ConfigError, match="no setting"):
         make_world(RULES.model_copy(update={"facets_per_item": 1}), 0)
+
+
+@pytest.mark.parametrize("num_facets", [1, 3, 4])
+def test_one_setting_is_too_few_to_turn_anything(num_facets):
+    asked = RULES.model_copy(update={"facets_per_item": 2, "num_users": 50})
+    with pytest.raises(ConfigError, match="none is a setting") as caught:
+        make_world(asked.model_copy(update={"num_facets": num_facets}), 0)
+    assert caught.value.where == "data.world.num_facets"
+    world = make_world(asked.model_copy(update={"num_facets": 5}), 0)
+    assert (pl.DataFrame(world.truth)["rule"].list.len() > 1).any()
+
+
+@pytest.mark.parametrize(("taste", "bound"), [("rules", 9), ("linear", 12)])
+def test_the_bound_of_facets_is_the_one_that_is_named(taste, bound):
+    asked = RULES.model_copy(update={"taste": taste, "num_users": 50})
+    with pytest.raises(ConfigError, match=f"name fewer than {bound}$"):
+        make_world(asked.model_copy(update={"facets_per_item": bound}), 0)
+    make_world(asked.model_copy(update={"facets_per_item": bound - 1}), 0)
