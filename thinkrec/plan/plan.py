@@ -103,7 +103,8 @@ def make_plan(config: Config, machines: Machines, num_rows: int = 0, num_users: 
     size = data_sizes.sizes(config, found, num_rows, num_users)
     length = data_sizes.lengths(config, size, found)
     shape = _shape(config, size, found)
-    jobs = works(config, size, length, shape, data_sizes.trace_lengths(config, found))
+    traces = data_sizes.trace_lengths(config, found)
+    jobs = works(config, size, length, shape, traces)
     price = Price(config, machines, shape)
     phases = [price.phase(work) for work in jobs if work.name != "experts"]
     experts = [work for work in jobs if work.name == "experts"]
@@ -123,7 +124,7 @@ def make_plan(config: Config, machines: Machines, num_rows: int = 0, num_users: 
         zero_stage=price.zero.stage,
         phases=tuple(phases),
         layout=layout,
-        disk_bytes=disk(config, shape, size, length, jobs),
+        disk_bytes=disk(config, shape, size, jobs) | {"instances": instance_bytes(config, size, length, len(traces))},
         host_bytes={
             "driver in ingest": float(DRIVER_BYTES * rows(size)),
             "training worker": float(WORKER_BYTES * min(size.num_train, WINDOW_ROWS + BATCH_ROWS)),
@@ -212,7 +213,7 @@ def lay_out(machines: Machines, experts: Sequence[Work], price: Price) -> Layout
     )
 
 
-def disk(config: Config, shape: Shape, size: Sizes, length: Lengths, jobs: Sequence[Work]) -> dict[str, float]:
+def disk(config: Config, shape: Shape, size: Sizes, jobs: Sequence[Work]) -> dict[str, float]:
     """Bytes the run folder grows by at most; adapters are fp32, a checkpoint holds weight and moments, and three of a phase may stand."""
     whole = shape.adapter_params(config.adapter.target_modules, config.adapter.rank)
     num_experts = len(size.rows_per_cluster)
@@ -221,15 +222,20 @@ def disk(config: Config, shape: Shape, size: Sizes, length: Lengths, jobs: Seque
         "base": 4.0 * shape.num_params if config.base.source == "nano" else 0.0,
         "adapters": 4.0 * whole * (1 + 2 * num_experts),  # each expert stands in its own artefact and in the stage's
         "checkpoints": 3 * 12.0 * sum(work.num_trained for work in jobs),
-        "instances": instance_bytes(config, size, length),
         "scores": float(SCORE_BYTES * NUM_VARIANTS * size.num_test),
     }
 
 
-def instance_bytes(config: Config, size: Sizes, length: Lengths) -> float:
-    """Train rows as tokens, those on one history with one copy of it; with soft slots and without, where prompts have any."""
+def instance_bytes(config: Config, size: Sizes, length: Lengths, num_traces: int) -> float:
+    """Train rows as tokens, those on one history with one copy of it, and traces, each with a history and the longest answer of its own.
+
+    All of it with soft slots and without, where prompts have any, and all twice where training begins before the last trace is written.
+    """
     row_tokens = length.question + (length.prompt - length.question) / rows_per_history(config, size)
-    return (1 + (config.prompt.slots != "none")) * size.num_train * (TOKEN_BYTES * row_tokens + INSTANCE_BYTES)
+    trace_tokens = length.prompt + config.prompt.max_answer_tokens
+    copies = (1 + (config.prompt.slots != "none")) * (1 + config.traces.starts_early)
+    tokens = size.num_train * row_tokens + num_traces * trace_tokens
+    return copies * (TOKEN_BYTES * tokens + INSTANCE_BYTES * (size.num_train + num_traces))
 
 
 def rows(size: Sizes) -> int:

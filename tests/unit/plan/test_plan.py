@@ -22,7 +22,7 @@ from thinkrec.plan.machines import Machines
 from thinkrec.plan.memory import Load, Zero, advise, of_worker
 from thinkrec.plan.model_shape import Shape
 from thinkrec.plan.phases import largest_micro_batch, num_steps
-from thinkrec.plan.plan import make_plan
+from thinkrec.plan.plan import INSTANCE_BYTES, TOKEN_BYTES, make_plan
 from thinkrec.plan.text import plan_text
 from thinkrec.train.deepspeed.engine import read_config
 from thinkrec.train.order import NO_TRACES, Order, Whole
@@ -173,6 +173,16 @@ def test_rows_that_share_a_history_cost_less():
     alone, shared = (plan_of("traces.enabled=false", f"prompt.targets_per_history={number}").phases[1] for number in (1, 16))
     assert alone.tokens == shared.tokens == alone.places
     assert shared.places < 0.6 * alone.places
+
+
+def test_traces_and_what_is_written_twice_take_disk():
+    """A trace has a history and an answer of its own; a training that begins before the last trace is written has all instances twice."""
+    few, many = (plan_of(f"traces.num_instances={number}") for number in (100, 400))
+    more = 300 * (TOKEN_BYTES * (few.lengths.prompt + Config().prompt.max_answer_tokens) + INSTANCE_BYTES)
+    assert many.disk_bytes["instances"] == pytest.approx(few.disk_bytes["instances"] + 2 * more)  # with soft slots and without
+    early = plan_of("traces.num_instances=100", "traces.start_share=0.5", "train.global_adapter.num_epochs=2")
+    assert early.disk_bytes["instances"] == 2 * few.disk_bytes["instances"]
+    assert early.disk_bytes["scores"] == few.disk_bytes["scores"]
 
 
 def test_hours_follow_the_assumed_rate_and_the_rows():
