@@ -10,6 +10,7 @@ import pytest
 from sklearn.metrics.pairwise import cosine_similarity
 
 from thinkrec.data.interactions import Interactions
+from thinkrec.recommend import item_knn
 from thinkrec.recommend.histories import of_users
 from thinkrec.recommend.item_knn import ItemKnn
 from thinkrec.recommend.likes import Likes, train_likes
@@ -56,6 +57,21 @@ def test_only_the_nearest_neighbours_of_an_item_count(likes, monkeypatch):
     (few,) = ItemKnn.fit([likes], NUM_ITEMS).order(one)
     assert few.tolist() == many[:2].tolist()
     assert len(many) > 2
+
+
+@pytest.mark.parametrize("num_pairs", [1, 100])
+def test_neighbours_found_a_block_of_items_at_a_time_are_those_found_at_once(likes, monkeypatch, num_pairs):
+    """Also of an item that nobody likes, and where fewer neighbours are kept than there are."""
+    monkeypatch.setattr(item_knn, "NUM_NEIGHBOURS", 5)
+    alone = Likes(np.arange(NUM_ITEMS + 1), np.arange(NUM_ITEMS + 2))
+    whole = ItemKnn.fit(halves(likes), NUM_ITEMS + 1).order(alone)
+    sizes, largest = [], item_knn._largest
+    monkeypatch.setattr(item_knn, "_largest", lambda block, num: sizes.append(block.shape[0]) or largest(block, num))
+    monkeypatch.setattr(item_knn, "BLOCK_PAIRS", num_pairs)
+    parted = ItemKnn.fit(halves(likes), NUM_ITEMS + 1).order(alone)
+    assert [own.tolist() for own in parted] == [own.tolist() for own in whole]
+    assert sum(sizes) == NUM_ITEMS + 1
+    assert max(sizes) < NUM_ITEMS / 4
 
 
 def test_rings_are_those_of_networkx_in_the_order_of_a_loop(likes):
