@@ -13,6 +13,7 @@ import pytest
 from thinkrec.artefacts.ingest import bucket_of
 from thinkrec.artefacts.recommendations import LISTS
 from thinkrec.errors import ConfigError, DataError, MissingFileError
+from thinkrec.evaluate.metrics.user_groups import by_group
 from thinkrec.evaluate.report.lists import lists_text
 from thinkrec.events import BucketListed, Listed, Noted
 from thinkrec.prompt.catalogue import ArtefactPaths
@@ -289,5 +290,7 @@ def test_judging_counts_every_like_of_test(recommend, whole_run, tmp_path):
     assert {row["group"] for row in report["groups"]["cluster"]["groups"]} == {"none", "0", "1"}
     text = lists_text(report)
     assert "NDCG@5 by history of the user: 0 to " in text
+    report["groups"]["history"] = by_group({"prior+fusion": np.arange(20.0)}, np.repeat([0, 1], 10), ["few", "many"], 9, 0)
+    assert "p 0.100" in next(line for line in lists_text(report).splitlines() if ", by chance " in line)
     assert "Prior + language model" in text
     assert text.splitlines()[-1].startswith("in NDCG@5, Prior + language model ")

@@ -17,6 +17,7 @@ from thinkrec.evaluate.metrics.table import EstimateCell, estimate_cell
 Ints = NDArray[np.integer]
 GAP = "gap"
 NUM_SPANS = 3
+ROUNDING = 1e-12  # sums in another order are not another gap
 
 
 class GroupMeans(TypedDict):
@@ -27,42 +28,69 @@ class GroupMeans(TypedDict):
     means: dict[str, EstimateCell]
 
 
+class GapCell(EstimateCell):
+    """How far groups are apart, which is never below 0, beside the control: the same users shuffled among the groups.
+
+    by_chance: the mean gap of the shuffled; p: how often theirs is as wide, the sample itself counted once.
+    """
+
+    by_chance: float
+    p: float
+
+
 class Grouped(TypedDict):
     """All groups, and by scorer the mean of the best served group minus that of the worst, of those that have MIN_USERS."""
 
     groups: list[GroupMeans]
-    gap: dict[str, EstimateCell]
+    gap: dict[str, GapCell]
 
 
 @dataclass(frozen=True)
 class Gap:
-    """The mean over one group of users minus that over another."""
+    """The largest mean over a group of users minus the smallest; which groups these are is found anew in every resample.
 
-    best: UserMean
-    worst: UserMean
+    values (n,) by user; group (n,): his place, -1 for users who are left out.
+    """
 
-    num_dropped = 0
+    values: Array
+    group: Ints
 
     @property
     def num_users(self) -> int:
-        return self.best.num_users + self.worst.num_users
+        return int((self.group >= 0).sum())
+
+    @property
+    def num_dropped(self) -> int:
+        return len(self.group) - self.num_users
 
     def at(self, times: Array) -> float:
-        return self.best.at(times) - self.worst.at(times)
+        sums, counts = (np.bincount(self.group + 1, drawn)[1:] for drawn in (times * self.values, times))
+        return float(np.ptp(np.divide(sums, counts, out=np.full(len(sums), np.nan), where=counts > 0)))
+
+    def shuffled(self, num: int, seed: int) -> Array:
+        """The gap where users are dealt to the groups at random, (num,) times."""
+        rng, kept, once = np.random.default_rng([seed, 1]), self.group >= 0, np.ones(self.num_users)
+        return np.array([Gap(rng.permutation(self.values[kept]), self.group[kept]).at(once) for _ in range(num)])
 
 
 def by_group(values: Mapping[str, Array], group: Ints, labels: Sequence[str], num_bootstrap: int, seed: int) -> Grouped:
     """values: a metric of every user (n,) by scorer; group (n,): places in `labels`, each of which somebody is in."""
-    rows = [GroupMeans(group=label, num_users=int((group == n).sum()), means={}) for n, label in enumerate(labels)]
-    gap = dict[str, EstimateCell]()
+    sizes = np.bincount(group, minlength=len(labels))
+    rows = [GroupMeans(group=label, num_users=int(size), means={}) for label, size in zip(labels, sizes, strict=True)]
+    large = sizes >= MIN_USERS
+    among = np.where(large, np.cumsum(large) - 1, -1)[group]
+    gap = dict[str, GapCell]()
     for scorer, own in values.items():
-        means = {label: UserMean(own, (group == n).astype(np.float64)) for n, label in enumerate(labels)}
-        large = sorted((mean for mean in means.values() if mean.num_users >= MIN_USERS), key=lambda mean: mean.at(np.ones(len(own))))
-        statistics: dict[str, Statistic] = {**means}
-        if len(large) > 1:
-            statistics[GAP] = Gap(large[-1], large[0])
+        statistics: dict[str, Statistic] = {label: UserMean(own, (group == n).astype(np.float64)) for n, label in enumerate(labels)}
+        apart = Gap(own, among)
+        if large.sum() > 1:
+            statistics[GAP] = apart
         found = resample(statistics, len(own), num_bootstrap, seed).estimates()
-        gap |= {scorer: estimate_cell(found[GAP])} if GAP in found else {}
+        if GAP in found:
+            chance = apart.shuffled(num_bootstrap, seed)
+            as_wide = np.count_nonzero(chance >= apart.at(np.ones(len(own))) - ROUNDING)
+            p = float((1 + as_wide) / (1 + num_bootstrap))
+            gap[scorer] = GapCell(**estimate_cell(found[GAP]), by_chance=float(chance.mean()), p=p)
         for row in rows:
             row["means"][scorer] = estimate_cell(found[row["group"]])
     return {"groups": rows, "gap": gap}

@@ -63,9 +63,12 @@ def _gaps(report: ListsReport, metric: str) -> list[str]:
     lines, served = [], report["metrics"][0]["name"]
     for by, found in report.get("groups", {}).items():
         means = [f"{row['group']}: {number(row['means'][served]['value'])}" for row in found["groups"]]
-        gaps = [f"{label(name)} {number(cell['value'])} ({span(cell)})" for name, cell in found["gap"].items()]
+        gaps = [
+            f"{label(name)} {number(cell['value'])} ({span(cell)}), by chance {number(cell['by_chance'])}, p {number(cell['p'])}"
+            for name, cell in found["gap"].items()
+        ]
         lines += ["", f"{metric_name(metric)} by {by} of the user: {', '.join(means)}"]
-        lines += [f"best less worst group: {', '.join(gaps)}"] if gaps else []
+        lines += [f"best less worst group (by chance: of users shuffled among the groups): {'; '.join(gaps)}"] if gaps else []
     return lines
 
 
