@@ -104,7 +104,7 @@ app.command()(cluster.status)
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command; the errors thinkrec raises on purpose, and what the machine did, become a message and an exit code; others are bugs."""
+    """Run the command; errors raised on purpose, and what the machine did, become a message and an exit code; others are bugs."""
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         app(args=arguments, standalone_mode=True)

@@ -17,7 +17,17 @@ from thinkrec.artefacts.vectors import read_facts
 from thinkrec.data.interactions import Interactions
 from thinkrec.errors import DataError
 from thinkrec.evaluate.metrics.intervals import resample
-from thinkrec.evaluate.metrics.lists import DEFINITIONS, Compared, Known, ListsReport, exposure, list_statistics, list_users, times_listed
+from thinkrec.evaluate.metrics.lists import (
+    DEFINITIONS,
+    Compared,
+    Known,
+    ListsReport,
+    SampledItems,
+    exposure,
+    list_statistics,
+    list_users,
+    times_listed,
+)
 from thinkrec.evaluate.metrics.table import difference_rows, metric_rows
 from thinkrec.evaluate.metrics.user_groups import by_group, spans
 from thinkrec.recommend.bucket import MODEL, PRIOR, RETRIEVAL, SERVED
@@ -26,7 +36,7 @@ from thinkrec.recommend.filters import allowed_items
 from thinkrec.recommend.histories import of_users
 from thinkrec.recommend.list_baselines import ListBaselines
 from thinkrec.recommend.lists import Lists
-from thinkrec.recommend.sampled import SAMPLED
+from thinkrec.recommend.sampled import SAMPLED, num_drawn
 from thinkrec.routing.router import Router
 from thinkrec.store.address import write_json
 from thinkrec.store.artefacts import Artefact
@@ -39,12 +49,14 @@ RANKING_FILE = "ranking.json"
 class JudgedBucket:
     """Of the users of a bucket who like something in test, by order: the metrics of their lists, and how often items are listed.
 
-    sampled: metrics of orders of their likes among items that were drawn at random; empty unless they were asked for.
+    sampled: metrics of orders of their likes among items that were drawn at random, num_drawn for each of them; empty and 0 unless they
+    were asked for.
     users: (user_id, num_rows before test, cluster), as those metrics are sorted. candidate_recall: of each of these users.
     """
 
     metrics: Mapping[str, pl.DataFrame]
     sampled: Mapping[str, pl.DataFrame]
+    num_drawn: Ints
     listed: Mapping[str, pl.DataFrame]
     users: pl.DataFrame
     candidate_recall: pl.Series
@@ -61,8 +73,9 @@ def judge(lists: Lists) -> ListsReport:
     config, top, request = lists.config, lists.request.top, lists.request
     item_ids = read_items(lists.artefacts["ingest"].path(), ["item_id"])["item_id"].to_list()
     known, ks = known_items(lists.artefacts), sorted({1, min(5, top), top})
-    baselines = ListBaselines(lists.artefacts, allowed_items(item_ids, request.allow, request.deny)[0])
-    parts = [_judged(lists, bucket, baselines, known, ks) for bucket in lists.done()]
+    allowed, _ = allowed_items(item_ids, request.allow, request.deny)
+    baselines = ListBaselines(lists.artefacts, allowed)
+    parts = [_judged(lists, bucket, baselines, allowed, known, ks) for bucket in lists.done()]
     num_likes = sum(part.num_likes for part in parts)
     if not num_likes:
         raise DataError("none of these users likes anything new in test", lists.out, "judge lists of other users")
@@ -83,9 +96,7 @@ def judge(lists: Lists) -> ListsReport:
         "exposure": {names.get(order, order): exposure([part.listed[order] for part in parts], known) for order in parts[0].listed},
         "differences": found["differences"],
         "groups": {by: by_group(main, *parted, num_bootstrap, seed) for by, parted in _groups(users).items()},
-        "sampled": None
-        if not request.sampled
-        else {"num_sampled": request.sampled, **_compared(_together([part.sampled for part in parts], names), num_bootstrap, seed)},
+        "sampled": _among_sampled(parts, names, request.sampled, num_bootstrap, seed) if request.sampled else None,
         "definitions": DEFINITIONS,
     }
     write_json(f"{lists.out}/{RANKING_FILE}", report)
@@ -102,7 +113,9 @@ def known_items(artefacts: Mapping[str, Artefact]) -> Known:
     return Known(read_items(ingest, ["item_id"]).height, dict(counts.iter_rows()), num_users, keywords)
 
 
-def _judged(lists: Lists, bucket: int, baselines: ListBaselines, known: Known, ks: Sequence[int]) -> JudgedBucket:
+def _judged(
+    lists: Lists, bucket: int, baselines: ListBaselines, allowed: NDArray[np.bool_], known: Known, ks: Sequence[int]
+) -> JudgedBucket:
     settings, top, cluster = lists.config.recommend, lists.request.top, lists.artefacts["cluster"].path()
     log = Interactions.load(lists.artefacts["ingest"].path(), buckets=[bucket])
     named = log.user_ids if lists.users is None else lists.users[bucket]
@@ -116,6 +129,7 @@ def _judged(lists: Lists, bucket: int, baselines: ListBaselines, known: Known, k
     return JudgedBucket(
         metrics={order: list_users(own, likes, ks, known) for order, own in first.items()},
         sampled={order: list_users(own, likes, ks, Known(0, {}, 0, {})) for order, own in _sampled(lists, bucket).items()},
+        num_drawn=num_drawn(log, before.user_ids, allowed, lists.request.sampled),
         listed={order: times_listed(own.join(likes, on="user_id", how="semi")) for order, own in first.items()},
         users=pl.DataFrame(
             {"user_id": before.user_ids, "num_rows": np.diff(before.offsets), "cluster": read_clusters(cluster, before.user_ids)},
@@ -159,6 +173,15 @@ def _sampled(lists: Lists, bucket: int) -> dict[str, pl.DataFrame]:
     """The same of the likes among items that were drawn at random."""
     others, names = _others(lists, bucket), [SERVED, *((PRIOR, MODEL) if "prior" in lists.artefacts else ()), VECTOR, POPULAR]
     return {name: others.filter(pl.col("order") == SAMPLED + name) for name in names} if lists.request.sampled else {}
+
+
+def _among_sampled(
+    parts: Sequence[JudgedBucket], names: Mapping[str, str], num_sampled: int, num_bootstrap: int, seed: int
+) -> SampledItems:
+    """What is said of them, and for how many users there were not so many."""
+    drawn = np.concatenate([part.num_drawn for part in parts])
+    found = _compared(_together([part.sampled for part in parts], names), num_bootstrap, seed)
+    return {"num_sampled": num_sampled, "num_short": int((drawn < num_sampled).sum()), "num_fewest": int(drawn.min()), **found}
 
 
 def _others(lists: Lists, bucket: int) -> pl.DataFrame:

@@ -20,7 +20,7 @@ def with_sampled(
     log: Interactions, user_ids: Sequence[str], allowed: NDArray[np.bool_], num: int, may_be_seen: bool, seed: int
 ) -> list[Ints]:
     """For each user, in random order, the items that are new to him in test, unless they may be seen, and that he likes there, and `num`
-    allowed ones with which he has no row at all. A function of the user and the seed alone.
+    allowed ones with which he has no row at all, or as many as there are. A function of the user and the seed alone.
     """
     at, pool = {user: place for place, user in enumerate(log.user_ids)}, np.flatnonzero(allowed)
     asked = list[Ints]()
@@ -34,3 +34,10 @@ def with_sampled(
             likes = np.setdiff1d(likes, log.item[rows][~is_test])
         asked.append(chance.permutation(np.concatenate([likes, drawn[~np.isin(drawn, met)][:num]])).astype(np.int64))
     return asked
+
+
+def num_drawn(log: Interactions, user_ids: Sequence[str], allowed: NDArray[np.bool_], num: int) -> Ints:
+    """(users,) how many items without a row `with_sampled` draws for each: fewer than `num` where no more are left."""
+    at, num_allowed = {user: place for place, user in enumerate(log.user_ids)}, int(allowed.sum())
+    met = (np.unique(log.item[slice(*log.offsets[at[user] : at[user] + 2])]) for user in user_ids)
+    return np.array([min(num, num_allowed - int(allowed[own].sum())) for own in met], np.int64)

@@ -252,7 +252,12 @@ def test_likes_among_sampled_items_are_judged_apart(recommend, whole_run, tmp_pa
     rows = pl.read_parquet(tmp_path / "sampled/*/orders.parquet", hive_partitioning=False)
     first = rows.filter((pl.col("order") == "sampled:popular") & (pl.col("rank") == 1)).select("user_id", "item_id").rows()
     assert found["popular"]["value"] == pytest.approx(np.mean([row in likes for row in first]))
-    assert "among 4 items drawn at random" in lists_text(report)
+    assert (report["sampled"]["num_short"], report["sampled"]["num_fewest"]) == (report["num_users"], 0)  # they have met every item
+    text = lists_text(report)
+    assert "among 4 items drawn at random" in text
+    assert f"for {report['num_users']} users fewer were left to draw, 0 at the least" in text
+    report["sampled"]["num_short"] = 0
+    assert "fewer" not in lists_text(report)
 
 
 def test_the_order_of_the_model_does_not_follow_its_weight(recommend, whole_run, tmp_path, monkeypatch):

@@ -9,7 +9,7 @@ from thinkrec.artefacts.vectors import read_vectors
 from thinkrec.data.interactions import Interactions
 from thinkrec.prompt.catalogue import ArtefactPaths
 from thinkrec.recommend.histories import sent_along
-from thinkrec.recommend.sampled import with_sampled
+from thinkrec.recommend.sampled import num_drawn, with_sampled
 from thinkrec.recommend.sources import Sources
 
 ALLOWED = np.arange(30) % 7 != 3
@@ -39,6 +39,13 @@ def test_likes_of_test_among_items_that_were_never_met(log):
     assert alone.tolist() == items[1].tolist()
     assert {1, 9, 11} < set(with_sampled(log, ["a"], ALLOWED, 6, True, 0)[0].tolist())
     assert len(with_sampled(log, ["a"], ALLOWED, 99, False, 0)[0]) == 2 + ALLOWED[12:].sum() + ALLOWED[0]
+
+
+@pytest.mark.parametrize("num", [6, 99])
+def test_so_many_strangers_are_drawn_as_are_counted(log, num):
+    """Each user has two likes in test, 11 items with rows, and no more than 17 of the others are allowed."""
+    drawn = [len(own) - 2 for own in with_sampled(log, ["c", "a"], ALLOWED, num, False, 0)]
+    assert num_drawn(log, ["c", "a"], ALLOWED, num).tolist() == drawn == [min(num, 17)] * 2
 
 
 def test_products_order_as_the_search_does(whole_run, log):

@@ -54,9 +54,11 @@ class Compared(TypedDict):
 
 
 class SampledItems(Compared):
-    """The same, of the likes among so many items drawn at random."""
+    """The same, of the likes among so many items drawn at random. num_short: users for whom fewer were left; num_fewest: the fewest."""
 
     num_sampled: int
+    num_short: int
+    num_fewest: int
 
 
 class ListsReport(Compared):

@@ -59,7 +59,7 @@ def _notes(report: ListsReport) -> list[str]:
 
 
 def _gaps(report: ListsReport, metric: str) -> list[str]:
-    """For each way of parting the users, how well the lists serve each part, and how far the best is from the worst, of others too."""
+    """For each way of parting the users, how well the lists serve each part, and how far the best is from the worst; of others, too."""
     lines, served = [], report["metrics"][0]["name"]
     for by, found in report.get("groups", {}).items():
         means = [f"{row['group']}: {number(row['means'][served]['value'])}" for row in found["groups"]]
@@ -83,6 +83,8 @@ def _sampled(report: ListsReport, columns: Sequence[str]) -> list[str]:
         cells = [row["metrics"][name] for name in columns]
         rows.append([label(row["name"]), *(f"{number(cell['value'])} ({span(cell)})" for cell in cells)])
     said = f"not over the catalogue: a user's likes among {found['num_sampled']} items drawn at random, which may order rankers otherwise"
+    if found["num_short"]:
+        said += f"; for {found['num_short']:,} users fewer were left to draw, {found['num_fewest']} at the least"
     return ["", said, *_aligned(rows)]
 
 
