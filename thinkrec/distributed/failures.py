@@ -179,7 +179,7 @@ def patiently(work: Callable[[], T], wait_s: float) -> T:
         try:
             return work()
         except OSError as error:
-            if classify([error])[0].name != "storage_away" or monotonic() + pause > deadline:
+            if classify([error])[0].name != "storage_away" or monotonic() + pause >= deadline:
                 raise
         sleep(pause)
         pause = min(2 * pause, LONGEST_PAUSE_S)
