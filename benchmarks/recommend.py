@@ -18,11 +18,9 @@ Beside it: how many of the 100 nearest items the inverted file finds, and whethe
 
 from __future__ import annotations
 
-import math
 import os
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
@@ -31,7 +29,7 @@ import faiss
 import numpy as np
 import polars as pl
 import torch
-from _baseline import show
+from _baseline import best_seconds, show
 from numpy.typing import NDArray
 
 from thinkrec.artefacts.ingest import scan_interactions
@@ -140,17 +138,6 @@ class Arms:
             layer.base.weight.data = weight
 
 
-def best_seconds(arms: Mapping[str, Callable[[], object]]) -> dict[str, float]:
-    """The best process time of each arm."""
-    best = dict.fromkeys(arms, math.inf)
-    for _ in range(NUM_ROUNDS):
-        for name, arm in arms.items():
-            begun = time.process_time()
-            arm()
-            best[name] = min(best[name], time.process_time() - begun)
-    return best
-
-
 def speed(ranker: Ranker) -> dict[str, Any]:
     """Users a second of every arm, and how many times as fast sharing is."""
     log = ranker.items
@@ -162,7 +149,7 @@ def speed(ranker: Ranker) -> dict[str, Any]:
     for name, found in (("rows", arms.rows()), ("merged", arms.merged()), ("merged_pair", arms.merged_pair())):
         difference = float(np.abs(found - shared[: len(found), : found.shape[1]]).max()) / largest
         assert difference <= TOLERANCE, f"{name} differs by {difference}"
-    seconds = best_seconds({"shared": arms.shared, "rows": arms.rows, "merged": arms.merged, "merged_pair": arms.merged_pair})
+    seconds = best_seconds({"shared": arms.shared, "rows": arms.rows, "merged": arms.merged, "merged_pair": arms.merged_pair}, NUM_ROUNDS)
     users = dict.fromkeys(seconds, NUM_USERS) | {"merged_pair": NUM_PAIRS / NUM_CANDIDATES}
     a_user = {name: seconds[name] / users[name] for name in seconds}
     prompt = arms.prompts(0)[0]
@@ -188,7 +175,8 @@ def search() -> dict[str, float]:
     exact, found = (index.search(queries, NUM_CANDIDATES)[0] for index in (flat, inverted))
     recall = np.mean([len(np.intersect1d(one, other)) / NUM_CANDIDATES for one, other in zip(found, exact, strict=True)])
     seconds = best_seconds(
-        {name: lambda index=index: index.search(queries, NUM_CANDIDATES) for name, index in (("flat", flat), ("inverted", inverted))}
+        {name: lambda index=index: index.search(queries, NUM_CANDIDATES) for name, index in (("flat", flat), ("inverted", inverted))},
+        NUM_ROUNDS,
     )
     return {"num_items": NUM_ITEMS, "recall": round(float(recall), 4), "flat_to_inverted": round(seconds["flat"] / seconds["inverted"], 2)}
 

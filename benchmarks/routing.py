@@ -14,12 +14,9 @@ One thread. All arms see the same users turn about after an equality check; each
 
 from __future__ import annotations
 
-import math
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -27,7 +24,7 @@ import faiss
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from _baseline import show
+from _baseline import best_seconds, show
 from numpy.typing import NDArray
 
 from thinkrec.artefacts.buckets import buckets_of
@@ -89,17 +86,6 @@ def wide_gates(router: Router, vectors: NDArray[np.float32]) -> NDArray[np.float
     return gates.astype(np.float32)
 
 
-def best_seconds(arms: Mapping[str, Callable[[], object]]) -> dict[str, float]:
-    """The best process time of each arm."""
-    best = dict.fromkeys(arms, math.inf)
-    for _ in range(NUM_ROUNDS):
-        for name, arm in arms.items():
-            begun = time.process_time()
-            arm()
-            best[name] = min(best[name], time.process_time() - begun)
-    return best
-
-
 def compare(num_clusters: int, folder: Path) -> dict[str, float]:
     """Users a second of every arm, and their ratios."""
     router, vectors = planted(num_clusters)
@@ -125,7 +111,8 @@ def compare(num_clusters: int, folder: Path) -> dict[str, float]:
             "streamed": streamed,
             "gates": lambda: router.gates(vectors),
             "wide": lambda: wide_gates(router, few),
-        }
+        },
+        NUM_ROUNDS,
     )
     seconds["wide"] *= NUM_USERS / len(few)
     return {

@@ -122,7 +122,7 @@ def test_every_recipe_loads_and_its_resolved_form_is_stable(recipe):
 
 
 def test_there_are_recipes():
-    assert {"world_nano", "world_tallrec", "world_collm", "ml1m_nano", "ml1m_llama3_8b"} <= {path.stem for path in RECIPES}
+    assert {"world_nano", "world_rules", "world_tallrec", "world_collm", "ml1m_nano", "ml1m_llama3_8b"} <= {path.stem for path in RECIPES}
 
 
 def test_a_config_is_frozen():
