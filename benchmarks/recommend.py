@@ -81,35 +81,31 @@ class Arms:
 
     def shared(self) -> Floats:
         """As the ranker asks."""
-        histories, counted = [self.questions.history(user) for user in self.users], [self.questions.counted(user) for user in self.users]
-        items = [own.tolist() for own in self.items]
-        return np.stack(self.scorer.candidate_scores(self.users, histories, items, self.questions.gates, counted))
+        prompts = [prompt for user in self.users for prompt in self.questions.prompts(user)]
+        owners = np.repeat(self.users, NUM_CANDIDATES).tolist()
+        return self.scorer.scores(prompts, owners, self.questions.gates[owners]).reshape(-1, NUM_CANDIDATES)
 
     def rows(self) -> Floats:
         """Batches of rows under the same bound of tokens."""
-        return np.stack([self._plain(user, self.prompts(user), torch.from_numpy(self.questions.gates[user])) for user in self.users])
+        return np.stack(
+            [self._plain(user, self.questions.prompts(user), torch.from_numpy(self.questions.gates[user])) for user in self.users]
+        )
 
     def merged(self) -> Floats:
         """The base with the user's mixture in its weights."""
         found = []
         for user in self.users:
             with self._merged(user):
-                found.append(self._plain(user, self.prompts(user), None))
+                found.append(self._plain(user, self.questions.prompts(user), None))
         return np.stack(found)
 
     def merged_pair(self) -> Floats:
         """The same for each pair alone."""
         found = []
-        for prompt in self.prompts(0)[:NUM_PAIRS]:
+        for prompt in self.questions.prompts(0, range(NUM_PAIRS)):
             with self._merged(0):
                 found.append(self._plain(0, [prompt], None))
         return np.stack(found).T
-
-    def prompts(self, user: int) -> list[Prompt]:
-        """One a candidate."""
-        history, counted = self.questions.history(user), self.questions.counted(user)
-        write = self.scorer.tables.template.write
-        return [write(history, item, rates) for item, rates in zip(self.items[user].tolist(), counted, strict=True)]
 
     @torch.inference_mode()
     def _plain(self, user: int, prompts: list[Prompt], gates: torch.Tensor | None) -> Floats:
@@ -152,7 +148,7 @@ def speed(ranker: Ranker) -> dict[str, Any]:
     seconds = best_seconds({"shared": arms.shared, "rows": arms.rows, "merged": arms.merged, "merged_pair": arms.merged_pair}, NUM_ROUNDS)
     users = dict.fromkeys(seconds, NUM_USERS) | {"merged_pair": NUM_PAIRS / NUM_CANDIDATES}
     a_user = {name: seconds[name] / users[name] for name in seconds}
-    prompt = arms.prompts(0)[0]
+    (prompt,) = arms.questions.prompts(0, [0])
     return {
         "num_items": len(log.item_ids),
         "tokens_of_prompt": len(prompt.ids),

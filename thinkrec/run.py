@@ -33,7 +33,7 @@ from thinkrec.store.artefacts import Artefact, Store
 if TYPE_CHECKING:  # who looks at a report waits for no torch
     from thinkrec.model.recommender import Recommender
     from thinkrec.prompt.template import Prompt
-    from thinkrec.score.scorer import Scorer
+    from thinkrec.score.scorer import Answer, Scorer
 
 __all__ = ["Run", "open_run"]
 
@@ -125,7 +125,7 @@ class Run:
         not know, ConfigError for a variant that it does not have.
         """
         scorer, prompts, gates = self._ask(users, items, variant)
-        return self._columns(scorer, prompts, gates)["score"]
+        return self._columns(scorer, prompts, gates, None)["score"]
 
     def explain(self, users: Ids, items: Ids, variant: Variant | None = None) -> pl.DataFrame:
         """What the model says to each pair, with a prior for the verdict of the score: user_id, item_id, title, score, verdict, text, ...
@@ -136,8 +136,9 @@ class Run:
 
         scorer, prompts, gates = self._ask(users, items, variant)
         owners, data = range(len(prompts)), scorer.tables.interactions
-        columns = self._columns(scorer, prompts, gates)
-        answers = scorer.speak(prompts, owners, gates, columns["score"])
+        thoughts = scorer.thoughts(prompts, owners, gates)
+        columns = self._columns(scorer, prompts, gates, thoughts)
+        answers = scorer.reasons(prompts, owners, gates, columns["score"], thoughts)
         positions = _positions(data)
         named = {"user_id": data.user_ids, "item_id": [data.item_ids[item] for item in data.item[positions]]}
         rows = pl.DataFrame(named | columns | {"route": routes(gates)}).to_dicts()
@@ -159,11 +160,13 @@ class Run:
         prompts = [tables.prompt(at) for at in _positions(asked).tolist()]
         return Scorer(self.settings, self._recommender, tables), prompts, self._routing.gates(variant or variants[-1], owners)
 
-    def _columns(self, scorer: Scorer, prompts: list[Prompt], gates: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+    def _columns(
+        self, scorer: Scorer, prompts: list[Prompt], gates: NDArray[np.float32], thoughts: list[Answer] | None
+    ) -> dict[str, NDArray[np.float32]]:
         """score, prior, model and p_like of what `_ask` returned."""
         from thinkrec.score.total import score_columns
 
-        model = scorer.scores(prompts, range(len(prompts)), gates)
+        model = scorer.scores(prompts, range(len(prompts)), gates, thoughts)
         return score_columns(self._offsets(scorer.tables.interactions), model, read_model_weight(self.artefacts["score"].path()))
 
     def _offsets(self, asked: Interactions) -> NDArray[np.float32]:

@@ -62,9 +62,9 @@ class BucketRecommender:
         given, num_unknown_items = self._given(log)
         settings, request = self.config.recommend, self.task.request
         found = find(log, self.sources, settings, given, request.top if request.until_test else 0)
-        ranked = self.ranker.rank(log, [user.items for user in found])
+        ranked = self.ranker.rank(log, [user.items for user in found], keep_thoughts=request.explain > 0)
         best = [self._best(scores, user.items) for scores, user in zip(ranked.score, found, strict=True)]
-        said = self._explain(log, found, ranked, [own[: request.explain] for own in best])
+        said = self._explain(found, ranked, [own[: request.explain].tolist() for own in best])
         lists = self._lists(log, found, ranked, best, said)
         orders = self._orders(log, found, ranked, self._sampled(whole, log)) if request.until_test else None
         counts = BucketCounts(
@@ -108,15 +108,16 @@ class BucketRecommender:
     def _list_score(self, scores: Floats, items: Ints) -> NDArray[np.floating]:
         return list_score(scores, self.sources.num_rows[items], self.config.recommend.exposure)
 
-    def _explain(
-        self, log: Interactions, found: Sequence[Found], ranked: Ranked, chosen: Sequence[Ints]
-    ) -> dict[tuple[int, int], Explanation]:
-        """{(user, item): explanation}, both as indices, of each user's chosen candidates."""
+    def _explain(self, found: Sequence[Found], ranked: Ranked, chosen: Sequence[list[int]]) -> dict[tuple[int, int], Explanation]:
+        """{(user, item): explanation}, both as indices, of each user's candidates at the chosen places."""
         if not self.task.request.explain:
             return {}
-        items = [user.items[own] for user, own in zip(found, chosen, strict=True)]
-        said = self.explainer.explain(log, items, [scores[own] for scores, own in zip(ranked.score, chosen, strict=True)])
-        return {(user, int(item)): one for user, own in enumerate(items) for item, one in zip(own, said[user], strict=True)}
+        said = self.explainer.explain(ranked, chosen)
+        return {
+            (user, int(found[user].items[place])): one
+            for user, places in enumerate(chosen)
+            for place, one in zip(places, said[user], strict=True)
+        }
 
     def _lists(
         self,

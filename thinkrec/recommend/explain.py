@@ -6,15 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from thinkrec.data.interactions import Interactions
 from thinkrec.prompt.claims import check_claims, facts_of
-from thinkrec.recommend.ranker import Ranker
+from thinkrec.recommend.ranker import Ranked, Ranker
 from thinkrec.text.phrases import normal
-
-Ints = NDArray[np.integer]
-Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -33,22 +28,18 @@ class Explainer:
         self._ranker = ranker
         self._vocabulary = frozenset(normal(word) for item in ranker.catalogue.items for word in item.keywords)
 
-    def explain(self, log: Interactions, items: Sequence[Ints], served: Sequence[Floats]) -> list[list[Explanation]]:
-        """Of each user of `log`, in the order of his items (as indices), what the model says of the scores that he is served."""
-        questions = self._ranker.questions(log, items)
-        scorer, write = self._ranker.scorer(questions), questions.tables.template.write
-        histories = [questions.history(user) for user in range(len(items))]
-        asked = [
-            (user, int(item), write(histories[user], int(item), counted))
-            for user, own in enumerate(items)
-            for item, counted in zip(own, questions.counted(user), strict=True)
-        ]
-        owners = [user for user, _, _ in asked]
-        scores = np.concatenate([np.empty(0, np.float32), *served])
-        speeches = scorer.speak([prompt for _, _, prompt in asked], owners, questions.gates[owners], scores)
-        said: list[list[Explanation]] = [[] for _ in items]
-        for (user, item, prompt), speech in zip(asked, speeches, strict=True):
-            text = scorer.text(speech)
-            claims = check_claims(text, facts_of(questions.tables.template, histories[user], item, prompt), self._vocabulary)
-            said[user].append(Explanation(text, speech.verdict, claims.is_grounded))
+    def explain(self, ranked: Ranked, chosen: Sequence[Sequence[int]]) -> list[list[Explanation]]:
+        """What the model says of scores that were ranked with their thoughts kept: of each user those of his candidates at these places."""
+        questions = ranked.questions
+        asked = [(user, place) for user, places in enumerate(chosen) for place in places]
+        prompts = [prompt for user, places in enumerate(chosen) for prompt in questions.prompts(user, places)]
+        owners, served = [user for user, _ in asked], np.array([ranked.score[user][place] for user, place in asked], np.float32)
+        scorer, thoughts = self._ranker.scorer(questions), [ranked.thoughts[user][place] for user, place in asked]
+        said: list[list[Explanation]] = [[] for _ in chosen]
+        for (user, place), prompt, answer in zip(
+            asked, prompts, scorer.reasons(prompts, owners, questions.gates[owners], served, thoughts), strict=True
+        ):
+            facts = facts_of(questions.tables.template, questions.history(user), int(questions.candidates[user][place]), prompt)
+            text = scorer.text(answer)
+            said[user].append(Explanation(text, answer.verdict, check_claims(text, facts, self._vocabulary).is_grounded))
         return said

@@ -6,7 +6,7 @@ history, or unknown to the run is served, too: by the global adapter, and by wha
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -23,31 +23,17 @@ from thinkrec.prior.rows import Rows
 from thinkrec.prior.stored import read_prior
 from thinkrec.prior.windows import Queries
 from thinkrec.prompt.catalogue import ArtefactPaths, Catalogue, PromptData
-from thinkrec.prompt.counted_rates import Counted
+from thinkrec.prompt.template import Prompt
 from thinkrec.recommend.histories import asking
 from thinkrec.routing.gate_table import Routing
 from thinkrec.routing.router import routes
-from thinkrec.score.scorer import Scorer
+from thinkrec.score.scorer import Answer, Scorer
 from thinkrec.score.serving import serving_model
 from thinkrec.score.total import total_score
 
 Ints = NDArray[np.integer]
 Floats = NDArray[np.float32]
 MAX_PROMPTS = 2**14  # written at a time
-
-
-@dataclass(frozen=True)
-class Ranked:
-    """Scores of candidates, an array a user in the order of his candidates, and what served each user.
-
-    score: log-odds of a like, see score/total.py. prior: its part, 0 without a prior. model: what the language model says by itself,
-    of which the score takes g times. route: expert | global | mixture.
-    """
-
-    score: list[Floats]
-    prior: list[Floats]
-    model: list[Floats]
-    route: list[str]
 
 
 @dataclass(frozen=True)
@@ -63,9 +49,27 @@ class Questions:
         """(item, label) pairs that the prompts of this user show."""
         return self.tables.history(int(self.begin[user]))
 
-    def counted(self, user: int) -> list[Counted | None]:
-        """What is counted for each of his candidates."""
-        return [self.tables.counted(int(self.begin[user]) + place) for place in range(len(self.candidates[user]))]
+    def prompts(self, user: int, places: Iterable[int] | None = None) -> list[Prompt]:
+        """One for each of his candidates, or for those at some places."""
+        history, begin, write = self.history(user), int(self.begin[user]), self.tables.template.write
+        asked = range(len(self.candidates[user])) if places is None else places
+        return [write(history, int(self.candidates[user][place]), self.tables.counted(begin + place)) for place in asked]
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """Scores of candidates, an array a user in the order of his candidates, and what served each user.
+
+    score: log-odds of a like, see score/total.py. prior: its part, 0 without a prior. model: what the language model says by itself,
+    of which the score takes g times. thoughts: what it said before that, where they are kept. route: expert | global | mixture.
+    """
+
+    questions: Questions
+    score: list[Floats]
+    prior: list[Floats]
+    model: list[Floats]
+    thoughts: list[list[Answer]]
+    route: list[str]
 
 
 class Ranker:
@@ -87,15 +91,17 @@ class Ranker:
         """All adapters in one bank, on the GPU where there is one."""
         return serving_model(self.config, self.places, self.catalogue.tables_of(self.items), self.routing.num_experts)
 
-    def rank(self, log: Interactions, candidates: Sequence[Ints]) -> Ranked:
+    def rank(self, log: Interactions, candidates: Sequence[Ints], keep_thoughts: bool = False) -> Ranked:
         """Score the candidates (item indices) of each user of `log`, which holds every user's whole history."""
         questions, model = self.questions(log, candidates), [np.empty(0, np.float32)] * len(candidates)
+        thoughts: list[list[Answer]] = [[] for _ in candidates]
         for users in _parts([len(items) for items in candidates]):
-            for user, found in zip(users, self._model_scores(questions, users), strict=True):
+            for user, found, said in zip(users, *self._ask(questions, users), strict=True):
                 model[user] = found
+                thoughts[user] = said if keep_thoughts else []
         prior = self.prior_offsets(log, candidates)
         scores = [total_score(*parts, self.model_weight) for parts in zip(prior, model, strict=True)]
-        return Ranked(scores, prior, model, routes(questions.gates).tolist())
+        return Ranked(questions, scores, prior, model, thoughts, routes(questions.gates).tolist())
 
     def questions(self, log: Interactions, candidates: Sequence[Ints]) -> Questions:
         """What the model is asked about these candidates; gates by the variant that serves."""
@@ -123,14 +129,14 @@ class Ranker:
         """Of each user whether the encoder has no vector for him, so that the global adapter serves him."""
         return np.asarray(self.routing.clusters(log.user_ids) == NO_CLUSTER)
 
-    def _model_scores(self, questions: Questions, users: Sequence[int]) -> list[Floats]:
-        return self.scorer(questions).candidate_scores(
-            users,
-            [questions.history(user) for user in users],
-            [questions.candidates[user].tolist() for user in users],
-            questions.gates[users],
-            [questions.counted(user) for user in users],
-        )
+    def _ask(self, questions: Questions, users: Sequence[int]) -> tuple[list[Floats], list[list[Answer]]]:
+        """What the model says by itself about the candidates of these users, and what it said before that."""
+        scorer, sizes = self.scorer(questions), [len(questions.candidates[user]) for user in users]
+        prompts, owners = [prompt for user in users for prompt in questions.prompts(user)], np.repeat(users, sizes).tolist()
+        thoughts = scorer.thoughts(prompts, owners, questions.gates[owners])
+        scores = scorer.scores(prompts, owners, questions.gates[owners], thoughts)
+        ends = np.cumsum(sizes).tolist()
+        return np.split(scores, ends[:-1]), [thoughts[end - size : end] for size, end in zip(sizes, ends, strict=True)]
 
 
 def _parts(sizes: Sequence[int]) -> list[list[int]]:

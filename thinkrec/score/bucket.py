@@ -26,7 +26,7 @@ from thinkrec.prompt.catalogue import ArtefactPaths, Catalogue, PromptData
 from thinkrec.prompt.template import Prompt
 from thinkrec.routing.gate_table import Routing
 from thinkrec.routing.router import routes
-from thinkrec.score.scorer import Scorer
+from thinkrec.score.scorer import NOTHING, Scorer
 from thinkrec.score.serving import serving_model
 from thinkrec.score.total import Scores, score_columns
 
@@ -97,7 +97,7 @@ class BucketScorer:
         scores = score_once(speaker, prompts, owners, gates)
         if DIRECT in variants:
             gates[DIRECT] = gates[self.routing.variants[-1]]
-            scores[DIRECT] = speaker.scores(prompts, owners, gates[DIRECT], think=False)
+            scores[DIRECT] = speaker.scores(prompts, owners, gates[DIRECT], [NOTHING] * len(prompts))
         return {
             variant: pa.table(rows | score_columns(prior, found, weight=1.0) | {"route": routes(gates[variant])}, schema=SCORES)
             for variant, found in scores.items()

@@ -69,7 +69,7 @@ def _responses(speaker: Scorer, position: int, history: History, named: Sequence
     target, user = int(tables.interactions.item[position]), int(tables.interactions.user[position])
 
     def score(histories: Sequence[History]) -> NDArray[np.float32]:
-        num, own = len(histories), np.tile(gates, (len(histories), 1))
-        return np.concatenate(speaker.candidate_scores([user] * num, histories, [[target]] * num, own, [[tables.counted(position)]] * num))
+        prompts = [tables.template.write(history, target, tables.counted(position)) for history in histories]
+        return speaker.scores(prompts, [user] * len(prompts), np.tile(gates, (len(prompts), 1)))
 
     return responses(history, named, score)

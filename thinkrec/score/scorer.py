@@ -20,10 +20,8 @@ from thinkrec.model.batch import Instance, collate
 from thinkrec.model.prefix_batch import share_prefixes, token_batches
 from thinkrec.model.recommender import Recommender
 from thinkrec.prompt.catalogue import PromptData
-from thinkrec.prompt.counted_rates import Counted
 from thinkrec.prompt.template import Prompt, Template
 
-History = Sequence[tuple[int, int]]  # (item, label), oldest first
 MIN_TOKENS = 4  # of reasoning: a model that mostly saw bare verdicts would say no more
 
 
@@ -47,15 +45,18 @@ class Scorer:
     recommender: Recommender
     tables: PromptData
 
+    def thoughts(self, prompts: Sequence[Prompt], users: Sequence[int], gates: NDArray[np.float32]) -> list[Answer]:
+        """What the model says before the verdict that is scored: nothing, unless it was taught to think first."""
+        return self.speak(prompts, users, gates) if self.config.prompt.answer == "after" else [NOTHING] * len(prompts)
+
     def scores(
-        self, prompts: Sequence[Prompt], users: Sequence[int], gates: NDArray[np.float32], think: bool = True
+        self, prompts: Sequence[Prompt], users: Sequence[int], gates: NDArray[np.float32], thoughts: Sequence[Answer] | None = None
     ) -> NDArray[np.float32]:
-        """The score of each prompt, (n,); `think=False` asks for the verdict at once also where the model was taught to think first.
+        """The score of each prompt, (n,), after its `thoughts`, which None generates; NOTHING asks for the verdict at once.
 
         Prompts of one user with the same history and gates are computed on one copy of that history.
         """
-        think = think and self.config.prompt.answer == "after"
-        said = self.speak(prompts, users, gates) if think else [NOTHING] * len(prompts)
+        said = self.thoughts(prompts, users, gates) if thoughts is None else thoughts
         rows, mixtures, tables = self._rows(prompts, users, said), torch.from_numpy(gates), self.tables
         scores = np.empty(len(prompts), np.float32)
         for chosen in token_batches(rows, mixtures, self.config.evaluate.batch_tokens):
@@ -65,29 +66,6 @@ class Scorer:
                 hidden = self.recommender.hidden(batch, self.config.evaluate.fusion)
                 scores[chosen] = self.recommender.scores(hidden, batch).cpu().numpy()
         return scores
-
-    def candidate_scores(
-        self,
-        users: Sequence[int],
-        histories: Sequence[History],
-        candidates: Sequence[Sequence[int]],
-        gates: NDArray[np.float32],
-        counted: Sequence[Sequence[Counted | None]] | None = None,
-    ) -> list[NDArray[np.float32]]:
-        """Scores of each user's candidate items after a history, an array a user; `gates` (users, K + 1).
-
-        `counted` says for each candidate which counted rates its prompt tells, see Template.write; None tells none.
-        """
-        write = self.tables.template.write
-        told = counted or [[None] * len(items) for items in candidates]
-        prompts = [
-            write(history, item, rates)
-            for history, items, own in zip(histories, candidates, told, strict=True)
-            for item, rates in zip(items, own, strict=True)
-        ]
-        sizes = [len(items) for items in candidates]
-        found = self.scores(prompts, np.repeat(users, sizes).tolist(), np.repeat(gates, sizes, axis=0))
-        return np.split(found, np.cumsum(sizes)[:-1])
 
     def speak(
         self, prompts: Sequence[Prompt], users: Sequence[int], gates: NDArray[np.float32], served: NDArray[np.float32] | None = None
@@ -106,6 +84,17 @@ class Scorer:
             found = self._speak(asked, own, gates[chosen], [verdicts[at] for at in chosen])
             speeches |= dict(zip(chosen.tolist(), found, strict=True))
         return [speeches[at] for at in range(len(prompts))]
+
+    def reasons(
+        self,
+        prompts: Sequence[Prompt],
+        users: Sequence[int],
+        gates: NDArray[np.float32],
+        served: NDArray[np.float32],
+        thoughts: Sequence[Answer],
+    ) -> list[Answer]:
+        """What the model says of the scores that users are served: the thoughts that led there, or what follows the verdict."""
+        return list(thoughts) if self.config.prompt.answer == "after" else self.speak(prompts, users, gates, served)
 
     def text(self, speech: Answer) -> str:
         """The reasoning as text."""

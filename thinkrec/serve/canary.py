@@ -17,6 +17,7 @@ from thinkrec.data.interactions import Interactions
 from thinkrec.errors import PackageError
 from thinkrec.recommend.histories import of_users
 from thinkrec.recommend.ranker import Ranker
+from thinkrec.score.scorer import NOTHING
 
 BASE, SERVED = "base", "served"
 NUM_USERS, NUM_ITEMS = 3, 3  # each user is asked about each item
@@ -72,18 +73,13 @@ def _scores(ranker: Ranker, user_ids: Sequence[str], item_ids: Sequence[str]) ->
     log = of_users(Interactions.load(ranker.places.path("ingest"), users=set(user_ids)), user_ids)
     candidates = [np.array([item_at[item] for item in item_ids], np.int64)] * len(user_ids)
     questions = ranker.questions(log, candidates)
-    scorer, write = ranker.scorer(questions), questions.tables.template.write
     owners = [user for user in range(len(user_ids)) for _ in item_ids]
-    prompts = [
-        write(questions.history(user), int(item), counted)
-        for user, items in enumerate(candidates)
-        for item, counted in zip(items, questions.counted(user), strict=True)
-    ]
+    prompts = [prompt for user in range(len(user_ids)) for prompt in questions.prompts(user)]
     num_adapters = questions.gates.shape[1]
     alone = {"global": num_adapters - 1} | {f"expert-{expert}": expert for expert in range(num_adapters - 1)}
     gates = {BASE: np.zeros(num_adapters, np.float32)} | {name: np.eye(num_adapters, dtype=np.float32)[at] for name, at in alone.items()}
     rows = np.concatenate([np.tile(own, (len(prompts), 1)) for own in gates.values()])
-    scores = scorer.scores(prompts * len(gates), owners * len(gates), rows, think=False)
+    scores = ranker.scorer(questions).scores(prompts * len(gates), owners * len(gates), rows, [NOTHING] * len(rows))
     found = dict(zip(gates, np.split(scores, len(gates)), strict=True))
     return found | {SERVED: np.concatenate(ranker.rank(log, candidates).score)}
 

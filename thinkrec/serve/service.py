@@ -15,7 +15,7 @@ from thinkrec.data.interactions import Interactions
 from thinkrec.errors import DataError
 from thinkrec.prompt.template import VERDICTS
 from thinkrec.recommend.candidates import GIVEN, find
-from thinkrec.recommend.explain import Explainer
+from thinkrec.recommend.explain import Explainer, Explanation
 from thinkrec.recommend.histories import of_users, sent_along, together
 from thinkrec.recommend.order import list_score
 from thinkrec.recommend.ranker import Ranked, Ranker
@@ -84,8 +84,11 @@ class Service:
         asked = [self._asked(request) for request in requests]
         for seen in (False, True):
             self._find([one for one in asked if isinstance(one.request, RecommendRequest) and one.request.seen == seen], seen)
-        ranked = self._ranker.rank(together([one.log for one in asked]), [one.items for one in asked])
-        return [self._answer(one, ranked, place) for place, one in enumerate(asked)]
+        explained = [isinstance(request, ExplainRequest) for request in requests]
+        ranked = self._ranker.rank(together([one.log for one in asked]), [one.items for one in asked], any(explained))
+        chosen = [range(len(one.items)) if is_explained else () for one, is_explained in zip(asked, explained, strict=True)]
+        said = self._explainer.explain(ranked, chosen) if any(explained) else [()] * len(asked)
+        return [self._answer(one, ranked, place, said[place]) for place, one in enumerate(asked)]
 
     def _asked(self, request: Request) -> _Asked:
         log, num_unknown = self._history(request)
@@ -120,7 +123,7 @@ class Service:
         for one, found in zip(open_ones, find(together([one.log for one in open_ones]), self._sources, settings, {}), strict=True):
             one.items, one.sources = found.items, found.sources
 
-    def _answer(self, asked: _Asked, ranked: Ranked, place: int) -> Answer:
+    def _answer(self, asked: _Asked, ranked: Ranked, place: int, said: Sequence[Explanation]) -> Answer:
         request, scores = asked.request, ranked.score[place]
         about = Answer(
             package=self.key,
@@ -136,7 +139,6 @@ class Service:
             best = np.argsort(-ordered, kind="stable")[: request.top].tolist()
             listed = [ListedItem(**vars(items[at]), rank=rank, source=asked.sources[at]) for rank, at in enumerate(best, 1)]
             return RecommendAnswer(**vars(about), items=listed)
-        said = self._explainer.explain(asked.log, [asked.items], [ranked.score[place]])[0]
         explained = [
             ExplainedItem(
                 **vars(item), verdict="" if one.verdict is None else VERDICTS[one.verdict], text=one.text, is_grounded=one.is_grounded

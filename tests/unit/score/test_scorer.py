@@ -17,7 +17,7 @@ from thinkrec.nano import model as nano
 from thinkrec.prompt.catalogue import PromptData
 from thinkrec.prompt.template import ItemText, Template, fixed_phrases
 from thinkrec.score.bucket import score_once
-from thinkrec.score.scorer import MIN_TOKENS, Scorer
+from thinkrec.score.scorer import MIN_TOKENS, NOTHING, Scorer
 
 TITLES = ["Alpha", "Beta", "Gamma", "Delta"]
 POSITIONS = [1, 3, 5, 6]  # prompts of different lengths
@@ -141,7 +141,7 @@ def test_after_scores_are_read_where_the_reasoning_ends(make):
     after = [yes_minus_no(speaker, prompt.ids + thought, own) for prompt, thought, own in zip(prompts, thoughts, gates, strict=True)]
     direct = [yes_minus_no(speaker, prompt.ids, own) for prompt, own in zip(prompts, gates, strict=True)]
     assert speaker.scores(prompts, users, gates) == pytest.approx(after, abs=1e-3)
-    assert speaker.scores(prompts, users, gates, think=False) == pytest.approx(direct, abs=1e-3)
+    assert speaker.scores(prompts, users, gates, [NOTHING] * len(prompts)) == pytest.approx(direct, abs=1e-3)
     assert np.abs(np.array(after) - direct).min() > 0.01
 
 
@@ -173,11 +173,9 @@ def test_candidates_are_scored_on_one_copy_of_the_history(make, answer, monkeypa
     monkeypatch.setattr(
         Recommender, "hidden", lambda self, batch, fusion: num_tokens.append(batch.num_tokens) or hidden(self, batch, fusion)
     )
-    found = speaker.candidate_scores([0, 0, 0], histories, candidates, gates)
-    assert [len(scores) for scores in found] == [4, 0, 2]
-    for scores, expected in zip(found, alone, strict=True):
-        assert scores == pytest.approx(expected, abs=1e-4)
     prompts = [write(history, item) for history, items in zip(histories, candidates, strict=True) for item in items]
+    found = speaker.scores(prompts, [0] * len(prompts), np.repeat(gates, [len(items) for items in candidates], axis=0))
+    assert found == pytest.approx(np.concatenate(alone), abs=1e-4)
     if answer == "first":
         assert sum(num_tokens) < sum(len(prompt.ids) for prompt in prompts) - 3 * len(prompts[0].prefix)
 

@@ -15,7 +15,9 @@ from starlette.testclient import TestClient
 from thinkrec.data.interactions import Interactions
 from thinkrec.errors import ArtefactError, EnvironmentFault, PackageError
 from thinkrec.recommend.histories import of_users, sent_along
+from thinkrec.score.scorer import Scorer
 from thinkrec.serve.app import make_app
+from thinkrec.serve.messages import Event, ExplainRequest, RecommendRequest, ScoreRequest
 from thinkrec.serve.opened import open_package, places_of
 from thinkrec.serve.options import MAX_BODY_BYTES, MAX_CANDIDATES, MAX_HISTORY, ServeOptions, sha256_of_key
 from thinkrec.serve.service import Service
@@ -155,9 +157,24 @@ def test_explanations_tell_what_was_said_and_whether_it_is_so(client):
     )
 
 
-def test_users_of_one_batch_get_the_answers_they_get_alone(service, client):
-    from thinkrec.serve.messages import Event, RecommendRequest, ScoreRequest
+@pytest.mark.parametrize("order", ["first", "after"])
+def test_what_is_explained_is_asked_once(ranker, order, monkeypatch):
+    """In one batch for all who ask; a model that thinks first is scored after the very thoughts that are shown."""
+    model, asked, speak = copy.copy(ranker[0]), [], Scorer.speak
+    model.config = model.config.model_copy(update={"prompt": model.config.prompt.model_copy(update={"answer": order})})
+    monkeypatch.setattr(Scorer, "speak", lambda self, prompts, *rest: asked.append(len(prompts)) or speak(self, prompts, *rest))
+    requests = [
+        ExplainRequest(user_id="u003", items=["i001", "i002"]),
+        ScoreRequest(user_id="u039", items=["i004"]),
+        ExplainRequest(user_id="u017", items=["i009"]),
+    ]
+    answers = Service(model, ranker[1]).answer(requests)
+    assert asked == [3 if order == "first" else 4]
+    assert [len(answer.items) for answer in answers] == [2, 1, 1]
+    assert all(item.text for answer in (answers[0], answers[2]) for item in answer.items)
 
+
+def test_users_of_one_batch_get_the_answers_they_get_alone(service, client):
     histories = [[Event(item_id=f"i{item:03}", liked=True) for item in own] for own in (range(5), range(5, 30))]
     requests = [
         ScoreRequest(user_id="u003", items=["i001", "i002"]),
