@@ -110,7 +110,7 @@ def left_behind() -> dict[str, bool]:
     """Whether the worker of a task on a GPU lives on: of ours, and of one whose GPU is a mere option."""
     import ray
 
-    ours, optional = ray.get([launch_task.remote() for launch_task in (lone_task(who, True), ray.remote(who).options(num_gpus=1))])
+    ours, optional = ray.get([launch_task.remote() for launch_task in (lone_task(who, 1), ray.remote(who).options(num_gpus=1))])
     deadline = time.monotonic() + DEADLINE_S
     while Path(f"/proc/{ours}").exists() and time.monotonic() < deadline:
         time.sleep(0.1)

@@ -76,6 +76,8 @@ class TrainSection(Section):
     """Workers of the phases that train one thing: base, global adapter, projector."""
     use_gpu: bool = False
     """True: a worker is one GPU; false: one logical CPU."""
+    gpus_per_scorer: int = Field(default=0, ge=0)
+    """GPUs of one node over which an actor that scores, explains or recommends lays the base's layers; 0 = as few as hold it."""
     trace_share: Share = 0.2
     """Share of rows with a reasoning trace in a batch."""
     gradient_checkpointing: bool = False

@@ -102,14 +102,14 @@ def needs(use_gpu: bool) -> dict[str, float]:
     return {"CPU": 1, "GPU": 1} if use_gpu else {"CPU": 1}
 
 
-def lone_task(function: Callable[..., object], use_gpu: bool) -> RemoteFunction:
-    """A Ray task, on a GPU of its own where there are any, whose worker ends with it and leaves nothing in the device's memory.
+def lone_task(function: Callable[..., object], num_gpus: float) -> RemoteFunction:
+    """A Ray task, on GPUs of its own where it takes any, whose worker ends with it and leaves nothing in the devices' memory.
 
     Ray would keep the worker for the next task, and with it a CUDA context and PyTorch's cache of many gigabytes.
     """
     import ray
 
-    return ray.remote(num_gpus=1, max_calls=1)(function) if use_gpu else ray.remote(function)
+    return ray.remote(num_gpus=num_gpus, max_calls=1)(function) if num_gpus else ray.remote(function)
 
 
 def nodes(avoided: Collection[str] = ()) -> list[Node]:

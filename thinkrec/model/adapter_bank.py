@@ -63,7 +63,7 @@ class BankLinear(nn.Module):
                 "adapter bank",
                 "give `gated` one row of gates for each row of the batch",
             )
-        x = self.dropout(x).to(self.lora_A.dtype)
+        x, gates = self.dropout(x).to(self.lora_A.dtype), gates.to(x.device)  # layers may lie on several devices: model/spread.py
         if gates.dim() == 1:
             return y + self._one_each(x, gates).to(y.dtype)
         num_adapters, rank, _ = self.lora_A.shape

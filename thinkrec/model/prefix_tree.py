@@ -47,10 +47,17 @@ class PrefixTree:
     spans: tuple[Span, ...]
     _masks: dict[tuple[Span, int | None], Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
     _block_masks: dict[int | None, BlockMask] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _copies: dict[torch.device, PrefixTree] = field(default_factory=dict, init=False, repr=False, compare=False)
 
-    def to(self, device: torch.device | str) -> PrefixTree:
-        part, prefix, position, row = (tensor.to(device) for tensor in (self.part, self.prefix, self.position, self.row))
-        return PrefixTree(part, prefix, position, row, self.spans)
+    def to(self, device: torch.device | str, **_: object) -> PrefixTree:
+        """The tree on this device, one copy of it, so that layers on one device share their masks."""
+        there = torch.device(device)
+        if there == self.part.device:
+            return self
+        if there not in self._copies:
+            part, prefix, position, row = (tensor.to(there) for tensor in (self.part, self.prefix, self.position, self.row))
+            self._copies[there] = PrefixTree(part, prefix, position, row, self.spans)
+        return self._copies[there]
 
     def sees(self, query: Tensor, key: Tensor, window: int | None = None) -> Tensor:
         """Whether the token at `query` sees that at `key`, indices of any shapes; `window`, in positions, is that of a sliding layer."""

@@ -190,7 +190,7 @@ STAGES = (
         (*TEXTS, "cluster", *ADAPTERS),
         (*PROMPTED, "adapter", "train.loss.score", "prior.kind", *(f"evaluate.{key}" for key in SCORING)),
         version=6,
-        uses=("engine.num_actors", "evaluate.batch_tokens", *RESOURCES),
+        uses=("engine.num_actors", "evaluate.batch_tokens", "train.gpus_per_scorer", *RESOURCES),
     ),
     Stage(
         "references",

@@ -106,6 +106,13 @@ def of_worker(shape: Shape, load: Load, zero: Zero, world: int) -> Memory:
     )
 
 
+def of_scorer(shape: Shape, load: Load, num_gpus: int) -> Memory:
+    """The memory of the first of the GPUs over which a scorer lays the base's layers: it holds the tables of tokens as well."""
+    whole = of_worker(shape, load, Zero(0), 1)
+    elsewhere = shape.num_layers - -(-shape.num_layers // num_gpus)
+    return replace(whole, base=whole.base - load.number_bytes * elsewhere * (shape.layer_params + 2 * shape.hidden))
+
+
 def kept_bytes(shape: Shape, targets: Collection[str], rank: int, number_bytes: int, dropout: bool = False) -> float:
     """What autograd keeps of one token in one layer, with flash attention and no recomputation.
 

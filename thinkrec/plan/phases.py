@@ -72,8 +72,8 @@ class Work:
         )
 
 
-def works(config: Config, size: Sizes, length: Lengths, shape: Shape, traces: Sequence[float]) -> list[Work]:
-    """Every such phase in order; `traces` are the answer tokens of each.
+def works(config: Config, size: Sizes, length: Lengths, shape: Shape, traces: Sequence[float], num_scorers: int) -> list[Work]:
+    """Every such phase in order; `traces` are the answer tokens of each, and so many actors score.
 
     Extractor, teacher and generation depend on texts yet unwritten and are left out.
     """
@@ -102,7 +102,7 @@ def works(config: Config, size: Sizes, length: Lengths, shape: Shape, traces: Se
     if config.prompt.slots != "none":
         found += learn("projector", train.projector, train.num_workers, whole, projector_params(config, shape), all_layers, 0.0)
     found += learn("experts", train.experts, train.workers_per_group, size.rows_per_cluster, weights[last_layers], last_layers, 0.0)
-    return [*found, _score(config, size, length)]
+    return [*found, _score(config, size, length, num_scorers)]
 
 
 def rows_per_history(config: Config, size: Sizes) -> float:
@@ -116,11 +116,11 @@ def largest_micro_batch(train: TrainSection, longest: float, num_rows: int) -> f
     return min(num_rows * longest, max(longest, train.micro_batch_tokens))
 
 
-def _score(config: Config, size: Sizes, length: Lengths) -> Work:
+def _score(config: Config, size: Sizes, length: Lengths, num_scorers: int) -> Work:
     rows = min(size.num_test, config.evaluate.max_rows or size.num_test)
     batch = max(1, min(int(config.evaluate.batch_tokens / length.prompt), rows))  # tokens are counted, and no row is padded
     num_batches = NUM_VARIANTS * -(-rows // batch)
-    return Work("score", config.engine.num_actors, num_batches, batch, length.prompt, length.prompt, batch * length.prompt)
+    return Work("score", num_scorers, num_batches, batch, length.prompt, length.prompt, batch * length.prompt)
 
 
 def num_steps(config: Config, phase: PhaseSection, num_rows: int, num_users: float, num_traces: int) -> int:

@@ -104,7 +104,7 @@ def make_plan(config: Config, machines: Machines, num_rows: int = 0, num_users: 
     length = data_sizes.lengths(config, size, found)
     shape = _shape(config, size, found)
     traces = data_sizes.trace_lengths(config, found)
-    jobs = works(config, size, length, shape, traces)
+    jobs = works(config, size, length, shape, traces, machines.num_scorers(config))
     price = Price(config, machines, shape)
     phases = [price.phase(work) for work in jobs if work.name != "experts"]
     experts = [work for work in jobs if work.name == "experts"]
@@ -185,8 +185,8 @@ class Price:
         plan, world = self.config.plan, work.num_workers
         small = self.zero.bf16 or self.config.base.dtype == "bfloat16"
         load = work.load(self.shape, self.config, 2 if small and not work.whole_model else 4)
-        if not work.num_trained:  # the scorer loads the base whole, on each of its workers
-            return memory.of_worker(self.shape, load, Zero(0), 1), None
+        if not work.num_trained:  # scorers shard nothing inside a layer
+            return memory.of_scorer(self.shape, load, max(1, self.config.train.gpus_per_scorer)), None
         room = room_bytes(self.config)
         gbytes = plan.between_gbytes_per_s if self.machines.spans_nodes(world) else plan.inside_gbytes_per_s
         # Weights are gathered once forward and once backward, two bytes each, against 4 FLOPs a weight and token (docs/design.md 12).
@@ -257,9 +257,9 @@ def notes(config: Config, machines: Machines, size: Sizes, layout: Layout, phase
             f"phases that train one thing use {train.num_workers} of {machines.num_workers} workers: raise train.num_workers, "
             "it must divide the batch sizes"
         )
-    if config.engine.num_actors < machines.num_workers:
-        yield f"scoring uses {config.engine.num_actors} of {machines.num_workers} workers: raise engine.num_actors"
-    engine = config.engine
+    engine, num_scorers = config.engine, machines.num_scorers(config)
+    if not machines.have_gpus and num_scorers < machines.num_workers:
+        yield f"scoring uses {num_scorers} of {machines.num_workers} workers: raise engine.num_actors"
     if machines.have_gpus and machines.num_nodes * (machines.workers_per_node // max(1, engine.num_gpus)) < engine.num_actors:
         yield f"{engine.num_actors} engines of {engine.num_gpus} GPUs, each inside a node, do not fit: lower engine.num_actors"
     spare = machines.num_workers - layout.num_groups * layout.workers_per_group
@@ -272,7 +272,7 @@ def notes(config: Config, machines: Machines, size: Sizes, layout: Layout, phase
             yield f"{phase.name} does not fit: {phase.advice.reason}"
         if not phase.advice and machines.have_gpus and phase.memory.total > room_bytes(config):
             yield (
-                f"{phase.name} does not fit: it loads the base whole on a GPU, {phase.memory.total / 2**30:.1f} GiB; there is room for "
-                f"{room_bytes(config) / 2**30:.1f}. Stop after the adapters: --until experts"
+                f"{phase.name} does not fit: the first GPU of a scorer holds {phase.memory.total / 2**30:.1f} GiB; there is room for "
+                f"{room_bytes(config) / 2**30:.1f}. Raise train.gpus_per_scorer, or stop after the adapters: --until experts"
             )
     yield "extractor, teacher and generation are not costed: they depend on texts yet unwritten"

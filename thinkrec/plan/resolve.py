@@ -1,4 +1,4 @@
-"""What the run file leaves open, from its settings alone: the DeepSpeed file of `train.ds_config = "auto"` and the size of an expert group.
+"""What the run file leaves open, from its settings alone: `train.ds_config = "auto"`, the size of an expert group, the GPUs of a scorer.
 
 Rows are taken to be as long as `plan.tokens_per_item` makes them, so the answer never changes with what is already known of the data, and
 neither do the keys of the stages.
@@ -22,6 +22,7 @@ from thinkrec.train.deepspeed import engine
 # Shipped files that compute in the base's dtype, the cheapest first: whole, in shards, in host memory.
 DS_CONFIGS = {"bfloat16": ("zero1", "zero2", "zero3", "zero3_offload"), "float32": ("nano", "cpu")}
 GIB = 2**30
+MAX_GPUS = 8  # of a node: a scorer stays inside one
 
 
 def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
@@ -35,7 +36,26 @@ def parse(tree: dict[str, object], where: str = "config") -> Config:
 
 
 def resolved(config: Config) -> Config:
-    """The run file with `train.ds_config` and `train.workers_per_group` filled in where they are open; raises ConfigError if nothing fits.
+    """The run file with what it leaves open filled in; raises ConfigError where nothing that trains fits."""
+    config = _with_group(config)
+    return _with_scorer(config) if config.train.use_gpu and not config.train.gpus_per_scorer else config
+
+
+def _with_scorer(config: Config) -> Config:
+    """With `train.gpus_per_scorer`: as few GPUs as have the memory, or all of a node; 1 if the base cannot be counted."""
+    try:
+        shape = shape_of(config)
+    except ModelError:
+        return _with(config, gpus_per_scorer=1)
+    tokens = max(config.evaluate.batch_tokens, _prompt_tokens(config))
+    load = Work("score", 1, 1, 1, tokens, tokens, tokens).load(shape, config, 2 if config.base.dtype == "bfloat16" else 4)
+    sizes = [2**power for power in range(MAX_GPUS.bit_length())]
+    fitting = (size for size in sizes if memory.of_scorer(shape, load, size).total <= room_bytes(config))
+    return _with(config, gpus_per_scorer=next(fitting, MAX_GPUS))
+
+
+def _with_group(config: Config) -> Config:
+    """With `train.ds_config` and `train.workers_per_group`.
 
     The smallest group that has the memory is taken, and for it the file of the lowest ZeRO stage: a higher one only costs communication.
     Host memory comes last. A base whose memory cannot be counted is sharded.
@@ -47,13 +67,13 @@ def resolved(config: Config) -> Config:
         try:
             shape_of(config)
         except ModelError:  # of another kind, or not there, which the run itself tells better
-            return _with(config, next(name for name in DS_CONFIGS[config.base.dtype] if _file(name).stage == 3), train.workers_per_group)
+            return _with(config, ds_config=next(name for name in DS_CONFIGS[config.base.dtype] if _file(name).stage == 3))
     room = room_bytes(config)
     least = dict[tuple[str, int], float]()
     for name, size in _choices(config):
         least[name, size] = need = max(held.total for held in needs(config, name, size).values())
         if need <= room:
-            return _with(config, name, size)
+            return _with(config, ds_config=name, workers_per_group=size)
     (name, size), need = min(least.items(), key=lambda one: one[1])
     raise ConfigError(
         f"a worker of a group of {size} under {name} needs {need / GIB:.1f} GiB and has {room / GIB:.1f}, and no other choice needs less",
@@ -67,7 +87,7 @@ def reason(config: Config) -> str:
     """One line about the DeepSpeed file of a resolved run on GPUs: which, why, and what `auto` would take if another was forced."""
     name, size = config.train.ds_config, config.train.workers_per_group
     try:
-        advised = resolved(_with(config, AUTO, size)).train.ds_config
+        advised = resolved(_with(config, ds_config=AUTO)).train.ds_config
         whole, held = (_largest(config, file, size) / GIB for file in (DS_CONFIGS[config.base.dtype][0], advised))
     except (ConfigError, ModelError):
         return f"train.ds_config = {name}"
@@ -99,7 +119,7 @@ def _works(config: Config, shape: Shape, train: TrainSection, workers_per_group:
     """One step of each phase."""
     adapter, prompt = config.adapter, config.prompt
     answer = float(prompt.max_answer_tokens if config.traces.enabled else PLAIN_ANSWER)
-    length = min(prompt.max_tokens, config.plan.tokens_per_item * (1 + prompt.history_length)) + answer
+    length = _prompt_tokens(config) + answer
     last = min(adapter.last_layers or shape.num_layers, shape.num_layers)
     phases = [
         ("global", train.global_adapter, train.num_workers, shape.num_layers, 0),
@@ -123,6 +143,10 @@ def _works(config: Config, shape: Shape, train: TrainSection, workers_per_group:
             layers,
             recomputed=train.gradient_checkpointing,
         )
+
+
+def _prompt_tokens(config: Config) -> float:
+    return min(config.prompt.max_tokens, config.plan.tokens_per_item * (1 + config.prompt.history_length))
 
 
 def _choices(config: Config) -> Iterator[tuple[str, int]]:
@@ -153,6 +177,5 @@ def _file(name: str) -> Zero:
     return Zero.of_file(engine.read_config(name))
 
 
-def _with(config: Config, ds_config: str, workers_per_group: int) -> Config:
-    train = config.train.model_copy(update={"ds_config": ds_config, "workers_per_group": workers_per_group})
-    return config.model_copy(update={"train": train})
+def _with(config: Config, **settings: str | int) -> Config:
+    return config.model_copy(update={"train": config.train.model_copy(update=settings)})

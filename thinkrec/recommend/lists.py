@@ -17,7 +17,7 @@ from thinkrec.recommend.bucket import BucketRecommender, Task
 from thinkrec.recommend.filters import allowed_items
 from thinkrec.recommend.request import Request
 from thinkrec.routing.router import Router
-from thinkrec.score.stage import num_scorers
+from thinkrec.score.stage import gpus_per_scorer, num_scorers
 from thinkrec.store.artefacts import Artefact
 
 Session = Callable[[Config], AbstractContextManager[None]]
@@ -89,7 +89,7 @@ def _stream(buckets: Sequence[int], config: Config, places: ArtefactPaths, task:
     """The numbers of the buckets as their lists are there."""
     from ray.data import ActorPoolStrategy
 
-    actors, num_gpus = ActorPoolStrategy(size=min(num_scorers(config), len(buckets))), int(config.train.use_gpu)
+    actors = ActorPoolStrategy(size=min(num_scorers(config), len(buckets)))
     what = "an actor that recommends"
-    done = over_buckets(BucketRecommender, what, buckets, actors, num_gpus, config=config, places=places, task=task)
+    done = over_buckets(BucketRecommender, what, buckets, actors, gpus_per_scorer(config), config=config, places=places, task=task)
     yield from (bucket for table in done for bucket in table["bucket"])

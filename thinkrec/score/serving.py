@@ -8,6 +8,7 @@ from thinkrec.artefacts.adapters import ADAPTER_FOLDER, PROJECTOR_FILE, expert_f
 from thinkrec.config.run import Config
 from thinkrec.model.build import build, load_adapter, load_projector
 from thinkrec.model.recommender import Recommender
+from thinkrec.model.spread import spread
 from thinkrec.prompt.catalogue import ArtefactPaths, PromptData
 
 
@@ -18,4 +19,10 @@ def serving_model(config: Config, places: ArtefactPaths, tables: PromptData, num
         load_adapter(recommender, expert_folder(places.path("experts"), expert), expert)
     load_adapter(recommender, places.path("global", ADAPTER_FOLDER), num_experts)
     load_projector(recommender, places.path("projector", PROJECTOR_FILE))
-    return recommender.to("cuda" if config.train.use_gpu and torch.cuda.is_available() else "cpu").eval()
+    return spread(recommender, _devices(config)).eval()
+
+
+def _devices(config: Config) -> list[str]:
+    """GPUs that this process sees, as many as a scorer takes; in a replica of a server all that Ray gave it."""
+    seen = torch.cuda.device_count() if config.train.use_gpu else 0
+    return [f"cuda:{number}" for number in range(min(seen, config.train.gpus_per_scorer or seen))] or ["cpu"]

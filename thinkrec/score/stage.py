@@ -33,7 +33,7 @@ def run(job: Job) -> None:
     import ray
 
     config, places, out = job.config, ArtefactPaths(job.places()), job.draft.shared()
-    use_gpu, routing = config.train.use_gpu, Routing(places)
+    routing = Routing(places)
     done = score_buckets(config, places, read_num_buckets(job.inputs["ingest"].path()), out)
     weight = model_weight(done)
     if weight != 1:
@@ -41,9 +41,10 @@ def run(job: Job) -> None:
         list(over_buckets(weigh, "the weight of the model", done["bucket"].to_list(), out=out, variants=variants, weight=weight))
     write_model_weight(job.draft.local(), weight)
     chosen = rows_to_explain(done, config.evaluate.num_explanations, out, routing.variants[-1])
-    await_room("the explanations", num_gpus=1 if use_gpu else 0)
+    num_gpus = gpus_per_scorer(config)
+    await_room("the explanations", num_gpus=num_gpus)
     with as_itself():
-        explained = ray.get(lone_task(explain_rows, use_gpu).remote(config, places, chosen))
+        explained = ray.get(lone_task(explain_rows, num_gpus).remote(config, places, chosen))
     write_explanations(job.draft.local(), *explained)
     job.draft.figures.update(num_rows=done["num_rows"].sum(), num_valid_rows=done["valid"].list.len().sum(), model_weight=weight)
     job.draft.figures.update(num_explanations=len(chosen))
@@ -53,17 +54,23 @@ def score_buckets(config: Config, places: ArtefactPaths, num_buckets: int, out: 
     """Have actors write the scores of all buckets; returns DONE of each, by bucket."""
     from ray.data import ActorPoolStrategy
 
-    actors, num_gpus = ActorPoolStrategy(size=min(num_scorers(config), num_buckets)), int(config.train.use_gpu)
+    actors = ActorPoolStrategy(size=min(num_scorers(config), num_buckets))
     what, buckets = "an actor that scores", range(num_buckets)
-    done = over_buckets(BucketScorer, what, buckets, actors, num_gpus, config=config, places=places, out=out)
+    done = over_buckets(BucketScorer, what, buckets, actors, gpus_per_scorer(config), config=config, places=places, out=out)
     return pl.concat(done).sort("bucket")
 
 
+def gpus_per_scorer(config: Config) -> int:
+    """What an actor that scores takes of a node."""
+    return max(1, config.train.gpus_per_scorer) if config.train.use_gpu else 0
+
+
 def num_scorers(config: Config) -> int:
-    """How many actors score: one a GPU of the cluster, without GPUs as many as engines answer."""
+    """How many actors score: as many as the GPUs of the cluster hold, without GPUs as many as engines answer."""
     import ray
 
-    return max(config.engine.num_actors, int(ray.cluster_resources().get("GPU", 0)) if config.train.use_gpu else 0)
+    held = int(ray.cluster_resources().get("GPU", 0)) // gpus_per_scorer(config) if config.train.use_gpu else 0
+    return max(config.engine.num_actors, held)
 
 
 def model_weight(done: pl.DataFrame) -> float:

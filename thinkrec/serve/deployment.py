@@ -121,10 +121,9 @@ def heard(options: ServeOptions, address: str) -> Served:
     """Open a package in a task of its own; raises what open_package raises."""
     import ray
 
-    use_gpu = options.num_gpus > 0
-    await_room("the canary of a package", num_gpus=int(use_gpu))
+    await_room("the canary of a package", num_gpus=options.num_gpus)
     with as_itself():
-        return Served(address, ray.get(lone_task(_key_of, use_gpu).remote(address, use_gpu)))
+        return Served(address, ray.get(lone_task(_key_of, options.num_gpus).remote(address, options.num_gpus > 0)))
 
 
 def deploy(options: ServeOptions, current: Served, previous: Served | None, wait: bool) -> None:

@@ -71,7 +71,7 @@ def test_nothing_will_do(large, ds_config):
 
 
 def test_what_the_run_file_says_stays(large):
-    config = large(0.001, workers_per_group=4, ds_config="zero3")
+    config = large(0.001, workers_per_group=4, ds_config="zero3", gpus_per_scorer=3)
     assert resolved(config) is config
     assert "zero3" in reason(config)
 
@@ -99,6 +99,18 @@ def test_the_lowest_stage_that_has_the_memory_is_taken(large, base, memory_gib, 
     assert (found.train.ds_config, found.train.workers_per_group) == chosen
     assert resolved(found) is found  # once for all: workers and keys see the name
     assert chosen[0] in reason(found)
+
+
+@pytest.mark.parametrize(
+    ("base", "memory_gib", "num_gpus"), [(LLAMA_8B, 80.0, 1), (LLAMA_70B, 80.0, 2), (LLAMA_70B, 48.0, 4), (LLAMA_70B, 16.0, 8)]
+)
+def test_a_scorer_takes_as_few_gpus_as_hold_the_base(large, base, memory_gib, num_gpus):
+    found = resolved(large(memory_gib, base, workers_per_group=8, ds_config="zero3"))
+    assert found.train.gpus_per_scorer == num_gpus
+
+
+def test_without_gpus_no_scorer_takes_one(make_config):
+    assert resolved(make_config()).train.gpus_per_scorer == 0
 
 
 def test_checkpointing_makes_room(large):
