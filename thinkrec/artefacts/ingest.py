@@ -16,8 +16,10 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as ds
+from numpy.typing import NDArray
 
 from thinkrec.artefacts.tables import read_table, write_table
 from thinkrec.errors import ArtefactError
@@ -181,6 +183,16 @@ def write_refused(uri: str, part: int, refused: pa.Table) -> None:
 def read_counts(folder: Path, columns: Sequence[str] | None = None) -> pl.DataFrame:
     """COUNTS, or some columns of it."""
     return read_table(folder / COUNTS_FILE, columns)
+
+
+def read_item_totals(folder: Path) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """(num_items,) likes and rows of each item in train, by all users, in the order of ITEMS."""
+    import polars as pl
+
+    counts = read_counts(folder).group_by("item_id").agg(pl.col("num_likes", "num_rows").sum())
+    found = read_items(folder, ["item_id"]).join(counts, on="item_id", how="left", maintain_order="left").fill_null(0)
+    likes, rows = (found[name].to_numpy().astype(np.int64) for name in ("num_likes", "num_rows"))
+    return likes, rows
 
 
 def write_fingerprint(folder: Path | str, facts: Fingerprint) -> None:

@@ -29,21 +29,25 @@ class Log:
     visible: NDArray[np.bool_]  # rows that may stand in a history
     item_categories: Ints  # (pairs, 2)
     end: Ints | None = None  # the row before which each row's history ends, of the same user; None = the row itself
+    item_totals: tuple[Ints, Ints] | None = None  # (likes, rows) of every item in train by all users; None = these rows are all there are
 
     @property
     def like_rate(self) -> float:
         """Share of likes in train."""
-        return float(self.label[self.train].mean())
+        if self.item_totals is None:
+            return float(self.label[self.train].mean())
+        likes, rows = self.item_totals
+        return float(likes.sum() / rows.sum())
 
 
 def item_counts(log: Log) -> tuple[Array, Array]:
     """(likes, rows) of each row's item in train, a train row itself left out."""
-    return _train_counts(log, log.item)
+    return _train_counts(log, log.item, log.item_totals)
 
 
 def user_counts(log: Log) -> tuple[Array, Array]:
     """(likes, rows) of each row's user in train, a train row itself left out."""
-    return _train_counts(log, log.user)
+    return _train_counts(log, log.user, None)
 
 
 def history_counts(log: Log, last: int | None = None) -> tuple[Array, Array]:
@@ -79,10 +83,11 @@ def rate(likes: Array, rows: Array, prior: float, smoothing: float = SMOOTHING) 
     return (likes + smoothing * prior) / (rows + smoothing)
 
 
-def _train_counts(log: Log, key: Ints) -> tuple[Array, Array]:
+def _train_counts(log: Log, key: Ints, totals: tuple[Ints, Ints] | None) -> tuple[Array, Array]:
     num_keys = int(key.max(initial=-1)) + 1
     liked = log.train & (log.label == 1)
-    likes, rows = (np.bincount(key[counted], minlength=num_keys)[key].astype(np.float64) for counted in (liked, log.train))
+    totals = totals or (np.bincount(key[liked], minlength=num_keys), np.bincount(key[log.train], minlength=num_keys))
+    likes, rows = (total[key].astype(np.float64) for total in totals)
     return likes - liked, rows - log.train
 
 

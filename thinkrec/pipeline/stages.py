@@ -209,7 +209,7 @@ STAGES = (
         ),
         ("evaluate", "prompt.history_length", "prompt.history_policy", "prompt.answer", "run.seed"),
         ("evaluate.bert_score_path", "evaluate.bleurt_path"),
-        version=4,
+        version=5,
         uses=("prompt", "train", "engine", "run.dir"),
     ),
 )

@@ -33,7 +33,7 @@ class ListBaselines:
         keywords = pl.DataFrame({"item_id": self._item_ids}).join(words, on="item_id", how="left", maintain_order="left")["keywords"]
         self._knn = ItemKnn.fit(train_likes(ingest), len(allowed))
         self._graph = TransitionGraph.fit(train_likes(ingest), [own or () for own in keywords.to_list()])
-        self._popular, self._allowed = most_liked(ingest, self._item_ids, allowed), allowed
+        self._popular, self._allowed = most_liked(ingest, allowed), allowed
 
     def orders(self, log: Interactions, num: int, may_be_seen: bool) -> dict[str, pl.DataFrame]:
         """(user_id, rank, item_id) by baseline: lists of `num` items for the users of `log`, filled up with what is popular."""

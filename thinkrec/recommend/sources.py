@@ -6,13 +6,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
-from thinkrec.artefacts.ingest import read_counts
+from thinkrec.artefacts.ingest import read_item_totals
 from thinkrec.artefacts.vectors import read_facts, read_vectors
 from thinkrec.config.run import Config
 from thinkrec.data.interactions import Interactions
@@ -35,8 +33,8 @@ class Sources:
         items = np.flatnonzero(self._has_vector & allowed)
         self._by_product = ItemIndex(items, self._vectors[items], exact)
         self._by_cosine = ItemIndex(items, self._directions(items), exact)
-        self.popular: Ints = most_liked(places.path("ingest"), item_ids, allowed)
-        self.num_rows = counted(places.path("ingest"), item_ids, "num_rows")
+        self.popular: Ints = most_liked(places.path("ingest"), allowed)
+        self.num_rows = read_item_totals(places.path("ingest"))[1]
 
     def user_vectors(self, log: Interactions) -> Floats:
         """The vectors (n, d) of the users; zeros where there is none."""
@@ -98,15 +96,8 @@ def _merged(items: Ints, similarity: Floats, num: int) -> Ints:
     return merged[merged >= 0][:num].copy()  # a view would hold all of them
 
 
-def most_liked(ingest: Path, item_ids: Sequence[str], allowed: NDArray[np.bool_]) -> Ints:
+def most_liked(ingest: Path, allowed: NDArray[np.bool_]) -> Ints:
     """All allowed items, those with the most likes in train first, then in the catalogue's order."""
-    order = np.argsort(-counted(ingest, item_ids, "num_likes"), kind="stable")
+    order = np.argsort(-read_item_totals(ingest)[0], kind="stable")
     popular: Ints = order[allowed[order]]
     return popular
-
-
-def counted(ingest: Path, item_ids: Sequence[str], what: Literal["num_rows", "num_likes"]) -> NDArray[np.int64]:
-    """(num_items,) the rows or likes of each item in train."""
-    counts = read_counts(ingest, ["item_id", what]).group_by("item_id").agg(pl.col(what).sum())
-    found = pl.DataFrame({"item_id": item_ids}).join(counts, on="item_id", how="left", maintain_order="left")[what]
-    return found.fill_null(0).to_numpy().astype(np.int64)

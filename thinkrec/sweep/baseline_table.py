@@ -80,9 +80,9 @@ def run(config: Config, report: Reporter, session: Callable[[Config], AbstractCo
 def _judged(config: Config, ingest: Artefact, encoded: Sequence[Artefact], prior: Artefact | None) -> JudgedBaselines:
     table = baseline_rows(ingest.path(), config.prompt)
     if prior:
-        table = beside(table, prior_scores(prior.path()).join(table, on="row", how="semi"), prior.uri)
+        table = beside(table, prior_scores(prior.path(), table["row"]), prior.uri)
     for encode in encoded:
-        scores = encoder_scores(encode.path())
+        scores = encoder_scores(encode.path(), table["row"])
         assert scores is not None
         table = beside(table, scores, encode.uri)
     names = [name for name in MEANING if name in table.columns]

@@ -15,7 +15,7 @@ from sklearn.preprocessing import StandardScaler
 
 from thinkrec.artefacts.prior import scan_offsets
 from thinkrec.artefacts.vectors import read_facts, read_scores
-from thinkrec.data.counts import Array, Log, category_affinity, history_counts, item_counts, rate, user_counts
+from thinkrec.data.counts import Array, Ints, Log, category_affinity, history_counts, item_counts, rate, user_counts
 from thinkrec.errors import DataError
 
 MEANING = {
@@ -31,7 +31,7 @@ MEANING = {
 
 
 def counted(log: Log, history_length: int) -> dict[str, Array]:
-    """Scores of every counted baseline for each row of the log; only those outside train are fair to judge.
+    """Scores of the baselines that are one number for each row of the log; only those outside train are fair to judge.
 
     Raises DataError when train holds one class only.
     """
@@ -44,33 +44,37 @@ def counted(log: Log, history_length: int) -> dict[str, Array]:
         "item_rate": item,
         "user_item_rate": user + item,
         "history_rate": rate(*history_counts(log, history_length), prior, 1.0),
-        "logistic": logistic(log, history_length),
     }
 
 
-def logistic(log: Log, history_length: int) -> Array:
-    """Log-odds of a logistic regression on counted features, fitted on train rows.
+def features(log: Log, history_length: int) -> Array:
+    """(rows, 6) what the logistic regression sees of each row of the log.
 
-    Six: item rate, log item count, like-rates of the prompt's history, of the last 50 rows and of all earlier rows, category affinity.
+    Item rate, log item count, like-rates of the prompt's history, of the last 50 rows and of all earlier rows, category affinity.
     """
     prior = log.like_rate
     likes, rows = item_counts(log)
     histories = [rate(*history_counts(log, last), prior, 1.0) for last in (history_length, 50, None)]
-    features = np.column_stack([logit(rate(likes, rows, prior)), np.log1p(rows), *histories, category_affinity(log, histories[-1])])
+    return np.column_stack([logit(rate(likes, rows, prior)), np.log1p(rows), *histories, category_affinity(log, histories[-1])])
+
+
+def logistic(train: Array, label: Ints, judged: Array) -> Array:
+    """Log-odds of the `judged` rows (n, 6) by a logistic regression on the features of train rows (m, 6) and their labels (m,)."""
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
-    scores: Array = model.fit(features[log.train], log.label[log.train]).decision_function(features)
+    scores: Array = model.fit(train, label).decision_function(judged)
     return scores
 
 
-def encoder_scores(encode: Path) -> pl.DataFrame | None:
-    """(row, NAME): the test rows as scored by the run's own encoder, NAME as in MEANING. None for vectors that the user brought."""
+def encoder_scores(encode: Path, rows: pl.Series) -> pl.DataFrame | None:
+    """(row, NAME): these test rows as scored by the run's own encoder, NAME as in MEANING. None for vectors that the user brought."""
     scores = read_scores(encode)
-    return None if scores is None else scores.rename({"score": read_facts(encode).source})
+    return None if scores is None else scores.filter(pl.col("row").is_in(rows.implode())).rename({"score": read_facts(encode).source})
 
 
-def prior_scores(prior: Path) -> pl.DataFrame:
-    """(row, prior): the counted prior's log-odds of every row."""
-    return scan_offsets(prior).select("row", prior="offset").collect()
+def prior_scores(prior: Path, rows: pl.Series) -> pl.DataFrame:
+    """(row, prior): the counted prior's log-odds of these rows."""
+    wanted = pl.LazyFrame({"row": rows})
+    return scan_offsets(prior).select("row", prior="offset").join(wanted, on="row", how="semi").collect(engine="streaming")
 
 
 def logit(p: Array) -> Array:

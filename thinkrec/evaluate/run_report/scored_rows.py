@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
-from thinkrec.artefacts.ingest import TEST, TRAIN, TRUTH_FILE, read_items
+from thinkrec.artefacts.ingest import TEST, TRAIN, TRUTH_FILE, read_item_totals, read_items, read_num_buckets
 from thinkrec.artefacts.scores import read_scores, scored_variants, scores_folder
 from thinkrec.artefacts.tables import read_table
 from thinkrec.config.model import PromptSection
@@ -20,6 +22,7 @@ from thinkrec.evaluate.run_report import baselines
 from thinkrec.store.artefacts import Artefact
 
 TRUE = ("p_true", "p_linear")  # what the two best judges of a planted world expect
+MAX_FITTED = 2**20  # train rows that the regression on six numbers learns from
 JUDGED_ROW = ("row", "user_id", "item_id", "label")  # a row is the same where all of these are
 
 
@@ -34,9 +37,9 @@ def judged_rows(inputs: Mapping[str, Artefact], prompt: PromptSection, variants:
     ingest, score = inputs["ingest"], inputs["score"]
     table = baseline_rows(ingest.path(), prompt)
     for stage, read in (("encode", baselines.encoder_scores), ("prior", baselines.prior_scores)):
-        scores = read(inputs[stage].path()) if stage in inputs else None
+        scores = read(inputs[stage].path(), table["row"]) if stage in inputs else None
         if scores is not None:
-            table = beside(table, scores.join(table, on="row", how="semi"), inputs[stage].uri)
+            table = beside(table, scores, inputs[stage].uri)
     truth = ingest.path(TRUTH_FILE)
     if truth.is_file():
         true = read_table(truth).rename({"p_like": "p_true"}).select("row", *TRUE)
@@ -55,13 +58,42 @@ def judged_rows(inputs: Mapping[str, Artefact], prompt: PromptSection, variants:
 
 
 def baseline_rows(ingest: Path, prompt: PromptSection) -> pl.DataFrame:
-    """Test rows with one column a counted baseline."""
-    data = Interactions.load(ingest)
-    train = data.split == TRAIN
-    visible = np.ones(len(data), bool) if prompt.history_policy == "rolling" else train
-    log = Log(data.user, data.item, data.label, train, visible, _categories(ingest))
+    """Test rows with one column a counted baseline, read bucket by bucket.
+
+    Of train rows only what the logistic regression is fitted on is kept: all of them, or where there are many, MAX_FITTED in even steps.
+    """
+    catalogue, num_buckets = _Catalogue(read_item_totals(ingest), _categories(ingest)), read_num_buckets(ingest)
+    tables, judged = list[pl.DataFrame](), list[NDArray[np.float64]]()
+    fitted, labels = list[NDArray[np.float64]](), list[NDArray[np.int8]]()
+    for bucket in range(num_buckets):
+        data = Interactions.load(ingest, buckets=[bucket])
+        log, test, train = catalogue.log(data, prompt), np.flatnonzero(data.split == TEST), np.flatnonzero(data.split == TRAIN)
+        features = baselines.features(log, prompt.history_length)
+        train = train[:: -(-len(train) * num_buckets // MAX_FITTED) or 1]
+        fitted.append(features[train])
+        labels.append(data.label[train])
+        judged.append(features[test])
+        tables.append(_simple_rows(data, log, test, prompt.history_length))
+    logistic = baselines.logistic(np.concatenate(fitted), np.concatenate(labels), np.concatenate(judged))
+    return pl.concat(tables).with_columns(logistic=logistic).sort("user_id", maintain_order=True)
+
+
+@dataclass(frozen=True)
+class _Catalogue:
+    """What rows of a bucket meet of all others: likes and rows of each item in train, and (item, category) pairs."""
+
+    item_totals: tuple[NDArray[np.int64], NDArray[np.int64]]
+    categories: Ints
+
+    def log(self, data: Interactions, prompt: PromptSection) -> Log:
+        train = data.split == TRAIN
+        visible = np.ones(len(data), bool) if prompt.history_policy == "rolling" else train
+        return Log(data.user, data.item, data.label, train, visible, self.categories, item_totals=self.item_totals)
+
+
+def _simple_rows(data: Interactions, log: Log, test: NDArray[np.int64], history_length: int) -> pl.DataFrame:
+    """The test rows at these positions, what train knows of them, and the baselines that are one number each."""
     user_seen, item_seen = data.cells()
-    test = np.flatnonzero(data.split == TEST)
     columns = {
         "row": data.row[test],
         "user_id": pl.Series(data.user_ids, dtype=pl.String).gather(data.user[test]),
@@ -72,7 +104,7 @@ def baseline_rows(ingest: Path, prompt: PromptSection) -> pl.DataFrame:
         "num_history": history_counts(log)[1][test].astype(np.int64),
         "num_item_rows": item_counts(log)[1][test].astype(np.int64),
     }
-    return pl.DataFrame(columns | {name: scores[test] for name, scores in baselines.counted(log, prompt.history_length).items()})
+    return pl.DataFrame(columns | {name: scores[test] for name, scores in baselines.counted(log, history_length).items()})
 
 
 def _categories(ingest: Path) -> Ints:

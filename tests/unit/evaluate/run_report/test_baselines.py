@@ -22,7 +22,9 @@ def test_two_number_baseline_finds_planted_rates_and_shuffled_labels_kill_it():
 
     def area(labels: np.ndarray, name: str) -> float:
         log = Log(user, item, labels, train, np.ones(4000, bool), np.empty((0, 2), np.int64))
-        return roc_auc_score(label[~train], baselines.counted(log, 10)[name][~train])
+        features = baselines.features(log, 10)
+        scores = baselines.counted(log, 10) | {"logistic": baselines.logistic(features[train], labels[train], features)}
+        return roc_auc_score(label[~train], scores[name][~train])
 
     assert area(label, "user_item_rate") > area(label, "item_rate") + 0.05 > 0.7
     assert area(label, "logistic") > 0.75
@@ -39,7 +41,8 @@ def test_one_class_in_train_is_refused():
 
 def test_the_encoders_own_scores_bear_its_name_and_given_vectors_have_none(tmp_path):
     write_facts(tmp_path, EncoderFacts("lightgcn", has_bias=True, dim=2, num_users=1, num_items=1))
-    assert baselines.encoder_scores(tmp_path) is None
-    pl.DataFrame({"row": [7, 3], "score": [0.5, -1.0]}).write_parquet(tmp_path / "scores.parquet")
-    assert baselines.encoder_scores(tmp_path).to_dict(as_series=False) == {"row": [7, 3], "lightgcn": [0.5, -1.0]}
+    rows = pl.Series([7, 3])
+    assert baselines.encoder_scores(tmp_path, rows) is None
+    pl.DataFrame({"row": [7, 5, 3], "score": [0.5, 0.0, -1.0]}).write_parquet(tmp_path / "scores.parquet")
+    assert baselines.encoder_scores(tmp_path, rows).to_dict(as_series=False) == {"row": [7, 3], "lightgcn": [0.5, -1.0]}
     assert {"mf", "lightgcn", "sasrec"} <= set(baselines.MEANING)

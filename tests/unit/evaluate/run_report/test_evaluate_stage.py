@@ -6,15 +6,20 @@ import shutil
 from html import escape
 from xml.etree import ElementTree
 
+import numpy as np
 import polars as pl
 import pytest
 from planted import EVIL, MODEL_WEIGHT, NUM_USERS, artefacts, report_of, run_stage
 from sklearn.metrics import roc_auc_score
 
 from thinkrec.artefacts.buckets import bucket_file
+from thinkrec.artefacts.ingest import TEST, TRAIN
 from thinkrec.artefacts.scores import read_scores
 from thinkrec.config.model import PromptSection
+from thinkrec.data.counts import Log
+from thinkrec.data.interactions import Interactions
 from thinkrec.errors import DataError
+from thinkrec.evaluate.run_report import baselines, scored_rows
 from thinkrec.evaluate.run_report.scored_rows import baseline_rows
 
 
@@ -133,6 +138,22 @@ def test_a_label_never_reaches_the_baselines_of_its_own_or_earlier_rows(world, i
     for name in ("item_rate", "user_item_rate", "history_rate", "logistic"):
         assert before[name].to_list() == after[name].to_list()
     assert before["label"].to_list() != after["label"].to_list()
+
+
+def test_baselines_counted_bucket_by_bucket_are_those_of_the_whole_log(inputs, monkeypatch):
+    ingest, length = inputs["ingest"].path(), PromptSection().history_length
+    data, found = Interactions.load(ingest), baseline_rows(ingest, PromptSection())
+    train, test = data.split == TRAIN, data.split == TEST
+    log = Log(data.user, data.item, data.label, train, np.ones(len(data), bool), scored_rows._categories(ingest))
+    features = baselines.features(log, length)
+    whole = baselines.counted(log, length) | {"logistic": baselines.logistic(features[train], data.label[train], features)}
+    assert found["row"].to_list() == data.row[test].tolist()
+    for name, scores in whole.items():
+        assert found[name].to_numpy() == pytest.approx(scores[test], abs=1e-6 if name == "logistic" else 1e-12)
+    monkeypatch.setattr(scored_rows, "MAX_FITTED", 200)  # the regression alone learns from fewer rows then
+    fewer = baseline_rows(ingest, PromptSection())
+    assert fewer.drop("logistic").equals(found.drop("logistic"))
+    assert 0.5 < np.corrcoef(fewer["logistic"], found["logistic"])[0, 1] < 0.99
 
 
 @pytest.mark.parametrize(
