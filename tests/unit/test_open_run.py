@@ -72,6 +72,17 @@ def test_explanations_are_those_of_the_file(run):
     np.testing.assert_allclose(found["p_like"], rows["p_like"], atol=1e-5)
 
 
+def test_prompts_and_the_priors_part_are_told_without_a_model(finished, monkeypatch):
+    run = thinkrec.open_run(finished)
+    monkeypatch.setattr("thinkrec.score.serving.serving_model", None)
+    rows = table(run, "scores/fusion").head(6)
+    asked = run.prompts(rows["user_id"], rows["item_id"])
+    assert asked.select("user_id", "item_id").equals(rows.select("user_id", "item_id"))
+    np.testing.assert_allclose(asked["prior"], rows["prior"], atol=1e-5)
+    assert asked["prompt"].dtype == pl.List(pl.Int32)
+    assert asked["prompt"].n_unique() == 6
+
+
 def test_settings_report_router_and_adapters(run, finished):
     assert run.settings.adapter.rank == 2
     assert run.settings.run.dir == str(finished)

@@ -17,7 +17,7 @@ NAMES = {
     "thinkrec.fleet": ["Pack", "Schedule", "lower_bound", "packs", "simulate"],
     "thinkrec.metrics": ["Difference", "Estimate", "Evaluation", "evaluate"],
 }
-RUN = ["adapters", "artefacts", "dir", "explain", "report", "router", "score", "settings"]
+RUN = ["adapters", "artefacts", "dir", "explain", "prompts", "report", "router", "score", "settings"]
 
 
 @pytest.mark.parametrize("module", NAMES)

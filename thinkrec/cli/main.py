@@ -15,7 +15,7 @@ from thinkrec.cli.data import app as data_app
 from thinkrec.cli.evaluate import evaluate
 from thinkrec.cli.init import init
 from thinkrec.cli.recommend import recommend
-from thinkrec.cli.serve import package, serve
+from thinkrec.cli.serve import package, serve, vllm
 from thinkrec.cli.sweep import baselines, sweep
 from thinkrec.cli.traces import app as traces_app
 from thinkrec.config.run import Config
@@ -94,6 +94,7 @@ app.command()(recommend)
 app.command()(evaluate)
 app.command()(package)
 app.command()(serve)
+app.command()(vllm)
 app.command()(cluster.plan)
 app.command()(cluster.preflight)
 app.command()(cluster.submit)

@@ -1,4 +1,4 @@
-"""The commands `thinkrec package` and `thinkrec serve`: parsing and printing, nothing else."""
+"""The commands `thinkrec package`, `thinkrec serve` and `thinkrec vllm`: parsing and printing, nothing else."""
 
 from __future__ import annotations
 
@@ -34,6 +34,34 @@ def package(
     typer.echo(
         f"package {made.key}: {out}, {len(made.files)} files; the canary tells {len(made.canary.scores['base'])} scores of each adapter"
     )
+
+
+def vllm(
+    file: RunFile,
+    out: Annotated[str, typer.Argument(help="A new folder, or an s3:// or gs:// address.")],
+    overrides: Overrides = None,
+    max_mixtures: Annotated[
+        int, typer.Option(min=0, help="Mixtures of adapters at most; more of them are nearer to each user's own.")
+    ] = 64,
+    at: Annotated[str, typer.Option(help="Where OUT will lie on the machine that serves, if elsewhere.")] = "",
+    base_at: Annotated[str, typer.Option(help="Where the base will lie on the machine that serves, if elsewhere.")] = "",
+) -> None:
+    """Put what `vllm serve --enable-lora` needs of a finished run into one folder: adapters, baked mixtures, whose are whose."""
+    from thinkrec.artefacts.handover import SERVER_FILE
+    from thinkrec.run import finished_run
+    from thinkrec.serve.handover import write_handover
+
+    settings = load(file, overrides)
+    made = write_handover(settings, finished_run(settings).artefacts, out, max_mixtures, at, base_at)
+    num_mixtures = sum(len(adapter.gates) > 1 for adapter in made.adapters)
+    typer.echo(f"{out}: {len(made.adapters)} adapters, {num_mixtures} of them mixtures on a grid of 1/{made.num_steps}")
+    typer.echo(
+        f"gates move by at most {made.largest_gate_error:.3g}; scores by at most {made.largest_score_error:.3g}, "
+        f"p_like by {made.largest_p_like_error:.3g}, over {made.num_sampled} pairs of those users whose gates move most"
+    )
+    for remark in made.remarks:
+        typer.echo(f"note: {remark}")
+    typer.echo(f"start it with: vllm serve --config {at or out}/{SERVER_FILE}")
 
 
 def serve(

@@ -68,7 +68,7 @@ class VllmSection(Section):
     enforce_eager: bool = False
     """True starts faster and decodes slower: for tests."""
     max_loras: int = Field(default=0, ge=0)
-    """Adapters that may answer in one batch; each costs memory, and no stage uses any."""
+    """Adapters that may answer in one batch; each costs memory. No stage uses any, but `thinkrec vllm` (0: eight at most)."""
     max_lora_rank: Literal[8, 16, 32, 64, 128, 256, 320, 512] = 64
     """Highest rank of such an adapter; a mixture of experts that is baked into one adds up their ranks."""
 

@@ -6,13 +6,16 @@ There is an expert for each of K clusters, but one cluster is the run without ex
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from thinkrec.artefacts.clusters import GLOBAL, dense_gates, read_assignment_facts, read_clusters, read_gates
+from thinkrec.artefacts.clusters import GLOBAL, dense_gates, read_assignment, read_assignment_facts, read_clusters, read_gates
 from thinkrec.prompt.catalogue import ArtefactPaths
+
+if TYPE_CHECKING:
+    import polars as pl
 
 Variant = Literal["global", "experts", "fusion"]
 VARIANTS: tuple[Variant, ...] = ("global", "experts", "fusion")
@@ -23,8 +26,9 @@ class Routing:
 
     def __init__(self, places: ArtefactPaths) -> None:
         self._folder = places.path("cluster")
-        num_clusters = read_assignment_facts(self._folder).num_clusters
-        self.num_experts = num_clusters if num_clusters > 1 else 0
+        facts = read_assignment_facts(self._folder)
+        self.num_buckets = facts.num_buckets
+        self.num_experts = facts.num_clusters if facts.num_clusters > 1 else 0
         self.variants: tuple[Variant, ...] = VARIANTS if self.num_experts else ("global",)
 
     def gates(self, variant: Variant, users: Sequence[str]) -> NDArray[np.float32]:
@@ -35,6 +39,12 @@ class Routing:
         result = np.zeros((len(users), self.num_experts + 1), np.float32)
         result[np.arange(len(users)), nearest] = 1  # -1 is the last slot, the global adapter
         return result
+
+    def of_bucket(self, bucket: int) -> tuple[pl.Series, NDArray[np.float32]]:
+        """Everybody of a bucket, and the gates (n, E + 1) that serve them."""
+        assigned = read_assignment(self._folder, bucket, ["user_id", "gates"])
+        ones = np.ones((assigned.height, 1), np.float32)
+        return assigned["user_id"], dense_gates(assigned["gates"], self.num_experts) if self.num_experts else ones
 
     def clusters(self, users: Sequence[str]) -> NDArray[np.int16]:
         """(n,) clusters; NO_CLUSTER for a user without a vector, or one that the artefact does not know."""

@@ -19,6 +19,11 @@ def serving_model(config: Config, places: ArtefactPaths, tables: PromptData, num
         load_adapter(recommender, expert_folder(places.path("experts"), expert), expert)
     load_adapter(recommender, places.path("global", ADAPTER_FOLDER), num_experts)
     load_projector(recommender, places.path("projector", PROJECTOR_FILE))
+    return ready_to_score(recommender, config)
+
+
+def ready_to_score(recommender: Recommender, config: Config) -> Recommender:
+    """The recommender on the devices that score, as it is when nothing is trained."""
     return spread(recommender, _devices(config)).eval()
 
 

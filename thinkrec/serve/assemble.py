@@ -6,18 +6,15 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from pyarrow import fs
-
 from thinkrec.artefacts.models import MODEL_FOLDER, base_model, write_pointer
 from thinkrec.artefacts.package import FORMAT, MODEL_SUFFIXES, PARTS, BaseElsewhere, Package, hashes, write_package_file
 from thinkrec.config.run import Config
-from thinkrec.errors import ConfigError
 from thinkrec.prompt.catalogue import ArtefactPaths
 from thinkrec.prompt.template import TEMPLATE_VERSION
 from thinkrec.recommend.ranker import Ranker
 from thinkrec.serve import canary
 from thinkrec.serve.opened import places_of
-from thinkrec.store.address import look
+from thinkrec.store.address import refuse_full
 from thinkrec.store.artefacts import Artefact, installed_versions, writable
 from thinkrec.store.digests import fingerprint
 
@@ -41,7 +38,7 @@ def write_package(config: Config, artefacts: Mapping[str, Artefact], address: st
     base_at: where the base will lie on the machine that serves; without it the base is copied. What is told by the canary is measured on
     the package as it lies there. Raises ConfigError for a folder in use, PackageError for adapters that do nothing.
     """
-    _refuse_full(address)
+    refuse_full(address)
     with writable(address) as folder:
         for stage, patterns in PARTS.items():
             for pattern in patterns if stage in artefacts else ():
@@ -57,12 +54,6 @@ def write_package(config: Config, artefacts: Mapping[str, Artefact], address: st
         package = Package(FORMAT, TEMPLATE_VERSION, _settings(config), installed_versions(), hashes(folder), told, elsewhere)
         write_package_file(folder, package)
     return package
-
-
-def _refuse_full(address: str) -> None:
-    system, path, info = look(address)
-    if info.type == fs.FileType.File or (info.type == fs.FileType.Directory and system.get_file_info(fs.FileSelector(path))):
-        raise ConfigError("a package is written into a new folder, and something lies here", address, "name another one, or remove this")
 
 
 def _copy(source: Path, pattern: str, target: Path) -> None:

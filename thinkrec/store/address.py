@@ -29,6 +29,13 @@ def look(uri: str) -> tuple[fs.FileSystem, str, fs.FileInfo]:
         raise EnvironmentFault(f"this address does not answer: {error}", uri, "check the address, its region and the credentials") from None
 
 
+def refuse_full(uri: str) -> None:
+    """Raise ConfigError unless nothing is there, or an empty folder."""
+    system, path, info = look(uri)
+    if info.type == fs.FileType.File or (info.type == fs.FileType.Directory and system.get_file_info(fs.FileSelector(path))):
+        raise ConfigError("a new folder is wanted, and something lies here", uri, "name another one, or remove this")
+
+
 def list_folder(uri: str) -> list[fs.FileInfo]:
     """What lies in a folder right now; nothing where there is no folder."""
     system, base = open_root(uri)

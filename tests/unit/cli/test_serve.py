@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -19,15 +20,31 @@ def call(*words: str) -> int:
 
 
 @pytest.fixture(scope="module")
-def package(finished, tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("cli")
-    (folder / "run.toml").write_text(reference.run_toml(thinkrec.open_run(finished).settings))
-    assert call("package", str(folder / "run.toml"), str(folder / "package")) == 0
-    return folder / "package"
+def run_file(finished, tmp_path_factory) -> Path:
+    file = tmp_path_factory.mktemp("cli") / "run.toml"
+    file.write_text(reference.run_toml(thinkrec.open_run(finished).settings))
+    return file
+
+
+@pytest.fixture(scope="module")
+def package(run_file) -> Path:
+    folder = run_file.parent / "package"
+    assert call("package", str(run_file), str(folder)) == 0
+    return folder
 
 
 def test_the_package_of_a_run_file_opens(package):
     assert open_package(str(package))[0].config.adapter.rank == 2
+
+
+def test_what_vllm_is_handed_is_told_with_its_errors_and_how_to_start_it(run_file, tmp_path, capsys):
+    assert call("vllm", str(run_file), str(tmp_path / "out"), "--max-mixtures", "1", "--set", "engine.vllm.max_lora_rank=8") == 0
+    said = capsys.readouterr().out
+    assert "4 adapters, 1 of them mixtures on a grid of 1/100" in said
+    assert re.search(r"gates move by at most 0\.00\d+; scores by at most 0\.00\d+, p_like by 0\.000\d+, over 12 pairs", said)
+    assert f"vllm serve --config {tmp_path}/out/vllm.yaml" in said
+    assert call("vllm", str(run_file), str(tmp_path / "out")) == 2
+    assert "something lies here" in capsys.readouterr().err
 
 
 def test_a_run_that_is_not_there_has_no_package(tmp_path, capsys):

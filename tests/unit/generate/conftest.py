@@ -57,5 +57,5 @@ def two_adapters(parrot, tmp_path_factory):
 def vllm_settings():
     """vLLM as small as it gets; skips where it is not installed."""
     pytest.importorskip("vllm", reason="vLLM is not installed: make test-vllm")
-    small = {"dtype": "float32", "enforce_eager": True, "max_num_seqs": 16, "max_loras": 2, "max_lora_rank": 8}
+    small = {"dtype": "float32", "enforce_eager": True, "max_num_seqs": 16, "max_loras": 3, "max_lora_rank": 8}
     return EngineSection.model_validate({"kind": "vllm", "vllm": small})

@@ -64,6 +64,15 @@ def test_nobody_asked_is_no_row(routing, variant):
     assert routing.gates(variant, []).shape == (0, 3)
 
 
+def test_buckets_hold_everybody_once_with_the_gates_that_serve_them(routing):
+    found = {}
+    for bucket in range(routing.num_buckets):
+        users, gates = routing.of_bucket(bucket)
+        assert not found.keys() & set(users)
+        found |= dict(zip(users, gates.tolist(), strict=True))
+    assert found == {user: gates for user, (_, gates) in ASSIGNED.items()}
+
+
 def test_the_number_of_experts_is_the_gates_width(routing):
     assert routing.num_experts == 2
 
@@ -77,6 +86,7 @@ def test_routes_are_named(routing):
 def test_one_cluster_is_the_run_without_experts(tmp_path):
     alone = write(tmp_path, {"a": (0, [1.0, 0.0]), "cold": (-1, [0.0, 1.0])}, 1)
     assert (alone.num_experts, alone.variants) == (0, ("global",))
+    assert sorted((user, *gates) for at in range(3) for user, gates in zip(*alone.of_bucket(at), strict=True)) == [("a", 1), ("cold", 1)]
     for variant in VARIANTS:
         assert alone.gates(variant, ["a", "cold", "stranger"]).tolist() == [[1]] * 3
     assert routes(alone.gates("global", ["a"])).tolist() == ["global"]

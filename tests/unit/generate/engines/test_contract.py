@@ -8,14 +8,22 @@ import re
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+import torch
 from stub import OPTIONS, served_by, serving
 
 from thinkrec.config.generation import EngineSection
+from thinkrec.config.model import AdapterSection
 from thinkrec.errors import ConfigError, MissingFileError
 from thinkrec.generate.engines.open import open_engine
 from thinkrec.generate.engines.protocol import GenParams, GenRequest
+from thinkrec.model.adapter_bank import install
+from thinkrec.model.base import load_model
+from thinkrec.model.mixture import mixed
+from thinkrec.model.peft_files import read_adapter, write_adapter
+from thinkrec.prompt.template import verdict_ids
 
 PROMPTS = ("a dark tale", "a tale of gold", "a long tale of ships at sea")
+BANK = AdapterSection(rank=4, alpha=8.0, target_modules=("q_proj", "v_proj", "down_proj"))  # of `two_adapters`
 
 
 @pytest.fixture(scope="module")
@@ -147,6 +155,39 @@ def test_scores_are_the_first_tokens_log_probabilities(engine, oracle):
         assert result.scores == pytest.approx(right.scores, abs=1e-4)
         assert result.scores[0] > -0.1 or result.id != "0"  # it knows the answer, so the temperature came later
     assert not engine.generate(requests())[0].scores
+
+
+GATES = ((1.0, 0.0), (0.0, 1.0), (0.25, 0.75))
+
+
+@pytest.fixture(scope="module")
+def baked(two_adapters, parrot, tmp_path_factory):
+    """The two adapters and their mixture, as PEFT folders; one for each of GATES."""
+    folder, scale = tmp_path_factory.mktemp("mixture"), BANK.alpha / BANK.rank
+    tensors = mixed([read_adapter(one) for one in two_adapters], [gate * scale for gate in GATES[2]])
+    write_adapter(folder, tensors, BANK.model_copy(update={"rank": 2 * BANK.rank, "alpha": 2.0 * BANK.rank}), parrot)
+    return [*map(str, two_adapters), str(folder)]
+
+
+def test_yes_and_no_are_scored_as_by_the_fused_model(engine, oracle, parrot, two_adapters, baked):
+    """By an expert, by another one (or the global adapter), and by a mixture of both that was baked into one."""
+    no, yes = verdict_ids(oracle.tokenizer)
+    asked = [GenRequest(prompt, prompt, GenParams(1, score_tokens=(no, yes)), adapter=folder) for prompt in PROMPTS for folder in baked]
+    results = allowed(engine, "adapter", lambda: engine.generate(asked))
+    if results is not None:
+        model = load_model(parrot, "float32").eval()
+        bank = install(model, BANK.target_modules, 2, BANK.rank, BANK.alpha)
+        for slot, folder in enumerate(two_adapters):
+            bank.load(slot, read_adapter(folder))
+        scores = []
+        for prompt in PROMPTS:
+            with torch.no_grad(), bank.gated(torch.tensor(GATES)):
+                logits = model(input_ids=torch.tensor([oracle.tokenizer.encode(prompt)] * len(GATES))).logits[:, -1]
+            scores += (logits[:, yes] - logits[:, no]).tolist()
+        ours, found = torch.tensor(scores).sigmoid(), torch.tensor([result.scores[1] - result.scores[0] for result in results]).sigmoid()
+        assert (found - ours).abs().max() <= 1e-3
+        by_gates = ours.view(len(PROMPTS), len(GATES))
+        assert min((by_gates[:, at] - by_gates[:, other]).abs().max() for at, other in ((0, 1), (0, 2), (1, 2))) > 1e-2
 
 
 def test_every_row_is_answered_by_its_own_adapter(engine, oracle, two_adapters):
