@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,23 +16,27 @@ from http_load import ask, free_port, load, until
 from ray import serve
 from tiny import as_on_gpus
 
+from thinkrec.artefacts.ingest import bucket_files, read_items, read_users
 from thinkrec.artefacts.prior import scan_offsets
 from thinkrec.artefacts.scores import read_model_weight, read_scores
 from thinkrec.config import run as run_file
+from thinkrec.config.refresh import RefreshSection
 from thinkrec.config.run import Config
 from thinkrec.data.interactions import Interactions
 from thinkrec.evaluate.report.table import report_text
 from thinkrec.evaluate.run_report.publish import publish
 from thinkrec.events import Event, GroupStarted, NothingToDo, StageStarted
 from thinkrec.model.base import load_model
-from thinkrec.pipeline.execute import run_stages
+from thinkrec.pipeline.execute import run_graph, run_stages
 from thinkrec.pipeline.stages import select_stages
 from thinkrec.prompt.catalogue import ArtefactPaths, base_folder, load_tables
 from thinkrec.recommend.histories import of_users
 from thinkrec.recommend.lists import Lists
 from thinkrec.recommend.ranker import Ranker
 from thinkrec.recommend.request import Request
+from thinkrec.refresh.refresh import plan_refresh, refresh
 from thinkrec.routing.gate_table import Routing
+from thinkrec.routing.reroute import Move
 from thinkrec.run import open_run
 from thinkrec.score.serving import serving_model
 from thinkrec.serve.assemble import write_package
@@ -207,3 +212,48 @@ def test_a_changed_setting_runs_only_what_depends_on_it(artefacts, config, repor
     changed = config.model_copy(update={"evaluate": config.evaluate.model_copy(update={"num_bootstrap": 60})})
     run_stages(changed, reported.append)
     assert [event.stage for event in reported if isinstance(event, StageStarted)] == ["evaluate"]
+
+
+def test_a_new_day_makes_a_run_that_goes_on_from_this_one(artefacts, config, tmp_path, reported):
+    """One expert is trained on, one stays byte for byte, and what serves afterwards is what was judged; again it does no work."""
+    publish(artefacts, config.run.dir)
+    settings = RefreshSection(path=str(write_day(artefacts["ingest"].path(), tmp_path)), num_steps=2, proximal=0.1)
+    dated = config.model_copy(update={"refresh": settings})
+    begun = {place: node for place, node in plan_refresh(dated, artefacts).items() if place[0] in ("ingest", "encode", "cluster")}
+    moves = [Move(**move) for move in run_graph(dated, begun, reported.append)["cluster"].figures["moves"]]
+    still, moved = sorted(moves, key=lambda move: move.share)
+    assert 0 < still.share < moved.share
+    last = dated.model_copy(update={"refresh": settings.model_copy(update={"moved_share": still.share})})
+    done = refresh(last, artefacts, reported.append)
+    assert done.artefacts["experts"].figures["trained_on"] == [moved.cluster]
+    weights = [
+        {move.cluster: artefact.path(f"experts/{move.cluster}/adapter_model.safetensors").read_bytes() for move in moves}
+        for artefact in (artefacts["experts"], done.artefacts["experts"])
+    ]
+    assert {cluster for cluster in weights[0] if weights[0][cluster] == weights[1][cluster]} == {still.cluster}
+    judged = [read_scores(done.artefacts[stage].path(), "fusion") for stage in ("score", "score-before")]
+    assert [set(rows["user_id"]) for rows in judged] == [{"newcomer", *day_users(artefacts["ingest"].path())}] * 2
+    assert {artefact.key for artefact in open_run(config.run.dir).artefacts.values()} == {
+        artefact.key for artefact in (done.artefacts if done.promotion.is_promoted else artefacts).values()
+    } - {done.artefacts[stage].key for stage in ("score-before", "promotion")}
+    refresh(last, artefacts, reported.append)
+    assert isinstance(reported[-1], NothingToDo)
+
+
+def day_users(ingest: Path) -> list[str]:
+    return read_users(ingest)[:3].to_list()
+
+
+def write_day(ingest: Path, folder: Path) -> Path:
+    """A day of three users and a newcomer, in canonical form, with an item that is new; each meets what he has not met."""
+    log = pl.concat([pl.read_parquet(file) for file in bucket_files(ingest)])
+    items = read_items(ingest)
+    new = items.head(1).with_columns(item_id=pl.lit("novelty"), title=pl.lit("A Novelty"))
+    rows = []
+    for user in (*day_users(ingest), "newcomer"):
+        unmet = items.filter(~pl.col("item_id").is_in(log.filter(user_id=user)["item_id"].implode()))["item_id"].to_list()
+        rows += [(user, item, log["ts"].max() + 1000 + len(rows) + at, at % 2) for at, item in enumerate([*unmet[:3], "novelty"])]
+    table = pl.DataFrame(rows, schema=["user_id", "item_id", "ts", "label"], orient="row")
+    table.write_parquet(folder / "interactions.parquet")
+    pl.concat([items, new]).write_parquet(folder / "items.parquet")
+    return folder

@@ -42,6 +42,12 @@ def copy_expert(artefact: Path, folder: Path, expert: int) -> None:
     shutil.copy(artefact / LOG_FILE, expert_folder(folder, expert) / LOG_FILE)
 
 
+def copy_experts(artefact: Path, folder: Path, experts: Iterable[int]) -> None:
+    """Copy these experts of one artefact `experts`, adapters and logs, into another."""
+    for expert in experts:
+        shutil.copytree(expert_folder(artefact, expert), expert_folder(folder, expert))
+
+
 def expert_logs(folder: Path) -> dict[str, Path]:
     """The log of every expert of the artefact `experts`, by its number."""
     logs = sorted(folder.glob(f"{EXPERTS_FOLDER}/*/{LOG_FILE}"), key=lambda log: (len(log.parent.name), log.parent.name))

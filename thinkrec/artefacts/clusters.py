@@ -9,6 +9,7 @@ The router's own files are written and read by routing/router.py.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -111,6 +112,11 @@ def _read_users(folder: Path, users: Sequence[str], column: str) -> pl.Series:
 def write_sample(folder: Path, sample: pa.Table) -> None:
     """Write the users the clusters were found on (sample_columns)."""
     write_table(folder / SAMPLE_FILE, sample)
+
+
+def copy_sample(folder: Path, target: Path) -> None:
+    """Copy what `write_sample` wrote from one artefact to another."""
+    shutil.copyfile(folder / SAMPLE_FILE, target / SAMPLE_FILE)
 
 
 def read_sample(folder: Path) -> pl.DataFrame:

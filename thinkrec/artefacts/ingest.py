@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from thinkrec.artefacts.tables import read_table, write_table
 from thinkrec.errors import ArtefactError
-from thinkrec.store.address import known_record, open_root, read_record, write_json
+from thinkrec.store.address import known_record, open_root, read_record, write_bytes, write_json
 
 if TYPE_CHECKING:
     import polars as pl
@@ -129,6 +129,12 @@ def bucket_of(user_id: str, num_buckets: int) -> int:
 def write_bucket(uri: str, bucket: int, rows: pa.Table) -> None:
     """Write the rows of one bucket (INTERACTIONS, sorted) into the artefact at `uri`."""
     write_table(f"{uri}/interactions/bucket={bucket:03d}/part-0.parquet", rows)
+
+
+def copy_bucket(folder: Path, uri: str, bucket: int) -> None:
+    """Copy the file of one bucket, if it has rows, from the artefact in a folder into that at `uri`, byte for byte."""
+    for file in bucket_files(folder, [bucket]):
+        write_bytes(f"{uri}/{file.relative_to(folder)}", file.read_bytes())
 
 
 def bucket_files(folder: Path, buckets: Collection[int] | None = None) -> list[Path]:

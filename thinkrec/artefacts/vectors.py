@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from thinkrec.artefacts.buckets import bucket_file, read_bucket, read_users_rows, split_by_bucket
 from thinkrec.artefacts.tables import read_table, write_table
-from thinkrec.store.address import known_record, write_json
+from thinkrec.store.address import known_record, write_bytes, write_json
 
 if TYPE_CHECKING:
     import polars as pl
@@ -70,6 +70,22 @@ def write_user_vectors(folder: str | Path, table: pa.Table, num_buckets: int) ->
         write_bucket_vectors(folder, bucket, rows)
 
 
+def copy_item_vectors(folder: Path, uri: str) -> None:
+    """Copy the vectors of all items from the artefact in a folder into that at `uri`, byte for byte."""
+    write_bytes(f"{uri}/{ITEM_VECTORS_FILE}", (folder / ITEM_VECTORS_FILE).read_bytes())
+
+
+def copy_bucket_vectors(folder: Path, uri: str, bucket: int) -> None:
+    """Copy the vectors of one bucket's users from the artefact in a folder into that at `uri`, byte for byte."""
+    file = Path(bucket_file(USERS_FOLDER, bucket))
+    write_bytes(f"{uri}/{file}", (folder / file).read_bytes())
+
+
+def read_item_vectors(folder: Path) -> pl.DataFrame:
+    """The vector_columns of all items."""
+    return read_table(folder / ITEM_VECTORS_FILE)
+
+
 def read_bucket_vectors(folder: Path, bucket: int, columns: Sequence[str] | None = None) -> pl.DataFrame:
     """The vector_columns of one bucket's users, or some of them."""
     return read_bucket(folder / USERS_FOLDER, bucket, columns)
@@ -109,7 +125,7 @@ def read_scores(folder: Path) -> pl.DataFrame | None:
     return read_table(folder / SCORES_FILE) if (folder / SCORES_FILE).is_file() else None
 
 
-def write_facts(folder: Path, facts: EncoderFacts) -> None:
+def write_facts(folder: str | Path, facts: EncoderFacts) -> None:
     """Write encoder.json."""
     write_json(f"{folder}/{FACTS_FILE}", asdict(facts))
 

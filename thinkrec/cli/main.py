@@ -15,6 +15,7 @@ from thinkrec.cli.data import app as data_app
 from thinkrec.cli.evaluate import evaluate
 from thinkrec.cli.init import init
 from thinkrec.cli.recommend import recommend
+from thinkrec.cli.refresh import refresh
 from thinkrec.cli.serve import package, serve, vllm
 from thinkrec.cli.sweep import baselines, sweep
 from thinkrec.cli.traces import app as traces_app
@@ -91,6 +92,7 @@ def _print_stages(settings: Config, until: str | None) -> None:
 # After `run`, which --help is to list first.
 app.command()(init)
 app.command()(recommend)
+app.command()(refresh)
 app.command()(evaluate)
 app.command()(package)
 app.command()(serve)

@@ -18,6 +18,7 @@ from thinkrec.config.data import DataSection, SplitSection
 from thinkrec.config.generation import EngineSection, KeywordsSection, TracesSection
 from thinkrec.config.model import AdapterSection, BaseSection, ClusterSection, EncoderSection, PriorSection, PromptSection
 from thinkrec.config.recommend import RecommendSection
+from thinkrec.config.refresh import RefreshSection
 from thinkrec.config.section import Count, Section
 from thinkrec.config.toml import put, read, split_override, validate
 from thinkrec.config.training import FaultsSection, TrainSection
@@ -82,6 +83,7 @@ class Config(Section):
     faults: FaultsSection = FaultsSection()
     evaluate: EvaluateSection = EvaluateSection()
     recommend: RecommendSection = RecommendSection()
+    refresh: RefreshSection = RefreshSection()
     ray: ClusterResources = ClusterResources()
     plan: PlanSection = PlanSection()
     watch: WatchSection = WatchSection()

@@ -160,12 +160,17 @@ class Finish:
 
     def __call__(self, bucket: int) -> Finished:
         rows = assign(self.spill.read_bucket(self.step, bucket), self.cuts)
-        part, scale = measure(rows), Scale.of(rows["rating"])
-        item_ids = pl.Series(self.item_ids, dtype=pl.String)
-        named = rows.with_columns(item_id=item_ids.gather(rows["item"])).select(INTERACTIONS.names)
+        named, done = finish(rows, bucket, self.item_ids, self.suspects)
         if len(named):
             write_bucket(self.uri, bucket, named.to_arrow().cast(INTERACTIONS))
-        return Finished(part, audit(named, self.suspects), scale, count(named.with_columns(bucket=pl.lit(bucket))))
+        return done
+
+
+def finish(rows: pl.DataFrame, bucket: int, item_ids: pa.Array, suspects: Suspects) -> tuple[pl.DataFrame, Finished]:
+    """The INTERACTIONS of a bucket's rows (spill.ROWS, with their split), and what they add."""
+    part, scale = measure(rows), Scale.of(rows["rating"])
+    named = rows.with_columns(item_id=pl.Series(item_ids, dtype=pl.String).gather(rows["item"])).select(INTERACTIONS.names)
+    return named, Finished(part, audit(named, suspects), scale, count(named.with_columns(bucket=pl.lit(bucket))))
 
 
 def count(rows: pl.DataFrame) -> pa.Table:

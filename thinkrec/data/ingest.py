@@ -8,7 +8,7 @@ streaming map. Both passes are tasks of the cluster; this process holds the item
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 
@@ -36,7 +36,20 @@ from thinkrec.data import fingerprint
 from thinkrec.data.arrival import Scale, doubts, refuse_one_label
 from thinkrec.data.audit.log import Finding, Suspects, add, enforce
 from thinkrec.data.blocks import BlockJudge, blocks
-from thinkrec.data.buckets import ACTIVE, DRAWN, GATHERED, Activity, CountTimes, FindBegins, Finish, Gather, Negatives, Tallies, Tally
+from thinkrec.data.buckets import (
+    ACTIVE,
+    DRAWN,
+    GATHERED,
+    Activity,
+    CountTimes,
+    FindBegins,
+    Finish,
+    Finished,
+    Gather,
+    Negatives,
+    Tallies,
+    Tally,
+)
 from thinkrec.data.filters import refuse_nothing_left
 from thinkrec.data.labels import Births
 from thinkrec.data.readers import amazon, canonical, movielens, prepared, recbole, user_columns, world, yelp
@@ -85,7 +98,12 @@ def run(job: Job) -> None:
     for note in source.notes:
         job.report(Noted(note))
     built = build(source, data, split, job.config.run.seed, job.draft.shared(), map_tasks)
-    leaks = enforce(built.findings, split.allow_leaks)
+    tell(job, built)
+
+
+def tell(job: Job, built: Built) -> None:
+    """Refuse leaks, and report what was built and looks wrong."""
+    leaks = enforce(built.findings, job.config.split.allow_leaks)
     num_leaks = sum(finding.num_rows for finding in built.findings if finding.severity == "stop")
     job.draft.figures |= fingerprint.headline(built.facts) | {"num_leaks": num_leaks}
     for text in [*warnings(built.facts), *built.doubts, *leaks]:
@@ -184,37 +202,48 @@ class _Building:
         items = pl.DataFrame(self.items.table)
         suspects = Suspects.of(items, begins.first_ts)
         finish = Finish(self.spill, step, self.uri, self.items.table["item_id"].combine_chunks(), cuts, suspects)
-        totals, scale, findings, counts, rows = fingerprint.Totals(len(items)), Scale(), list[Finding](), list[pa.Table](), list[int]()
-        for done in self.mapper(finish, buckets):
-            totals.add(done.part)
-            scale += done.scale
-            findings = add(findings, done.findings) if rows else list(done.findings)
-            counts.append(done.counts)
-            rows.append(done.part.num_rows)
-        likes = totals.likes
-        refuse_one_label(likes, scale, self.data)
-        described = self.items.table.select(ITEMS.names)
-        self._write_tables(described, counts)
-        quarantined = _num_refused(log, self.items)
-        facts: Fingerprint = {
-            **totals.facts(described, quarantined),
+        known: Fingerprint = {
+            "quarantined": num_refused(log, self.items),
             "num_buckets": len(buckets),
-            "bucket_rows": rows,
             "left_out": kept.left_out,
             "notes": list(self.source.notes),
         }
-        write_audit(self.uri, rows_as(FoundRows, map(asdict, findings)))
-        write_fingerprint(self.uri, facts)
-        return Built(facts, findings, doubts(likes, scale, items["categories"], self.data))
-
-    def _write_tables(self, items: pa.Table, counts: Sequence[pa.Table]) -> None:
-        write_table(f"{self.uri}/{ITEMS_FILE}", items)
-        write_table(f"{self.uri}/{COUNTS_FILE}", pa.concat_tables(counts).sort_by([("item_id", "ascending"), ("bucket", "ascending")]))
-        write_refused(self.uri, 0, self.items.bad)
+        built = conclude(self.uri, self.mapper(finish, buckets), self.items, self.data, known)
         if self.source.truth is not None:
-            kept = pl.DataFrame(read_row_numbers(self.uri))
-            truth = pl.DataFrame(self.source.truth).join(kept, on="row", how="semi")
+            kept_rows = pl.DataFrame(read_row_numbers(self.uri))
+            truth = pl.DataFrame(self.source.truth).join(kept_rows, on="row", how="semi")
             write_table(f"{self.uri}/{TRUTH_FILE}", truth.to_arrow().cast(TRUTH))
+        return built
+
+
+def conclude(uri: str, finished: Iterable[Finished], items: Items, data: DataSection, known: Fingerprint) -> Built:
+    """Write the artefact's tables beside its buckets, which are `finished` in their order; raises DataError for one label alone.
+
+    known: what buckets do not tell of the fingerprint: quarantined, num_buckets, left_out, notes.
+    """
+    described = items.table.select(ITEMS.names)
+    totals, scale, findings, counts, rows = fingerprint.Totals(len(described)), Scale(), list[Finding](), list[pa.Table](), list[int]()
+    for done in finished:
+        totals.add(done.part)
+        scale += done.scale
+        findings = add(findings, done.findings) if rows else list(done.findings)
+        counts.append(done.counts)
+        rows.append(done.part.num_rows)
+    likes = totals.likes
+    refuse_one_label(likes, scale, data)
+    write_table(f"{uri}/{ITEMS_FILE}", described)
+    write_table(f"{uri}/{COUNTS_FILE}", pa.concat_tables(counts).sort_by([("item_id", "ascending"), ("bucket", "ascending")]))
+    write_refused(uri, 0, items.bad)
+    facts: Fingerprint = {
+        **totals.facts(described, known["quarantined"]),
+        "num_buckets": known["num_buckets"],
+        "bucket_rows": rows,
+        "left_out": known["left_out"],
+        "notes": known["notes"],
+    }
+    write_audit(uri, rows_as(FoundRows, map(asdict, findings)))
+    write_fingerprint(uri, facts)
+    return Built(facts, findings, doubts(likes, scale, pl.DataFrame(described)["categories"], data))
 
 
 def num_buckets_for(num_rows: int) -> int:
@@ -232,7 +261,7 @@ def warnings(facts: Fingerprint) -> list[str]:
     ]
 
 
-def _num_refused(log: Census, items: Items) -> dict[str, int]:
+def num_refused(log: Census, items: Items) -> dict[str, int]:
     """Refused rows and items by reason."""
     found = {reason: one.num_rows for reason, one in log.refused.items()}
     for reason, one in reasons_of(items.bad).items():

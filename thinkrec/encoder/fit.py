@@ -68,7 +68,7 @@ def run(job: Job) -> None:
             use_gpu=job.config.train.use_gpu,
             faults=job.config.faults,
         )
-    job.draft.figures |= asdict(read_facts(job.draft.shared())) | {"num_vectors_missing": _num_missing(job)}
+    job.draft.figures |= asdict(read_facts(job.draft.shared())) | {"num_vectors_missing": num_missing(job)}
     job.report(Encoded(job.draft.figures))
 
 
@@ -120,7 +120,7 @@ def learn(log: Log, encoder: EncoderSection, policy: Policy, seed: int, device: 
     return factors, predict(factors.users, factors.items, factors.mean, test)
 
 
-def _num_missing(job: Job) -> dict[str, int]:
+def num_missing(job: Job) -> dict[str, int]:
     """How many users and items of the data set have no vector; raises DataError where most of them have one under another form of id."""
     encoded, ingest = fetch(job.draft.shared()), job.inputs["ingest"].path()
     buckets = range(read_num_buckets(ingest))

@@ -8,7 +8,7 @@ base: PEFT names and shapes its tensors over a model that has no weights, and th
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 import torch
@@ -28,6 +28,16 @@ def peft_tensors(bank: AdapterBank, weights: Mapping[str, Tensor], slot: int = 0
     What stands before the layer's own name does not count (`llm.` in a recommender). A layer that is not among the weights was not trained
     and is left out; raises ModelError when none is, or when two names are one layer's.
     """
+    return {key: weights[name][slot].detach().to("cpu", torch.float32).contiguous() for name, key in _peft_keys(bank, weights).items()}
+
+
+def slot_weights(bank: AdapterBank, names: Iterable[str], tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The way back: float32 parameters (1, ...) of one slot by these names, from PEFT-named tensors, which may be more."""
+    return {name: tensors[key][None].float() for name, key in _peft_keys(bank, list(names)).items()}
+
+
+def _peft_keys(bank: AdapterBank, weights: Collection[str]) -> dict[str, str]:
+    """The PEFT name of each parameter of any model around the bank; raises ModelError as `peft_tensors` says."""
     own = {name: peft_key(*name.rsplit(".", 1)) for name, _ in bank.named_parameters()}
     found: dict[str, str] = {}
     for name in weights:
@@ -40,7 +50,7 @@ def peft_tensors(bank: AdapterBank, weights: Mapping[str, Tensor], slot: int = 0
             f"none of the {len(weights)} weights is of a bank layer: {next(iter(own))} is wanted, {next(iter(weights), 'nothing')} is there"
         )
         raise ModelError(what, "adapter weights", "give the parameters of the model that the bank is in, by name")
-    return {own[end]: weights[name][slot].detach().to("cpu", torch.float32).contiguous() for end, name in found.items()}
+    return {name: own[end] for end, name in found.items()}
 
 
 def write_adapter(folder: str | Path, tensors: Mapping[str, Tensor], settings: AdapterSection, base_folder: str | Path) -> None:

@@ -34,13 +34,19 @@ Failures = dict[Place, BaseException]
 def run_stages(
     config: Config, report: Reporter, until: str | None = None, session: Callable[[Config], AbstractContextManager[None]] | None = None
 ) -> dict[str, Artefact]:
-    """Make every stage's artefact, reusing what is committed; returns them by name. `session` is entered only if there is work.
+    """Make every stage's artefact, reusing what is committed; returns them by name. `session` is entered only if there is work."""
+    check_run(config)
+    return run_graph(config, graph_of(config, stage_keys(config), select_stages(config, until)), report, session)
+
+
+def run_graph(
+    config: Config, graph: Graph, report: Reporter, session: Callable[[Config], AbstractContextManager[None]] | None = None
+) -> dict[str, Artefact]:
+    """The same of a graph in which each stage stands once.
 
     One stage is made at a time, but for those that the table has beside another. The first failure ends the run.
     """
-    check_run(config)
     store = Store(config.run.dir)
-    graph = graph_of(config, stage_keys(config), select_stages(config, until))
     waiting = to_do(graph, store)
     report(RunStarted(store.root, len(graph), tuple(stage for stage, _ in waiting)))
     for place in graph:

@@ -12,5 +12,5 @@ def reserved_gpus(stage: str, config: Config) -> int:
         return 0
     trained = dict.fromkeys(("extractor", "base", "teacher", "global-first", "global", "projector"), train.num_workers)
     answered = dict.fromkeys(("keywords", "traces-first", "traces", "references"), num_actors * config.engine.num_gpus)
-    others = {"encode": 1, "experts": train.num_groups * train.workers_per_group, "score": num_actors}
+    others = {"encode": 1, "experts": train.num_groups * train.workers_per_group, "score": num_actors, "score-before": num_actors}
     return (trained | answered | others).get(stage, 0)

@@ -5,12 +5,12 @@ So a changed setting makes exactly the stages anew that depend on it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 from thinkrec.config.run import Config
 from thinkrec.errors import ConfigError, MissingFileError
 from thinkrec.pipeline import stages
-from thinkrec.pipeline.stages import DS_FILE, NANO_DS_FILE, lookup
+from thinkrec.pipeline.stages import DS_FILE, NANO_DS_FILE, Stage, lookup
 from thinkrec.store.address import exists
 from thinkrec.store.artefacts import digest
 from thinkrec.store.digests import fingerprint, is_same_folder
@@ -29,11 +29,15 @@ def stage_keys(config: Config, taken: Mapping[str, str] | None = None, absent: C
     for stage in stages.select_stages(config):
         if not set(absent).isdisjoint(stage.files) or any(need not in found for need in stage.inputs(config)):
             continue
-        files = [_fingerprint(config, key) for key in stage.files]
-        inputs = [found[need] for need in stage.inputs(config)]
-        own = digest([stage.name, stage.version, stage.settings(config), files, inputs])[:KEY_LENGTH]
+        own = stage_key(stage, config, [found[need] for need in stage.inputs(config)])
         found[stage.name] = (taken or {}).get(stage.name, own)
     return found
+
+
+def stage_key(stage: Stage, config: Config, inputs: Sequence[str]) -> str:
+    """The key of one stage, whose inputs have these keys; raises MissingFileError for a named file that is not there."""
+    files = [_fingerprint(config, key) for key in stage.files]
+    return digest([stage.name, stage.version, stage.settings(config), files, list(inputs)])[:KEY_LENGTH]
 
 
 def _fingerprint(config: Config, key: str) -> str:

@@ -103,19 +103,23 @@ def fit_router(
 
 def assign(bucket: int, ingest: str, encode: str, router: Router, draft: str) -> pa.Table:
     """Write the ASSIGNMENT of a bucket's users; returns the COUNTS of its groups of users, see `describe`."""
-    people = activity(fetch(ingest), bucket)
-    vectors = read_bucket_vectors(fetch(encode), bucket)
+    users, counts = assigned(activity(fetch(ingest), bucket), read_bucket_vectors(fetch(encode), bucket), router)
+    write_assignment(draft, bucket, users)
+    return counts
+
+
+def assigned(people: pl.DataFrame, vectors: pl.DataFrame, router: Router) -> tuple[pa.Table, pa.Table]:
+    """The ASSIGNMENT of users (`activity`) with these vectors, and the COUNTS of their groups."""
     strangers = people.join(vectors, left_on="user_id", right_on="id", how="anti")["user_id"]
     known, unknown = routed(vectors, router), without_vector(strangers, router.num_clusters)
     users = pa.concat_tables([known[0], unknown[0]])
-    write_assignment(draft, bucket, users)
     groups = pl.DataFrame(users.drop_columns("gates")).with_columns(route=np.concatenate([known[1], unknown[1]]))
     counted = groups.join(people, on="user_id", how="left").with_columns(pl.col("num_rows").fill_null(0))
     rows = pl.col("num_rows")
     counts = counted.group_by("cluster", "route", in_train=rows > 0).agg(
         num_users=pl.len().cast(pl.Int64), num_rows=rows.sum(), squares=(rows**2).sum()
     )
-    return counts.to_arrow()
+    return users, counts.to_arrow()
 
 
 def routed(vectors: pl.DataFrame, router: Router) -> tuple[pa.Table, NDArray[np.str_]]:

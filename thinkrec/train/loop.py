@@ -41,6 +41,7 @@ class Learner:
     warmup_steps: int = 0
     last_step: int | None = None  # where it ends, if that is before the schedule does
     begun: tuple[int, TrainState] | None = None  # step and state that it goes on from, if another training made them
+    is_held: bool = False  # at the weights that it has begun with, by the optimizer's `proximal`
 
     @property
     def end(self) -> int:
@@ -77,6 +78,9 @@ def run(
     steps, states = _resume(learners, start, rank)
     resting, ended = num_slots - len(learners), list[int]()
     zero.deal_state(engine, _stack([*states, *[start] * resting]), [*steps, *[0] * resting])
+    if any(learner.is_held for learner in learners):
+        anchors = [learner.begun[1] if learner.begun else start for learner in learners]
+        zero.deal_anchor(engine, _stack([*anchors, *[start] * resting]))
     engine.train()
     while active := [slot for slot, learner in enumerate(learners) if steps[slot] < learner.end]:
         torch.manual_seed(seed * 1_000_003 + steps[active[0]] * 1_009 + rank)  # dropout, too, is a function of the step

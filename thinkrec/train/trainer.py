@@ -54,6 +54,7 @@ class AdapterLearner:
     log: Path | None
     first_epoch: bool = False  # ends after the first epoch, or before the last step if that comes first, with the rates of the whole phase
     begun: tuple[int, TrainState] | None = None  # step and state that it goes on from, if another training made them
+    is_held: bool = False  # at the weights that it has begun with, by the trainer's `proximal`
 
     @cached_property
     def order(self) -> Order:
@@ -76,6 +77,7 @@ class AdapterLearner:
             warmup_steps=round(phase.warmup_share * num_steps),
             last_step=min(self.order.epoch_steps, num_steps - 1) if self.first_epoch else None,
             begun=self.begun,
+            is_held=self.is_held,
         )
 
 
@@ -90,6 +92,7 @@ class AdapterTrainer:
         parameters: Iterable[nn.Parameter],
         weight_decay: float,
         num_slots: int = 1,
+        proximal: float = 0.0,
     ) -> None:
         self.worker, self.config, self.num_slots = worker, config, num_slots
         trained = list(parameters)
@@ -98,7 +101,7 @@ class AdapterTrainer:
         first = slice(1) if num_slots > 1 else slice(None)
         self.start = loop.fresh({name: one.detach()[first].clone() for name, one in recommender.named_parameters() if id(one) in chosen})
         settings = engine.read_config(config.train.ds_config)
-        self.engine = engine.initialise(recommender, trained, settings, weight_decay, num_slots)
+        self.engine = engine.initialise(recommender, trained, settings, weight_decay, num_slots, proximal)
 
     def train(self, adapters: Sequence[AdapterLearner]) -> Iterator[tuple[int, TrainState, int]]:
         """Train all of them side by side, the i-th in slot i; yields (slot, state, its step) of what ended.

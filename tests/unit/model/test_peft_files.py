@@ -11,7 +11,7 @@ from peft import PeftModel, get_peft_model_state_dict
 from thinkrec.config.model import AdapterSection
 from thinkrec.errors import ExportRefused, MissingFileError, ModelError
 from thinkrec.model.adapter_bank import install
-from thinkrec.model.peft_files import check_export, peft_shapes, peft_tensors, read_adapter, write_adapter
+from thinkrec.model.peft_files import check_export, peft_shapes, peft_tensors, read_adapter, slot_weights, write_adapter
 
 SETTINGS = AdapterSection(rank=4, alpha=8.0, target_modules=("q_proj", "v_proj", "down_proj"))
 PROBE = torch.arange(22).reshape(2, 11)
@@ -171,3 +171,13 @@ def test_another_rank_than_the_config_says_is_refused(base, tensors, logits, tmp
 def test_a_folder_without_adapter_is_named(tmp_path):
     with pytest.raises(MissingFileError, match="no adapter in this folder"):
         read_adapter(tmp_path)
+
+
+def test_a_slot_comes_back_from_its_peft_names(banked, tensors):
+    """By the names that a recommender has for the parameters; a file may hold more layers than are trained."""
+    model, bank = banked
+    own = {f"llm.{name}": weight for name, weight in model.named_parameters() if "lora" in name and ".1." in name}
+    assert own
+    found = slot_weights(bank, own, tensors)
+    assert found.keys() == own.keys()
+    assert all(torch.equal(found[name], own[name][1:]) for name in own)

@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from thinkrec.artefacts.adapters import ADAPTER_FOLDER, EXPERTS_FOLDER
+from thinkrec.evaluate.run_report.schema import REPORT_FILE
+from thinkrec.store.address import write_bytes
 from thinkrec.store.artefacts import Artefact, writable
 
-REPORT = ("report.html", "report.json", "metrics.csv")
+REPORT = ("report.html", "metrics.csv")
 ADAPTER = ("adapter_model.safetensors", "adapter_config.json")
 
 
@@ -17,15 +19,17 @@ def publish(artefacts: Mapping[str, Artefact], run_dir: str) -> None:
     """Copy the report to `run_dir` and the adapters to `run_dir`/adapters/<name>/, ready for PEFT, vLLM or an upload.
 
     Artefacts are never changed: a card tells what was measured after its adapter was committed, so it lives in the evaluate artefact, and
-    the two meet in this copy, which every run writes anew.
+    the two meet in this copy, which every run writes anew. report.json says which artefacts are the run's, so it is moved into its place
+    last: whoever is cut off before leaves the run that was there.
     """
     judged, folders = artefacts["evaluate"], adapter_folders(artefacts)
     with writable(run_dir) as target:
-        for name in REPORT:
-            shutil.copy(judged.path(name), target / name)
         shutil.rmtree(target / "adapters", ignore_errors=True)
         for card in sorted(judged.path("cards").iterdir()):
             _publish_adapter(folders[card.stem], card, target / "adapters" / card.stem)
+        for name in REPORT:
+            shutil.copy(judged.path(name), target / name)
+    write_bytes(f"{run_dir}/{REPORT_FILE}", judged.path(REPORT_FILE).read_bytes())
 
 
 def adapter_folders(artefacts: Mapping[str, Artefact]) -> dict[str, Path]:

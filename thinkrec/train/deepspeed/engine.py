@@ -83,7 +83,12 @@ def read_config(name: str) -> DeepSpeedFile:
 
 
 def initialise(
-    module: M, parameters: Iterable[nn.Parameter], settings: DeepSpeedFile, weight_decay: float, num_slots: int = 1
+    module: M,
+    parameters: Iterable[nn.Parameter],
+    settings: DeepSpeedFile,
+    weight_decay: float,
+    num_slots: int = 1,
+    proximal: float = 0.0,
 ) -> Engine[M]:
     """A DeepSpeed engine over `module` that trains `parameters` with SlotAdamW.
 
@@ -100,7 +105,7 @@ def initialise(
         parameter.requires_grad_(False)
     for parameter in trained:
         parameter.requires_grad_(True)
-    optimizer = SlotAdamW(trained, num_slots, weight_decay, settings.get("gradient_clipping", 0.0))
+    optimizer = SlotAdamW(trained, num_slots, weight_decay, settings.get("gradient_clipping", 0.0), proximal)
     bucket = min(sum(map(_size, trained)), MAX_BUCKET)  # DeepSpeed's buffers are that large, two of them, however little is trained
     zero: ZeroOptimization = {"reduce_bucket_size": bucket, **settings.get("zero_optimization", {})}
     if zero.get("stage") == 3:
@@ -209,6 +214,15 @@ def deal_state(engine: Engine[nn.Module], state: TrainState, steps: Sequence[int
             _deal(parameter, weight, beside)
 
 
+def deal_anchor(engine: Engine[nn.Module], anchor: TrainState) -> None:
+    """Set the weights that those in training are pulled to (`proximal`), after `deal_state`."""
+    from thinkrec.train.deepspeed.slot_adamw import ANCHOR
+
+    for name, parameter in engine.module.named_parameters():
+        if parameter.requires_grad:
+            _deal_beside(parameter, {ANCHOR: anchor[name][0]})
+
+
 def _make_moments(zero_optimizer: ZeroOptimizer) -> None:
     """Adam makes its moments at the first step; there is nowhere to put saved ones before that."""
     stage_3 = hasattr(zero_optimizer, "fp32_partitioned_groups_flat")
@@ -220,26 +234,29 @@ def _make_moments(zero_optimizer: ZeroOptimizer) -> None:
 
 
 def _deal(parameter: Any, weight: Tensor, beside: Mapping[str, Tensor]) -> None:
-    from deepspeed.utils import (
-        safe_set_full_fp32_param,
-        safe_set_full_optimizer_state,
-        safe_set_local_fp32_param,
-        safe_set_local_optimizer_state,
-    )
+    from deepspeed.utils import safe_set_full_fp32_param, safe_set_local_fp32_param
 
+    _deal_beside(parameter, beside)
     if not hasattr(parameter, "ds_id"):  # ZeRO-1 and 2 keep the working copy whole
         safe_set_full_fp32_param(parameter, weight)
-        for name, value in beside.items():
-            safe_set_full_optimizer_state(parameter, value, name)
         parameter.data.copy_(weight)
         return
     safe_set_local_fp32_param(parameter, _shard(parameter, weight))
-    for name, value in beside.items():
-        safe_set_local_optimizer_state(parameter, _shard(parameter, value), name)
     # ZeRO-3 copies master weights to the working shard only after a step; a small parameter is also kept whole.
     parameter.ds_tensor.data.copy_(_shard(parameter, weight))
     if parameter.data.numel() == parameter.ds_numel:
         parameter.data.copy_(weight.view(parameter.ds_shape))
+
+
+def _deal_beside(parameter: Any, beside: Mapping[str, Tensor]) -> None:
+    """Set what the optimizer keeps beside a parameter."""
+    from deepspeed.utils import safe_set_full_optimizer_state, safe_set_local_optimizer_state
+
+    for name, value in beside.items():
+        if hasattr(parameter, "ds_id"):
+            safe_set_local_optimizer_state(parameter, _shard(parameter, value), name)
+        else:
+            safe_set_full_optimizer_state(parameter, value, name)
 
 
 def _shard(parameter: Any, full: Tensor) -> Tensor:

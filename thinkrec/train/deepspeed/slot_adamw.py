@@ -16,24 +16,28 @@ from thinkrec.errors import NonFiniteLoss
 
 BETAS = (0.9, 0.999)
 EPS = 1e-8
+ANCHOR = "anchor"
 
 
 class SlotAdamW(torch.optim.Optimizer):
     """AdamW with `rates` and `steps` for each of `num_slots` slots; a slot whose rate is 0 rests, its moments included.
 
-    `clip` bounds each slot's own gradient norm over all ranks (0: no bound). Raises NonFiniteLoss, on every rank and before anything has
-    moved, if the gradient of a slot is NaN or infinite.
+    `clip` bounds each slot's own gradient norm over all ranks (0: no bound). `proximal` pulls the weights w to those that lie beside the
+    moments as `anchor`, by rate * proximal * (w - anchor) a step: decoupled, as the decay is. Raises NonFiniteLoss, on every rank and
+    before anything has moved, if the gradient of a slot is NaN or infinite.
     """
 
-    def __init__(self, parameters: Iterable[nn.Parameter], num_slots: int = 1, weight_decay: float = 0.0, clip: float = 0.0) -> None:
+    def __init__(
+        self, parameters: Iterable[nn.Parameter], num_slots: int = 1, weight_decay: float = 0.0, clip: float = 0.0, proximal: float = 0.0
+    ) -> None:
         super().__init__(parameters, {"lr": 0.0, "weight_decay": weight_decay})
-        self.clip = clip
+        self.clip, self.proximal = clip, proximal
         self.rates = [0.0] * num_slots
         self.steps = [0] * num_slots
 
     def fresh_state(self, flat: Tensor) -> dict[str, Tensor]:
-        """Moments of zero and, if there are several slots, every number in slot 0."""
-        moments = {name: torch.zeros_like(flat) for name in ("exp_avg", "exp_avg_sq")}
+        """Moments of zero, an anchor where weights are pulled to one and, if there are several slots, every number in slot 0."""
+        moments = {name: torch.zeros_like(flat) for name in ("exp_avg", "exp_avg_sq", *[ANCHOR] * (self.proximal > 0))}
         return moments | ({"slot": torch.zeros_like(flat, dtype=torch.int32)} if len(self.rates) > 1 else {})
 
     @torch.no_grad()
@@ -77,5 +81,7 @@ class SlotAdamW(torch.optim.Optimizer):
         for moment, value, beta in (("exp_avg", gradient, BETAS[0]), ("exp_avg_sq", gradient.square(), BETAS[1])):
             state[moment].lerp_(value, self._spread(flat, [(1 - beta) * (rate > 0) for rate, _ in timed]))
         root = state["exp_avg_sq"].sqrt().div_(self._spread(flat, [(1 - BETAS[1] ** step) ** 0.5 for _, step in timed])).add_(EPS)
+        if self.proximal:
+            flat.lerp_(state[ANCHOR], self._spread(flat, [rate * self.proximal for rate, _ in timed]))
         flat.mul_(self._spread(flat, [1 - rate * decay for rate, _ in timed]))
         flat.sub_(state["exp_avg"].div(root).mul_(self._spread(flat, [rate / (1 - BETAS[0] ** step) for rate, step in timed])))

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, TypeVar
 import torch
 from torch import Tensor
 
-from thinkrec.artefacts.adapters import ADAPTER_FOLDER, LOG_FILE, PROJECTOR_FILE
+from thinkrec.artefacts.adapters import ADAPTER_FOLDER, LOG_FILE, PROJECTOR_FILE, expert_folder
 from thinkrec.artefacts.clusters import read_assignment_facts, read_clusters
 from thinkrec.artefacts.instances import read_instance_users
 from thinkrec.config.run import Config
@@ -28,14 +28,16 @@ from thinkrec.distributed.worker_group import Worker
 from thinkrec.events import ExpertDone, GroupStarted, PackDone, PackStarted, WorkerPlace
 from thinkrec.job import Reporter
 from thinkrec.model.build import build, load_adapter, load_projector
-from thinkrec.model.peft_files import check_export, peft_tensors, read_adapter, write_adapter
+from thinkrec.model.peft_files import check_export, peft_tensors, read_adapter, slot_weights, write_adapter
 from thinkrec.prompt.catalogue import ArtefactPaths, base_folder
 from thinkrec.store.artefacts import Store
+from thinkrec.train.checkpoint import TrainState
 from thinkrec.train.deepspeed import engine
 from thinkrec.train.fleet.actor import FleetActor
 from thinkrec.train.fleet.progress import ExpertLog, report_progress
 from thinkrec.train.fleet.queue import Pack
 from thinkrec.train.instances import Instances, TrainInputs
+from thinkrec.train.loop import fresh
 from thinkrec.train.parts import Clustered, Parts
 from thinkrec.train.probe import Probe
 from thinkrec.train.trainer import AdapterLearner, AdapterTrainer, Weights, checkpoints_of, weights_of
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
     from ray.actor import ActorHandle
 
 STAGE = "expert"
+BEFORE = "experts-before"  # the input of a refresh whose weights are trained on
 T = TypeVar("T")
 
 
@@ -117,6 +120,7 @@ class Group:
                 recommender.bank.parameters(config.adapter.last_layers),
                 config.train.experts.weight_decay,
                 num_slots,
+                config.refresh.proximal if BEFORE in places.uris else 0.0,
             ),
             rows=rows,
             traces=traces,
@@ -178,8 +182,20 @@ class Group:
         instances = Instances(self.task.config, self.rows.rows(expert), self.traces.rows(expert), self.inputs.item_vectors)
         checkpoints = checkpoints_of(self.task.config, self.store.root, f"expert-{self.task.keys[expert]}")
         return AdapterLearner(
-            instances, self.task.config.train.experts, checkpoints, folder / f"{expert}.jsonl" if self.worker.leads else None
+            instances,
+            self.task.config.train.experts,
+            checkpoints,
+            folder / f"{expert}.jsonl" if self.worker.leads else None,
+            begun=self._begun(expert),
+            is_held=BEFORE in self.task.places.uris and self.task.config.refresh.proximal > 0,
         )
+
+    def _begun(self, expert: int) -> tuple[int, TrainState] | None:
+        """Where an expert begins in a refresh: with the weights that it has, if it has any, and moments of zero."""
+        before = self.task.places.find(BEFORE)
+        if before is None or not (folder := expert_folder(before, expert)).is_dir():
+            return None
+        return 0, fresh(slot_weights(self.trainer.engine.module.bank, self.trainer.start, read_adapter(folder)))
 
     def _commit(
         self, expert: int, learner: AdapterLearner, weights: Weights, logits: tuple[Tensor, Tensor], figures: Mapping[str, object]

@@ -46,7 +46,11 @@ def run(job: Job) -> None:
         job.draft.figures["used"] = False
         return
     enforce(audit_artefacts(job.inputs), job.config.split.allow_leaks)
-    costs, row_tokens = tokens_per_cluster(job)
+    gather(job, train_missing(job, *tokens_per_cluster(job)))
+
+
+def train_missing(job: Job, costs: dict[int, float], row_tokens: float) -> dict[int, str]:
+    """Train the experts with these costs that are not committed yet; returns the keys of all of them. A row has about `row_tokens`."""
     keys = {expert: expert_key(job.key, expert) for expert in costs}
     committed = [expert for expert, key in keys.items() if job.store.find(STAGE, key)]
     if committed:
@@ -54,7 +58,7 @@ def run(job: Job) -> None:
     missing = {expert: cost for expert, cost in costs.items() if expert not in committed}
     if missing:
         train_fleet(job, missing, keys, row_tokens)
-    _gather(job, keys)
+    return keys
 
 
 def expert_key(stage_key: str, expert: int) -> str:
@@ -167,7 +171,7 @@ def _relay(job: Job, fleet: ActorHandle[FleetActor]) -> float:
     return sum(event.busy_s for event in events if isinstance(event, PackDone))
 
 
-def _gather(job: Job, keys: dict[int, str]) -> None:
+def gather(job: Job, keys: dict[int, str]) -> None:
     """Copy every committed expert into one artefact, with the timeline of who trained when."""
     experts: dict[int, Artefact] = {}
     for expert, key in keys.items():
@@ -176,7 +180,7 @@ def _gather(job: Job, keys: dict[int, str]) -> None:
         artefact.verify()
         experts[expert] = artefact
         copy_expert(artefact.path(), job.draft.local(), expert)
-    begun = min(artefact.figures["started_at"] for artefact in experts.values())
+    begun = min((artefact.figures["started_at"] for artefact in experts.values()), default=0.0)
     timeline = [
         ExpertSpan(
             expert=str(expert),

@@ -86,6 +86,11 @@ def test_publishing_puts_each_card_beside_its_adapter(inputs: dict[str, Artefact
         assert sorted(path.name for path in folder.iterdir()) == ["README.md", "adapter_config.json", "adapter_model.safetensors"]
         assert (folder / "adapter_config.json").read_text() == said
         assert f"# thinkrec {name}\n" in (folder / "README.md").read_text()
+    (target / "report.json").write_text("that of the run before")
+    artefacts["global"].path("adapter/adapter_config.json").unlink()
+    with pytest.raises(FileNotFoundError):
+        publish(artefacts, address.format(target))
+    assert (target / "report.json").read_text() == "that of the run before"  # it says what the run is, so it comes last
 
 
 def test_a_run_without_experts_publishes_the_global_adapter_alone(inputs: dict[str, Artefact], tmp_path):

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from thinkrec.errors import NonFiniteLoss
-from thinkrec.train.deepspeed.slot_adamw import SlotAdamW
+from thinkrec.train.deepspeed.slot_adamw import ANCHOR, SlotAdamW
 
 SIZES = (5, 3)  # numbers a slot holds in two parameters; DeepSpeed lays parameters after each other, each with all of its slots
 DECAY = 0.1
@@ -105,3 +105,26 @@ def test_a_wrong_gradient_is_named_by_its_slot_before_anything_moves(made, wrong
         optimizer.step()
     assert torch.equal(flat, flat_of(starts))
     assert optimizer.steps == [0, 0, 0]
+
+
+@pytest.mark.parametrize("num_slots", [1, 3])
+def test_a_proximal_term_pulls_each_slot_to_its_anchor_by_its_own_rate(made, num_slots):
+    """Beside the step of AdamW, rate * proximal of the way; a slot that rests stays where it is."""
+    starts, gradients, rates = (made[0][:num_slots], *([step[:num_slots] for step in part] for part in made[1:]))
+    proximal, anchors = 20.0, [start + 1 for start in starts]
+    free = next(iter(run(starts, gradients[:1], rates[:1])))
+    flat = torch.nn.Parameter(flat_of(starts))
+    held = SlotAdamW([flat], num_slots, DECAY, proximal=proximal)
+    held.state[flat] = optimizer_over(starts)[0].state.popitem()[1] | {ANCHOR: flat_of(anchors)}
+    held.rates, flat.grad = [*rates[0][:-1], 0.0] if num_slots > 1 else rates[0], flat_of(gradients[0])
+    held.step()
+    for slot, found in enumerate(slots_of(flat.detach(), num_slots)):
+        rate = held.rates[slot]
+        pull = rate * proximal * (anchors[slot] - starts[slot]) * (1 - rate * DECAY)
+        torch.testing.assert_close(found, free[slot] + pull if rate else starts[slot])
+
+
+def test_an_anchor_is_kept_only_where_weights_are_pulled():
+    flat = torch.nn.Parameter(torch.ones(2))
+    assert ANCHOR in SlotAdamW([flat], proximal=0.1).fresh_state(flat)
+    assert ANCHOR not in SlotAdamW([flat]).fresh_state(flat)
