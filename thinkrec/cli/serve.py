@@ -74,6 +74,11 @@ def serve(
     max_queued: Annotated[int, typer.Option(min=1, help="Requests that wait at most in a copy; more are answered 429.")] = 64,
     deadline_s: Annotated[float, typer.Option(min=0.1, help="Seconds after which a request is given up: 504.")] = 10,
     max_pairs: Annotated[int, typer.Option(min=1, help="Pairs of user and item that are scored at once.")] = 512,
+    history_mib: Annotated[
+        int,
+        typer.Option(min=0, help="Memory of a copy for users' histories as the model has read them: not read again for the next request."),
+    ] = 256,
+    history_s: Annotated[float, typer.Option(min=0, help="Seconds after its last request in which a user's history is kept.")] = 300,
     insecure: Insecure = False,
 ) -> None:
     """Serve a package over HTTP until SIGTERM or Ctrl-C: /recommend, /score, /explain, /healthz, /metrics, /docs."""
@@ -85,7 +90,7 @@ def serve(
 
     key = read_key(key_env, host, os.environ)
     fetch_package(package)  # what can be seen without a cluster and a model
-    options = ServeOptions(replicas, gpus, max_queued, max_pairs, deadline_s, key)
+    options = ServeOptions(replicas, gpus, max_queued, max_pairs, deadline_s, history_mib, history_s, key)
     ray = {"num_cpus": 2 * replicas + SPARE_CPUS, "insecure_cluster": insecure}
     with ray_session(run_file.parse({"ray": ray})), _until_told() as told, serving(options, package, host, port) as served:
         typer.echo(f"package {served.key} is served at http://{host}:{port}; the pages are told at /docs")

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from thinkrec.model.batch import Batch, Instance, index_batch
-from thinkrec.model.prefix_tree import PrefixTree, Span
+from thinkrec.model.kept_prefixes import KeptPrefixes
+from thinkrec.model.prefix_tree import PrefixStates, PrefixTree, Span
 
 
 @dataclass(frozen=True)
@@ -37,17 +38,21 @@ def share_prefixes(
     user_vectors: Tensor | None,
     text_loss: bool = True,
     weight: Tensor | None = None,
+    kept: KeptPrefixes | None = None,
 ) -> Batch:
     """All rows in one line of tokens, in any order; arguments and what a model makes of it are those of `collate`.
 
     Rows of one user with the same history and the same gates are one sequence. Its prefix is all that their tokens and soft slots have in
-    common, but for the last token of each row.
+    common, but for the last token of each row; with `kept` it is the history, whose keys and values are looked for there.
     """
     parts: list[_Part] = []
-    for sequence in shared_prefixes(rows, gates):
+    states: dict[int, PrefixStates] = {}  # by the part
+    for sequence in shared_prefixes(rows, gates, kept is not None):
         root, shared = len(parts), sequence.num_shared
         if shared:
             parts.append(_Part(sequence.rows[0], 0, shared, root))
+            if kept is not None:
+                states[root] = kept.find(_name(rows[sequence.rows[0]], gates[sequence.rows[0]], user_vectors))
         for at in sequence.rows:
             parts.append(_Part(at, shared, rows[at].num_tokens, root if shared else len(parts)))
     lengths = torch.tensor([part.end - part.begin for part in parts])
@@ -59,6 +64,7 @@ def share_prefixes(
         position=torch.cat([torch.arange(part.begin, part.end) for part in parts]),
         row=torch.tensor([part.row for part in parts]).repeat_interleave(lengths),
         spans=tuple(_spans(parts, offsets)),
+        states={offsets[part]: own for part, own in states.items()},
     )
     places = {
         part.row: [*range(offsets[part.prefix], offsets[part.prefix] + part.begin), *range(offset, offset + part.end - part.begin)]
@@ -83,14 +89,14 @@ def _spans(parts: Sequence[_Part], offsets: Sequence[int]) -> Iterator[Span]:
         begin = offsets[at + 1]
 
 
-def token_batches(rows: Sequence[Instance], gates: Tensor, max_tokens: int) -> Iterator[list[int]]:
+def token_batches(rows: Sequence[Instance], gates: Tensor, max_tokens: int, histories: bool = False) -> Iterator[list[int]]:
     """Numbers of the rows that go through the model together: at most `max_tokens` tokens, those of one sequence side by side.
 
     A sequence that does not fit is cut between rows, and its prefix is computed again; a row that does not fit goes alone.
     """
     chosen: list[int] = []
     room = max_tokens
-    for sequence in shared_prefixes(rows, gates):
+    for sequence in shared_prefixes(rows, gates, histories):
         prefix = sequence.num_shared
         for at in sequence.rows:
             own = rows[at].num_tokens - sequence.num_shared
@@ -112,14 +118,25 @@ def num_places(rows: Sequence[Instance], gates: Tensor) -> int:
     )
 
 
-def shared_prefixes(rows: Sequence[Instance], gates: Tensor) -> list[SharedPrefix]:
-    """The sequences of a batch of these rows: one for each user, history and mixture."""
+def shared_prefixes(rows: Sequence[Instance], gates: Tensor, histories: bool = False) -> list[SharedPrefix]:
+    """The sequences of a batch of these rows: one for each user, history and mixture.
+
+    histories: they share the history and no word of the question, and a row alone parts from its own.
+    """
     groups: dict[tuple[object, ...], list[int]] = {}
     seen = [_seen(row) for row in rows]
     for at, (row, mixture) in enumerate(zip(rows, gates.tolist(), strict=True)):
         key = (row.user, tuple(seen[at][: len(row.prompt.prefix)]), tuple(mixture) if isinstance(mixture, list) else mixture)
         groups.setdefault(key, []).append(at)
+    if histories:
+        return [SharedPrefix(members, len(rows[members[0]].prompt.prefix)) for members in groups.values()]
     return [SharedPrefix(members, _num_shared([seen[at] for at in members])) for members in groups.values()]
+
+
+def _name(row: Instance, mixture: Tensor, user_vectors: Tensor | None) -> object:
+    """All that decides what a model makes of the row's history; items are named by numbers, which one model's catalogue has."""
+    user = b"" if user_vectors is None else user_vectors[row.user].numpy().tobytes()
+    return tuple(_seen(row)[: len(row.prompt.prefix)]), mixture.numpy().tobytes(), user
 
 
 def _num_shared(seen: list[list[int]]) -> int:

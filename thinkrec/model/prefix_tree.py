@@ -9,7 +9,9 @@ pass it is attention over the tree (FlexAttention on CUDA, elsewhere SDPA, a spa
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from thinkrec.model.base import CausalLM
 
 NAME = "prefix_tree"  # among the attention functions of transformers
+Layers = dict[int, tuple[Tensor, Tensor]]  # keys and values (1, heads, P, d) by the number of the layer
 
 
 class Span(NamedTuple):
@@ -33,11 +36,24 @@ class Span(NamedTuple):
 
 
 @dataclass(frozen=True)
+class PrefixStates:
+    """Keys and values of a prefix: those of an earlier pass (`is_known`), or to be filled in by this one.
+
+    name: all that decides them beside the model.
+    """
+
+    name: object
+    layers: Layers
+    is_known: bool
+
+
+@dataclass(frozen=True)
 class PrefixTree:
     """Which token of a row of T sees which; tensors are (T,) int64.
 
     part: equal numbers are one prefix or one branch. prefix: the part that is the prefix of the token's sequence. position: the place in
     [prefix | branch]. row: the row of the batch that the token belongs to, the first of those that share it. spans: the T tokens in order.
+    states: of prefixes whose keys and values are known or wanted, by the place where they begin; none while training.
     """
 
     part: Tensor
@@ -45,6 +61,7 @@ class PrefixTree:
     position: Tensor
     row: Tensor
     spans: tuple[Span, ...]
+    states: Mapping[int, PrefixStates] = field(default_factory=dict)
     _masks: dict[tuple[Span, int | None], Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
     _block_masks: dict[int | None, BlockMask] = field(default_factory=dict, init=False, repr=False, compare=False)
     _copies: dict[torch.device, PrefixTree] = field(default_factory=dict, init=False, repr=False, compare=False)
@@ -56,8 +73,27 @@ class PrefixTree:
             return self
         if there not in self._copies:
             part, prefix, position, row = (tensor.to(there) for tensor in (self.part, self.prefix, self.position, self.row))
-            self._copies[there] = PrefixTree(part, prefix, position, row, self.spans)
+            self._copies[there] = PrefixTree(part, prefix, position, row, self.spans, self.states)
         return self._copies[there]
+
+    @cached_property
+    def computed(self) -> tuple[Span, ...]:
+        """The spans that go through the model: all but known prefixes."""
+        return tuple(span for span in self.spans if span.begin not in self.states or not self.states[span.begin].is_known)
+
+    @cached_property
+    def at(self) -> Tensor | slice:
+        """Places of the tokens in `computed`, as an index."""
+        if len(self.computed) == len(self.spans):
+            return slice(None)
+        return torch.cat([torch.arange(span.begin, span.end, device=self.part.device) for span in self.computed])
+
+    def placed(self, hidden: Tensor) -> Tensor:
+        """Outputs (1, T, hidden) of all tokens from those of the computed ones; zeros for the others, which nobody reads."""
+        at = self.to(hidden.device).at
+        if isinstance(at, slice):
+            return hidden
+        return hidden.new_zeros(1, len(self.part), hidden.shape[2]).index_copy(1, at, hidden)
 
     def sees(self, query: Tensor, key: Tensor, window: int | None = None) -> Tensor:
         """Whether the token at `query` sees that at `key`, indices of any shapes; `window`, in positions, is that of a sliding layer."""
@@ -106,7 +142,7 @@ def tree_arguments(tree: PrefixTree) -> dict[str, object]:
     on the way fails instead of seeing what it should not.
     """
     nothing = torch.zeros(1, 1, 0, 0, dtype=torch.bool, device=tree.part.device)
-    return {"position_ids": tree.position[None], "attention_mask": nothing, "tree": tree}
+    return {"position_ids": tree.position[tree.at][None], "attention_mask": nothing, "tree": tree}
 
 
 def attend(
@@ -126,17 +162,22 @@ def attend(
     if tree is None:
         output: Tensor = sdpa_attention_forward(module, query, key, value, attention_mask, **settings)[0]
         return output, None
-    if query.is_cuda:
+    if query.is_cuda and not tree.states:
         return _flex(module, query, key, value, tree.block_mask(sliding_window), settings["scaling"]), None
-    sizes = [span.end - span.begin for span in tree.spans]
+    sizes = [span.end - span.begin for span in tree.computed]
     # Cut once: the gradient of a slice is as long as the row, and there are as many slices as spans.
     queries, keys, values = (torch.split(x, sizes, 2) for x in (query, key, value))
-    number = {span.begin: at for at, span in enumerate(tree.spans)}
-    found = []
-    for at, span in enumerate(tree.spans):
-        seen = [at] if span.prefix_end == span.prefix_begin else [number[span.prefix_begin], at]
-        own_keys, own_values = (parts[at] if len(seen) == 1 else torch.cat([parts[one] for one in seen], 2) for parts in (keys, values))
-        found.append(sdpa_attention_forward(module, queries[at], own_keys, own_values, tree.mask(span, sliding_window), **settings)[0])
+    layer, found = getattr(module, "layer_idx", 0), []
+    pairs = {begin: states.layers[layer] for begin, states in tree.states.items() if states.is_known}
+    pairs |= zip((span.begin for span in tree.computed), zip(keys, values, strict=True), strict=True)
+    for span, own in zip(tree.computed, queries, strict=True):
+        seen = [pairs[span.begin]] if span.prefix_end == span.prefix_begin else [pairs[span.prefix_begin], pairs[span.begin]]
+        own_keys, own_values = (torch.cat(parts, 2) if len(parts) > 1 else parts[0] for parts in zip(*seen, strict=True))
+        found.append(sdpa_attention_forward(module, own, own_keys, own_values, tree.mask(span, sliding_window), **settings)[0])
+    for begin, states in tree.states.items():
+        if not states.is_known:
+            own_keys, own_values = pairs[begin]
+            states.layers[layer] = own_keys.clone(), own_values.clone()  # a slice would hold all of the line
     return torch.cat(found, 1), None
 
 

@@ -100,13 +100,16 @@ class Recommender(nn.Module):
         if batch.tree is None or batch.gates is None:
             return batch.gates
         mixtures = batch.gates if batch.gates.dim() == 2 else F.one_hot(batch.gates, self.bank.num_adapters).float()
-        return mixtures[batch.tree.row][None]
+        return mixtures[batch.tree.row[batch.tree.at]][None]
 
     def _pass(self, batch: Batch) -> Tensor:
         """Lines of one row are padded on the right, so causal attention needs no mask."""
-        attention = {} if batch.tree is None else prefix_tree.tree_arguments(batch.tree)
-        result: Tensor = self.llm.model(inputs_embeds=self.embed(batch), use_cache=False, **attention).last_hidden_state
-        return result
+        embedded, tree = self.embed(batch), batch.tree
+        if tree is None:
+            result: Tensor = self.llm.model(inputs_embeds=embedded, use_cache=False).last_hidden_state
+            return result
+        arguments = prefix_tree.tree_arguments(tree)
+        return tree.placed(self.llm.model(inputs_embeds=embedded[:, tree.at], use_cache=False, **arguments).last_hidden_state)
 
     def scores(self, hidden: Tensor, batch: Batch) -> Tensor:
         """The ranking score of each row, (R,) float32."""

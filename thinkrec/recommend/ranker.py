@@ -17,6 +17,7 @@ from thinkrec.artefacts.clusters import NO_CLUSTER
 from thinkrec.artefacts.scores import read_model_weight
 from thinkrec.config.run import Config
 from thinkrec.data.interactions import Interactions
+from thinkrec.model.kept_prefixes import KeptPrefixes
 from thinkrec.model.recommender import Recommender
 from thinkrec.prior.counted import CountedPrior
 from thinkrec.prior.rows import Rows
@@ -73,10 +74,14 @@ class Ranked:
 
 
 class Ranker:
-    """The model and the prior of a run or a package, loaded once; `places` names its artefacts as a run does."""
+    """The model and the prior of a run or a package, loaded once; `places` names its artefacts as a run does.
+
+    kept: histories that are not read again for another question; who asks about each user once keeps none.
+    """
 
     def __init__(self, config: Config, places: ArtefactPaths) -> None:
         self.config, self.places = config, places
+        self.kept: KeptPrefixes | None = None
         self.routing, self.catalogue = Routing(places), Catalogue.load(config, places)
         self.prior: CountedPrior | None = read_prior(places.path("prior")) if "prior" in places.uris else None
         self.model_weight = read_model_weight(places.path("score"))
@@ -110,7 +115,7 @@ class Ranker:
 
     def scorer(self, questions: Questions) -> Scorer:
         """The model over the tables of these questions."""
-        return Scorer(self.config, self.recommender, questions.tables)
+        return Scorer(self.config, self.recommender, questions.tables, self.kept)
 
     def prior_offsets(self, log: Interactions, candidates: Sequence[Ints]) -> list[Floats]:
         """The prior's log-odds of each user's candidates as of his last row; zeros without a prior."""

@@ -17,6 +17,7 @@ from transformers import GenerationConfig
 
 from thinkrec.config.run import Config
 from thinkrec.model.batch import Instance, collate
+from thinkrec.model.kept_prefixes import KeptPrefixes
 from thinkrec.model.prefix_batch import share_prefixes, token_batches
 from thinkrec.model.recommender import Recommender
 from thinkrec.prompt.catalogue import PromptData
@@ -39,11 +40,15 @@ NOTHING = Answer([], None, False)
 
 @dataclass(frozen=True)
 class Scorer:
-    """A serving model with its tables. `users` are indices of `tables.interactions.user_ids`, `gates` one row (K + 1) a prompt."""
+    """A serving model with its tables. `users` are indices of `tables.interactions.user_ids`, `gates` one row (K + 1) a prompt.
+
+    kept: histories that this model has read before, for scores alone; None keeps none.
+    """
 
     config: Config
     recommender: Recommender
     tables: PromptData
+    kept: KeptPrefixes | None = None
 
     def thoughts(self, prompts: Sequence[Prompt], users: Sequence[int], gates: NDArray[np.float32]) -> list[Answer]:
         """What the model says before the verdict that is scored: nothing, unless it was taught to think first."""
@@ -59,12 +64,15 @@ class Scorer:
         said = self.thoughts(prompts, users, gates) if thoughts is None else thoughts
         rows, mixtures, tables = self._rows(prompts, users, said), torch.from_numpy(gates), self.tables
         scores = np.empty(len(prompts), np.float32)
-        for chosen in token_batches(rows, mixtures, self.config.evaluate.batch_tokens):
+        for chosen in token_batches(rows, mixtures, self.config.evaluate.batch_tokens, self.kept is not None):
             asked, own = [rows[at] for at in chosen], mixtures[chosen]
-            batch = share_prefixes(asked, own, tables.item_vectors, tables.user_vectors, text_loss=False).to(self.recommender.device)
+            batch = share_prefixes(asked, own, tables.item_vectors, tables.user_vectors, text_loss=False, kept=self.kept)
+            batch = batch.to(self.recommender.device)
             with torch.inference_mode():
                 hidden = self.recommender.hidden(batch, self.config.evaluate.fusion)
                 scores[chosen] = self.recommender.scores(hidden, batch).cpu().numpy()
+            if self.kept is not None and batch.tree is not None:
+                self.kept.keep(batch.tree.states.values())
         return scores
 
     def speak(

@@ -96,7 +96,7 @@ def make_app(service: Service, options: ServeOptions, changes: Changes) -> FastA
     @app.get("/metrics", dependencies=[Depends(guard)], response_class=PlainTextResponse)
     async def figures() -> PlainTextResponse:
         """Figures of the replica that answers, as Prometheus text."""
-        return PlainTextResponse(metrics.text(len(queue)), media_type=CONTENT_TYPE_LATEST)
+        return PlainTextResponse(metrics.text(len(queue), service.kept), media_type=CONTENT_TYPE_LATEST)
 
     _add_changes(app, service, changes, operator)
     return app

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from thinkrec.distributed.placement import await_room, lone_task
 from thinkrec.distributed.raised import as_itself
 from thinkrec.errors import EnvironmentFault
+from thinkrec.model.kept_prefixes import KeptPrefixes
 from thinkrec.serve.opened import fetch_package, open_package
 from thinkrec.serve.options import ServeOptions, read_key
 from thinkrec.serve.service import Service
@@ -49,7 +50,8 @@ class Replica:
 
         self._options, self._current, self._before = options, current, previous
         self._is_changing = self._has_deployed = False
-        self._service = Service(*open_package(current.address, options.num_gpus > 0))
+        kept = KeptPrefixes(options.history_mib * 2**20, options.history_s) if options.history_mib else None
+        self._service = Service(*open_package(current.address, options.num_gpus > 0), kept)
         self.replica = serve.get_replica_context().replica_id.unique_id
         self.previous = previous.key if previous else ""
 

@@ -20,7 +20,9 @@ LEAST_KEY_CHARACTERS = 16
 class ServeOptions:
     """num_queued: requests that wait at most in one replica; more are shed. num_pairs: pairs of user and item that are scored at once.
 
-    deadline_s: a request that has waited so long is dropped. key_sha256: of the key that requests must show; empty demands none.
+    deadline_s: a request that has waited so long is dropped. history_mib: keys and values of users' histories that a replica keeps for
+    their next requests, those not asked for longest leave first, and anybody's after history_s seconds without a request; 0 keeps none.
+    key_sha256: of the key that requests must show; empty demands none.
     """
 
     num_replicas: int = 1
@@ -28,6 +30,8 @@ class ServeOptions:
     num_queued: int = 64
     num_pairs: int = 512
     deadline_s: float = 10.0
+    history_mib: int = 256
+    history_s: float = 300.0
     key_sha256: str = ""
 
     def admits(self, key: str) -> bool:

@@ -13,6 +13,7 @@ from thinkrec.artefacts.ingest import bucket_of, read_num_buckets
 from thinkrec.artefacts.package import Package
 from thinkrec.data.interactions import Interactions
 from thinkrec.errors import DataError
+from thinkrec.model.kept_prefixes import KeptPrefixes
 from thinkrec.prompt.template import VERDICTS
 from thinkrec.recommend.candidates import GIVEN, find
 from thinkrec.recommend.explain import Explainer, Explanation
@@ -53,10 +54,11 @@ class _Asked:
 
 
 class Service:
-    """What a package answers; not for two threads at once."""
+    """What a package answers; not for two threads at once. `kept` takes the histories that it reads; None keeps none."""
 
-    def __init__(self, ranker: Ranker, package: Package) -> None:
-        self.key, self._ranker = package.key, ranker
+    def __init__(self, ranker: Ranker, package: Package, kept: KeptPrefixes | None = None) -> None:
+        self.key, self.kept, self._ranker = package.key, kept, ranker
+        ranker.kept = kept
         self._item_ids = ranker.items.item_ids
         self._item_at = {item: at for at, item in enumerate(self._item_ids)}
         self._sources = Sources(ranker.config, ranker.places, self._item_ids, np.ones(len(self._item_ids), bool))

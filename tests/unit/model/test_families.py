@@ -13,6 +13,7 @@ from thinkrec.model import adapter_bank
 from thinkrec.model.base import _restore_frequencies, load_model
 from thinkrec.model.batch import Batch, Instance, collate
 from thinkrec.model.check import BaseFolder
+from thinkrec.model.kept_prefixes import KeptPrefixes
 from thinkrec.model.prefix_batch import share_prefixes
 from thinkrec.model.recommender import Recommender
 from thinkrec.prompt.template import Prompt, verdict_ids
@@ -95,6 +96,12 @@ def test_shared_prefixes_change_no_score(family, tmp_path):
     expected = torch.cat([recommender.scores(recommender.hidden(batch), batch) for batch in alone])
     batch = share_prefixes(rows, torch.ones(4, 1), None, None, text_loss=False)
     assert torch.allclose(recommender.scores(recommender.hidden(batch), batch), expected, atol=1e-5)
+    kept = KeptPrefixes(2**20, 60.0)
+    for num_found in (0, 2):  # computed, and taken from what was kept
+        batch = share_prefixes(rows, torch.ones(4, 1), None, None, text_loss=False, kept=kept)
+        assert kept.num_found == num_found
+        assert torch.allclose(recommender.scores(recommender.hidden(batch), batch), expected, atol=1e-5)
+        kept.keep(batch.tree.states.values())
 
 
 @pytest.mark.parametrize("kind", ["llama", "gemma3_text"])

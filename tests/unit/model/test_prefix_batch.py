@@ -11,6 +11,7 @@ import torch
 from thinkrec.model import prefix_tree
 from thinkrec.model.adapter_bank import install
 from thinkrec.model.batch import Batch, Instance, collate
+from thinkrec.model.kept_prefixes import KeptPrefixes
 from thinkrec.model.prefix_batch import share_prefixes, token_batches
 from thinkrec.model.prefix_tree import Span
 from thinkrec.model.projector import Projector
@@ -92,6 +93,24 @@ def test_only_rows_of_one_user_history_and_mixture_share():
     num_alone = sum(one.num_tokens for one in rows)
     assert shared(rows).num_tokens == num_alone - 3 * (len(HISTORY) + 1)  # up to the target's slot, which is another item's in one row
     assert shared(rows, torch.rand(7, 2)).num_tokens == num_alone
+
+
+def test_a_kept_history_is_not_computed_again_and_no_score_moves(recommender):
+    """Rows of one history in three batches, the first of them alone; who differs by user, gates or tokens has his own."""
+    kept, rows = KeptPrefixes(2**20, 60.0), rows_of()
+    expected, found, num_tokens = scores(recommender, padded(rows)), torch.empty(7), []
+    for numbers in ([0], [1, 2, 6, 3], [4, 5, 6]):
+        batch = share_prefixes([rows[at] for at in numbers], GATES[numbers], ITEMS, USERS, text_loss=False, kept=kept)
+        num_tokens.append(sum(span.end - span.begin for span in batch.tree.computed))
+        found[numbers] = scores(recommender, batch)
+        kept.keep(batch.tree.states.values())
+    assert torch.allclose(found, expected, atol=1e-5)
+    assert (kept.num_found, kept.num_computed) == (3, 4)  # rows 0, 1 (another user), 6 (other gates) and 3 (another history) were new
+    assert num_tokens[2] == sum(rows[at].num_tokens - len(HISTORY) for at in (4, 5, 6))
+    for states in batch.tree.states.values():  # a control: scores do come from what is kept
+        for keys, _ in states.layers.values():
+            keys += 1
+    assert not torch.allclose(scores(recommender, batch), expected[[4, 5, 6]], atol=1e-3)
 
 
 def test_rows_with_nothing_in_common_do_not_see_each_other(recommender):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import os
+import re
 import shutil
 
 import numpy as np
@@ -14,6 +15,7 @@ from starlette.testclient import TestClient
 
 from thinkrec.data.interactions import Interactions
 from thinkrec.errors import ArtefactError, EnvironmentFault, PackageError
+from thinkrec.model.kept_prefixes import KeptPrefixes
 from thinkrec.recommend.histories import of_users, sent_along
 from thinkrec.score.scorer import Scorer
 from thinkrec.serve.app import make_app
@@ -203,6 +205,31 @@ def test_the_copy_of_a_package_is_held_for_as_long_as_it_is_served(ranker, packa
         local_copy(fs.LocalFileSystem(), str(packaged), f"another-{is_served}")
         assert folder.is_dir() == is_served
         service._held.close()
+
+
+def test_a_history_that_was_read_for_one_request_is_not_read_for_the_next_and_no_score_moves(ranker):
+    """Of the user's own and of one sent along, in any page; another history is another one, also in one batch."""
+    model = copy.copy(ranker[0])
+    kept, history = KeptPrefixes(2**20, 60.0), [Event(item_id="i003", liked=True), Event(item_id="i005", liked=False)]
+    asked = [
+        ScoreRequest(user_id="u003", items=["i001", "i002"]),
+        RecommendRequest(user_id="u003", candidates=["i004"], seen=True),
+        ScoreRequest(history=history, items=["i001"]),
+        RecommendRequest(history=history, top=3),
+        ScoreRequest(user_id="u003", history=history, items=["i001"]),  # his own mixture
+        ScoreRequest(user_id="u003", history=history[:1], items=["i001"]),
+    ]
+    expected = Service(model, ranker[1]).answer(asked)
+    service = Service(model, ranker[1], kept)
+    found = [service.answer([request])[0] for request in asked]
+    assert (kept.num_found, kept.num_computed) == (2, 4)
+    found += service.answer(asked)
+    assert (kept.num_found, kept.num_computed) == (8, 4)
+    for one, other in zip(found, expected * 2, strict=True):
+        assert [item.item_id for item in one.items] == [item.item_id for item in other.items]
+        np.testing.assert_allclose([item.score for item in one.items], [item.score for item in other.items], atol=1e-5)
+    with client_of(service) as client:
+        assert re.search(r"thinkrec_histories_reused{.*} 8.0", client.get("/metrics").text)
 
 
 EVENT = {"item_id": "i001", "liked": True}

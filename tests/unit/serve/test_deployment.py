@@ -20,7 +20,7 @@ def replica(monkeypatch) -> Replica:
     """One that serves a package `old`, with another before it; `deployed` lists the keys it put in the place of that."""
     deployed: list[str] = []
     monkeypatch.setattr(deployment, "open_package", lambda address, use_gpu: (None, None))
-    monkeypatch.setattr(deployment, "Service", lambda ranker, package: None)
+    monkeypatch.setattr(deployment, "Service", lambda ranker, package, kept: None)
     monkeypatch.setattr(serve, "get_replica_context", lambda: SimpleNamespace(replica_id=SimpleNamespace(unique_id="replica-0")))
     monkeypatch.setattr(deployment, "heard", lambda options, address: Served(address, f"key of {address}"))
     monkeypatch.setattr(deployment, "deploy", lambda options, current, previous, wait: deployed.append(current.key))
