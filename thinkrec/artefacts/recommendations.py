@@ -33,7 +33,7 @@ LISTS = pa.schema(  # sorted by user and rank
         pa.field("p_like", pa.float32(), nullable=False),
         pa.field("prior", pa.float32()),  # its part of the score; null without a prior
         pa.field("route", pa.string(), nullable=False),  # expert | global | mixture
-        pa.field("source", pa.string(), nullable=False),  # of the candidate: given | vector | history | popular
+        pa.field("source", pa.string(), nullable=False),  # of the candidate: given | vector | history | new | popular
         pa.field("explanation", pa.string()),  # the model's reasoning, of the first ones where it was asked for
         pa.field("is_grounded", pa.bool_()),  # whether all that it says of numbers, names and tastes stands in its prompt
     ]

@@ -23,6 +23,9 @@ class RecommendSection(Section):
     """Share of the rest that is nearest to the user's vector by inner product; a user without a vector has none."""
     by_history: Share = 0.25
     """Share of the rest that is nearest to one of the items that the user liked last, by the cosine of vectors."""
+    new: Share = 0.0
+    """Share of the rest, and of the places of a list, for items that nobody met in train: as candidates those whose keywords, year and
+    words are nearest to what the user liked last and not to what he disliked, in the list at least so many of the best of them."""
     exact_items: Count = 100_000
     """Items up to which the search by vectors is exact; among more an inverted file (IVF) looks at some of its lists."""
     exposure: float = Field(default=0.0, ge=0)
@@ -33,6 +36,12 @@ class RecommendSection(Section):
 
     @model_validator(mode="after")
     def _shares_fit(self) -> Self:
-        if self.by_vector + self.by_history > 1:
-            raise ValueError(f"recommend.by_vector {self.by_vector} and recommend.by_history {self.by_history} are more than 1 together")
+        shares = {"by_vector": self.by_vector, "by_history": self.by_history, "new": self.new}
+        if sum(shares.values()) > 1:
+            named = ", ".join(f"recommend.{name} {share}" for name, share in shares.items())
+            raise ValueError(f"{named} are more than 1 together")
         return self
+
+    def num_new(self, num: int) -> int:
+        """How many of `num` candidates or places of a list are for new items; some, if any share is."""
+        return max(1, round(self.new * num)) if self.new and num else 0

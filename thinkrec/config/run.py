@@ -95,6 +95,12 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
+    def _new_items_are_known_by_content(self) -> Self:
+        if self.recommend.new and self.prior.kind == "none":
+            raise ValueError('recommend.new finds items by the content that the prior reads: set prior.kind = "counted"')
+        return self
+
+    @model_validator(mode="after")
     def _parts_agree(self) -> Self:
         train = self.train
         run_length = train.loss.rows_per_user if train.loss.rank > 0 else 1

@@ -19,7 +19,7 @@ from thinkrec.recommend.candidates import POPULAR, VECTOR, Found, find
 from thinkrec.recommend.explain import Explainer, Explanation
 from thinkrec.recommend.filters import parts_of, read_given
 from thinkrec.recommend.histories import of_users
-from thinkrec.recommend.order import list_score
+from thinkrec.recommend.order import best_places, list_score
 from thinkrec.recommend.ranker import Ranked, Ranker
 from thinkrec.recommend.request import Request
 from thinkrec.recommend.sampled import SAMPLED, with_sampled
@@ -48,7 +48,7 @@ class BucketRecommender:
         self.config, self.places, self.task = config, places, task
         self.ranker = Ranker(config, places)
         self.item_ids = self.ranker.items.item_ids
-        self.sources = Sources(config, places, self.item_ids, task.allowed)
+        self.sources = Sources(config, places, self.item_ids, task.allowed, self.ranker.content)
         self.explainer = Explainer(self.ranker)
 
     def __call__(self, bucket: int) -> pa.Table:
@@ -102,8 +102,9 @@ class BucketRecommender:
         return read_given(parts, log.user_ids, pl.Enum(self.item_ids), self.task.allowed)
 
     def _best(self, scores: Floats, items: Ints) -> Ints:
-        """Places of the best of these items, of equals the earlier candidate."""
-        return np.argsort(-self._list_score(scores, items), kind="stable")[: self.task.request.top]
+        """Places of the best of these items."""
+        top = self.task.request.top
+        return best_places(self._list_score(scores, items), self.sources.num_rows[items] == 0, top, self.config.recommend.num_new(top))
 
     def _list_score(self, scores: Floats, items: Ints) -> NDArray[np.floating]:
         return list_score(scores, self.sources.num_rows[items], self.config.recommend.exposure)

@@ -15,7 +15,7 @@ from thinkrec.recommend.histories import part
 from thinkrec.recommend.sources import Sources
 
 Ints = NDArray[np.integer]
-GIVEN, VECTOR, HISTORY, POPULAR = SOURCES = ("given", "vector", "history", "popular")
+GIVEN, VECTOR, HISTORY, NEW, POPULAR = ("given", "vector", "history", "new", "popular")
 USERS_AT_ONCE = 512  # whose neighbours are held in memory
 
 
@@ -42,9 +42,10 @@ def find(log: Interactions, sources: Sources, settings: RecommendSection, given:
         seen = [set[int]() if settings.seen else own for own in seen_items(users)]
         most = max(settings.num_candidates, num_ordered) + max(map(len, seen))
         named = {VECTOR: sources.by_vector(vectors[first : first + USERS_AT_ONCE], most), HISTORY: sources.by_history(users, most)}
+        new = sources.by_content(users, most) if settings.new else [sources.popular[:0]] * len(users.user_ids)
         for place, user_id in enumerate(users.user_ids):
             orders = {name: lists[place] for name, lists in named.items()} | {POPULAR: sources.popular}
-            offered = orders | {GIVEN: given.get(user_id, sources.popular[:0])}
+            offered = orders | {GIVEN: given.get(user_id, sources.popular[:0]), NEW: new[place]}
             lists = [(name, offered[name], quota) for name, quota in quotas(settings, user_id in given)]
             chosen = union(lists, seen[place], settings.num_candidates)
             alone = {name: list(union([(name, items, num_ordered)], seen[place], num_ordered)) for name, items in orders.items()}
@@ -62,8 +63,8 @@ def quotas(settings: RecommendSection, is_given: bool) -> list[tuple[str, int]]:
     num = settings.num_candidates
     num_given = round(settings.given * num) if is_given else 0
     rest = num - num_given
-    named = [(GIVEN, num_given), (VECTOR, round(settings.by_vector * rest)), (HISTORY, round(settings.by_history * rest))]
-    return [(name, quota) for name, quota in named if quota] + [(POPULAR, num)] * (rest > 0)
+    shares = [(VECTOR, round(settings.by_vector * rest)), (HISTORY, round(settings.by_history * rest)), (NEW, settings.num_new(rest))]
+    return [(name, quota) for name, quota in [(GIVEN, num_given), *shares] if quota] + [(POPULAR, num)] * (rest > 0)
 
 
 def union(named: Sequence[tuple[str, Iterable[int], int]], excluded: Collection[int], num: int) -> dict[int, str]:

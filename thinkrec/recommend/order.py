@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+Ints = NDArray[np.integer]
+
 
 def list_score(score: NDArray[np.float32], num_rows: NDArray[np.int64], exposure: float) -> NDArray[np.floating]:
     """(n,) the score of items in a list, the best has the highest; `score` is log-odds of a like, `num_rows` how often train met each.
@@ -17,3 +19,16 @@ def list_score(score: NDArray[np.float32], num_rows: NDArray[np.int64], exposure
     if not exposure:
         return score
     return exposure * np.log1p(num_rows) - np.logaddexp(0, -score.astype(np.float64))
+
+
+def best_places(listed: NDArray[np.floating], is_new: NDArray[np.bool_], top: int, num_new: int) -> Ints:
+    """Places of the `top` items of a list by `list_score` (n,), the best first, of equals the earlier.
+
+    If fewer than `num_new` of them are new items, the best other new ones stand in the places of the last that are none: how much a user
+    likes what nobody has met is known less well, so its score is nearer to the middle, and it would hardly ever be listed.
+    """
+    order = np.argsort(-listed, kind="stable")
+    chosen, rest = order[:top], order[top:]
+    more = rest[is_new[rest]][: max(0, num_new - int(is_new[chosen].sum()))]
+    leaving = chosen[~is_new[chosen]][::-1][: len(more)]
+    return np.concatenate([chosen[~np.isin(chosen, leaving)], more])

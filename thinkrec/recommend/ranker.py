@@ -96,6 +96,11 @@ class Ranker:
         """All adapters in one bank, on the GPU where there is one."""
         return serving_model(self.config, self.places, self.catalogue.tables_of(self.items), self.routing.num_experts)
 
+    @property
+    def content(self) -> Floats | None:
+        """(num_items, columns) of what is written about each item, as the prior has it; None without a prior."""
+        return None if self.prior is None else self.prior.items.content.astype(np.float32, copy=False)
+
     def rank(self, log: Interactions, candidates: Sequence[Ints], keep_thoughts: bool = False) -> Ranked:
         """Score the candidates (item indices) of each user of `log`, which holds every user's whole history."""
         questions, model = self.questions(log, candidates), [np.empty(0, np.float32)] * len(candidates)

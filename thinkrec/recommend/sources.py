@@ -1,5 +1,5 @@
-"""Who proposes candidates: vectors of users, likes of the history, popularity. Each gives items best first; who has none of a kind gets
-an empty list of it."""
+"""Who proposes candidates: vectors of users, likes of the history, the content of new items, popularity. Each gives items best first; who
+has none of a kind gets an empty list of it."""
 
 from __future__ import annotations
 
@@ -23,9 +23,14 @@ MAX_CELLS = 2**22  # results of a search that are held in memory, of 20 bytes
 
 
 class Sources:
-    """The catalogue as the sources see it: only the items that are `allowed` (num_items,)."""
+    """The catalogue as the sources see it: only the items that are `allowed` (num_items,).
 
-    def __init__(self, config: Config, places: ArtefactPaths, item_ids: list[str], allowed: NDArray[np.bool_]) -> None:
+    content: (num_items, columns) of what is written about each, as the prior has it; None without a prior.
+    """
+
+    def __init__(
+        self, config: Config, places: ArtefactPaths, item_ids: list[str], allowed: NDArray[np.bool_], content: Floats | None = None
+    ) -> None:
         self._encode, exact = places.path("encode"), config.recommend.exact_items
         self._has_bias, self._num_likes = read_facts(self._encode).has_bias, config.prompt.history_length
         self._vectors = read_vectors(self._encode, "items", item_ids)
@@ -35,6 +40,9 @@ class Sources:
         self._by_cosine = ItemIndex(items, self._directions(items), exact)
         self.popular: Ints = most_liked(places.path("ingest"), allowed)
         self.num_rows = read_item_totals(places.path("ingest"))[1]
+        self._content = np.zeros((len(item_ids), 1), np.float32) if content is None else content
+        new = np.flatnonzero((self.num_rows == 0) & allowed & self._content.any(axis=1))
+        self._by_content = ItemIndex(new, _unit(self._content[new]), exact)
 
     def user_vectors(self, log: Interactions) -> Floats:
         """The vectors (n, d) of the users; zeros where there is none."""
@@ -68,6 +76,18 @@ class Sources:
             lists += [_merged(*own, num) for own in zip(np.split(found, begins), np.split(similarity, begins), strict=True)]
         return lists
 
+    def by_content(self, log: Interactions, num: int) -> list[Ints]:
+        """The items that nobody met in train, nearest in content to the sum of each user's last likes less his last dislikes."""
+        tastes = np.zeros((len(log.user_ids), self._content.shape[1]), np.float32)
+        for user, (begin, end) in enumerate(pairwise(log.offsets)):
+            rows = slice(max(begin, end - self._num_likes), end)
+            tastes[user] = (2 * log.label[rows].astype(np.float32) - 1) @ _unit(self._content[log.item[rows]])
+        known, lists = np.asarray(tastes.any(axis=1)), list[Ints]()
+        for users in self._parts(np.ones(len(tastes), np.int64), num):
+            found, _ = self._by_content.search(tastes[users], num)
+            lists += [own[(own >= 0) & is_known] for own, is_known in zip(found, known[users], strict=True)]
+        return lists
+
     def _queries(self, vectors: Floats) -> Floats:
         queries = vectors.copy()
         if self._has_bias:
@@ -82,9 +102,13 @@ class Sources:
 
     def _directions(self, items: Ints) -> Floats:
         """Unit vectors (n, d) of items, without their bias."""
-        latent = self._vectors[items, : self._vectors.shape[1] - self._has_bias]
-        length = np.linalg.norm(latent, axis=1, keepdims=True)
-        return np.asarray(np.divide(latent, length, out=np.zeros_like(latent), where=length > 0))
+        return _unit(self._vectors[items, : self._vectors.shape[1] - self._has_bias])
+
+
+def _unit(rows: Floats) -> Floats:
+    """Rows (n, d) of length 1, or of 0 where they were."""
+    length = np.linalg.norm(rows, axis=1, keepdims=True)
+    return np.asarray(np.divide(rows, length, out=np.zeros_like(rows), where=length > 0))
 
 
 def _merged(items: Ints, similarity: Floats, num: int) -> Ints:

@@ -18,7 +18,7 @@ from thinkrec.prompt.template import VERDICTS
 from thinkrec.recommend.candidates import GIVEN, find
 from thinkrec.recommend.explain import Explainer, Explanation
 from thinkrec.recommend.histories import of_users, sent_along, together
-from thinkrec.recommend.order import list_score
+from thinkrec.recommend.order import best_places, list_score
 from thinkrec.recommend.ranker import Ranked, Ranker
 from thinkrec.recommend.sources import Sources
 from thinkrec.serve.messages import (
@@ -61,7 +61,7 @@ class Service:
         ranker.kept = kept
         self._item_ids = ranker.items.item_ids
         self._item_at = {item: at for at, item in enumerate(self._item_ids)}
-        self._sources = Sources(ranker.config, ranker.places, self._item_ids, np.ones(len(self._item_ids), bool))
+        self._sources = Sources(ranker.config, ranker.places, self._item_ids, np.ones(len(self._item_ids), bool), ranker.content)
         self._explainer = Explainer(ranker)
         self._num_buckets = read_num_buckets(ranker.places.path("ingest"))
         self._held = hold(ranker.places.path("ingest").parent)  # files of the package are read for as long as it is served
@@ -137,9 +137,9 @@ class Service:
         if isinstance(request, ScoreRequest):
             return ScoreAnswer(**vars(about), items=items)
         if isinstance(request, RecommendRequest):
-            ordered = list_score(scores, self._sources.num_rows[asked.items], self._ranker.config.recommend.exposure)
-            best = np.argsort(-ordered, kind="stable")[: request.top].tolist()
-            listed = [ListedItem(**vars(items[at]), rank=rank, source=asked.sources[at]) for rank, at in enumerate(best, 1)]
+            settings, num_rows = self._ranker.config.recommend, self._sources.num_rows[asked.items]
+            chosen = best_places(list_score(scores, num_rows, settings.exposure), num_rows == 0, request.top, settings.num_new(request.top))
+            listed = [ListedItem(**vars(items[at]), rank=rank, source=asked.sources[at]) for rank, at in enumerate(chosen.tolist(), 1)]
             return RecommendAnswer(**vars(about), items=listed)
         explained = [
             ExplainedItem(

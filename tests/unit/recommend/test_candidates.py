@@ -74,6 +74,25 @@ def test_most_liked_in_train_first(sources, run, log):
     assert set(sources.popular.tolist()) == set(np.flatnonzero(ALLOWED).tolist())
 
 
+def test_new_items_are_named_by_what_is_written_about_them(run, log, monkeypatch):
+    """Nearest to the last likes and farthest from the last dislikes, none that train has met, and nobody's without rows."""
+    places = ArtefactPaths({stage: artefact.uri for stage, artefact in run.artefacts.items()})
+    content = np.random.default_rng(0).normal(size=(30, 5)).astype(np.float32)
+    new, num_rows = [4, 8, 11, 12, 25], np.ones(30, np.int64)
+    num_rows[[3, *new]] = 0  # 3 is not allowed
+    monkeypatch.setattr("thinkrec.recommend.sources.read_item_totals", lambda ingest: (num_rows, num_rows))
+    sources = Sources(run.settings, places, log.item_ids, ALLOWED, content)
+    users = of_users(log, [*log.user_ids[:4], "nobody has heard of"])
+    unit = content / np.linalg.norm(content, axis=1, keepdims=True)
+    *found, nobodys = sources.by_content(users, 3)
+    assert nobodys.tolist() == []
+    for user, own in enumerate(found):
+        rows = range(users.offsets[user], users.offsets[user + 1])[-run.settings.prompt.history_length :]
+        taste = sum(unit[users.item[row]] * (1 if users.label[row] else -1) for row in rows)
+        assert own.tolist() == sorted(new, key=lambda item: -float(unit[item] @ taste))[:3]
+    assert len({tuple(own) for own in map(np.ndarray.tolist, found)}) > 1
+
+
 def test_candidates_of_a_user_do_not_depend_on_the_others(sources, log, monkeypatch):
     together = find(log, sources, RecommendSection(num_candidates=6), {}, num_ordered=2)
     monkeypatch.setattr("thinkrec.recommend.candidates.USERS_AT_ONCE", 1)
@@ -98,6 +117,9 @@ def test_a_union_keeps_quotas_and_fills_up():
         ({}, True, [("given", 100)]),
         ({"given": 0.2, "by_history": 0}, True, [("given", 20), ("vector", 40), ("popular", 100)]),
         ({"by_vector": 0, "by_history": 1}, False, [("history", 100), ("popular", 100)]),
+        ({"new": 0.1}, False, [("vector", 50), ("history", 25), ("new", 10), ("popular", 100)]),
+        ({"new": 0.001}, False, [("vector", 50), ("history", 25), ("new", 1), ("popular", 100)]),
+        ({"new": 0.1}, True, [("given", 100)]),
     ],
 )
 def test_quotas(settings, is_given, expected):
@@ -106,7 +128,7 @@ def test_quotas(settings, is_given, expected):
 
 def test_shares_above_one_are_refused():
     with pytest.raises(ValueError, match="more than 1 together"):
-        RecommendSection(by_vector=0.8, by_history=0.3)
+        RecommendSection(by_vector=0.8, by_history=0.1, new=0.2)
 
 
 def test_the_inverted_file_finds_what_the_exact_index_finds():
