@@ -63,7 +63,8 @@ checks: $(READY)  ## style, lint, types
 
 bench: $(READY)  ## ratios measured side by side in one run
 	$(BIN)/python -m pip install --quiet --editable '.[$(HARDWARE),bench]'
-	for file in $(filter-out benchmarks/gpu_check.py,$(wildcard benchmarks/*.py)); do $(BIN)/python $$file || exit 1; done
+	for file in $(filter-out benchmarks/gpu_check.py benchmarks/serve.py,$(wildcard benchmarks/*.py)); do $(BIN)/python $$file || exit 1; done
+	$(BIN)/python benchmarks/serve.py --seconds 60
 
 gpu-check: $(READY)  ## one CUDA device in ten minutes: right in bfloat16, tokens/s, utilisation and memory at the shape of an 8B base
 	$(BIN)/python benchmarks/gpu_check.py

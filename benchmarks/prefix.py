@@ -5,6 +5,9 @@ loss and gradients of it with the verdict and the answer's tokens: `rows` has a 
 user, as a run has. Scores and gradients are compared before any time is taken. Arms take turns in one process on one thread; each counts by
 the best of several rounds, in process time.
 
+What is gained where the histories are kept from an earlier batch, as a server keeps them, is told by `kept`: scoring of new targets against
+`shared`, which reads the histories again.
+
 And what do the workers of a step compute beside tokens? `step` deals 64 rows, some with a trace, to eight workers, and sets the tokens
 against the places that all would compute if each waited for the longest micro batch.
 
@@ -18,16 +21,18 @@ import platform
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
-from _baseline import show
+from _baseline import best_seconds, show
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from thinkrec.model.adapter_bank import install
 from thinkrec.model.batch import Batch, Instance, collate
+from thinkrec.model.kept_prefixes import KeptPrefixes
 from thinkrec.model.prefix_batch import share_prefixes
 from thinkrec.model.recommender import Recommender
 from thinkrec.prompt.template import Prompt
@@ -134,6 +139,35 @@ def compare(model: Recommender, shape: Shape) -> dict[str, Any]:
     return found
 
 
+def compare_kept(model: Recommender, shape: Shape) -> dict[str, Any]:
+    """Process seconds of one scoring where histories are read and where they were kept from a batch before, and their ratio."""
+    rows, gates = rows_of(shape)
+    kept = KeptPrefixes(2**30, 3600.0)
+    arms: dict[str, Callable[[], Batch]] = {
+        "shared": lambda: share_prefixes(rows, gates, None, None, text_loss=False),
+        "kept": lambda: share_prefixes(rows, gates, None, None, text_loss=False, kept=kept),
+    }
+
+    @torch.inference_mode()
+    def score(make: Callable[[], Batch]) -> Tensor:
+        batch = make()
+        found = model.scores(model.hidden(batch), batch)
+        if batch.tree:
+            kept.keep(batch.tree.states.values())
+        return found
+
+    one, *others = (score(arms[name]) for name in ("shared", "kept", "kept"))
+    difference = max(float((one - other).abs().max() / one.abs().max()) for other in others)
+    assert difference <= TOLERANCE, f"the arms differ by {difference}"
+    best = best_seconds({name: partial(score, make) for name, make in arms.items()}, NUM_ROUNDS)
+    return {
+        "shape": {name: value for name, value in asdict(shape).items() if not name.endswith("goal")},
+        "mib_of_a_history": round(kept.num_bytes / 2**20 / shape.users, 2),
+        **{f"{name}_ms": round(1000 * seconds, 1) for name, seconds in best.items()},
+        "ratio": round(best["shared"] / best["kept"], 2),
+    }
+
+
 def step(trace_share: float) -> dict[str, float]:
     """Tokens over places computed, in one process and where eight workers wait for the slowest; the mean of several steps."""
     chance, found = np.random.default_rng(0), []
@@ -158,6 +192,7 @@ def main() -> None:
     found = {
         "question": "targets that share a history against a row a target",
         "shapes": [compare(model, shape) for shape in SHAPES],
+        "kept": [compare_kept(model, shape) for shape in SHAPES],
         "steps": [step(0.0), step(0.2)],
         "versions": {"torch": torch.__version__, "python": platform.python_version()},
     }

@@ -10,6 +10,9 @@ two replicas serves the first one on this machine to threads that ask without pa
 * `killed`: steady, and the process of a replica gets SIGKILL a tenth into the phase;
 * `changed`: steady, while the second package takes over and a rollback brings back the first, however long that takes.
 
+Phases follow each other, so that what else the machine does moves them: what a kept history spares the model is measured side by side in
+benchmarks/prefix.py.
+
 Every answer is compared with the scores that the package it names gives in bulk, in this process, to all users and items; lists also with
 their order. A wrong one, one that failed while packages changed, or one that failed later than ten seconds after the kill fails the
 benchmark.
