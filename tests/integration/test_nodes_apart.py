@@ -14,6 +14,7 @@ from node_apart import NodeApart, can_be_apart, node_apart
 from pyarrow import fs
 from s3 import s3_server
 from tiny import write_run_file
+from tiny_folder import make_folder
 
 from thinkrec.store.artefacts import Store
 
@@ -65,3 +66,8 @@ def test_the_line_needs_no_shared_disk(nodes, environment, tmp_path, monkeypatch
     assert done["said"].count("Traceback") == 0
     again = head.run("run", str(tmp_path / "run.toml"))
     assert (again["code"], "nothing to do" in again["said"]) == (0, True)
+    # The same log under a base that lies in the bucket, too.
+    fs.copy_files(str(make_folder(tmp_path / "base")), "apart/base", destination_filesystem=fs.FileSystem.from_uri("s3://apart")[0])
+    changes = ("base.source=folder", "base.path=s3://apart/base", "traces.enabled=false")
+    done = head.run("run", str(tmp_path / "run.toml"), "--until", "global", *(part for one in changes for part in ("--set", one)))
+    assert done["code"] == 0, done["said"]

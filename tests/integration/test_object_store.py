@@ -14,12 +14,19 @@ import pyarrow.parquet as pq
 import pytest
 from pyarrow import fs
 from s3 import s3_server
+from tiny_folder import make_folder
 
+from thinkrec.artefacts.models import base_model, write_pointer
 from thinkrec.config.data import DataSection
 from thinkrec.data.readers import canonical, user_columns
 from thinkrec.data.readers.source import collect
-from thinkrec.errors import ArtefactError, MissingFileError
+from thinkrec.deploy.probe import model_digest
+from thinkrec.errors import ArtefactError, MissingFileError, ModelError
+from thinkrec.model.check import BaseFolder
 from thinkrec.pipeline.keys import stage_keys
+from thinkrec.plan.absent import absent_files
+from thinkrec.plan.model_shape import Shape
+from thinkrec.prompt.model_folder import check_folder
 from thinkrec.store.artefacts import Store
 from thinkrec.store.digests import fingerprint
 
@@ -149,6 +156,29 @@ def test_the_fingerprint_of_a_bucket_sees_a_changed_file(bucket, make_config):
     assert stage_keys(config)["ingest"] != key
     with pytest.raises(MissingFileError, match=r"data\.path names something that is not there"):
         stage_keys(make_config({"data": {"source": "canonical", "path": f"{bucket}/nowhere"}}))
+
+
+def test_a_model_in_a_bucket_is_checked_planned_and_loaded_from_one_copy(bucket, make_config, tmp_path):
+    address, system = f"{bucket}/models/base", fs.FileSystem.from_uri(bucket)[0]
+    fs.copy_files(str(make_folder(tmp_path / "base")), address.removeprefix("s3://"), destination_filesystem=system)
+    config = make_config({"base": {"source": "folder", "path": address}})
+    assert Shape.of_folder(address) == Shape.of_folder(tmp_path / "base")
+    assert absent_files(config, 0) == ()
+    key = stage_keys(config)["base"]
+    BaseFolder(address, ("q_proj",), "").check()
+    copy = check_folder(address)
+    assert copy.is_relative_to(tmp_path / ".cache")
+    assert (copy / "model.safetensors").read_bytes() == (tmp_path / "base" / "model.safetensors").read_bytes()
+    write_pointer(tmp_path, address)
+    assert base_model(tmp_path) == copy  # no second one
+    assert all("config.json" in model_digest(folder) for folder in (address, str(copy)))
+    with system.open_output_stream(f"{address.removeprefix('s3://')}/config.json") as stream:
+        stream.write(b"[]")
+    assert stage_keys(config)["base"] != key
+    with pytest.raises(ModelError):
+        check_folder(address)
+    with pytest.raises(MissingFileError, match="model folder is not there"):
+        check_folder(f"{bucket}/models/nowhere")
 
 
 @pytest.mark.cluster

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from thinkrec.artefacts.tables import write_table
 from thinkrec.store.address import read_json, write_json
+from thinkrec.store.artefacts import fetch
 
 MODEL_FOLDER, TEXT_FILE, LOG_FILE, POINTER_FILE = "model", "text.parquet", "log.jsonl", "base.json"
 TOKEN_ROWS = pa.schema(  # weights[i] is the weight of predicting ids[i]
@@ -21,14 +22,14 @@ TOKEN_ROWS = pa.schema(  # weights[i] is the weight of predicting ids[i]
 
 
 def write_pointer(folder: Path, path: str = "", **fingerprint: object) -> None:
-    """Write base.json: the absolute path of the user's own model folder and its fingerprint; without them the model lies here."""
+    """Write base.json: path or address of the user's own model folder, and its fingerprint; without them the model lies here."""
     write_json(f"{folder}/{POINTER_FILE}", {"path": path, **fingerprint})
 
 
 def base_model(folder: Path) -> Path:
-    """The Hugging Face folder of the run's base: made here, or the user's own."""
+    """The Hugging Face folder of the run's base: made here, or the user's own; of one at an address this node's copy."""
     pointer = read_json(f"{folder}/{POINTER_FILE}") or {}
-    return Path(pointer["path"]) if pointer.get("path") else folder / MODEL_FOLDER
+    return fetch(pointer["path"]) if pointer.get("path") else folder / MODEL_FOLDER
 
 
 def write_token_rows(folder: Path, rows: Iterable[tuple[list[int], list[float]]]) -> int:

@@ -164,7 +164,7 @@ class BaseSection(Section):
     source: Literal["nano", "folder"] = "nano"
     """nano: a small Llama trained here on two CPU cores; folder: a model of yours, see path."""
     path: str = ""
-    """A Hugging Face folder with config.json, tokenizer and safetensors, for source = "folder"; nothing is downloaded."""
+    """A Hugging Face folder with config.json, tokenizer and safetensors, for source = "folder", by path or address; no hub is asked."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Type of its weights while training and scoring; bfloat16 on GPUs."""
     nano: NanoSection = NanoSection()

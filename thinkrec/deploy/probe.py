@@ -94,7 +94,10 @@ def free_bytes(root: str) -> int | None:
 
 
 def model_digest(folder: str) -> dict[str, str]:
-    """`digests.file_digest` of each file that may decide what the model is."""
+    """`digests.file_digest` of each file that may decide what the model is; at an address their times, for nobody fetches them to ask."""
+    if "://" in folder:
+        base = open_root(folder)[1]
+        return {info.path[len(base) :].lstrip("/"): str(info.mtime_ns) for info in list_files(folder)}
     root = Path(folder).absolute()
     files = list_files(str(root)) if root.is_dir() else []
     return {str(Path(info.path).relative_to(root)): file_digest(info.path) for info in files}

@@ -21,7 +21,7 @@ from thinkrec.config.run import Config
 from thinkrec.data.buckets import count
 from thinkrec.instances.stage import BucketInstances, facts_of
 from thinkrec.prompt.catalogue import ArtefactPaths
-from thinkrec.store.artefacts import Store
+from thinkrec.store.artefacts import Store, fetch
 
 NUM_USERS, NUM_ITEMS, ROWS_PER_USER, NUM_TEST = 8, 24, 12, 2
 NUM_CLUSTERS = 2
@@ -133,10 +133,11 @@ def _write_base(config: Config, artefact: Path, titles: list[str]) -> None:
     import torch
     from transformers import AutoModelForCausalLM
 
-    shape = load_config(config.base.path)
+    base = fetch(config.base.path)
+    shape = load_config(base)
     shape.num_hidden_layers = NUM_LAYERS
     if getattr(shape, "layer_types", None):
         shape.layer_types = shape.layer_types[:NUM_LAYERS]
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_config(shape, dtype=getattr(torch, config.base.dtype), trust_remote_code=False)
-    nano.save(folder, model, load_tokenizer(config.base.path))
+    nano.save(folder, model, load_tokenizer(base))

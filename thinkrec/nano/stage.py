@@ -22,6 +22,7 @@ from thinkrec.prompt.catalogue import ArtefactPaths, PromptData, item_texts, loa
 from thinkrec.prompt.claims import facts_of
 from thinkrec.prompt.model_folder import check_folder
 from thinkrec.prompt.template import ItemText, Template, describe, fixed_phrases
+from thinkrec.store.address import absolute
 from thinkrec.store.digests import fingerprint
 
 
@@ -29,8 +30,9 @@ def run(job: Job) -> None:
     """Write base.json with the folder's path, or `model/`; inputs ingest, keywords."""
     settings = job.config.base
     if settings.source == "folder":
-        folder = check_folder(settings.path)
-        write_pointer(job.draft.local(), str(folder.absolute()), fingerprint=fingerprint(folder, job.config.run.dir))
+        check_folder(settings.path)
+        folder = absolute(settings.path)
+        write_pointer(job.draft.local(), folder, fingerprint=fingerprint(folder, job.config.run.dir))
         return
     write_pointer(job.draft.local())
     places = ArtefactPaths(job.places())

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from thinkrec.config.run import Config
-from thinkrec.store.address import exists
+from thinkrec.store.address import exists, is_folder, list_folder
 
 WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".gguf")
 
@@ -14,7 +12,7 @@ def absent_files(config: Config, num_rows: int) -> tuple[str, ...]:
     """Keys of the run file whose files are not here and need not be: plan.base_shape, a config.json alone or `num_rows` stand for them."""
     base, data = config.base, config.data
     found = []
-    if base.source == "folder" and _is_shape_alone(Path(base.path), bool(config.plan.base_shape)):
+    if base.source == "folder" and _is_shape_alone(base.path, bool(config.plan.base_shape)):
         found.append("base.path")
     if num_rows:
         named = (("data.path", data.path), ("data.items_path", data.items_path))
@@ -22,7 +20,7 @@ def absent_files(config: Config, num_rows: int) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _is_shape_alone(folder: Path, is_named: bool) -> bool:
+def _is_shape_alone(folder: str, is_named: bool) -> bool:
     """Whether the folder holds no weights, and something else tells the shape."""
-    has_weights = folder.is_dir() and any(file.suffix in WEIGHTS for file in folder.iterdir())
-    return not has_weights and (is_named or (folder / "config.json").is_file())
+    names = [file.base_name for file in list_folder(folder)] if is_folder(folder) else []
+    return not any(name.endswith(WEIGHTS) for name in names) and (is_named or "config.json" in names)

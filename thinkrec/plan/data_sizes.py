@@ -26,7 +26,7 @@ from thinkrec.prompt.catalogue import PromptData
 from thinkrec.prompt.counted_rates import Counted, ItemPriors
 from thinkrec.prompt.template import ItemText, Template, fixed_phrases
 from thinkrec.prompt.tokenizer import SLOT, Tokenizer, add_missing_tokens, load_tokenizer
-from thinkrec.store.artefacts import Artefact
+from thinkrec.store.artefacts import Artefact, fetch
 
 NUM_SAMPLES = 512
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json")  # a model folder has one of them at least
@@ -103,7 +103,7 @@ def lengths(config: Config, size: Sizes, found: Mapping[str, Artefact]) -> Lengt
 def base_folder(config: Config, found: Mapping[str, Artefact]) -> Path | None:
     """The folder of the base, if it is there already."""
     if config.base.source == "folder":
-        return Path(config.base.path)
+        return fetch(config.base.path)
     return found["base"].path(MODEL_FOLDER) if "base" in found else None
 
 

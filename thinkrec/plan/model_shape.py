@@ -25,16 +25,16 @@ class Shape:
     tied: bool
 
     @classmethod
-    def of_folder(cls, folder: Path) -> Shape:
+    def of_folder(cls, folder: Path | str) -> Shape:
         """Read config.json; raises ModelError for a model that is not of this kind."""
-        found = read_json(str(folder / "config.json"))
+        found = read_json(f"{folder}/config.json")
         if found is None:
             raise ModelError("the base has no config.json", str(folder), "name its folder as base.path; to plan, plan.base_shape will do")
         missing = [name for name in ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads") if name not in found]
         routed = [name for name in ("num_experts", "num_local_experts", "n_routed_experts") if found.get(name)]
         if missing or routed:
             what = f"has no {', '.join(missing)}" if missing else f"routes tokens between experts of its own ({routed[0]})"
-            raise ModelError(f"the base {what}", str(folder / "config.json"), "plan knows dense Llama-like models; run does not need it")
+            raise ModelError(f"the base {what}", f"{folder}/config.json", "plan knows dense Llama-like models; run does not need it")
         heads = found["num_attention_heads"]
         return cls(
             found["hidden_size"],

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 from thinkrec.config.run import Config
 from thinkrec.plan.resolve import reason
+from thinkrec.store.address import is_folder, list_folder
 
 HF_BYTES = 2 * 10**9  # about a billion parameters in bfloat16
 
@@ -18,7 +18,7 @@ def remarks(config: Config) -> Iterator[str]:
     yield reason(config)
     if config.engine.kind == "hf":
         for path in _generators(config):
-            size = sum(file.stat().st_size for file in Path(path).glob("*.safetensors"))
+            size = sum(file.size for file in (list_folder(path) if is_folder(path) else ()) if file.base_name.endswith(".safetensors"))
             if size > HF_BYTES:
                 yield (
                     f'engine.kind = "hf" answers in static batches without paging: for {path} ({size / 1e9:.0f} GB of weights) '

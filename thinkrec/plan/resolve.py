@@ -17,6 +17,7 @@ from thinkrec.plan import memory
 from thinkrec.plan.memory import Memory, Zero
 from thinkrec.plan.model_shape import NAMED, Shape
 from thinkrec.plan.phases import PLAIN_ANSWER, Work, largest_micro_batch, projector_params
+from thinkrec.store.address import exists
 from thinkrec.train.deepspeed import engine
 
 # Shipped files that compute in the base's dtype, the cheapest first: whole, in shards, in host memory.
@@ -164,9 +165,9 @@ def shape_of(config: Config) -> Shape:
     base, name = config.base, config.plan.base_shape
     if base.source == "nano":
         return Shape.of_nano(base.nano, base.nano.vocab_size)
-    if name and not (Path(base.path) / "config.json").is_file():
+    if name and not exists(f"{base.path}/config.json"):
         return NAMED[name]
-    return Shape.of_folder(Path(base.path))
+    return Shape.of_folder(base.path)
 
 
 def _largest(config: Config, ds_config: str, workers_per_group: int) -> float:

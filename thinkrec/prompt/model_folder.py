@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from thinkrec.errors import MissingFileError, ModelError
+from thinkrec.store.address import is_folder
+from thinkrec.store.artefacts import fetch
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 SHARD = re.compile(r"model-\d+-of-\d+\.safetensors")
@@ -35,10 +37,13 @@ class Header:
 
 
 def check_folder(path: str | Path, key: str = "base.path") -> Path:
-    """The folder if its files are whole and belong together; `key` of the run file names it. Raises MissingFileError or ModelError."""
-    folder = Path(path)
-    if not folder.is_dir():
-        raise MissingFileError("the model folder is not there", str(folder), f"{key} must name a local Hugging Face folder")
+    """The folder if its files are whole and belong together; `key` of the run file names it. Raises MissingFileError or ModelError.
+
+    Of a folder at an address it is this node's copy, which is made once.
+    """
+    if not is_folder(str(path)):
+        raise MissingFileError("the model folder is not there", str(path), f"{key} must name a Hugging Face folder, by path or address")
+    folder = fetch(str(path))
     if not (folder / "config.json").is_file():
         raise ModelError("the model folder has no config.json", str(folder), f"point {key} at the folder that from_pretrained would take")
     for name in OBJECTS:

@@ -20,6 +20,16 @@ def exists(uri: str) -> bool:
     return bool(look(uri)[2].type != fs.FileType.NotFound)
 
 
+def absolute(uri: str) -> str:
+    """A path that means the same in every folder, or the address it is."""
+    return uri if "://" in uri else os.path.abspath(uri)
+
+
+def is_folder(uri: str) -> bool:
+    """Whether a path or address names a folder."""
+    return bool(uri and look(uri)[2].type == fs.FileType.Directory)
+
+
 def look(uri: str) -> tuple[fs.FileSystem, str, fs.FileInfo]:
     """The file system of an address, the path inside it and what is there; raises EnvironmentFault when nobody answers."""
     system, path = open_root(uri)

@@ -25,6 +25,8 @@ from thinkrec.generate.rows.stream import stream
 from thinkrec.generate.rows.task import OnePass, Row
 from thinkrec.job import Job
 from thinkrec.prompt.catalogue import ArtefactPaths
+from thinkrec.store.address import absolute
+from thinkrec.store.artefacts import fetch
 from thinkrec.text.phrases import occurs
 from thinkrec.text.wordnet.table import WordNet
 
@@ -110,17 +112,18 @@ def _ask(job: Job, items: pl.DataFrame) -> dict[str, Row]:
     questions = pa.table({"id": asked["item_id"].to_list(), "prompt": prompts}, schema=KEYWORD_QUESTIONS)
     model = partial(reader, ArtefactPaths(job.places()), engine, settings.extractor)
     recipe = {"version": 1, "model": model_hash(engine, model()), "max_tokens": settings.max_tokens}
-    on_every_node = "" if settings.extractor == "nano" else str(model())  # nano lies in the store
+    is_fetched = settings.extractor == "nano" or "://" in settings.extractor  # by each node for itself
+    on_every_node = "" if is_fetched else str(model())
     ask = Extract(settings.max_tokens)
     answers = stream(job, "keywords", recipe, questions, ask, KEYWORD_ANSWERS, partial(_open, engine, model), on_every_node)
     return {row["id"]: row for row in answers.to_pylist()}
 
 
 def reader(places: ArtefactPaths, engine: EngineSection, extractor: str) -> str | Path:
-    """The model that reads keywords: a server's, the one taught here, or the user's own folder."""
+    """The model that reads keywords: a server's, the one taught here, or the user's own folder, of one at an address this node's copy."""
     if engine.kind == "http":
         return engine.http.model
-    return places.path("extractor", MODEL_FOLDER) if extractor == "nano" else Path(extractor).absolute()
+    return places.path("extractor", MODEL_FOLDER) if extractor == "nano" else fetch(absolute(extractor))
 
 
 def _open(engine: EngineSection, model: Callable[[], str | Path]) -> Engine:

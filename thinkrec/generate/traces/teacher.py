@@ -28,7 +28,8 @@ from thinkrec.prompt.claims import Facts, check_claims, facts_of
 from thinkrec.prompt.model_folder import check_folder
 from thinkrec.prompt.template import Prompt, Template
 from thinkrec.prompt.tokenizer import Tokenizer, load_tokenizer
-from thinkrec.store.address import read_json, write_json
+from thinkrec.store.address import absolute, read_json, write_json
+from thinkrec.store.artefacts import fetch
 
 TEACHERS_FILE = "teachers.json"
 MAX_LESSON_SHARE = 0.5  # of the train rows; traces are asked about the others
@@ -65,7 +66,8 @@ class Teacher:
 def load_teachers(places: ArtefactPaths) -> list[Teacher]:
     """The teachers of a run, their folders where this process finds them."""
     found = [Teacher(**entry) for entry in (read_json(str(places.path("teacher", TEACHERS_FILE))) or {})["teachers"]]
-    return [replace(teacher, folder=str(places.path("teacher", MODEL_FOLDER))) if teacher.taught_here else teacher for teacher in found]
+    taught = str(places.path("teacher", MODEL_FOLDER))
+    return [replace(teacher, folder=taught if teacher.taught_here else teacher.folder and str(fetch(teacher.folder))) for teacher in found]
 
 
 def _teacher(job: Job, settings: TeacherSection, taught: list[Row]) -> Teacher:
@@ -73,7 +75,7 @@ def _teacher(job: Job, settings: TeacherSection, taught: list[Row]) -> Teacher:
     if settings.path == "nano":
         digest = model_hash(job.config.engine, _teach(job, taught))
         return Teacher(settings.name, "", digest, settings.weight, taught_here=True)
-    folder = str(Path(settings.path).absolute()) if settings.path else ""
+    folder = absolute(settings.path) if settings.path else ""
     model = settings.name if job.config.engine.kind == "http" else check_folder(folder, "traces.teachers")
     return Teacher(settings.name, folder, model_hash(job.config.engine, model), settings.weight, taught_here=False)
 
