@@ -100,6 +100,7 @@ def _ingest(world: pl.DataFrame, folder: Path) -> None:
     items.with_columns(title=pl.lit(EVIL), text=pl.lit(None, pl.String), categories=categories).write_parquet(folder / "items.parquet")
     reason = pl.concat_list(pl.lit("space"), pl.lit("crew"))
     truth = world.select("row", p_like="p_true", p_linear=pl.col("p_true").round(1), reason=reason)
+    truth = truth.with_columns(trace=pl.lit("space is liked, crew is disliked."))
     truth.with_columns(rule=pl.col("reason").list.head(1)).write_parquet(folder / "truth.parquet")
     pq.write_table(count(with_bucket(world, 2)), folder / "counts.parquet")
     leak = {"check": "tie_across_a_cut", "severity": "stop", "meaning": "Rows at the time of a cut.", "fix": EVIL, "num_rows": 3}

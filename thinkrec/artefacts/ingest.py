@@ -72,7 +72,7 @@ TRUTH = pa.schema(
         pa.field("reason", pa.list_(pa.string()), nullable=False),  # the facets that decided, strongest first
         pa.field("p_linear", pa.float32(), nullable=False),  # p_like for the best judge to whom facets only add
         pa.field("rule", pa.list_(pa.string()), nullable=False),  # the first of `reason` that are the rule: facet, or facet and setting
-        pa.field("trace", pa.string(), nullable=False),  # the rule in words
+        pa.field("trace", pa.string(), nullable=False),  # the rule in words, and what it makes of the other facets
     ]
 )
 
@@ -160,6 +160,11 @@ def scan_interactions(folder: Path) -> pl.LazyFrame:
 def read_items(folder: Path, columns: Sequence[str] | None = None) -> pl.DataFrame:
     """ITEMS, or some columns of it; items are numbered by this order everywhere."""
     return read_table(folder / ITEMS_FILE, columns)
+
+
+def read_reasons(folder: Path) -> pl.DataFrame:
+    """(row, p_like, trace) of TRUTH."""
+    return read_table(folder / TRUTH_FILE, ["row", "p_like", "trace"])
 
 
 def read_users(folder: Path, buckets: Collection[int] | None = None) -> pl.Series:

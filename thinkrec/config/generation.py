@@ -147,9 +147,15 @@ class TeacherSection(Section):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w./-]{0,127}$")]
     """Name of the teacher; with engine.kind = "http" what the server calls it."""
     path: str = ""
-    """"nano", a small one trained here; a Hugging Face folder; with a server the folder of its tokenizer, or empty: prompts go as text."""
+    """"nano", a small one trained here; a Hugging Face folder; with a server the folder of its tokenizer, or empty: prompts go as text;
+    "planted", the truth table of data.source = "world": of every row the rule that decided it."""
     weight: Positive = 1.0
     """Its share of the questions, against the other teachers'."""
+
+    @property
+    def has_folder(self) -> bool:
+        """Whether `path` is one of the user's own."""
+        return self.path not in ("", "nano", "planted")
 
 
 class TracesSection(Section):

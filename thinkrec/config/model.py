@@ -154,6 +154,9 @@ class NanoSection(Section):
     """DeepSpeed settings, as train.ds_config; nothing so small is worth cutting up."""
     num_spoken: int = Field(default=0, ge=0)
     """Train rows that go on to an analysis written by rule, so that the base can reason in words; 0 = none."""
+    reason_share: Share = 0.0
+    """Share of the questions whose answer goes on to the rule that decided, for data.source = "world" alone: the truth table says it of
+    every train row, and the base learns to state rules."""
     text_weight: float = Field(default=0.1, ge=0)
     """Loss weight of tokens that are neither a mark nor a verdict, whose weight is 1."""
 

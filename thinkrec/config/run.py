@@ -101,6 +101,16 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
+    def _truth_is_planted(self) -> Self:
+        if self.data.source == "world":
+            return self
+        if self.base.nano.reason_share:
+            raise ValueError('base.nano.reason_share tells what a planted world alone knows: set it to 0, or data.source = "world"')
+        if self.traces.enabled and any(teacher.path == "planted" for teacher in self.traces.teachers):
+            raise ValueError('a planted teacher knows the world that was planted alone: name another, or set data.source = "world"')
+        return self
+
+    @model_validator(mode="after")
     def _parts_agree(self) -> Self:
         train = self.train
         run_length = train.loss.rows_per_user if train.loss.rank > 0 else 1

@@ -70,7 +70,7 @@ def _folders(config: Config, absent: Collection[str]) -> Iterator[BaseFolder | G
     if config.keywords.source == "engine" and config.keywords.extractor != "nano" and kind != "http":
         yield GeneratorFolder(config.keywords.extractor, "keywords.extractor", "", kind)
     for teacher in config.traces.teachers if config.traces.enabled else ():
-        if teacher.path not in ("", "nano"):
+        if teacher.has_folder:
             yield GeneratorFolder(teacher.path, "traces.teachers", "" if config.engine.http.chat and kind == "http" else date, kind)
     if measured.bert_score_path:
         yield Encoder(measured.bert_score_path, measured.bert_score_layer)

@@ -16,7 +16,8 @@ from thinkrec.store.artefacts import digest
 from thinkrec.store.digests import fingerprint, is_same_folder
 
 KEY_LENGTH = 16
-MADE_HERE = (("keywords.extractor", "nano"), ("traces.teachers", "nano"))  # (key, value): a model that the run makes, not a path
+MADE_HERE = (("keywords.extractor", "nano"), ("traces.teachers", "nano"), ("traces.teachers", "planted"))
+# (key, value): what the run makes or is, not a path
 
 
 def stage_keys(config: Config, taken: Mapping[str, str] | None = None, absent: Collection[str] = ()) -> dict[str, str]:

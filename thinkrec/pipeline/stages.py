@@ -73,7 +73,7 @@ SCORING = ("fusion", "max_rows", "max_valid_rows", "num_explanations")
 DS_FILE, NANO_DS_FILE = ("train.ds_config",), ("base.nano.ds_config",)
 
 STAGES = (
-    Stage("ingest", "thinkrec.data.ingest", (), ("data", "split", "run.seed"), files=("data.path", "data.items_path"), version=5),
+    Stage("ingest", "thinkrec.data.ingest", (), ("data", "split", "run.seed"), files=("data.path", "data.items_path"), version=6),
     Stage(
         "encode",
         "thinkrec.encoder.fit",

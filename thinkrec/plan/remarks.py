@@ -31,4 +31,4 @@ def _generators(config: Config) -> Iterator[str]:
     if config.keywords.source == "engine" and config.keywords.extractor != "nano":
         yield config.keywords.extractor
     if config.traces.enabled:
-        yield from (teacher.path for teacher in config.traces.teachers if teacher.path not in ("", "nano"))
+        yield from (teacher.path for teacher in config.traces.teachers if teacher.has_folder)

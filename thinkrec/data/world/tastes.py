@@ -8,14 +8,13 @@ minds: a setting that also stood in the user's row before is no news and turns n
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from thinkrec.config.data import WorldSection
-from thinkrec.data.world.texts import FACETS
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -116,7 +115,12 @@ def rules_of(tastes: Tastes, logic: Ints, setting: Ints, repeats: Bools) -> Rule
     return Rules(turning & ~repeats, turning & repeats)
 
 
-def state_rule(facet: int, setting: int, liked: bool, turned: bool, repeated: bool) -> str:
-    """The rule in words: "heist is liked with satire." where the setting turned it, else "heist is disliked."."""
-    said = f"{FACETS[facet]} is {'liked' if liked else 'disliked'}"
-    return f"{said} with {FACETS[setting]}." if turned else f"{FACETS[setting]} again, {said}." if repeated else f"{said}."
+def state_rule(tastes: Sequence[tuple[str, bool]], setting: str, turned: bool, repeated: bool) -> str:
+    """The rule in words, `tastes` being (facet, whether it speaks for a like here), the one that decided first; no setting, no word of it.
+
+    "heist is liked with satire, noir is disliked." where the setting turned them; "heist is disliked, noir is liked, satire again." where
+    it would have but is no news; else "heist is disliked, noir is liked, satire or not."
+    """
+    first, *others = (f"{facet} is {'liked' if liked else 'disliked'}" for facet, liked in tastes)
+    ending = [] if turned or not setting else [f"{setting} {'again' if repeated else 'or not'}"]
+    return f"{', '.join([f'{first} with {setting}' if turned else first, *others, *ending])}."

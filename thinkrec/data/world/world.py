@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from thinkrec.artefacts.ingest import ITEMS, TRUTH
 from thinkrec.config.data import WorldSection
 from thinkrec.data.world.tastes import (
+    Rules,
     Tastes,
     draw_facets,
     draw_tastes,
@@ -187,7 +188,10 @@ def _items(settings: WorldSection, facets: Ints, rng: np.random.Generator, for_c
     words = [[FACETS[facet] for facet in row] for row in facets]
     texts = [describe(row, rng) for row in words]
     annotated = _random_mask(settings.num_items, settings.annotated_share, rng)
-    categories = [sorted(row) if known else None for row, known in zip(words, annotated, strict=True)]
+    last = 1 if num_settings(settings) else 0  # an editor names the setting last
+    categories = [
+        [*sorted(row[: len(row) - last]), *row[len(row) - last :]] if known else None for row, known in zip(words, annotated, strict=True)
+    ]
     source = for_control.permutation(settings.num_items) if settings.keywords == "shuffled" else np.arange(settings.num_items)
     columns = [_names("i", settings.num_items), titles, [texts[item] for item in source], [categories[item] for item in source]]
     return pa.table(columns, schema=ITEMS)
@@ -208,7 +212,7 @@ def _truth(tastes: Tastes, cause: Causes, facets: Ints, weights: Floats, p_like:
         leading[:, -1] = np.where(ruled.turned, np.sort(leading[:, :-1], axis=1)[:, -1], -np.inf)
     strongest = np.argsort(-leading, axis=1, kind="stable")
     reason = np.take_along_axis(facets, strongest, axis=1)
-    liked = np.take_along_axis(cause.shares, strongest[:, :1], axis=1)[:, 0] > 0
+    speaks_for = np.take_along_axis(cause.shares > 0, strongest, axis=1)
     columns = [
         np.arange(len(p_like)),
         p_like.astype(np.float32),
@@ -217,9 +221,19 @@ def _truth(tastes: Tastes, cause: Causes, facets: Ints, weights: Floats, p_like:
         _words(reason.ravel(), np.arange(0, reason.size + 1, reason.shape[1])),
         p_linear.astype(np.float32),
         _words(reason[_first(reason, 1 + ruled.turned)], np.cumsum([0, *(1 + ruled.turned)])),
-        [state_rule(*row) for row in zip(reason[:, 0], facets[:, -1], liked, ruled.turned, ruled.repeated, strict=True)],
+        _stated(reason, speaks_for, facets[:, -1] if has_settings(tastes) else None, ruled),
     ]
     return pa.table([pa.array(column) for column in columns], schema=TRUTH)
+
+
+def _stated(reason: Ints, speaks_for: NDArray[np.bool_], setting: Ints | None, ruled: Rules) -> list[str]:
+    """The rule of each row in words; `reason` and `speaks_for` (rows, facets_per_item), the strongest first; `setting` None without any."""
+    traces = []
+    for at, (facets, sides) in enumerate(zip(reason.tolist(), speaks_for.tolist(), strict=True)):
+        own = -1 if setting is None else int(setting[at])
+        tastes = [(FACETS[facet], side) for facet, side in zip(facets, sides, strict=True) if facet != own]
+        traces.append(state_rule(tastes, "" if setting is None else FACETS[own], bool(ruled.turned[at]), bool(ruled.repeated[at])))
+    return traces
 
 
 def _first(table: Ints, counts: Ints) -> NDArray[np.bool_]:

@@ -10,7 +10,7 @@ from thinkrec.evaluate.metrics.text import Overlap
 from thinkrec.evaluate.report.format import count, number, percent
 from thinkrec.evaluate.report.html import cards, chips, folded, paragraph, table, tiles
 from thinkrec.evaluate.report.quality import difference, estimate
-from thinkrec.evaluate.run_report.schema import Explained, Explanations, Report, Response, Stated, Think
+from thinkrec.evaluate.run_report.schema import Explained, Explanations, Report, Response, RulesNamed, Stated, Think
 
 Counted = Literal["num_claims", "num_named", "num_tastes"]
 Share = Literal["right_share", "grounded_share", "polarity_share"]
@@ -40,7 +40,13 @@ def explanations(report: Report) -> str:
     found = report["explanations"]
     if not found:
         return paragraph("No explanations were handed to this report.", "note")
-    parts = [_verdicts(found), _claims(found["claims"]), _counterfactual(found["counterfactual"]), _think(found["think"])]
+    parts = [
+        _verdicts(found),
+        _rules(found.get("rules")),
+        _claims(found["claims"]),
+        _counterfactual(found["counterfactual"]),
+        _think(found["think"]),
+    ]
     parts += [_overlap(kind, measured) for kind, measured in found["overlap"].items() if measured]
     for drawn, (heading, note) in DRAWN.items():
         rows = [row for row in found["rows"] if row["drawn"] == drawn]
@@ -65,9 +71,21 @@ def _verdicts(found: Explanations) -> str:
         ("different words", percent(diversity["distinct_1"])),
         ("different word pairs", percent(diversity["distinct_2"])),
     ]
-    if rules := found.get("rules"):
-        facts.append((f"name the rule that decided first ({percent(rules['chance_share'])} by chance)", percent(rules["named_share"])))
     return tiles(facts)
+
+
+def _rules(found: RulesNamed | None) -> str:
+    """What the texts say of the rules of a planted world."""
+    if not found:
+        return ""
+    rows = [
+        ("", ["name first the rule that decided", percent(found["named_share"]), f"{percent(found['chance_share'])} in random order"]),
+        ("", ["and say which way it went", percent(found["right_share"]), ""]),
+        ("", ["speak for the score's verdict", percent(found["supported_share"]), ""]),
+        ("", ["facets named that the item has", percent(found["item_share"]), f"{percent(found['shuffled_share'])} has another row's"]),
+    ]
+    note = f"Texts about {count(found['num_rows'])} rows, held against the truth table of the planted world."
+    return "".join(["<h3>Is it the reason?</h3>", paragraph(note, "note"), table(["Texts", "share", "by chance"], rows)])
 
 
 def _claims(found: Stated) -> str:

@@ -96,15 +96,15 @@ def references(inputs: Mapping[str, Artefact]) -> dict[str, pl.DataFrame]:
     if told is not None:
         found["teacher"] = told.select("row", reference="text")
     truth = _table(inputs, "ingest", TRUTH_FILE)
-    if truth is not None and "reason" in truth.columns:
-        found["planted"] = truth.select("row", reference=pl.col("reason").list.join(", "))
+    if truth is not None:
+        found["planted"] = truth.select("row", reference="trace")
     return found
 
 
 def rules(inputs: Mapping[str, Artefact]) -> pl.DataFrame | None:
-    """Which facets decided each row of a planted world (row, rule, reason); None elsewhere."""
+    """What decided each row of a planted world (row, rule, reason, trace); None elsewhere."""
     truth = _table(inputs, "ingest", TRUTH_FILE)
-    return None if truth is None else truth.select("row", "rule", "reason")
+    return None if truth is None else truth.select("row", "rule", "reason", "trace")
 
 
 def figures(inputs: Mapping[str, Artefact]) -> dict[str, Mapping[str, Any]]:

@@ -9,8 +9,7 @@
 * Counterfactuals: how far the score moves for interactions the text cites against those it does not, paired within a row.
 * Think: AUC with the verdict asked first, after the reasoning, and, of a model that thinks first, with no reasoning at all.
 * Overlap (text.py) with references, where the run has any: `teacher`, what a teacher says about the same row, as in the paper
-  (docs/method.md 11), which may argue differently and still be right; `planted`, the true facets of a planted row, the deciding ones
-  first, a bare list of words: METEOR's recall means most.
+  (docs/method.md 11), which may argue differently and still be right; `planted`, the rule that decided a planted row, in words.
 """
 
 from __future__ import annotations

@@ -252,11 +252,15 @@ class Reasoning(Verdicts):
 
 
 class RulesNamed(TypedDict):
-    """Explained rows of a planted world, how many name the rule that decided first, and how many would by chance."""
+    """Explained rows of a planted world, and what their texts say of the rule that decided; see named_rules.py."""
 
     num_rows: int
     named_share: float
     chance_share: float
+    right_share: float
+    supported_share: float
+    item_share: float | None
+    shuffled_share: float | None
 
 
 class Explanations(Reasoning):

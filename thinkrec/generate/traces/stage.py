@@ -23,6 +23,7 @@ from thinkrec.artefacts.traces import AttemptFigures, read_lessons, write_questi
 from thinkrec.config.generation import EngineSection, TracesSection
 from thinkrec.data.interactions import Interactions
 from thinkrec.generate.engines.open import open_engine
+from thinkrec.generate.engines.planted import PlantedEngine
 from thinkrec.generate.engines.protocol import Engine
 from thinkrec.generate.rows.stream import stream
 from thinkrec.generate.rows.task import Row
@@ -159,7 +160,8 @@ def ask(job: Job, teacher: Teacher, rows: set[int]) -> tuple[list[Row], list[Row
 
 def _open(places: ArtefactPaths, name: str, engine: EngineSection) -> Engine:
     """The engine of a teacher, in the process that will use it."""
-    return open_engine(engine, next(teacher for teacher in load_teachers(places) if teacher.name == name).model(engine))
+    teacher = next(teacher for teacher in load_teachers(places) if teacher.name == name)
+    return PlantedEngine(places.path("ingest")) if teacher.is_planted else open_engine(engine, teacher.model(engine))
 
 
 def _questions(tables: PromptData, rows: set[int], as_text: bool) -> list[Row]:

@@ -1,4 +1,5 @@
-"""Stage "teacher": the models whose reasoning the run learns from: the user's folders, a server's, or `nano`, the base taught by rule."""
+"""Stage "teacher": the models whose reasoning the run learns from: the user's folders, a server's, `nano`, the base taught by
+rule, or `planted`, the truth table of a planted world."""
 
 from __future__ import annotations
 
@@ -50,13 +51,14 @@ def run(job: Job) -> None:
 
 @dataclass(frozen=True)
 class Teacher:
-    """One source of reasoning: its folder ("" where a server has none for us) and the hash of its model."""
+    """One source of reasoning: its folder ("" where a server has none for us, and for the truth table) and the hash of its model."""
 
     name: str
     folder: str
     hash: str
     weight: float
     taught_here: bool
+    is_planted: bool = False  # it is the truth table of the run's own world
 
     def model(self, engine: EngineSection) -> str:
         """What open_engine takes."""
@@ -75,6 +77,8 @@ def _teacher(job: Job, settings: TeacherSection, taught: list[Row]) -> Teacher:
     if settings.path == "nano":
         digest = model_hash(job.config.engine, _teach(job, taught))
         return Teacher(settings.name, "", digest, settings.weight, taught_here=True)
+    if settings.path == "planted":
+        return Teacher(settings.name, "", job.inputs["ingest"].key, settings.weight, taught_here=False, is_planted=True)
     folder = absolute(settings.path) if settings.path else ""
     model = settings.name if job.config.engine.kind == "http" else check_folder(folder, "traces.teachers")
     return Teacher(settings.name, folder, model_hash(job.config.engine, model), settings.weight, taught_here=False)

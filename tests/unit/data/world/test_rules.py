@@ -6,10 +6,12 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from thinkrec.config.data import WorldSection
-from thinkrec.data.world.tastes import linear_worth, set_again
+from thinkrec.data.world.tastes import linear_worth, set_again, state_rule
 from thinkrec.data.world.world import World, make_world
 from thinkrec.errors import ConfigError
+from thinkrec.text.phrases import named
 
+SAYS_LIKED = pl.col("trace").str.contains(r"^\w+ is liked")
 RULES = WorldSection(taste="rules", num_facets=12, num_users=300, taste_scale=3.0)
 
 
@@ -66,23 +68,19 @@ def test_the_least_squares_part_of_a_sum_of_facets_is_the_sum():
 
 def test_rules_name_facets_of_the_item_and_say_truly_which_way_they_decide(world):
     rows = rows_of(world)
-    sided = rows.filter(pl.col("trace").str.contains("is liked") == (pl.col("p_like") >= 0.5))
+    sided = rows.filter((pl.col("p_like") >= 0.5) == SAYS_LIKED)
     assert len(sided) > 0.95 * len(rows)  # quality and the user's bias decide the rest
     for rule, reason, trace in rows.select("rule", "reason", "trace").unique().iter_rows():
         assert rule == reason[: len(rule)]
-        assert all(word in trace for word in rule)
+        assert list(named(trace, set(reason))) == reason  # the deciding ones first
     # Pure users of one logic agree about a rule, but where quality, bias or the item's other facet outweigh it.
-    ruled = (
-        rows.filter(~pl.col("mixed"))
-        .group_by("logic", "facet", "setting")
-        .agg(pl.len(), said=pl.col("trace").str.contains("is liked").mean())
-    )
+    ruled = rows.filter(~pl.col("mixed")).group_by("logic", "facet", "setting").agg(pl.len(), said=SAYS_LIKED.mean())
     assert set(ruled.filter(pl.col("setting") != "")["said"].round(6)) <= {0.0, 1.0}
 
 
 def test_a_setting_turns_what_its_logic_thinks_of_a_facet(world):
     """Where a rule has a setting, its verdict is the opposite of the facet's own."""
-    pure = rows_of(world).filter(~pl.col("mixed")).with_columns(said=pl.col("trace").str.contains("is liked"))
+    pure = rows_of(world).filter(~pl.col("mixed")).with_columns(said=SAYS_LIKED)
     own = pure.filter(pl.col("setting") == "").group_by("logic", "facet").agg(own=pl.col("said").first(), kinds=pl.col("said").n_unique())
     turned = pure.filter(pl.col("setting") != "").join(own, on=["logic", "facet"])
     assert set(own["kinds"]) == {1}
@@ -98,10 +96,18 @@ def test_logics_contradict_each_other_about_the_same_item(world):
 
 
 def test_users_change_their_minds_about_a_setting_that_comes_again(world):
-    again = rows_of(world).filter(pl.col("trace").str.contains(" again, "))
+    again = rows_of(world).filter(pl.col("trace").str.ends_with(" again."))
     assert len(again) > 50
     assert (again["setting"] == "").all()
     assert set_again(np.array([0, 1, 0, 1, 0]), np.array([5, 6, 5, 5, 6])).tolist() == [False, False, True, False, False]
+
+
+def test_rules_are_stated_with_the_facets_that_they_outweigh():
+    tastes = [("heist", True), ("noir", False)]
+    assert state_rule(tastes, "satire", turned=True, repeated=False) == "heist is liked with satire, noir is disliked."
+    assert state_rule(tastes, "satire", turned=False, repeated=True) == "heist is liked, noir is disliked, satire again."
+    assert state_rule(tastes, "satire", turned=False, repeated=False) == "heist is liked, noir is disliked, satire or not."
+    assert state_rule(tastes, "", turned=False, repeated=False) == "heist is liked, noir is disliked."
 
 
 def test_cold_items_have_texts_that_name_their_facets(world):
