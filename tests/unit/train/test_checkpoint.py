@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 
+from thinkrec.distributed import failures
 from thinkrec.errors import ConfigError
 from thinkrec.store.artefacts import MANIFEST
 from thinkrec.train.checkpoint import STAGE, STATE_FILE, Checkpoints
@@ -190,6 +191,9 @@ def away(monkeypatch, number: int, times: int) -> None:
 
 
 def test_a_storage_that_comes_back_in_time_is_waited_for(tmp_path, monkeypatch):
+    slept: list[float] = []  # a clock of its own: on a crowded machine a save takes longer than the patience of a test
+    monkeypatch.setattr(failures, "sleep", slept.append)
+    monkeypatch.setattr(failures, "monotonic", lambda: sum(slept))
     patient = Checkpoints(str(tmp_path), "global-3f2a", wait_s=0.4)
     away(monkeypatch, errno.EIO, times=2)
     patient.save(10, state(10))
