@@ -6,11 +6,11 @@ from thinkrec.config.run import Config
 
 
 def reserved_gpus(stage: str, config: Config) -> int:
-    """GPUs the stage asks Ray for: one a training worker, one an actor that scores or holds an engine; none without train.use_gpu."""
+    """GPUs the stage asks Ray for: one a training worker, those of an engine; none without train.use_gpu. Who scores tells it himself."""
     train, num_actors = config.train, config.engine.num_actors
     if not train.use_gpu:
         return 0
     trained = dict.fromkeys(("extractor", "base", "teacher", "global-first", "global", "projector"), train.num_workers)
     answered = dict.fromkeys(("keywords", "traces-first", "traces", "references"), num_actors * config.engine.num_gpus)
-    others = {"encode": 1, "experts": train.num_groups * train.workers_per_group, "score": num_actors, "score-before": num_actors}
+    others = {"encode": 1, "experts": train.num_groups * train.workers_per_group}
     return (trained | answered | others).get(stage, 0)

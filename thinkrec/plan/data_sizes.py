@@ -26,6 +26,7 @@ from thinkrec.prompt.catalogue import PromptData
 from thinkrec.prompt.counted_rates import Counted, ItemPriors
 from thinkrec.prompt.template import ItemText, Template, fixed_phrases
 from thinkrec.prompt.tokenizer import SLOT, Tokenizer, add_missing_tokens, load_tokenizer
+from thinkrec.store.address import is_folder
 from thinkrec.store.artefacts import Artefact, fetch
 
 NUM_SAMPLES = 512
@@ -103,7 +104,7 @@ def lengths(config: Config, size: Sizes, found: Mapping[str, Artefact]) -> Lengt
 def base_folder(config: Config, found: Mapping[str, Artefact]) -> Path | None:
     """The folder of the base, if it is there already."""
     if config.base.source == "folder":
-        return fetch(config.base.path)
+        return fetch(config.base.path) if is_folder(config.base.path) else Path(config.base.path)
     return found["base"].path(MODEL_FOLDER) if "base" in found else None
 
 

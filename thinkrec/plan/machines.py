@@ -68,9 +68,10 @@ class Machines:
         return self.num_nodes // -(-group_size // self.workers_per_node)
 
     def num_scorers(self, config: Config) -> int:
-        """Actors that score: those the run file asks for, and as many as the GPUs hold, each inside a node."""
-        each = max(1, config.train.gpus_per_scorer)
-        return max(config.engine.num_actors, self.num_nodes * (self.workers_per_node // each) if self.have_gpus else 0)
+        """Actors that score: as many as the GPUs hold, each inside a node; without GPUs those the run file asks for."""
+        if not self.have_gpus:
+            return config.engine.num_actors
+        return max(1, self.num_nodes * (self.workers_per_node // max(1, config.train.gpus_per_scorer)))
 
     def spans_nodes(self, group_size: int) -> bool:
         return group_size > self.workers_per_node

@@ -50,8 +50,7 @@ def _with_scorer(config: Config) -> Config:
         return _with(config, gpus_per_scorer=1)
     tokens = max(config.evaluate.batch_tokens, _prompt_tokens(config))
     load = Work("score", 1, 1, 1, tokens, tokens, tokens).load(shape, config, 2 if config.base.dtype == "bfloat16" else 4)
-    sizes = [2**power for power in range(MAX_GPUS.bit_length())]
-    fitting = (size for size in sizes if memory.of_scorer(shape, load, size).total <= room_bytes(config))
+    fitting = (size for size in range(1, MAX_GPUS + 1) if memory.of_scorer(shape, load, size).total <= room_bytes(config))
     return _with(config, gpus_per_scorer=next(fitting, MAX_GPUS))
 
 

@@ -33,6 +33,7 @@ class Sources:
     ) -> None:
         self._encode, exact = places.path("encode"), config.recommend.exact_items
         self._has_bias, self._num_likes = read_facts(self._encode).has_bias, config.prompt.history_length
+        self._shows_dislikes = config.prompt.history_dislikes
         self._vectors = read_vectors(self._encode, "items", item_ids)
         self._has_vector = np.asarray(self._vectors.any(axis=1))
         items = np.flatnonzero(self._has_vector & allowed)
@@ -77,10 +78,14 @@ class Sources:
         return lists
 
     def by_content(self, log: Interactions, num: int) -> list[Ints]:
-        """The items that nobody met in train, nearest in content to the sum of each user's last likes less his last dislikes."""
+        """The items that nobody met in train, nearest in content to the sum of each user's last likes less his last dislikes.
+
+        Without dislikes where prompts show none: implicit ones were drawn, and nobody met them.
+        """
         tastes = np.zeros((len(log.user_ids), self._content.shape[1]), np.float32)
         for user, (begin, end) in enumerate(pairwise(log.offsets)):
-            rows = slice(max(begin, end - self._num_likes), end)
+            shown = np.arange(begin, end) if self._shows_dislikes else begin + np.flatnonzero(log.label[begin:end] == 1)
+            rows = shown[-self._num_likes :]
             tastes[user] = (2 * log.label[rows].astype(np.float32) - 1) @ _unit(self._content[log.item[rows]])
         known, lists = np.asarray(tastes.any(axis=1)), list[Ints]()
         for users in self._parts(np.ones(len(tastes), np.int64), num):

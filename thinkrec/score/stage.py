@@ -15,7 +15,7 @@ from thinkrec.artefacts.ingest import read_num_buckets
 from thinkrec.artefacts.scores import read_bucket_scores, write_explanations, write_model_weight, write_scores
 from thinkrec.config.run import Config
 from thinkrec.distributed.bucket_map import over_buckets
-from thinkrec.distributed.placement import await_room, lone_task
+from thinkrec.distributed.placement import await_room, lone_task, nodes
 from thinkrec.distributed.raised import as_itself
 from thinkrec.job import Job
 from thinkrec.prompt.catalogue import ArtefactPaths
@@ -34,6 +34,7 @@ def run(job: Job) -> None:
 
     config, places, out = job.config, ArtefactPaths(job.places()), job.draft.shared()
     routing = Routing(places)
+    job.draft.num_gpus = num_scorers(config) * gpus_per_scorer(config)
     done = score_buckets(config, places, read_num_buckets(job.inputs["ingest"].path()), out)
     weight = model_weight(done)
     if weight != 1:
@@ -66,11 +67,10 @@ def gpus_per_scorer(config: Config) -> int:
 
 
 def num_scorers(config: Config) -> int:
-    """How many actors score: as many as the GPUs of the cluster hold, without GPUs as many as engines answer."""
-    import ray
-
-    held = int(ray.cluster_resources().get("GPU", 0)) // gpus_per_scorer(config) if config.train.use_gpu else 0
-    return max(config.engine.num_actors, held)
+    """How many actors score: as many as the nodes have GPUs for, without GPUs as many as engines answer."""
+    if not config.train.use_gpu:
+        return config.engine.num_actors
+    return max(1, sum(node.count * node.room({"GPU": gpus_per_scorer(config)}) for node in nodes()))
 
 
 def model_weight(done: pl.DataFrame) -> float:

@@ -9,6 +9,7 @@ from pathlib import Path
 from thinkrec.artefacts.models import MODEL_FOLDER, base_model, write_pointer
 from thinkrec.artefacts.package import FORMAT, MODEL_SUFFIXES, PARTS, BaseElsewhere, Package, hashes, write_package_file
 from thinkrec.config.run import Config
+from thinkrec.errors import ConfigError
 from thinkrec.prompt.catalogue import ArtefactPaths
 from thinkrec.prompt.template import TEMPLATE_VERSION
 from thinkrec.recommend.ranker import Ranker
@@ -39,6 +40,8 @@ def write_package(config: Config, artefacts: Mapping[str, Artefact], address: st
     the package as it lies there. Raises ConfigError for a folder in use, PackageError for adapters that do nothing.
     """
     refuse_full(address)
+    if "://" in base_at:
+        raise ConfigError("a base that is left out lies in a folder of the machine that serves", base_at, "give its path there")
     with writable(address) as folder:
         for stage, patterns in PARTS.items():
             for pattern in patterns if stage in artefacts else ():

@@ -54,13 +54,14 @@ def server_arguments(config: Config, base: Path, handover: Handover, root: str) 
     """What `vllm serve --config` takes: options by their long names; `root` is where the adapters' folder lies."""
     settings, widest = config.engine.vllm, max(adapter.rank for adapter in handover.adapters)
     longest = min(config.prompt.max_tokens + config.prompt.max_answer_tokens, load_config(base).get_text_config().max_position_embeddings)
+    max_loras = settings.max_loras or min(len(handover.adapters), MAX_LORAS)
     own = {
         "dtype": config.base.dtype,
         "max_model_len": longest,
-        "max_loras": settings.max_loras or min(len(handover.adapters), MAX_LORAS),
+        "max_loras": max_loras,
         "max_lora_rank": next(rank for rank in RANKS if rank >= widest),
     }
     told = {"model": handover.base} | arguments(settings.model_copy(update=own), on_cpu=False)
-    told |= {"max_cpu_loras": len(handover.adapters)} | ({"logprobs_mode": "raw_logits"} if handover.score == "yes" else {})
+    told |= {"max_cpu_loras": max(len(handover.adapters), max_loras)} | ({"logprobs_mode": "raw_logits"} if handover.score == "yes" else {})
     modules = [json.dumps({"name": one.name, "path": f"{root}/{ADAPTERS_FOLDER}/{one.name}"}) for one in handover.adapters]
     return {name.replace("_", "-"): value for name, value in told.items()} | {"lora-modules": modules}

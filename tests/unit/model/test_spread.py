@@ -10,6 +10,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from thinkrec.model import adapter_bank
 from thinkrec.model.batch import Instance, collate
+from thinkrec.model.kept_prefixes import KeptPrefixes
+from thinkrec.model.prefix_batch import share_prefixes
 from thinkrec.model.projector import Projector
 from thinkrec.model.recommender import Recommender
 from thinkrec.model.spread import spread
@@ -51,6 +53,27 @@ def test_scores_are_those_of_one_device(recommender, batch):
         alone = recommender.scores(recommender.hidden(batch), batch)
         over = spread(recommender, ["cpu", "cpu"])
         assert torch.equal(over.scores(over.hidden(batch), batch), alone)
+
+
+def shared(kept: KeptPrefixes | None = None):
+    """Two users with two rows each, as they are scored: in one line, histories shared, read again or kept."""
+    prompts = [Prompt([30 + user, 40, 41], [42, 50 + at], [(1, -1), (2, user)]) for user in (0, 1) for at in (0, 1)]
+    rows = [Instance(prompt, [9, 2], 0, at // 2, 1.0, 0.9, 0.1) for at, prompt in enumerate(prompts)]
+    gates = torch.tensor([[0.25, 0.75]] * 4)
+    vectors = torch.randn(2, DIM, generator=torch.Generator().manual_seed(2))
+    return share_prefixes(rows, gates, vectors, torch.ones(2, DIM), text_loss=False, kept=kept)
+
+
+def test_scores_after_shared_and_kept_histories_are_those_of_one_device(recommender):
+    with torch.no_grad():
+        alone = recommender.scores(recommender.hidden(shared()), shared())
+        over, kept = spread(recommender, ["cpu", "cpu"]), KeptPrefixes(2**20, 60)
+        for again in (False, True):
+            batch = shared(kept)
+            assert all(one.is_known == again for one in batch.tree.states.values())
+            assert torch.allclose(over.scores(over.hidden(batch), batch), alone, atol=1e-5)
+            kept.keep(batch.tree.states.values())
+    assert (kept.num_found, kept.num_computed) == (2, 2)
 
 
 @pytest.mark.parametrize("devices", [["cuda:0", "cuda:1"], ["cuda:0"]])

@@ -74,20 +74,23 @@ def test_most_liked_in_train_first(sources, run, log):
     assert set(sources.popular.tolist()) == set(np.flatnonzero(ALLOWED).tolist())
 
 
-def test_new_items_are_named_by_what_is_written_about_them(run, log, monkeypatch):
-    """Nearest to the last likes and farthest from the last dislikes, none that train has met, and nobody's without rows."""
+@pytest.mark.parametrize("shows_dislikes", [True, False])
+def test_new_items_are_named_by_what_is_written_about_them(run, log, monkeypatch, shows_dislikes):
+    """Nearest to the last likes and farthest from the last dislikes that prompts show; none that train has met, nobody's without rows."""
     places = ArtefactPaths({stage: artefact.uri for stage, artefact in run.artefacts.items()})
     content = np.random.default_rng(0).normal(size=(30, 5)).astype(np.float32)
     new, num_rows = [4, 8, 11, 12, 25], np.ones(30, np.int64)
     num_rows[[3, *new]] = 0  # 3 is not allowed
     monkeypatch.setattr("thinkrec.recommend.sources.read_item_totals", lambda ingest: (num_rows, num_rows))
-    sources = Sources(run.settings, places, log.item_ids, ALLOWED, content)
+    prompt = run.settings.prompt.model_copy(update={"history_dislikes": shows_dislikes})
+    sources = Sources(run.settings.model_copy(update={"prompt": prompt}), places, log.item_ids, ALLOWED, content)
     users = of_users(log, [*log.user_ids[:4], "nobody has heard of"])
     unit = content / np.linalg.norm(content, axis=1, keepdims=True)
     *found, nobodys = sources.by_content(users, 3)
     assert nobodys.tolist() == []
     for user, own in enumerate(found):
-        rows = range(users.offsets[user], users.offsets[user + 1])[-run.settings.prompt.history_length :]
+        rows = [row for row in range(users.offsets[user], users.offsets[user + 1]) if shows_dislikes or users.label[row]]
+        rows = rows[-run.settings.prompt.history_length :]
         taste = sum(unit[users.item[row]] * (1 if users.label[row] else -1) for row in rows)
         assert own.tolist() == sorted(new, key=lambda item: -float(unit[item] @ taste))[:3]
     assert len({tuple(own) for own in map(np.ndarray.tolist, found)}) > 1

@@ -9,8 +9,10 @@ import polars as pl
 import pytest
 
 from thinkrec.artefacts.scores import SCORES, read_scores, write_scores
+from thinkrec.distributed.placement import Node
+from thinkrec.score import stage
 from thinkrec.score.bucket import DONE, candidates
-from thinkrec.score.stage import model_weight, rows_to_explain, weigh
+from thinkrec.score.stage import model_weight, num_scorers, rows_to_explain, weigh
 from thinkrec.score.total import score_columns
 
 NUM_ROWS = 4000
@@ -88,3 +90,11 @@ def test_the_rows_to_explain_do_not_depend_on_how_users_lie_in_buckets(tmp_path,
     assert len({row["user_id"] for row in chosen[0]}) == len(chosen[0]) == 12
     assert {row["row"] for row in chosen[0]} != {row["row"] for row in candidates(rows, 12, seed=6).to_dicts()}
     assert len({row["row"] % 5 for row in chosen[0]}) > 1  # not always a user's first
+
+
+@pytest.mark.parametrize(("each", "num"), [(1, 6), (2, 2), (4, 1)])
+def test_as_many_score_as_the_nodes_hold_and_none_spans_two(make_config, monkeypatch, each, num):
+    monkeypatch.setattr(stage, "nodes", lambda: [Node("one", {"GPU": 3.0}, count=2)])
+    config = make_config({"train": {"use_gpu": True, "gpus_per_scorer": each}, "engine": {"num_actors": 5}})
+    assert num_scorers(config) == num
+    assert num_scorers(make_config({"engine": {"num_actors": 5}})) == 5

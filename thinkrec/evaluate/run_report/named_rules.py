@@ -40,7 +40,7 @@ def rules_named(explained: pl.DataFrame, rules: pl.DataFrame) -> RulesNamed | No
         "right_share": float((found & (np.array(side) == np.array(true))).mean()),
         "supported_share": float(np.mean([own == verdict for own, verdict in zip(side, rows["verdict"], strict=True)])),
         "item_share": _share(names, facets),
-        "shuffled_share": _share(names, [*facets[1:], *facets[:1]]),
+        "shuffled_share": _share(names, [*facets[1:], *facets[:1]]) if rows.height > 1 else None,
     }
 
 
