@@ -236,6 +236,7 @@ def test_a_new_day_makes_a_run_that_goes_on_from_this_one(artefacts, config, tmp
     assert {artefact.key for artefact in open_run(config.run.dir).artefacts.values()} == {
         artefact.key for artefact in (done.artefacts if done.promotion.is_promoted else artefacts).values()
     } - {done.artefacts[stage].key for stage in ("score-before", "promotion")}
+    assert {folder.name for folder in Path(config.run.dir, "adapters").iterdir()} == {"global", *(f"expert-{one.cluster}" for one in moves)}
     refresh(last, artefacts, reported.append)
     assert isinstance(reported[-1], NothingToDo)
 

@@ -30,6 +30,7 @@ def refresh(
     from thinkrec.distributed.session import ray_session
     from thinkrec.refresh.refresh import plan_refresh
     from thinkrec.refresh.refresh import refresh as refresh_run
+    from thinkrec.refresh.stages import is_taken_in
     from thinkrec.run import finished_run
     from thinkrec.store.artefacts import Store
     from thinkrec.watch.progress import Progress
@@ -38,6 +39,9 @@ def refresh(
     named = {"refresh.path": log, "refresh.items_path": items}
     settings = cluster.load(file, [*(overrides or ()), *(f"{key}={json.dumps(path)}" for key, path in named.items() if path)], insecure)
     yesterday = finished_run(settings).artefacts
+    if is_taken_in(settings, yesterday):
+        typer.echo(f"already taken in: this log is the newest day of the run in {settings.run.dir}; report: {settings.run.dir}/report.html")
+        return
     if dry_run:
         for stage, key in plan_refresh(settings, yesterday):
             typer.echo(f"{stage:<12} {key}  {'committed' if Store(settings.run.dir).find(stage, key) else 'to do'}")

@@ -121,6 +121,11 @@ class Config(Section):
                 raise ValueError(
                     f"train.{name}.batch_size {size} does not divide by {workers} workers x {run_length} rows that must stay together"
                 )
+        if (pull := train.experts.lr * self.refresh.proximal) > 1:
+            raise ValueError(
+                f"refresh.proximal {self.refresh.proximal} times train.experts.lr {train.experts.lr} is {pull:g}, above 1: a step would "
+                f"carry an expert past the weights it is held at; give at most {1 / train.experts.lr:g}"
+            )
         if run_length > 1 and run_length % self.prompt.targets_per_history:
             raise ValueError(
                 f"train.loss.rows_per_user {run_length} is no multiple of prompt.targets_per_history {self.prompt.targets_per_history}: "

@@ -85,6 +85,7 @@ def append(source: Source, before: str, data: DataSection, uri: str, mapper: Map
 
     Raises DataError for rows that are not later than all that is known, and for what makes any log unusable.
     """
+    data = data.model_copy(update={"since": "", "before": ""})  # they cut the run's own log, of which the day is no part
     spill = Spill(f"{uri}/spill", known_fingerprint(fetch(before))["num_buckets"])
     try:
         done = _Appending(source, _merged(source, fetch(before)), before, data, uri, spill, mapper).done()

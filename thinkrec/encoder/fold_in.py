@@ -39,7 +39,7 @@ from thinkrec.artefacts.vectors import (
 from thinkrec.distributed.bucket_map import over_buckets
 from thinkrec.encoder.factors import gather, score
 from thinkrec.encoder.fit import num_missing
-from thinkrec.events import Encoded
+from thinkrec.events import Encoded, Noted
 from thinkrec.job import Job
 from thinkrec.store.artefacts import fetch
 
@@ -71,6 +71,10 @@ def run(job: Job) -> None:
     if facts.source in STATIC:
         scores = told["scores"].explode(empty_as_null=False).struct.unnest().sort("row")
         write_scores(job.draft.local(), scores["row"].to_numpy(), scores["score"].to_numpy())
+    elif facts.has_bias:
+        job.report(
+            Noted(f"the baseline {facts.source} is left out of the report: its model is not kept, which scores rows by those before")
+        )
     job.draft.figures |= asdict(read_facts(out)) | {"num_vectors_missing": num_missing(job), "num_users_folded": num_users}
     job.report(Encoded(job.draft.figures))
 

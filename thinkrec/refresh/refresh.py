@@ -11,14 +11,17 @@ from dataclasses import dataclass
 
 from thinkrec.artefacts.promotion import Promotion, read_promotion
 from thinkrec.config.run import Config
-from thinkrec.errors import ConfigError
+from thinkrec.errors import ConfigError, StageFailed
 from thinkrec.evaluate.run_report.publish import publish
+from thinkrec.evaluate.run_report.schema import REPORT_FILE, Report
 from thinkrec.job import Reporter
+from thinkrec.pipeline import lease
 from thinkrec.pipeline.checks import check_run
 from thinkrec.pipeline.execute import run_graph
 from thinkrec.pipeline.graph import Graph
 from thinkrec.refresh.stages import KEPT, refresh_graph
-from thinkrec.store.artefacts import Artefact
+from thinkrec.store.address import read_record
+from thinkrec.store.artefacts import Artefact, Store
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,9 @@ def plan_refresh(config: Config, yesterday: Mapping[str, Artefact]) -> Graph:
     """The nodes of a refresh of a finished run, whose artefacts by stage these are; raises UserError for what cannot be refreshed."""
     if not config.refresh.path:
         raise ConfigError("no new log is named", "refresh.path", "give --log, the log of the new day in the form of data.path")
+    if config.traces.enabled and any(teacher.path == "planted" for teacher in config.traces.teachers):
+        what = "a planted teacher explains the rows of its world alone, and a new day's are none of them"
+        raise ConfigError(what, "traces.teachers", "make a run with another teacher, and refresh that")
     check_run(config)
     return refresh_graph(config, yesterday)
 
@@ -48,5 +54,15 @@ def refresh(
     artefacts = {stage: yesterday[stage] for stage in KEPT if stage in yesterday} | made
     promotion = read_promotion(made["promotion"].path())
     if promotion.is_promoted:
-        publish(artefacts, config.run.dir)
+        with lease.hold(Store(config.run.dir).root, config.faults.lease_s, report):
+            _refuse_another(config.run.dir, yesterday["evaluate"], artefacts["evaluate"])
+            publish(artefacts, config.run.dir)
     return Refreshed(promotion, artefacts)
+
+
+def _refuse_another(run_dir: str, *known: Artefact) -> None:
+    """Raise StageFailed where report.json tells of a run that is none of these: its days would be lost."""
+    report = read_record(f"{run_dir}/{REPORT_FILE}", Report)
+    if report and report["run"]["key"] not in {judged.key for judged in known}:
+        what = "another run was published here while this refresh was made, so today's model knows too little of it"
+        raise StageFailed(what, f"{run_dir}/{REPORT_FILE}", "run the same command again: it goes on from the run that is there now")

@@ -45,6 +45,14 @@ def refresh_graph(config: Config, yesterday: Mapping[str, Artefact]) -> Graph:
     return graph
 
 
+def is_taken_in(config: Config, yesterday: Mapping[str, Artefact]) -> bool:
+    """Whether the newest day of the run is this very log."""
+    ingest = yesterday["ingest"]
+    before = ingest.manifest["inputs"].get("ingest-before")
+    stage = next(stage for stage in rows(config) if stage.name == "ingest")
+    return before is not None and stage_key(stage, _settings(config, "ingest"), [before["key"]]) == ingest.key
+
+
 def rows(config: Config) -> list[Stage]:
     """The stages that a refresh makes, in order."""
     table = {stage.name: stage for stage in STAGES if stage.is_in(config) and stage.name not in KEPT}

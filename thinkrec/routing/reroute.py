@@ -5,7 +5,7 @@ A user moves where his vector does. Whose train rows came to a cluster or left i
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import polars as pl
 import pyarrow as pa
@@ -60,6 +60,11 @@ class Move:
     def share(self) -> float:
         """Of the rows that the expert has learned from."""
         return (self.num_arrived + self.num_left) / max(1, self.num_before)
+
+    def since(self, earlier: Move) -> Move:
+        """This move and an earlier one of the same cluster as one, of the rows that it had before the earlier."""
+        arrived, left = self.num_arrived + earlier.num_arrived, self.num_left + earlier.num_left
+        return replace(earlier, num_arrived=arrived, num_left=left)
 
 
 def run(job: Job) -> None:

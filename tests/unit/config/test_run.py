@@ -139,6 +139,13 @@ def test_a_rate_that_would_rise_is_refused(phase):
         run_file.parse({"train": {phase: {"lr": 1e-5, "min_lr": 8e-5}}})
 
 
+def test_no_step_carries_an_expert_past_the_weights_it_is_held_at():
+    tree = {"train": {"experts": {"lr": 1e-3}}}
+    assert run_file.parse(tree | {"refresh": {"proximal": 1000.0}}).refresh.proximal == 1000.0
+    with pytest.raises(ConfigError, match=r"refresh\.proximal 1001\.0 times train\.experts\.lr 0\.001 is 1\.001"):
+        run_file.parse(tree | {"refresh": {"proximal": 1001.0}})
+
+
 @pytest.mark.parametrize(
     ("train", "key"),
     [

@@ -128,6 +128,15 @@ def test_repeats_of_what_was_met_before_are_left_out_where_asked(yesterday, tmp_
 
 
 @pytest.mark.parametrize(
+    "window", [{"before": iso(FIRST + 60 * HOUR)}, {"since": iso(FIRST + 99 * HOUR)}], ids=lambda window: next(iter(window))
+)
+def test_a_day_is_read_whatever_cut_the_runs_own_log(yesterday, tmp_path, window):
+    rows = log(ACTIVE[:1], range(60, 62))
+    built, _ = append(day(rows), str(yesterday.folder), DATA.model_copy(update=window), str(tmp_path), map)
+    assert built.facts["splits"]["test"]["num_rows"] == rows.num_rows
+
+
+@pytest.mark.parametrize(
     ("rows", "says"),
     [
         (log(ACTIVE, range(59, 62)), "they overlap"),

@@ -22,6 +22,7 @@ from thinkrec.artefacts.vectors import (
     EncoderFacts,
     read_bucket_vectors,
     read_facts,
+    read_scores,
     vector_table,
     write_facts,
     write_item_vectors,
@@ -32,6 +33,7 @@ from thinkrec.config.run import Config
 from thinkrec.data import append
 from thinkrec.data.audit.artefacts import audit_artefacts
 from thinkrec.encoder import fold_in
+from thinkrec.events import Noted
 from thinkrec.pipeline.execute import run_graph
 from thinkrec.pipeline.stages import STAGES
 from thinkrec.refresh.stages import refresh_graph
@@ -51,8 +53,8 @@ def config(tmp_path) -> Config:
 
 
 @pytest.fixture
-def yesterday(config) -> dict[str, Artefact]:
-    """A run of which these three stages are there, with random vectors of train; the others are empty."""
+def yesterday(config, request) -> dict[str, Artefact]:
+    """A run of which these three stages are there, with random vectors of train; the others are empty. Its parameter is the encoder."""
     store, made = Store(config.run.dir), dict[str, Artefact]()
     rng = np.random.default_rng(0)
     for stage in (*GOES_ON, *(stage.name for stage in STAGES if stage.is_in(config) and stage.name not in GOES_ON)):
@@ -64,7 +66,12 @@ def yesterday(config) -> dict[str, Artefact]:
             elif stage == "encode":
                 write_user_vectors(folder, vector_table(users, rng.normal(size=(len(users), DIM)).astype(np.float32)), NUM_BUCKETS)
                 write_item_vectors(folder, vector_table(items, rng.normal(size=(len(items), DIM)).astype(np.float32)))
-                write_facts(folder, EncoderFacts("mf", True, DIM, len(users), len(items), NUM_BUCKETS, mean=0.1, num_rows=len(log)))
+                write_facts(
+                    folder,
+                    EncoderFacts(
+                        getattr(request, "param", "mf"), True, DIM, len(users), len(items), NUM_BUCKETS, mean=0.1, num_rows=len(log)
+                    ),
+                )
             elif stage == "cluster":
                 route(made, folder)
         made[stage] = store.find(stage, "key0")
@@ -110,13 +117,16 @@ def go_on(config, tmp_path, monkeypatch, reported):
     return go
 
 
-def test_log_vectors_and_routes_go_on(yesterday, go_on):
+@pytest.mark.parametrize("yesterday", ["mf", "sasrec"], indirect=True)
+def test_log_vectors_and_routes_go_on(yesterday, go_on, reported):
     """No vector knows more than train, by the leak audit that stops runs; items, router and sample are the very files they were."""
     today = go_on(yesterday, ["newcomer", "u0000001"])
     assert [finding.check for finding in audit_artefacts({stage: today[stage] for stage in GOES_ON}) if finding.num_rows] == []
     before, after = (read_facts(made["encode"].path()) for made in (yesterday, today))
     assert after.num_rows > before.num_rows
     assert after.num_users >= before.num_users
+    said = [event.text for event in reported if isinstance(event, Noted) and "sasrec" in event.text]
+    assert [bool(said), read_scores(today["encode"].path()) is None] == [before.source == "sasrec"] * 2
     moves = today["cluster"].figures["moves"]
     assert sum(move["num_arrived"] - move["num_left"] for move in moves) == after.num_rows - before.num_rows
     for stage, names in (

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import thinkrec
+from thinkrec.config.generation import TracesSection
 from thinkrec.config.refresh import RefreshSection
 from thinkrec.config.run import Config
 from thinkrec.errors import ConfigError, MissingFileError
@@ -31,10 +32,13 @@ def plan(run, tmp_path):
     day.mkdir()
     (day / "interactions.parquet").write_bytes(b"rows")
 
-    def make(log: str | Path = day, **settings: object) -> Graph:
+    def make(log: str | Path = day, teacher: str = "", **settings: object) -> Graph:
         # The finished run was made without some stages; they stand for themselves here.
         yesterday = {stage.name: run.artefacts.get(stage.name, run.artefacts["ingest"]) for stage in STAGES if stage.is_in(run.settings)}
         config: Config = run.settings.model_copy(update={"refresh": RefreshSection(path=str(log), **settings)})
+        if teacher:
+            traces = {"enabled": True, "teachers": [{"name": "teacher", "path": teacher}]}
+            config = config.model_copy(update={"traces": TracesSection.model_validate(traces)})
         return plan_refresh(config, yesterday)
 
     return make
@@ -102,6 +106,12 @@ def test_no_log_is_named_or_there(plan):
         plan("")
     with pytest.raises(MissingFileError, match=r"refresh\.path names something that is not there"):
         plan("nowhere")
+
+
+def test_a_planted_teacher_knows_nothing_of_a_new_day(plan):
+    with pytest.raises(ConfigError, match="a planted teacher explains the rows of its world alone"):
+        plan(teacher="planted")
+    assert plan(teacher="nano")
 
 
 def test_stages_that_go_on_are_rows_with_what_the_runs_own_read():

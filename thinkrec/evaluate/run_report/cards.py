@@ -32,7 +32,9 @@ CARD_LIMITS = (
 
 def cards(report: Report) -> dict[str, str]:
     """Name of an adapter ("global", "expert-0", ...) -> its README.md. Every figure in it stands in report.json, too."""
-    experts = {f"expert-{row['expert']}": _expert(report, row) for row in report["timeline"]}
+    trained = {int(row["expert"]): row for row in report["timeline"]}
+    there = sorted({*trained, *report["figures"].get("experts", {}).get("kept", [])})
+    experts = {f"expert-{expert}": _expert(report, expert, trained.get(expert)) for expert in there}
     return ({"global": _global(report)} if "global" in report["figures"] else {}) | experts
 
 
@@ -45,12 +47,12 @@ def _global(report: Report) -> str:
     return _card(report, "global", about, f"all {count(report['num_rows'])} test rows", metrics, rivals)
 
 
-def _expert(report: Report, facts: ExpertRun) -> str:
-    cluster = int(facts["expert"])
+def _expert(report: Report, cluster: int, facts: ExpertRun | None) -> str:
+    """`facts` of its training; None in a refresh that kept it as it was."""
     portrait = next((row for row in report["portraits"] if row["cluster"] == cluster), None)
     judged = next((row for row in report["clusters"] if row["cluster"] == cluster), None)
     areas, num_rows = (judged["auc"], judged["num_rows"]) if judged else ({}, 0)
-    about = f"The expert of cluster {cluster}, started from the global adapter and trained on {_trained(facts)}."
+    about = f"The expert of cluster {cluster}, {_made(report, cluster, facts)}."
     if portrait:
         words = ", ".join(escape(word["keyword"]) for word in portrait["keywords"])
         liked = f", who like more often than others: {words}" if words else ""
@@ -59,6 +61,16 @@ def _expert(report: Report, facts: ExpertRun) -> str:
     names = (_judged(report, "global"), *([PRIOR] if report["prior"] else []))
     own, rivals = areas.get(_judged(report, "experts")), {label(name): areas[name] for name in names if name in areas}
     return _card(report, f"expert-{cluster}", about, rows, {"auc": own} if own else {}, rivals)
+
+
+def _made(report: Report, cluster: int, facts: ExpertRun | None) -> str:
+    """How an expert came to its weights; figures of experts that are `trained_on` and `new` are those of a refresh."""
+    if facts is None:
+        return "kept as it was before the newest day"
+    figures = report["figures"].get("experts", {})
+    goes_on = cluster in figures.get("trained_on", []) and cluster not in figures.get("new", [])
+    start = "which went on from the weights it had before the newest day and was" if goes_on else "started from the global adapter and"
+    return f"{start} trained on {_trained(facts)}"
 
 
 def _judged(report: Report, variant: str) -> str:

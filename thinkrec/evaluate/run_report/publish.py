@@ -8,7 +8,7 @@ from pathlib import Path
 
 from thinkrec.artefacts.adapters import ADAPTER_FOLDER, EXPERTS_FOLDER
 from thinkrec.evaluate.run_report.schema import REPORT_FILE
-from thinkrec.store.address import write_bytes
+from thinkrec.store.address import open_root, write_bytes
 from thinkrec.store.artefacts import Artefact, writable
 
 REPORT = ("report.html", "metrics.csv")
@@ -23,8 +23,9 @@ def publish(artefacts: Mapping[str, Artefact], run_dir: str) -> None:
     last: whoever is cut off before leaves the run that was there.
     """
     judged, folders = artefacts["evaluate"], adapter_folders(artefacts)
+    system, adapters = open_root(f"{run_dir}/adapters")
+    system.delete_dir_contents(adapters, missing_dir_ok=True)
     with writable(run_dir) as target:
-        shutil.rmtree(target / "adapters", ignore_errors=True)
         for card in sorted(judged.path("cards").iterdir()):
             _publish_adapter(folders[card.stem], card, target / "adapters" / card.stem)
         for name in REPORT:

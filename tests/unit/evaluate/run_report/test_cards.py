@@ -47,6 +47,19 @@ def test_an_expert_without_test_rows_claims_nothing(judged: Artefact):
     assert "No figure" in card
 
 
+def test_a_refreshed_run_has_a_card_of_every_expert(judged: Artefact):
+    """Those that it kept and those that it trained on say so; one that is new began as in a run."""
+    report = report_of(judged)
+    report["timeline"] = [row for row in report["timeline"] if row["expert"] != "0"]
+    assert "expert-0" not in cards(report)
+    report["figures"]["experts"] = {"trained_on": [1, 10], "new": [10], "kept": [0]}
+    found = cards(report)
+    assert list(found) == ["global", *(f"expert-{name}" for name in EXPERTS)]
+    assert "The expert of cluster 0, kept as it was before the newest day" in found["expert-0"]
+    assert "The expert of cluster 1, which went on from the weights it had before the newest day and was trained on" in found["expert-1"]
+    assert "The expert of cluster 10, started from the global adapter and trained on" in found["expert-10"]
+
+
 def test_a_license_and_a_base_of_ones_own_are_named(judged: Artefact):
     report = report_of(judged)
     report["settings"]["evaluate"]["license"] = "apache-2.0"
@@ -77,10 +90,11 @@ def test_publishing_puts_each_card_beside_its_adapter(inputs: dict[str, Artefact
     artefacts |= {name: store.find(name, "k") for name in ("global", "experts")}
     artefacts["evaluate"] = run_stage(inputs, tmp_path / "judged")
     target = tmp_path / "run"
-    target.mkdir()
+    _adapter(target / "adapters/expert-7", "of a run before")
     for _ in range(2):  # a second run overwrites
         publish(artefacts, address.format(target))
     assert sorted(path.name for path in target.iterdir()) == ["adapters", "metrics.csv", "report.html", "report.json"]
+    assert sorted(path.name for path in (target / "adapters").iterdir()) == ["expert-0", "expert-1", "expert-10", "global"]
     for name, said in {"global": "all", "expert-0": "0", "expert-10": "10"}.items():
         folder = target / "adapters" / name
         assert sorted(path.name for path in folder.iterdir()) == ["README.md", "adapter_config.json", "adapter_model.safetensors"]

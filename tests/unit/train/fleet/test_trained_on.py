@@ -13,7 +13,7 @@ from thinkrec.job import Job
 from thinkrec.routing.reroute import Move
 from thinkrec.store.artefacts import Artefact, Store
 from thinkrec.train.fleet import stage, trained_on
-from thinkrec.train.fleet.trained_on import unmoved
+from thinkrec.train.fleet.trained_on import added_up, unmoved
 
 MOVES = [Move(0, 100, 2, 1), Move(1, 100, 3, 4), Move(2, 0, 9, 0), Move(3, 50, 0, 50)]
 
@@ -22,6 +22,16 @@ MOVES = [Move(0, 100, 2, 1), Move(1, 100, 3, 4), Move(2, 0, 9, 0), Move(3, 50, 0
 def test_experts_stay_whose_clusters_moved_by_no_more_than_the_share(share, kept):
     """Cluster 2 has no expert yet."""
     assert unmoved(MOVES, [0, 1, 3], share) == kept
+
+
+def test_days_of_few_moves_add_up_since_an_expert_trained():
+    """4 % of 100 rows twice are 8 % of them, and a third day again; a day alone is below the share."""
+    day = [Move(0, 100, 3, 1)]
+    assert unmoved(added_up([], day), [0], 0.05) == [0]
+    second = added_up(day, [Move(0, 102, 3, 1)])
+    assert second == [Move(0, 100, 6, 2)]
+    assert unmoved(second, [0], 0.05) == []
+    assert added_up(second, [Move(0, 104, 0, 1), Move(1, 9, 2, 0)]) == [Move(0, 100, 6, 3), Move(1, 9, 2, 0)]
 
 
 @pytest.fixture
@@ -35,6 +45,7 @@ def inputs(store) -> dict[str, Artefact]:
     with store.create("cluster", "key0", {}, {}) as draft:
         draft.figures |= {"num_clusters": 4, "moves": [asdict(move) for move in MOVES]}
     with store.create("experts", "key0", {}, {}) as draft:
+        draft.figures["moves"] = [asdict(Move(0, 200, 1, 1))]
         for expert in (0, 1, 3):
             folder = expert_folder(draft.local(), expert)
             folder.mkdir(parents=True)
@@ -64,6 +75,7 @@ def test_the_others_are_copied_byte_for_byte(store, inputs, monkeypatch):
         trained_on.run(Job(config, inputs, draft, store, "key1", lambda event: None))
     made = store.find("experts", "key1")
     assert (made.figures["trained_on"], made.figures["kept"], trained) == ([1, 2], [0, 3], [1, 2])
+    assert (made.figures["new"], made.figures["moves"]) == ([2], [asdict(Move(0, 200, 3, 2)), asdict(MOVES[3])])
     before, after = inputs["experts-before"].manifest["files"], made.manifest["files"]
     same = {name for name in before if before[name] == after[name] and name.endswith("safetensors")}
     assert same == {f"experts/{expert}/adapter_model.safetensors" for expert in (0, 3)}
@@ -79,6 +91,27 @@ def test_where_no_cluster_moved_nothing_is_trained(store, inputs, monkeypatch):
     made = store.find("experts", "key1")
     assert (made.figures["trained_on"], made.figures["kept"]) == ([], [0, 1, 3])
     assert read_timeline(made.path()) == []
+
+
+@pytest.mark.parametrize(("num_earlier", "trained"), [(0, []), (4, [0])])
+def test_an_expert_trains_on_after_two_days_of_which_none_would_do(store, monkeypatch, num_earlier, trained):
+    """Yesterday left it as it was and kept count; without that count it stays."""
+    asked: list[int] = []
+    monkeypatch.setattr(trained_on, "audit_artefacts", lambda inputs: [])
+    monkeypatch.setattr(trained_on, "tokens_per_cluster", lambda job: ({0: 1.0}, 1.0))
+    monkeypatch.setattr(trained_on, "train_missing", lambda job, costs, row_tokens: asked.extend(costs) or {})
+    figures = {
+        "cluster": {"num_clusters": 2, "moves": [asdict(Move(0, 100, 4, 0))]},
+        "experts": {"moves": [asdict(Move(0, 100, num_earlier, 0))]},
+    }
+    for name, found in figures.items():
+        with store.create(name, "two", {}, {}) as draft:
+            draft.figures |= found
+            expert_folder(draft.local(), 0).mkdir(parents=True)
+    two = {"cluster": store.find("cluster", "two"), "experts-before": store.find("experts", "two")}
+    with store.create("experts", "key2", two, {}) as draft:
+        trained_on.run(Job(run_file.parse({"refresh": {"moved_share": 0.05}}), two, draft, store, "key2", print))
+    assert asked == trained
 
 
 def test_one_cluster_has_no_expert_to_train(store, inputs):
