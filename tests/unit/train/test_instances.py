@@ -132,9 +132,9 @@ def test_a_history_without_dislikes_neither_shows_nor_teaches_one(make, dislikes
     shown = tables.template.text(tables.prompt(2))
     assert ['"Alpha": liked' in shown, '"Beta": disliked' in shown] == [True, dislikes]
     told = NanoSection(question_share=0.0, title_dropout=0.0)
-    lines = "".join(tables.template.tokenizer.decode(ids) for ids, _ in windows(tables, told, 0))
+    lines = "".join(tables.template.tokenizer.decode(ids) for ids, _ in windows(tables, told, {}, 0))
     assert ['"Beta": liked' in lines, '"Gamma": disliked' in lines] == [True, dislikes]
-    asked = [ids for ids, _ in windows(tables, NanoSection(question_share=1.0), 0)]
+    asked = [ids for ids, _ in windows(tables, NanoSection(question_share=1.0), {}, 0)]
     assert sum(ids.count(tables.template.verdict_ids[0]) for ids in asked) == 2
 
 
