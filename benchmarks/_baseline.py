@@ -10,6 +10,17 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+SMALL_RUN: Mapping[str, Any] = {
+    "data": {"world": {"num_users": 150}},
+    "cluster": {"num_clusters": 3},
+    "keywords": {"source": "categories"},
+    "traces": {"enabled": False},
+    "base": {"nano": {"num_epochs": 1}},
+    "prompt": {"history_length": 30},
+    "train": {"global_adapter": {"max_steps": 10}, "experts": {"batch_size": 32, "max_steps": 10}},
+    "evaluate": {"num_explanations": 1},
+}  # a planted world and a nano base whose adapters hardly learn: what is measured is speed
+
 
 def path_of(benchmark: str) -> Path:
     """Where the figures of the benchmark whose `__file__` this is are kept."""

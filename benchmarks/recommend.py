@@ -29,7 +29,7 @@ import faiss
 import numpy as np
 import polars as pl
 import torch
-from _baseline import best_seconds, show
+from _baseline import SMALL_RUN, best_seconds, show
 from numpy.typing import NDArray
 
 from thinkrec.artefacts.ingest import scan_interactions
@@ -57,16 +57,6 @@ NUM_CANDIDATES, NUM_USERS, NUM_ROUNDS = 100, 6, 3
 NUM_PAIRS = 20  # of the first user, each merged for by itself
 TOLERANCE = 1e-4  # of the largest score
 NUM_ITEMS, NUM_QUERIES, DIM = 120_000, 500, 64  # of the search
-RUN: dict[str, Any] = {
-    "data": {"world": {"num_users": 150}},
-    "cluster": {"num_clusters": 3},
-    "keywords": {"source": "categories"},
-    "traces": {"enabled": False},
-    "base": {"nano": {"num_epochs": 1}},
-    "prompt": {"history_length": 30},
-    "train": {"global_adapter": {"max_steps": 10}, "experts": {"batch_size": 32, "max_steps": 10}},
-    "evaluate": {"num_explanations": 1},
-}
 
 
 class Arms:
@@ -195,7 +185,7 @@ def main() -> None:
     torch.set_num_threads(1)
     faiss.omp_set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
-        config = run_file.parse({**RUN, "run": {"dir": folder}})
+        config = run_file.parse({**SMALL_RUN, "run": {"dir": folder}})
         with ray_session(config):
             artefacts = run_stages(config, lambda event: None)
             lists = seen_in_lists(config, artefacts)

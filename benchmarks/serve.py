@@ -51,7 +51,7 @@ from typing import Any
 import numpy as np
 import psutil
 import torch
-from _baseline import show
+from _baseline import SMALL_RUN, show
 
 from thinkrec.config import run as run_file
 from thinkrec.data.interactions import Interactions
@@ -73,21 +73,11 @@ SHARES = {"read_again": 0.3, "steady": 0.3, "overload": 0.15, "killed": 0.25}  #
 RECOVERED_S, SETTLED_S = 10.0, 3.0
 KEY = "the key of a server that lives for minutes"
 HEADERS = {"content-type": "application/json", "Authorization": f"Bearer {KEY}"}
-RUN: Body = {
-    "data": {"world": {"num_users": 150}},
-    "cluster": {"num_clusters": 3},
-    "keywords": {"source": "categories"},
-    "traces": {"enabled": False},
-    "base": {"nano": {"num_epochs": 1}},
-    "prompt": {"history_length": 30},
-    "train": {"global_adapter": {"max_steps": 10}, "experts": {"batch_size": 32, "max_steps": 10}},
-    "evaluate": {"num_explanations": 1},
-}
 
 
 def make_packages(folder: Path) -> list[str]:
     """Two packages of one small run."""
-    config = run_file.parse({**RUN, "run": {"dir": str(folder / "run")}})
+    config = run_file.parse({**SMALL_RUN, "run": {"dir": str(folder / "run")}})
     with ray_session(config):
         artefacts = run_stages(config, lambda event: None)
     places = [str(folder / name) for name in ("first", "second")]

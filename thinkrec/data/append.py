@@ -8,7 +8,6 @@ quarantine/ holds the day's refused rows alone, and counts are of all days.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -39,7 +38,7 @@ from thinkrec.data.filters import REPEATS, refuse_nothing_left
 from thinkrec.data.ingest import Built, conclude, num_refused, open_source, tell
 from thinkrec.data.readers.source import FILE_BITS, Batch, Source, collect_items
 from thinkrec.data.refused import reasons_of
-from thinkrec.data.spill import ROWS, Spill
+from thinkrec.data.spill import ROWS, Spill, spilled
 from thinkrec.data.split import Begins, iso
 from thinkrec.data.validate import Census, Items, refuse_log, validate_items
 from thinkrec.distributed.tasks import Mapper, map_tasks
@@ -86,15 +85,9 @@ def append(source: Source, before: str, data: DataSection, uri: str, mapper: Map
     Raises DataError for rows that are not later than all that is known, and for what makes any log unusable.
     """
     data = data.model_copy(update={"since": "", "before": ""})  # they cut the run's own log, of which the day is no part
-    spill = Spill(f"{uri}/spill", known_fingerprint(fetch(before))["num_buckets"])
-    try:
-        done = _Appending(source, _merged(source, fetch(before)), before, data, uri, spill, mapper).done()
-    except BaseException:
-        with suppress(OSError):  # what went wrong says more; the next try begins with an empty draft
-            spill.remove()
-        raise
-    spill.remove()
-    return done
+    folder = fetch(before)
+    with spilled(f"{uri}/spill", known_fingerprint(folder)["num_buckets"]) as spill:
+        return _Appending(source, _merged(source, folder), before, data, uri, spill, mapper).done()
 
 
 def _merged(source: Source, before: Path) -> Items:

@@ -9,7 +9,6 @@ streaming map. Both passes are tasks of the cluster; this process holds the item
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -55,7 +54,7 @@ from thinkrec.data.labels import Births
 from thinkrec.data.readers import amazon, canonical, movielens, prepared, recbole, user_columns, world, yelp
 from thinkrec.data.readers.source import Source, collect_items
 from thinkrec.data.refused import reasons_of
-from thinkrec.data.spill import Spill
+from thinkrec.data.spill import Spill, spilled
 from thinkrec.data.split import NUM_BINS, Begins, Cuts, Span, Window, find_cuts, refuse_no_split, refuse_splits
 from thinkrec.data.validate import Census, Items, refuse_log, validate_items
 from thinkrec.distributed.tasks import Mapper, map_tasks
@@ -122,15 +121,8 @@ def build(source: Source, data: DataSection, split: SplitSection, seed: int, uri
     Raises DataError, ConfigError, or StageFailed where a file of the shuffle was lost.
     """
     items = validate_items(source.name, *collect_items(source))
-    spill = Spill(f"{uri}/spill", data.num_buckets or NUM_SLOTS)
-    try:
-        built = _Building(source, items, data, split, seed, uri, spill, mapper).done()
-    except BaseException:
-        with suppress(OSError):  # what went wrong says more; the next try begins with an empty draft
-            spill.remove()
-        raise
-    spill.remove()
-    return built
+    with spilled(f"{uri}/spill", data.num_buckets or NUM_SLOTS) as spill:
+        return _Building(source, items, data, split, seed, uri, spill, mapper).done()
 
 
 @dataclass(frozen=True)

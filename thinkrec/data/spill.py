@@ -7,7 +7,7 @@ written twice is written the same, so any task may be done again; nobody's memor
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -83,6 +83,19 @@ class Spill:
         with _whole(f"{self.uri}/{name}.arrow"), system.open_input_file(f"{base}/{name}.arrow") as file:
             reader = pa.ipc.open_file(file, options=options)
             return [reader.get_batch(place) for place in places]
+
+
+@contextmanager
+def spilled(uri: str, num_slots: int) -> Iterator[Spill]:
+    """A spill for the passes of this block, whose files end with it."""
+    spill = Spill(uri, num_slots)
+    try:
+        yield spill
+    except BaseException:
+        with suppress(OSError):  # what went wrong says more; the next try begins with an empty draft
+            spill.remove()
+        raise
+    spill.remove()
 
 
 def with_bucket(rows: pl.DataFrame, num_buckets: int) -> pl.DataFrame:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Iterator
 from functools import partial
-from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -24,6 +23,7 @@ from thinkrec.data.readers.parquet_columns import BATCH_ROWS
 from thinkrec.data.readers.source import Batch
 from thinkrec.distributed.placement import await_room
 from thinkrec.errors import ConfigError, DataError
+from thinkrec.store.address import absolute
 
 if TYPE_CHECKING:
     import ray.data
@@ -38,7 +38,7 @@ def parquet(path: str, names: Collection[str]) -> Iterator[Batch]:
     from ray.data import read_parquet
     from ray.data.datasource.partitioning import Partitioning
 
-    system, base, files = parquet_files(_absolute(path))
+    system, base, files = parquet_files(absolute(path))
     try:
         own = ds.dataset(files, format="parquet", filesystem=system).schema
         schema = with_partition(own.empty_table(), partition(files[0], base)).schema
@@ -56,9 +56,9 @@ def delta(path: str, names: Collection[str]) -> Iterator[Batch]:
     from ray.data import read_delta
 
     try:
-        table = deltalake.DeltaTable(_absolute(path))
+        table = deltalake.DeltaTable(absolute(path))
         yield (first := _no_rows(table.to_pyarrow_dataset().schema, names))
-        yield from _batches(partial(read_delta, _absolute(path), version=table.version()), first.rows.column_names)
+        yield from _batches(partial(read_delta, absolute(path), version=table.version()), first.rows.column_names)
     except (deltalake.exceptions.DeltaError, OSError, pa.ArrowException) as error:
         raise DataError(f"this cannot be read as a Delta table: {error}", path, "name the folder that holds _delta_log") from None
 
@@ -93,11 +93,6 @@ class Snapshot:
         # pyiceberg does not look at these; without a region it asks Amazon for it.
         given = {"s3.endpoint": "AWS_ENDPOINT_URL", "s3.region": "AWS_DEFAULT_REGION"}
         return StaticTable.from_metadata(identifier, {key: value for key, name in given.items() if (value := os.environ.get(name))})
-
-
-def _absolute(path: str) -> str:
-    """An address, or the local path from the root on: workers stand in folders of their own."""
-    return path if "://" in path else str(Path(path).absolute())
 
 
 def _no_rows(schema: pa.Schema, names: Collection[str]) -> Batch:
